@@ -1,0 +1,145 @@
+// Package model is the vocabulary of the control plane: immutable plain data
+// that every front end (Kubernetes, Istio, Gateway API, registries, Weft's own
+// resources) compiles into and that every later stage reads.
+//
+// A value is never changed after a source has sent it: holders keep pointers
+// as long as they like. Equality is by content hash, made once at the source
+// (see Meta.Hash), never by reflection.
+//
+// The package knows no protobuf, no Kubernetes and no I/O.
+package model
+
+import "strconv"
+
+// Kind names a kind of object in the terms its users know
+// ("VirtualService", "Service", "Process").
+type Kind string
+
+// The kinds that front ends produce.
+const (
+	KindNamespace           Kind = "Namespace"
+	KindService             Kind = "Service"
+	KindServiceAccount      Kind = "ServiceAccount"
+	KindSecret              Kind = "Secret"
+	KindConfigMap           Kind = "ConfigMap"
+	KindVirtualService      Kind = "VirtualService"
+	KindDestinationRule     Kind = "DestinationRule"
+	KindGateway             Kind = "Gateway"
+	KindServiceEntry        Kind = "ServiceEntry"
+	KindWorkloadEntry       Kind = "WorkloadEntry"
+	KindSidecar             Kind = "Sidecar"
+	KindPeerAuthentication  Kind = "PeerAuthentication"
+	KindAuthorizationPolicy Kind = "AuthorizationPolicy"
+	KindProcess             Kind = "Process"
+	KindMeshConfig          Kind = "MeshConfig"
+)
+
+// Key identifies an object: no two objects of one mesh share it.
+type Key struct {
+	Kind      Kind
+	Namespace string
+	Name      string
+}
+
+// String returns "Kind/namespace/name", or "Kind/name" for what has no namespace.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return string(k.Kind) + "/" + k.Name
+	}
+	return string(k.Kind) + "/" + k.Namespace + "/" + k.Name
+}
+
+// Origin says where an object was read: for error messages and `weft explain`.
+type Origin struct {
+	// Source is the name of the source, e.g. "file" or "api".
+	Source string
+	// File is the path as the user knows it; empty when there is none.
+	File string
+	// Line is the 1-based line where the object begins; 0 when unknown.
+	Line int
+}
+
+// String returns "file:line", the file, or the source's name.
+func (o Origin) String() string {
+	switch {
+	case o.File == "":
+		return o.Source
+	case o.Line == 0:
+		return o.File
+	}
+	return o.File + ":" + strconv.Itoa(o.Line)
+}
+
+// Meta is what every object carries.
+type Meta struct {
+	Key    Key
+	Origin Origin
+	// Labels and Annotations are the object's own, read-only.
+	Labels      map[string]string
+	Annotations map[string]string
+	// Created orders objects that compete: the older one wins, ties go to the
+	// lower namespace/name. Unix nanoseconds; 0 when the source knows none.
+	Created int64
+	// Hash is a hash of the whole content, made once at the source. Two objects
+	// with equal Key and Hash are the same.
+	Hash uint64
+}
+
+// Object is any model object.
+type Object interface {
+	// Head returns the object's metadata, read-only.
+	Head() *Meta
+}
+
+// Head implements Object for everything that embeds Meta.
+func (m *Meta) Head() *Meta { return m }
+
+// Visibility is an exportTo list, resolved by the front end.
+type Visibility struct {
+	// Public: every namespace ("*", the default).
+	Public bool
+	// Namespaces that may see the object when not Public; "." is already
+	// replaced by the object's own namespace. Empty and not Public: nobody ("~").
+	Namespaces []string
+}
+
+// To tells whether a workload of the namespace may see the object.
+func (v Visibility) To(namespace string) bool {
+	if v.Public {
+		return true
+	}
+	for _, n := range v.Namespaces {
+		if n == namespace {
+			return true
+		}
+	}
+	return false
+}
+
+// Namespace is a namespace and its labels. It does not have to be declared for
+// objects to live in it.
+type Namespace struct{ Meta }
+
+// ServiceAccount exists so that a Process that names a missing one gets a Finding.
+type ServiceAccount struct{ Meta }
+
+// Secret holds certificates for gateways and client TLS: the keys of Kubernetes'
+// `kubernetes.io/tls` and Istio's generic form.
+type Secret struct {
+	Meta
+	// Cert, Key and CA are PEM; empty when absent (tls.crt/cert, tls.key/key,
+	// ca.crt/cacert). CRL is PEM too (ca.crl).
+	Cert, PrivateKey, CA, CRL PrivateBytes
+}
+
+// PrivateBytes is secret content: it prints as "(redacted)".
+type PrivateBytes []byte
+
+// String never shows the content.
+func (PrivateBytes) String() string { return "(redacted)" }
+
+// GoString never shows the content.
+func (PrivateBytes) GoString() string { return "(redacted)" }
+
+// MarshalText keeps the content out of JSON and YAML dumps.
+func (PrivateBytes) MarshalText() ([]byte, error) { return []byte("(redacted)"), nil }

@@ -1,0 +1,300 @@
+package model
+
+import "time"
+
+// TrafficPolicySet is what a DestinationRule says about a host.
+type TrafficPolicySet struct {
+	Meta
+	// Host is fully qualified, wildcards allowed.
+	Host    string
+	Exports Visibility
+	// Selector restricts the client workloads; nil: all.
+	Selector map[string]string
+	Policy   TrafficPolicy
+	Subsets  []Subset
+}
+
+// Subset is a named part of a service's endpoints.
+type Subset struct {
+	Name   string
+	Labels map[string]string
+	// Policy overrides the set's, field by field.
+	Policy TrafficPolicy
+}
+
+// TrafficPolicy says how to talk to a destination. Nil parts are not set.
+type TrafficPolicy struct {
+	LB      *LoadBalancer
+	Pool    *ConnectionPool
+	Outlier *Outlier
+	TLS     *ClientTLS
+	// Ports override the rest for one port, whole part by whole part.
+	Ports map[uint16]TrafficPolicy
+	// ProxyProtocol is 0 (none), 1 or 2.
+	ProxyProtocol int
+}
+
+// LBAlgorithm is a simple balancer.
+type LBAlgorithm uint8
+
+// Balancers. The default is LeastRequest.
+const (
+	LeastRequest LBAlgorithm = iota
+	RoundRobin
+	Random
+	LBPassthrough
+	ConsistentHash
+)
+
+// LoadBalancer chooses endpoints.
+type LoadBalancer struct {
+	Algorithm LBAlgorithm
+	Hash      *Hash
+	Locality  *LocalityLB
+	Warmup    time.Duration
+}
+
+// LocalityLB is localityLbSetting.
+type LocalityLB struct {
+	Enabled    bool
+	Distribute []LocalityShare
+	Failover   []LocalityFailover
+	Priority   []string
+}
+
+// LocalityShare distributes traffic from one locality pattern over others, in percent.
+type LocalityShare struct {
+	From string
+	To   map[string]uint32
+}
+
+// LocalityFailover names the region to use when another fails.
+type LocalityFailover struct{ From, To string }
+
+// Hash says what consistent hashing looks at; exactly one of the first four.
+type Hash struct {
+	Header   string
+	Cookie   *HashCookie
+	SourceIP bool
+	Query    string
+	Maglev   bool
+	// MinRing is the minimum ring size, or the Maglev table size; 0: default.
+	MinRing uint64
+}
+
+// HashCookie names a cookie that is made when absent.
+type HashCookie struct {
+	Name, Path string
+	// TTL nil: only hash on it, never make it. 0: a session cookie.
+	TTL *time.Duration
+}
+
+// ConnectionPool bounds what one proxy opens to a destination. 0: not set.
+type ConnectionPool struct {
+	MaxConnections           uint32
+	ConnectTimeout           time.Duration
+	MaxConnectionDuration    time.Duration
+	TCPIdleTimeout           time.Duration
+	Keepalive                *Keepalive
+	HTTP1MaxPending          uint32
+	HTTP2MaxRequests         uint32
+	MaxRequestsPerConnection uint32
+	MaxRetries               uint32
+	IdleTimeout              time.Duration
+	// H2Upgrade: 0 default, 1 upgrade, 2 do not.
+	H2Upgrade            int
+	UseClientProtocol    bool
+	MaxConcurrentStreams uint32
+}
+
+// Keepalive is TCP keepalive; 0: the system's.
+type Keepalive struct {
+	Probes         uint32
+	Time, Interval time.Duration
+}
+
+// Outlier ejects endpoints that fail. Nil pointers: not set.
+type Outlier struct {
+	SplitExternalLocal     bool
+	ConsecutiveLocal       *uint32
+	ConsecutiveGateway     *uint32
+	Consecutive5xx         *uint32
+	Interval, BaseEjection time.Duration
+	MaxEjectionPercent     uint32
+	MinHealthPercent       uint32
+}
+
+// ClientTLSMode as in DestinationRule.
+type ClientTLSMode uint8
+
+// Modes of a client.
+const (
+	ClientTLSDisable ClientTLSMode = iota
+	ClientTLSSimple
+	ClientTLSMutual
+	ClientTLSIstioMutual
+)
+
+// ClientTLS is how to talk TLS to a destination.
+type ClientTLS struct {
+	Mode                               ClientTLSMode
+	Credential                         string // Secret "namespace/name"
+	CertFile, KeyFile, CAFile, CRLFile string
+	SubjectAltNames                    []string
+	SNI                                string
+	Insecure                           bool
+}
+
+// MTLSMode of a PeerAuthentication.
+type MTLSMode uint8
+
+// mTLS modes. Unset inherits.
+const (
+	MTLSUnset MTLSMode = iota
+	MTLSDisable
+	MTLSPermissive
+	MTLSStrict
+)
+
+// String returns Istio's word for the mode.
+func (m MTLSMode) String() string { return [...]string{"UNSET", "DISABLE", "PERMISSIVE", "STRICT"}[m] }
+
+// PeerAuth is a PeerAuthentication: what mTLS the servers of a scope demand.
+type PeerAuth struct {
+	Meta
+	// Selector nil: the whole namespace, or the mesh in the root namespace.
+	Selector map[string]string
+	Mode     MTLSMode
+	// Ports by workload port.
+	Ports map[uint16]MTLSMode
+}
+
+// AuthzAction of an AuthorizationPolicy.
+type AuthzAction uint8
+
+// Actions.
+const (
+	Allow AuthzAction = iota
+	Deny
+	Audit
+	Custom
+)
+
+// Authz is an AuthorizationPolicy.
+type Authz struct {
+	Meta
+	Selector map[string]string
+	Action   AuthzAction
+	// Rules: any that matches matches. None: never matches (with Allow: denies all).
+	Rules []AuthzRule
+}
+
+// AuthzRule matches when one of From, one of To and all of When match; empty lists match.
+type AuthzRule struct {
+	From []AuthzSource
+	To   []AuthzOperation
+	When []AuthzCondition
+}
+
+// AuthzSource: all non-empty lists must match. Values may have a leading or trailing "*".
+type AuthzSource struct {
+	Principals, NotPrincipals               []string
+	RequestPrincipals, NotRequestPrincipals []string
+	Namespaces, NotNamespaces               []string
+	ServiceAccounts, NotServiceAccounts     []string
+	IPBlocks, NotIPBlocks                   []string
+	RemoteIPBlocks, NotRemoteIPBlocks       []string
+}
+
+// AuthzOperation: all non-empty lists must match.
+type AuthzOperation struct {
+	Hosts, NotHosts     []string
+	Ports, NotPorts     []string
+	Methods, NotMethods []string
+	Paths, NotPaths     []string
+}
+
+// AuthzCondition is a "when" clause, e.g. request.headers[x-token].
+type AuthzCondition struct {
+	Key               string
+	Values, NotValues []string
+}
+
+// Mesh is the mesh-wide configuration (Istio's MeshConfig): the keys that are carried out.
+type Mesh struct {
+	Meta
+	TrustDomain     string
+	TrustAliases    []string
+	RootNamespace   string
+	ClusterDomain   string
+	Outbound        OutboundPolicy
+	AutoMTLS        bool
+	AccessLogFile   string // empty: no access log
+	AccessLogFormat string // empty: Istio's default
+	AccessLogJSON   bool
+	ConnectTimeout  time.Duration
+	// DetectTimeout bounds protocol sniffing; 0: no bound.
+	DetectTimeout                               time.Duration
+	DNSRefresh                                  time.Duration
+	Tracing                                     *Tracing
+	DefaultRetry                                *Retry
+	Keepalive                                   *Keepalive
+	DrainDuration                               time.Duration
+	ServiceExports, RouteExports, PolicyExports *Visibility
+	LocalityLB                                  *LocalityLB
+	// PathNormalization: "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"; default BASE.
+	PathNormalization string
+	// CertTTL is the lifetime of workload certificates.
+	CertTTL time.Duration
+}
+
+// Tracing says where spans go.
+type Tracing struct {
+	// Provider is "opentelemetry" or "zipkin" (a name for messages); Service and Port where it listens.
+	Provider string
+	Service  string
+	Port     uint16
+	HTTPPath string // non-empty: OTLP over HTTP
+	// Sampling in percent.
+	Sampling float64
+}
+
+// Process is what `weft up` runs: Weft's own resource where Kubernetes has a Deployment.
+type Process struct {
+	Meta
+	Command        []string
+	Env            []EnvVar
+	WorkingDir     string
+	ServiceAccount string
+	Replicas       int
+	Ports          []ProcessPort
+	Readiness      *Probe
+	// Engine is "go", "envoy", "none" or empty (the mesh's default).
+	Engine string
+	// Dir is the absolute path of the folder of the file that holds the object.
+	Dir string
+}
+
+// EnvVar is one environment variable.
+type EnvVar struct{ Name, Value string }
+
+// ProcessPort names a port that the program listens on.
+type ProcessPort struct {
+	Name string
+	Port uint16
+}
+
+// Probe is a readiness probe: exactly one of HTTPPath (with Port), TCP (Port only), GRPC, Exec.
+type Probe struct {
+	HTTPPath     string
+	HTTPHeaders  map[string]string
+	TCP, GRPC    bool
+	GRPCService  string
+	Exec         []string
+	Port         uint16
+	InitialDelay time.Duration
+	Period       time.Duration
+	Timeout      time.Duration
+	Success      int
+	Failure      int
+}

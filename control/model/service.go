@@ -1,0 +1,206 @@
+package model
+
+import "net/netip"
+
+// Protocol is what a port speaks, by Istio's port names and appProtocol.
+type Protocol string
+
+// Protocols. Unknown means: sniff.
+const (
+	Unknown Protocol = ""
+	HTTP    Protocol = "HTTP"
+	HTTP2   Protocol = "HTTP2"
+	GRPC    Protocol = "GRPC"
+	GRPCWeb Protocol = "GRPC-Web"
+	HTTPS   Protocol = "HTTPS"
+	TLS     Protocol = "TLS"
+	TCP     Protocol = "TCP"
+	Mongo   Protocol = "Mongo"
+	MySQL   Protocol = "MySQL"
+	Redis   Protocol = "Redis"
+	UDP     Protocol = "UDP"
+)
+
+// IsHTTP tells whether the port carries plain HTTP of any version.
+func (p Protocol) IsHTTP() bool {
+	return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb
+}
+
+// IsHTTP2 tells whether the port carries HTTP/2 with prior knowledge.
+func (p Protocol) IsHTTP2() bool { return p == HTTP2 || p == GRPC }
+
+// IsTLS tells whether the port carries TLS that the mesh does not end.
+func (p Protocol) IsTLS() bool { return p == HTTPS || p == TLS }
+
+// IsTCP tells whether the port is opaque bytes.
+func (p Protocol) IsTCP() bool {
+	return p == TCP || p == Mongo || p == MySQL || p == Redis
+}
+
+// ServerFirst tells whether the server of this port speaks first, so that
+// sniffing would only wait (Istio's well-known ports 25, 53, 3306, 27017).
+func ServerFirst(port uint16) bool {
+	return port == 25 || port == 53 || port == 3306 || port == 27017
+}
+
+// ServicePort is one port of a service.
+type ServicePort struct {
+	Name     string
+	Port     uint16
+	Protocol Protocol
+	// TargetPort is the port of the workload: a number, or else TargetName is
+	// the name of a port of the workload. Both zero: the same as Port.
+	TargetPort uint16
+	TargetName string
+	// NodePort is the port asked for on the host; 0: none asked for.
+	NodePort uint16
+}
+
+// Resolution says how a service's endpoints are found.
+type Resolution uint8
+
+// Resolutions.
+const (
+	// ByWorkloads: endpoints are the workloads that the selector matches, plus
+	// the inline ones (Kubernetes Service, ServiceEntry STATIC).
+	ByWorkloads Resolution = iota
+	// ByDNS resolves the inline endpoints' names, or the host itself (ServiceEntry DNS).
+	ByDNS
+	// ByDNSRoundRobin resolves like ByDNS and uses the first address of each answer.
+	ByDNSRoundRobin
+	// Passthrough goes to the address the client asked for (headless Service, ServiceEntry NONE).
+	Passthrough
+)
+
+// Exposure is how a Kubernetes Service shows outside the mesh.
+type Exposure uint8
+
+// Exposures.
+const (
+	InMesh Exposure = iota
+	OnNodePort
+	OnLoadBalancer
+)
+
+// Service is something that can be called by a host name: a Kubernetes
+// Service, or one host of a ServiceEntry (one Service each).
+type Service struct {
+	Meta
+	// Host is the fully qualified name ("reviews.default.svc.cluster.local") or
+	// a ServiceEntry's host, which may begin with "*.".
+	Host      string
+	Namespace string
+	// Name is the short name ("reviews"); for a ServiceEntry the object's name.
+	Name  string
+	Ports []ServicePort
+	// VIPs are the service's own addresses of either family: cluster IPs, a
+	// ServiceEntry's addresses (prefixes allowed), or what was allocated.
+	VIPs []netip.Prefix
+	// AutoVIP: VIPs were allocated by the mesh, not written by the user.
+	AutoVIP bool
+	// Headless: the name resolves to the endpoints themselves.
+	Headless   bool
+	Resolution Resolution
+	// External: outside the mesh (ServiceEntry MESH_EXTERNAL): no mTLS.
+	External bool
+	// FromEntry: the service is a ServiceEntry's.
+	FromEntry bool
+	Exposure  Exposure
+	// Selector picks workloads of the same namespace; nil selects nothing.
+	Selector map[string]string
+	// Inline are endpoints written in the object itself.
+	Inline []Endpoint
+	// SubjectAltNames, when set, are the identities the servers may have.
+	SubjectAltNames []string
+	Exports         Visibility
+	// PublishNotReady: endpoints that are not ready count too.
+	PublishNotReady bool
+	// ExternalName is the target of an ExternalName Service.
+	ExternalName string
+}
+
+// Port returns the port of that number, or nil.
+func (s *Service) Port(number uint16) *ServicePort {
+	for i := range s.Ports {
+		if s.Ports[i].Port == number {
+			return &s.Ports[i]
+		}
+	}
+	return nil
+}
+
+// Endpoint is one address where a service is served.
+type Endpoint struct {
+	// Address is an IP address, a host name (ByDNS), or "unix:///path".
+	Address string
+	// Ports overrides the workload port by the service port's name.
+	Ports map[string]uint16
+	// Port is the workload port when Ports has no entry; 0: the target port.
+	Port           uint16
+	Labels         map[string]string
+	Locality       Locality
+	Network        string
+	Weight         uint32
+	ServiceAccount string
+	Healthy        bool
+}
+
+// Locality is where a workload runs.
+type Locality struct{ Region, Zone, SubZone string }
+
+// Workload is one running instance: a replica of a Process, a pod, a WorkloadEntry.
+type Workload struct {
+	Meta
+	// Name is unique in the namespace ("reviews-v2-0"); App the Process or
+	// Deployment it belongs to ("reviews-v2"), which metrics show.
+	Name      string
+	App       string
+	Namespace string
+	Cluster   string
+	Network   string
+	// Addresses of either family, the preferred one first.
+	Addresses []netip.Addr
+	// Host is the address of a WorkloadEntry that is a name, not an IP.
+	Host           string
+	Labels         map[string]string
+	ServiceAccount string
+	TrustDomain    string
+	Locality       Locality
+	Weight         uint32
+	// Ports by name, for services that target a named port.
+	Ports map[string]uint16
+	// Inbound, for a workload whose traffic is not intercepted (capture mode
+	// "proxy"), says for each port of the program where its sidecar listens and
+	// where the program really does. nil: intercepted, all ports are the program's.
+	Inbound map[uint16]InboundPort
+	// Ready: the workload takes traffic.
+	Ready bool
+	// Mesh: it has a sidecar (or is a gateway) that speaks mTLS.
+	Mesh bool
+	// Gateway: the workload is a gateway, not an application.
+	Gateway bool
+	// Engine is "go", "envoy" or "none".
+	Engine string
+	// TokenHash is the hex SHA-256 of the bearer token that proves who a proxy
+	// of this workload is; empty: other means of proof.
+	TokenHash string
+}
+
+// InboundPort is one entry of Workload.Inbound.
+type InboundPort struct{ Listen, Program uint16 }
+
+// SPIFFE returns the workload's identity URI.
+func (w *Workload) SPIFFE() string {
+	return "spiffe://" + w.TrustDomain + "/ns/" + w.Namespace + "/sa/" + w.ServiceAccount
+}
+
+// Matches tells whether labels has everything that selector asks for. An empty
+// selector matches everything.
+func Matches(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,174 @@
+// Package filter holds the contract between the data plane and everything that
+// looks at traffic on its way: HTTP filters and network filters.
+//
+// A filter never blocks and never starts a goroutine that touches its stream.
+// All calls of one filter instance happen on the connection's own thread of
+// execution, one at a time; Stream.Post and Stream.Resume are the only methods
+// that other goroutines may call. A filter runs unchanged on any I/O host.
+//
+// Configuration is parsed when it arrives (HTTPKind.Parse), so that a bad one
+// is refused by the field's name and never met by a request. Kinds are
+// registered in an explicit list in the wiring page proxy/filters.go.
+//
+// The package imports no Envoy types and knows no routes and no clusters.
+package filter
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/base/stream"
+)
+
+// Verdict is what a filter wants to happen next.
+type Verdict uint8
+
+// Verdicts.
+const (
+	// Continue passes the message on to the next filter.
+	Continue Verdict = iota
+	// Stop ends the way of this piece: the filter has consumed or dropped it.
+	// Valid for data only; it is how a filter replaces bytes (see Stream.Inject).
+	Stop
+	// Reply: the filter has answered with Stream.Reply; the request goes no further.
+	Reply
+	// Wait holds the message, and all that follows in this direction, before
+	// this filter's successor until Stream.Resume. The host applies
+	// back-pressure; it buffers no more than its usual bound.
+	Wait
+)
+
+// HTTPFilter sees one request and its response. end tells that nothing follows
+// in this direction. Data slices are valid during the call only; a filter may
+// change the headers in place.
+type HTTPFilter interface {
+	RequestHeaders(s Stream, h *Headers, end bool) Verdict
+	RequestData(s Stream, b []byte, end bool) Verdict
+	RequestTrailers(s Stream, h *Headers) Verdict
+	ResponseHeaders(s Stream, h *Headers, end bool) Verdict
+	ResponseData(s Stream, b []byte, end bool) Verdict
+	ResponseTrailers(s Stream, h *Headers) Verdict
+	// Done is the last call, exactly once, however the stream ended.
+	Done(s Stream)
+}
+
+// PassThrough implements HTTPFilter and does nothing: embed it and override
+// what you need.
+type PassThrough struct{}
+
+// RequestHeaders continues.
+func (PassThrough) RequestHeaders(Stream, *Headers, bool) Verdict { return Continue }
+
+// RequestData continues.
+func (PassThrough) RequestData(Stream, []byte, bool) Verdict { return Continue }
+
+// RequestTrailers continues.
+func (PassThrough) RequestTrailers(Stream, *Headers) Verdict { return Continue }
+
+// ResponseHeaders continues.
+func (PassThrough) ResponseHeaders(Stream, *Headers, bool) Verdict { return Continue }
+
+// ResponseData continues.
+func (PassThrough) ResponseData(Stream, []byte, bool) Verdict { return Continue }
+
+// ResponseTrailers continues.
+func (PassThrough) ResponseTrailers(Stream, *Headers) Verdict { return Continue }
+
+// Done does nothing.
+func (PassThrough) Done(Stream) {}
+
+// Direction of a message.
+type Direction uint8
+
+// Directions.
+const (
+	ToUpstream Direction = iota
+	ToDownstream
+)
+
+// LocalReply is an answer that the proxy itself gives.
+type LocalReply struct {
+	Status int
+	Body   string
+	// Header are extra response headers, lower case names.
+	Header []Field
+	// GRPCStatus, when not negative, is used instead of the mapping from
+	// Status for gRPC requests.
+	GRPCStatus int
+	// Details is %RESPONSE_CODE_DETAILS%, Flags are added to the stream's.
+	Details string
+	Flags   ResponseFlags
+}
+
+// Stream is one request and its response, as filters see it.
+type Stream interface {
+	Request() *Headers
+	// Response is nil before there is one.
+	Response() *Headers
+	// Info is what is known about the stream so far.
+	Info() *Info
+	// RouteConfig returns the most specific per-route configuration of the
+	// filter with that name (route, then virtual host), as its ParseRoute made it; nil when none.
+	RouteConfig(name string) any
+	// ClearRoute makes the route be chosen again, after a filter changed headers.
+	ClearRoute()
+	// Reply answers and ends the request. Return the verdict Reply after it,
+	// or call it from a posted function while waiting.
+	Reply(r LocalReply)
+	// Inject sends b on behalf of filter f in the given direction, as if it had come
+	// in; for filters that Stop data and replace it.
+	Inject(f HTTPFilter, d Direction, b []byte, end bool)
+	// Resume goes on after Wait, with the next filter in that direction. Any goroutine.
+	Resume(f HTTPFilter, d Direction)
+	// Post runs f on the stream's thread of execution, unless the stream has ended. Any goroutine.
+	Post(f func())
+	// After is Post after a delay; stop forgets it.
+	After(d time.Duration, f func()) (stop func())
+}
+
+// HTTPFactory makes one filter instance per stream; it holds the parsed configuration.
+type HTTPFactory interface {
+	New(s Stream) HTTPFilter
+}
+
+// HTTPKind is a kind of HTTP filter.
+type HTTPKind struct {
+	// Name is Envoy's well-known name, e.g. "envoy.filters.http.fault".
+	Name string
+	// TypeURLs of the configuration messages that Parse accepts. For a
+	// TypedStruct the inner type URL is listed.
+	TypeURLs []string
+	// Parse checks and compiles a configuration. Errors name the field.
+	Parse func(ctx *ParseContext, cfg *anypb.Any) (HTTPFactory, error)
+	// ParseRoute does so for typed_per_filter_config; nil: there is none.
+	ParseRoute func(ctx *ParseContext, cfg *anypb.Any) (any, error)
+}
+
+// ParseContext is what a parser may know of its surroundings.
+type ParseContext struct {
+	// FilterName is the instance's name in the chain.
+	FilterName string
+	// StatPrefix of the connection manager.
+	StatPrefix string
+	// Outbound: the listener's traffic direction is OUTBOUND.
+	Outbound bool
+}
+
+// NetworkFilter decides about a connection before its terminal filter takes
+// it. It is asked once, when the connection is ready (TLS done).
+type NetworkFilter interface {
+	// Open may look at Info and the connection. Continue or Reply (close).
+	Open(c stream.Conn, info *ConnInfo) Verdict
+	// Closed is the last call.
+	Closed(info *ConnInfo)
+}
+
+// Terminal takes a connection over: the HTTP connection manager, tcp_proxy. It
+// binds the connection and must, in the end, close it and call done once.
+type Terminal interface {
+	Serve(c stream.Conn, info *ConnInfo, done func())
+	// Drain asks the connections that it serves to end at their next border
+	// (Connection: close, GOAWAY). Connections accepted later are not affected.
+	Drain()
+}

@@ -1,0 +1,147 @@
+package filter
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"time"
+)
+
+// ResponseFlags are Envoy's response flags; their short names appear in the
+// access log.
+type ResponseFlags uint32
+
+// Flags, with Envoy's short names.
+const (
+	FlagNoHealthyUpstream               ResponseFlags = 1 << iota // UH
+	FlagUpstreamConnectionFailure                                 // UF
+	FlagUpstreamOverflow                                          // UO
+	FlagNoRoute                                                   // NR
+	FlagUpstreamRetryLimitExceeded                                // URX
+	FlagNoCluster                                                 // NC
+	FlagDurationTimeout                                           // DT
+	FlagDownstreamConnectionTermination                           // DC
+	FlagLocalReset                                                // LR
+	FlagUpstreamRequestTimeout                                    // UT
+	FlagUpstreamRemoteReset                                       // UR
+	FlagUpstreamConnectionTermination                             // UC
+	FlagDelayInjected                                             // DI
+	FlagFaultInjected                                             // FI
+	FlagRateLimited                                               // RL
+	FlagUnauthorizedExternal                                      // UAEX
+	FlagStreamIdleTimeout                                         // SI
+	FlagDownstreamProtocolError                                   // DPE
+	FlagUpstreamProtocolError                                     // UPE
+	FlagOverload                                                  // OM
+)
+
+var flagNames = [...]string{
+	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM",
+}
+
+// String returns the short names, comma separated, or "-".
+func (f ResponseFlags) String() string {
+	if f == 0 {
+		return "-"
+	}
+	out := ""
+	for i, n := range flagNames {
+		if f&(1<<i) != 0 {
+			if out != "" {
+				out += ","
+			}
+			out += n
+		}
+	}
+	return out
+}
+
+// ConnInfo is what is known about a downstream connection. It is filled by the
+// listener before any filter sees it.
+type ConnInfo struct {
+	ID     uint64
+	Start  time.Time
+	Local  netip.AddrPort // the address the client asked for (original destination)
+	Remote netip.AddrPort
+	// Listener and FilterChain are their names in the configuration.
+	Listener, FilterChain string
+	Outbound              bool
+	SNI, ALPN             string
+	TLS                   *tls.ConnectionState
+	// PeerURI and LocalURI are the first URI SANs of the certificates
+	// ("spiffe://…"), empty without mTLS.
+	PeerURI, LocalURI string
+	// Received and Sent count bytes of the connection, kept by tcp_proxy.
+	Received, Sent uint64
+	// Termination is %CONNECTION_TERMINATION_DETAILS%.
+	Termination string
+	// Upstream side of a TCP proxy connection.
+	Upstream Upstream
+	Flags    ResponseFlags
+}
+
+// Upstream is what is known about where a stream or connection went.
+type Upstream struct {
+	Cluster string
+	// Service is the destination's name for metrics, from the cluster's
+	// metadata ("istio" → services): host, name, namespace.
+	Service ServiceRef
+	// Host is the endpoint's address; Workload its identity from the endpoint metadata.
+	Host, Local netip.AddrPort
+	HostName    string
+	Workload    WorkloadRef
+	PeerURI     string
+	TLS         bool
+	// Failure is %UPSTREAM_TRANSPORT_FAILURE_REASON%.
+	Failure string
+}
+
+// ServiceRef names a destination service in metrics.
+type ServiceRef struct{ Host, Name, Namespace string }
+
+// WorkloadRef names a workload in metrics. The zero value is "unknown".
+type WorkloadRef struct {
+	Name, Namespace, App, Version, Service, Revision, Cluster string
+}
+
+// Info is what is known about one request and its response, for access logs,
+// metrics and filters. It is valid until the stream's Done.
+type Info struct {
+	Conn *ConnInfo
+	// Start is the arrival of the first byte; the others are relative to it, 0: not happened.
+	Start                                        time.Time
+	RequestEnd, UpstreamStart, UpstreamFirstByte time.Duration
+	ResponseStart, Duration                      time.Duration
+	// Protocol is "HTTP/1.1", "HTTP/2" …
+	Protocol string
+	Request  *Headers
+	Response *Headers
+	Trailers *Headers
+	// OriginalPath is the path before a rewrite, empty when there was none.
+	OriginalPath     string
+	RouteName        string
+	VirtualHost      string
+	Upstream         Upstream
+	Status           int
+	Flags            ResponseFlags
+	Details          string
+	Received, Sent   uint64 // bytes of bodies
+	RequestMessages  uint64 // gRPC messages, counted by istio.stats
+	ResponseMessages uint64
+	Attempts         int
+	GRPC             bool
+	RequestID        string
+	Trace            Trace
+	// Metadata is dynamic metadata: namespace → value of the filter's choice.
+	Metadata map[string]any
+}
+
+// Trace is the trace context of a request.
+type Trace struct {
+	TraceID [16]byte
+	SpanID  [8]byte
+	Parent  [8]byte
+	Sampled bool
+	// Valid: there is one.
+	Valid bool
+}
