@@ -31,14 +31,15 @@ type Finding struct {
 	Remedy  string
 }
 
-// String returns one line: "file:line: Kind/ns/name: field: message (remedy)".
+// String returns one line: "file:line: Kind ns/name: field: message (remedy)".
 func (f Finding) String() string {
 	var b strings.Builder
 	if o := f.Origin.String(); o != "" {
 		b.WriteString(o + ": ")
 	}
 	if f.Object.Kind != "" {
-		b.WriteString(f.Object.String() + ": ")
+		// As people say it: "VirtualService default/reviews".
+		b.WriteString(strings.Replace(f.Object.String(), "/", " ", 1) + ": ")
 	}
 	if f.Field != "" {
 		b.WriteString(f.Field + ": ")

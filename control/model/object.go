@@ -31,6 +31,8 @@ const (
 	KindPeerAuthentication  Kind = "PeerAuthentication"
 	KindAuthorizationPolicy Kind = "AuthorizationPolicy"
 	KindProcess             Kind = "Process"
+	// KindWorkload is a running replica of a Process, or a pod.
+	KindWorkload Kind = "Workload"
 	KindMeshConfig          Kind = "MeshConfig"
 )
 
@@ -101,6 +103,9 @@ type Visibility struct {
 	// Namespaces that may see the object when not Public; "." is already
 	// replaced by the object's own namespace. Empty and not Public: nobody ("~").
 	Namespaces []string
+	// Default: the object says nothing itself. control/snapshot puts in the
+	// mesh's default (Mesh.ServiceExports …), so later stages need not look.
+	Default bool
 }
 
 // To tells whether a workload of the namespace may see the object.

@@ -115,6 +115,9 @@ type Service struct {
 	Exports         Visibility
 	// PublishNotReady: endpoints that are not ready count too.
 	PublishNotReady bool
+	// Families are the IP families that were asked for (ipFamilies), 4 or 6, the
+	// preferred one first; nil: both. VIPs are allocated accordingly.
+	Families []int
 	// ExternalName is the target of an ExternalName Service.
 	ExternalName string
 }

@@ -6,9 +6,8 @@ import (
 )
 
 // Delta is what a source sends: the objects that are new or changed, the keys
-// that are gone, and the Findings of what it read. Findings replace all earlier
-// ones of the objects (by Key) and files (by Origin.File) that they speak of;
-// Cleared names those that have none any more.
+// that are gone, and the Findings of what it read. Findings is everything that
+// the source finds fault with now: it replaces the source's earlier ones whole.
 type Delta struct {
 	// Source is the sending source's name.
 	Source  string
