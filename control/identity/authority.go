@@ -1,0 +1,194 @@
+// Package identity is the certificate authority of the mesh: it keeps a root,
+// signs certificate requests of workloads that have proved who they are, and
+// serves Istio's IstioCertificateService.
+//
+// A certificate carries exactly one name, the caller's SPIFFE URI; whatever
+// names a request asks for are ignored, so that a caller cannot ask for
+// another's. Who the caller is, is the Authenticator's to say.
+//
+// It does not revoke: lifetimes are short.
+package identity
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Lifetimes.
+const (
+	rootTTL = 10 * 365 * 24 * time.Hour
+	// DefaultTTL is the lifetime of a workload certificate when neither the
+	// mesh nor the request says otherwise.
+	DefaultTTL = 24 * time.Hour
+	// skew is how far before now a certificate begins, for clocks that are late.
+	skew = 2 * time.Minute
+)
+
+// Authority signs workload certificates. It is safe for concurrent use.
+type Authority struct {
+	cert    *x509.Certificate
+	key     crypto.Signer
+	certPEM []byte
+}
+
+// Load reads the root from ca-cert.pem and ca-key.pem in dir, or makes one
+// there for the trust domain when neither exists.
+func Load(dir, trustDomain string) (*Authority, error) {
+	certFile, keyFile := filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem")
+	certPEM, certErr := os.ReadFile(certFile)
+	keyPEM, keyErr := os.ReadFile(keyFile)
+	switch {
+	case certErr == nil && keyErr == nil:
+		return parse(certPEM, keyPEM, certFile, keyFile)
+	case !errors.Is(certErr, fs.ErrNotExist) && certErr != nil:
+		return nil, fmt.Errorf("root certificate: %w", certErr)
+	case !errors.Is(keyErr, fs.ErrNotExist) && keyErr != nil:
+		return nil, fmt.Errorf("root key: %w", keyErr)
+	case certErr == nil || keyErr == nil:
+		return nil, fmt.Errorf("only one of %s and %s exists: restore the other, or remove both to start a new root", certFile, keyFile)
+	}
+	certPEM, keyPEM, err := newRoot(trustDomain)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("root certificate: %w", err)
+	}
+	// The key first: a certificate without its key would be a dead end.
+	if err := os.WriteFile(keyFile, keyPEM, 0o600); err != nil {
+		return nil, fmt.Errorf("root key: %w", err)
+	}
+	if err := os.WriteFile(certFile, certPEM, 0o644); err != nil {
+		return nil, fmt.Errorf("root certificate: %w", err)
+	}
+	return parse(certPEM, keyPEM, certFile, keyFile)
+}
+
+func parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error) {
+	block, _ := pem.Decode(certPEM)
+	if block == nil {
+		return nil, fmt.Errorf("%s: no PEM certificate in it", certFile)
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", certFile, err)
+	}
+	block, _ = pem.Decode(keyPEM)
+	if block == nil {
+		return nil, fmt.Errorf("%s: no PEM key in it", keyFile)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%s: want an unencrypted PKCS#8 key: %w", keyFile, err)
+	}
+	key, ok := parsed.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%s: %T cannot sign", keyFile, parsed)
+	}
+	type equaler interface{ Equal(crypto.PublicKey) bool }
+	if pub, ok := cert.PublicKey.(equaler); !ok || !pub.Equal(key.Public()) {
+		return nil, fmt.Errorf("%s does not belong to %s", keyFile, certFile)
+	}
+	return &Authority{cert: cert, key: key, certPEM: certPEM}, nil
+}
+
+func newRoot(trustDomain string) (certPEM, keyPEM []byte, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, fmt.Errorf("root key: %w", err)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{Organization: []string{trustDomain}, CommonName: "Weft root"},
+		NotBefore:             now.Add(-skew),
+		NotAfter:              now.Add(rootTTL),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("root certificate: %w", err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("root key: %w", err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+}
+
+func newSerial() (*big.Int, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, fmt.Errorf("serial number: %w", err)
+	}
+	return serial, nil
+}
+
+// Root returns the root certificate as PEM.
+func (a *Authority) Root() []byte { return a.certPEM }
+
+// NotAfter is when the root expires.
+func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
+
+// Sign issues a certificate for the SPIFFE URI and the public key of the
+// request, and returns the chain as PEM certificates, leaf first.
+func (a *Authority) Sign(csrPEM []byte, spiffe string, ttl time.Duration) ([]string, error) {
+	block, _ := pem.Decode(csrPEM)
+	if block == nil || block.Type != "CERTIFICATE REQUEST" {
+		return nil, errors.New("csr: want one PEM block of type CERTIFICATE REQUEST")
+	}
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("csr: %w", err)
+	}
+	if err := csr.CheckSignature(); err != nil {
+		return nil, fmt.Errorf("csr: the request is not signed by its own key: %w", err)
+	}
+	uri, err := url.Parse(spiffe)
+	if err != nil || uri.Scheme != "spiffe" {
+		return nil, fmt.Errorf("identity %q is not a SPIFFE URI", spiffe)
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	end := now.Add(ttl)
+	if end.After(a.cert.NotAfter) {
+		end = a.cert.NotAfter
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial,
+		NotBefore:    now.Add(-skew),
+		NotAfter:     end,
+		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		URIs:         []*url.URL{uri},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return []string{string(leaf), string(a.certPEM)}, nil
+}

@@ -1,0 +1,73 @@
+package identity
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	capb "istio.io/api/security/v1alpha1"
+)
+
+// Authenticator tells who the caller of a gRPC method is: the SPIFFE URI, or a
+// gRPC status error.
+type Authenticator func(ctx context.Context) (spiffe string, err error)
+
+// Service implements istio.v1.auth.IstioCertificateService.
+type Service struct {
+	capb.UnimplementedIstioCertificateServiceServer
+	ca     *Authority
+	who    Authenticator
+	maxTTL func() time.Duration
+	log    *slog.Logger
+
+	requests, issued, refused prometheus.Counter
+}
+
+// NewService makes the service. maxTTL bounds the lifetime that a request may
+// ask for and is what one without a wish gets; 0 means DefaultTTL.
+func NewService(ca *Authority, who Authenticator, maxTTL func() time.Duration, log *slog.Logger) *Service {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
+	return &Service{
+		ca: ca, who: who, maxTTL: maxTTL, log: log.With("component", "ca"),
+		requests: counter("citadel_server_csr_count", "Certificate requests received."),
+		issued:   counter("citadel_server_success_cert_issuance_count", "Certificates issued."),
+		refused:  counter("citadel_server_authentication_failure_count", "Certificate requests of callers that could not prove who they are."),
+	}
+}
+
+// Register adds the service's metrics, named as Istio's.
+func (s *Service) Register(r prometheus.Registerer) {
+	r.MustRegister(s.requests, s.issued, s.refused,
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "citadel_server_root_cert_expiry_seconds", Help: "Time until the root certificate expires.",
+		}, func() float64 { return time.Until(s.ca.NotAfter()).Seconds() }))
+}
+
+// CreateCertificate signs the request's key for the caller's identity.
+func (s *Service) CreateCertificate(ctx context.Context, r *capb.IstioCertificateRequest) (*capb.IstioCertificateResponse, error) {
+	s.requests.Inc()
+	spiffe, err := s.who(ctx)
+	if err != nil {
+		s.refused.Inc()
+		return nil, err
+	}
+	ttl := s.maxTTL()
+	if ttl <= 0 {
+		ttl = DefaultTTL
+	}
+	if want := time.Duration(r.GetValidityDuration()) * time.Second; want > 0 && want < ttl {
+		ttl = want
+	}
+	chain, err := s.ca.Sign([]byte(r.GetCsr()), spiffe, ttl)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "certificate for %s: %v", spiffe, err)
+	}
+	s.issued.Inc()
+	s.log.Debug("certificate issued", "identity", spiffe, "ttl", ttl)
+	return &capb.IstioCertificateResponse{CertChain: chain}, nil
+}
