@@ -1,0 +1,64 @@
+package cluster
+
+import (
+	"net/netip"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Health of an endpoint, as the control plane tells it.
+type Health uint8
+
+// Healths. Unknown counts as healthy.
+const (
+	Unknown Health = iota
+	Healthy
+	Unhealthy
+	Draining
+	Timeout
+	// Degraded endpoints serve when the healthy ones are not enough.
+	Degraded
+)
+
+// Endpoints are the endpoints of a cluster.
+type Endpoints struct {
+	Localities []Locality
+	// Overprovisioning in percent; 0: 140.
+	Overprovisioning uint32
+	// WeightedPriorityHealth weighs endpoints when a priority's health is computed.
+	WeightedPriorityHealth bool
+	// DropPercent of requests is refused by the control plane's wish.
+	DropPercent float64
+}
+
+// Locality groups endpoints.
+type Locality struct {
+	Region, Zone, SubZone string
+	Priority              uint32
+	// Weight is used with LB.LocalityWeighted; 0 gets no traffic then.
+	Weight    uint32
+	Endpoints []Endpoint
+}
+
+// Endpoint is one address. Exactly one of Addr, Name and Path is set.
+type Endpoint struct {
+	Addr netip.AddrPort
+	// More are further addresses of the same endpoint, tried after Addr.
+	More []netip.AddrPort
+	// Name and Port are resolved by DNS clusters.
+	Name string
+	Port uint16
+	// Path of a unix socket.
+	Path string
+
+	// Hostname for automatic host rewrites.
+	Hostname string
+	Health   Health
+	// Weight 0: 1.
+	Weight uint32
+	// Labels choose subsets ("envoy.lb"), TransportLabels the transport ("envoy.transport_socket_match").
+	Labels, TransportLabels map[string]string
+	// HashKey replaces the address in consistent hashing (envoy.lb: hash_key).
+	HashKey  string
+	Workload filter.WorkloadRef
+}

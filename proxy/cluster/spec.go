@@ -1,0 +1,284 @@
+package cluster
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Type says where the endpoints of a cluster come from.
+type Type uint8
+
+// Cluster types.
+const (
+	// Static endpoints are in the Spec.
+	Static Type = iota
+	// StrictDNS resolves the names in the Spec; every address is an endpoint.
+	StrictDNS
+	// LogicalDNS has one endpoint, whose address is the name's newest first one.
+	LogicalDNS
+	// EDS endpoints come by Manager.SetEndpoints.
+	EDS
+	// OriginalDst sends to the address that the client asked for (Pick.Dst).
+	OriginalDst
+)
+
+// Spec describes a cluster.
+type Spec struct {
+	Name string
+	// Version identifies the content: an Update with the same non-empty version is none.
+	Version string
+	// AltStatName replaces Name in statistics.
+	AltStatName string
+	Type        Type
+	// ServiceName is the EDS name, empty: Name.
+	ServiceName string
+	// Endpoints of Static, StrictDNS and LogicalDNS clusters.
+	Endpoints *Endpoints
+	// ConnectTimeout 0: 5 s.
+	ConnectTimeout time.Duration
+	LB             LB
+	// Outlier nil: no detection.
+	Outlier *Outlier
+	// Breakers by Priority.
+	Breakers [2]Breakers
+	Protocol Protocol
+	HTTP     HTTPOptions
+	// TLS nil: plain text, unless one of Transports matches.
+	TLS TLS
+	// Transports are tried in order against the endpoint's TransportLabels.
+	Transports []Transport
+	// Bind is the source address of connections; the zero value leaves it to the system.
+	Bind      netip.Addr
+	Keepalive Keepalive
+	DNS       DNS
+	// Original applies to OriginalDst.
+	Original Original
+	// Service names the destination in metrics.
+	Service filter.ServiceRef
+	// ProxyProtocol sends a PROXY header of version 1 or 2; 0: none.
+	ProxyProtocol int
+	// Metadata by filter name, opaque here.
+	Metadata map[string]any
+}
+
+// TLS makes a client's side of TLS on a connected socket.
+type TLS interface {
+	Client(ctx context.Context, nc net.Conn, o HandshakeOptions) (net.Conn, error)
+}
+
+// HandshakeOptions are what a request adds to a TLS context.
+type HandshakeOptions struct {
+	// ServerName replaces the context's SNI, when not empty.
+	ServerName string
+	// ALPN replaces the context's protocols, when not nil.
+	ALPN []string
+	// VerifyName is a DNS name that the certificate must be for (auto_san_validation).
+	VerifyName string
+}
+
+// Transport is chosen for endpoints that have all Labels.
+type Transport struct {
+	Name   string
+	Labels map[string]string
+	// TLS nil: plain text.
+	TLS TLS
+}
+
+// Keepalive is TCP keepalive; zero fields: the system's. Off unless Enabled.
+type Keepalive struct {
+	Enabled        bool
+	Probes         int
+	Time, Interval time.Duration
+}
+
+// Protocol spoken upstream.
+type Protocol uint8
+
+// Protocols.
+const (
+	HTTP1 Protocol = iota
+	HTTP2
+	// UseDownstream speaks what the client spoke.
+	UseDownstream
+	// AutoALPN lets the TLS handshake decide.
+	AutoALPN
+)
+
+// HTTPOptions bound pooled HTTP connections. 0: no bound.
+type HTTPOptions struct {
+	// IdleTimeout of a connection without requests, nil: one hour (Envoy's), 0: none.
+	IdleTimeout              *time.Duration
+	MaxConnectionDuration    time.Duration
+	MaxStreamDuration        time.Duration
+	MaxRequestsPerConnection uint32
+	MaxConcurrentStreams     uint32
+	MaxHeadersCount          uint32
+	// InitialStreamWindow and InitialConnectionWindow of HTTP/2; 0: the codec's default.
+	InitialStreamWindow, InitialConnectionWindow uint32
+	// PingInterval and PingTimeout of HTTP/2 keepalive.
+	PingInterval, PingTimeout time.Duration
+	// AutoSNI takes the SNI, AutoSAN the name to verify, from the request's authority.
+	AutoSNI, AutoSAN bool
+}
+
+// Policy is a load-balancing algorithm.
+type Policy uint8
+
+// Policies.
+const (
+	RoundRobin Policy = iota
+	LeastRequest
+	Random
+	RingHash
+	Maglev
+	// Provided is the only one that fits OriginalDst.
+	Provided
+)
+
+// LB describes load balancing.
+type LB struct {
+	Policy Policy
+	// Choices of least request; 0: 2.
+	Choices uint32
+	// MinRing and MaxRing of ring hash; 0: 1024 and 8 Mi. TableSize of Maglev, a prime; 0: 65537.
+	MinRing, MaxRing, TableSize uint64
+	// HashHostname hashes host names instead of addresses.
+	HashHostname bool
+	// LocalityWeighted chooses the locality by weight first.
+	LocalityWeighted bool
+	// PanicPercent: below that share of available endpoints all are used. (Envoy's default is 50.)
+	PanicPercent float64
+	// FailOnPanic answers with no endpoint instead.
+	FailOnPanic bool
+	// SlowStart nil: none. Only for RoundRobin and LeastRequest.
+	SlowStart *SlowStart
+	Subsets   *Subsets
+}
+
+// SlowStart raises the weight of a new endpoint over a window.
+type SlowStart struct {
+	Window time.Duration
+	// Aggression 0: 1. MinPercent 0: 10.
+	Aggression, MinPercent float64
+}
+
+// Fallback says what to do when no subset fits.
+type Fallback uint8
+
+// Fallbacks.
+const (
+	NoFallback Fallback = iota
+	AnyEndpoint
+	DefaultSubset
+)
+
+// Subsets describes subsets of endpoints by their labels.
+type Subsets struct {
+	// Selectors are the sets of label names of which combinations make subsets.
+	Selectors [][]string
+	Fallback  Fallback
+	Default   map[string]string
+	// PanicAny uses any endpoint when even the fallback has none.
+	PanicAny bool
+}
+
+// Priority of a request, in circuit breakers.
+type Priority uint8
+
+// Priorities.
+const (
+	Default Priority = iota
+	High
+)
+
+// Breakers are the limits of one priority. Envoy's defaults are 1024, 1024,
+// 1024 and 3; the Spec must hold them (DefaultBreakers).
+type Breakers struct {
+	Connections, Pending, Requests, Retries uint32
+	// Pools bounds connection pools; 0: none.
+	Pools uint32
+	// Budget, when set, replaces Retries.
+	Budget *RetryBudget
+}
+
+// RetryBudget bounds retries by the requests that are active.
+type RetryBudget struct {
+	// Percent of active requests; 0: 20. MinConcurrency 0: 3.
+	Percent        float64
+	MinConcurrency uint32
+}
+
+// DefaultBreakers are Envoy's.
+var DefaultBreakers = Breakers{Connections: 1024, Pending: 1024, Requests: 1024, Retries: 3}
+
+// Outlier describes passive health detection. The Enforce fields are percents
+// with which a detected host is ejected; 0 detects and counts only.
+type Outlier struct {
+	// Consecutive5xx, ConsecutiveGateway and ConsecutiveLocal; 0: never.
+	Consecutive5xx, ConsecutiveGateway, ConsecutiveLocal uint32
+	Enforce5xx, EnforceGateway, EnforceLocal             uint32
+	// SplitLocal counts failures of the proxy's own making (connect failure,
+	// timeout) apart; otherwise they count as 5xx and gateway errors.
+	SplitLocal bool
+	// Interval of sweeps, 0: 10 s. BaseEjection 0: 30 s. MaxEjection 0: 300 s, at least BaseEjection.
+	Interval, BaseEjection, MaxEjection, Jitter time.Duration
+	// MaxEjectionPercent of the hosts may be ejected at a time.
+	MaxEjectionPercent uint32
+	// AlwaysEjectOne lifts that for the first.
+	AlwaysEjectOne bool
+	// SuccessRate and FailurePercentage nil: off.
+	SuccessRate       *SuccessRate
+	FailurePercentage *FailurePercentage
+}
+
+// SuccessRate ejects hosts whose success rate is StdevFactor standard deviations below the mean.
+type SuccessRate struct {
+	Enforce, EnforceLocal  uint32
+	MinHosts, MinVolume    uint32
+	StdevFactorPerThousand uint32
+}
+
+// FailurePercentage ejects hosts that fail at least Threshold percent.
+type FailurePercentage struct {
+	Enforce, EnforceLocal uint32
+	MinHosts, MinVolume   uint32
+	Threshold             uint32
+}
+
+// Family restricts which addresses of a name are used.
+type Family uint8
+
+// Families.
+const (
+	// FamilyAuto prefers IPv6 (Envoy's AUTO).
+	FamilyAuto Family = iota
+	FamilyV4
+	FamilyV6
+	FamilyV4Preferred
+	FamilyAll
+)
+
+// DNS says how names are resolved.
+type DNS struct {
+	// Refresh 0: 5 s.
+	Refresh time.Duration
+	// FailureBase and FailureMax bound the exponential wait after failures; 0: Refresh.
+	FailureBase, FailureMax time.Duration
+	// RespectTTL refreshes when the records expire.
+	RespectTTL bool
+	Family     Family
+}
+
+// Original describes an OriginalDst cluster.
+type Original struct {
+	// Header names a request header that holds the address to use instead.
+	Header string
+	// Port replaces the port, when not 0.
+	Port uint16
+	// Cleanup removes endpoints that were not used for that long; 0: 5 s.
+	Cleanup time.Duration
+}
