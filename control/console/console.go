@@ -1,0 +1,187 @@
+// Package console is the control plane's own API: JSON over HTTP on a unix
+// socket that only its user may open. The command line and the supervisor of
+// `weft up` read it; nothing of the data plane does.
+//
+// It reads published state and changes nothing, but for apply and delete, which
+// it hands to the store it was given.
+package console
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/weftmesh/weft/control/fleet"
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/serve"
+)
+
+// Proxies is what the console needs of the fleet.
+type Proxies interface {
+	Status() []fleet.ProxyStatus
+	Findings() []model.Finding
+	Config(proxy string) *serve.State
+	Subscribe() (<-chan fleet.Event, func())
+}
+
+// Store keeps objects that users apply.
+type Store interface {
+	// Apply takes YAML documents and says for each what became of it.
+	Apply(data []byte, name string) []Applied
+	// Delete removes an object, wherever it was read from.
+	Delete(k model.Key) Applied
+	// Raw returns an object as it was written.
+	Raw(o model.Origin) ([]byte, error)
+}
+
+// Applied says what became of one object.
+type Applied struct {
+	Object model.Key `json:"object"`
+	// Result is "created", "configured", "unchanged", "deleted", "not found" or "invalid".
+	Result   string          `json:"result"`
+	Findings []model.Finding `json:"findings,omitempty"`
+}
+
+// Options of a Console.
+type Options struct {
+	// Socket is the path of the unix socket.
+	Socket    string
+	Snapshots fleet.Snapshots
+	Proxies   Proxies
+	Store     Store
+	Metrics   prometheus.Gatherer
+	// Version of the program.
+	Version string
+	Log     *slog.Logger
+}
+
+// Console serves the API. Make one with New and Run it.
+type Console struct {
+	Options
+	mux *http.ServeMux
+}
+
+// New makes a console.
+func New(o Options) *Console {
+	c := &Console{Options: o, mux: http.NewServeMux()}
+	c.mux.HandleFunc("GET /v1/version", c.version)
+	c.mux.HandleFunc("GET /v1/proxies", c.proxies)
+	c.mux.HandleFunc("GET /v1/config", c.config)
+	c.mux.HandleFunc("GET /v1/objects", c.objects)
+	c.mux.HandleFunc("GET /v1/findings", c.findings)
+	c.mux.HandleFunc("GET /v1/services", c.services)
+	c.mux.HandleFunc("GET /v1/events", c.events)
+	c.mux.HandleFunc("GET /v1/local", c.local)
+	c.mux.HandleFunc("POST /v1/apply", c.apply)
+	c.mux.HandleFunc("POST /v1/delete", c.remove)
+	c.mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
+	c.mux.HandleFunc("GET /ready", c.ready)
+	c.mux.HandleFunc("/debug/pprof/", pprof.Index)
+	c.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	c.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return c
+}
+
+// Run serves until ctx ends.
+func (c *Console) Run(ctx context.Context) error {
+	l, err := Listen(c.Socket)
+	if err != nil {
+		return err
+	}
+	srv := &http.Server{
+		Handler:           c.mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
+	}
+	go func() {
+		<-ctx.Done()
+		_ = srv.Close()
+	}()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("console on %s: %w", c.Socket, err)
+	}
+	return nil
+}
+
+// Listen makes a unix socket that only its user may open, in place of one that
+// an earlier process left behind.
+func Listen(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("socket %s: %w", path, err)
+	}
+	return l, nil
+}
+
+func reply(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v) // the reader has gone
+}
+
+func fail(w http.ResponseWriter, code int, format string, args ...any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(map[string]string{"error": fmt.Sprintf(format, args...)})
+}
+
+func (c *Console) version(w http.ResponseWriter, _ *http.Request) {
+	reply(w, map[string]any{"version": c.Version, "pid": os.Getpid()})
+}
+
+func (c *Console) ready(w http.ResponseWriter, _ *http.Request) {
+	if c.Snapshots.Load() == nil {
+		fail(w, http.StatusServiceUnavailable, "no configuration yet")
+		return
+	}
+	reply(w, map[string]bool{"ready": true})
+}
+
+func (c *Console) proxies(w http.ResponseWriter, _ *http.Request) { reply(w, c.Proxies.Status()) }
+
+func (c *Console) findings(w http.ResponseWriter, _ *http.Request) { reply(w, c.allFindings()) }
+
+func (c *Console) allFindings() []model.Finding {
+	out := []model.Finding{}
+	if s := c.Snapshots.Load(); s != nil {
+		out = append(out, s.Findings...)
+	}
+	return append(out, c.Proxies.Findings()...)
+}
+
+// bodyLimit bounds what may be applied at once.
+const bodyLimit = 16 << 20
+
+func (c *Console) apply(w http.ResponseWriter, r *http.Request) {
+	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit))
+	if err != nil {
+		fail(w, http.StatusBadRequest, "reading the documents: %v", err)
+		return
+	}
+	reply(w, c.Store.Apply(data, r.URL.Query().Get("name")))
+}
+
+func (c *Console) remove(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	reply(w, c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")}))
+}

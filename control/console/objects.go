@@ -1,0 +1,77 @@
+package console
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// ObjectSummary is one object as `weft get` lists it.
+type ObjectSummary struct {
+	model.Key
+	Source string            `json:"source"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Hosts  []string          `json:"hosts,omitempty"`
+	// Findings of the object.
+	Findings []model.Finding `json:"findings,omitempty"`
+	// Raw is the document as written, when asked for.
+	Raw string `json:"raw,omitempty"`
+}
+
+// objects lists objects: ?kind=&namespace=&name=&raw=true.
+func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
+	s := c.Snapshots.Load()
+	if s == nil {
+		fail(w, http.StatusServiceUnavailable, "no configuration yet")
+		return
+	}
+	q := r.URL.Query()
+	findings := map[model.Key][]model.Finding{}
+	for _, f := range c.allFindings() {
+		findings[f.Object] = append(findings[f.Object], f)
+	}
+	out := []ObjectSummary{}
+	for k, o := range s.Objects {
+		if !wanted(q.Get("kind"), string(k.Kind)) || !wanted(q.Get("namespace"), k.Namespace) || !wanted(q.Get("name"), k.Name) {
+			continue
+		}
+		meta := o.Head()
+		sum := ObjectSummary{Key: k, Source: meta.Origin.String(), Labels: meta.Labels, Hosts: hosts(o), Findings: findings[k]}
+		if q.Get("raw") == "true" {
+			raw, err := c.Store.Raw(meta.Origin)
+			if err != nil {
+				fail(w, http.StatusInternalServerError, "%s: %v", k, err)
+				return
+			}
+			sum.Raw = string(raw)
+		}
+		out = append(out, sum)
+	}
+	slices.SortFunc(out, func(a, b ObjectSummary) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	reply(w, out)
+}
+
+func wanted(want, got string) bool { return want == "" || strings.EqualFold(want, got) }
+
+func hosts(o model.Object) []string {
+	switch o := o.(type) {
+	case *model.RouteSet:
+		return o.Hosts
+	case *model.TrafficPolicySet:
+		return []string{o.Host}
+	case *model.Service:
+		return []string{o.Host}
+	case *model.Gateway:
+		var out []string
+		for _, s := range o.Servers {
+			out = append(out, s.Hosts...)
+		}
+		return out
+	}
+	return nil
+}
