@@ -1,0 +1,133 @@
+package scope
+
+import "github.com/weftmesh/weft/control/model"
+
+// ServerMTLS is what the PeerAuthentications together demand of one workload.
+type ServerMTLS struct {
+	Mode  model.MTLSMode // never MTLSUnset
+	Ports map[uint16]model.MTLSMode
+}
+
+// For returns the mode of a workload port.
+func (s ServerMTLS) For(port uint16) model.MTLSMode {
+	if m := s.Ports[port]; m != model.MTLSUnset {
+		return m
+	}
+	return s.Mode
+}
+
+type mtlsKey struct{ w *model.Workload }
+
+// MTLS returns what a workload's server side demands: mesh, then namespace, then
+// workload, then port, the narrower one winning where it is set.
+func (x *Index) MTLS(w *model.Workload) ServerMTLS {
+	return x.Memo(mtlsKey{w}, func() any { return x.mtlsOf(w.Namespace, w.Labels) }).(ServerMTLS)
+}
+
+func (x *Index) mtlsOf(namespace string, labels map[string]string) ServerMTLS {
+	out := ServerMTLS{Mode: model.MTLSPermissive}
+	if m := x.wideMode(x.Mesh.RootNamespace); m != model.MTLSUnset {
+		out.Mode = m
+	}
+	if m := x.wideMode(namespace); m != model.MTLSUnset {
+		out.Mode = m
+	}
+	for _, p := range x.peerAuths[namespace] {
+		if len(p.Selector) == 0 || !model.Matches(p.Selector, labels) {
+			continue
+		}
+		if p.Mode != model.MTLSUnset {
+			out.Mode = p.Mode
+		}
+		out.Ports = p.Ports
+		break // the oldest one decides
+	}
+	return out
+}
+
+// wideMode is the mode of a namespace's (or the mesh's) own policy.
+func (x *Index) wideMode(namespace string) model.MTLSMode {
+	for _, p := range x.peerAuths[namespace] {
+		if len(p.Selector) == 0 {
+			return p.Mode
+		}
+	}
+	return model.MTLSUnset
+}
+
+// MTLS returns what the proxy's own server side demands.
+func (v *View) MTLS() ServerMTLS {
+	if w := v.Proxy.Workload; w != nil {
+		return v.Index.MTLS(w)
+	}
+	return v.Index.mtlsOf(v.Proxy.Namespace(), v.Proxy.Labels())
+}
+
+// Authz returns the authorization policies that hold for the proxy's workload,
+// the root namespace's first.
+func (v *View) Authz() []*model.Authz {
+	var out []*model.Authz
+	add := func(namespace string) {
+		for _, p := range v.Index.authz[namespace] {
+			if model.Matches(p.Selector, v.Proxy.Labels()) {
+				out = append(out, p)
+			}
+		}
+	}
+	add(v.Mesh.RootNamespace)
+	if ns := v.Proxy.Namespace(); ns != v.Mesh.RootNamespace {
+		add(ns)
+	}
+	return out
+}
+
+// AllMTLS tells whether every instance of a service speaks mTLS on the port, so
+// that a client that cannot choose per endpoint may use it. No instance: no.
+func (x *Index) AllMTLS(s *model.Service, port *model.ServicePort) bool {
+	list := x.instances[s]
+	for _, in := range list {
+		if !x.SpeaksMTLS(in, s, port) {
+			return false
+		}
+	}
+	return len(list) > 0
+}
+
+// SpeaksMTLS tells whether one instance takes mTLS on a service port.
+func (x *Index) SpeaksMTLS(in model.Instance, s *model.Service, port *model.ServicePort) bool {
+	if in.Workload == nil {
+		return in.Endpoint.Labels["security.istio.io/tlsMode"] == "istio"
+	}
+	if !in.Workload.Mesh {
+		return false
+	}
+	target, ok := TargetPort(in, s, port)
+	return ok && x.MTLS(in.Workload).For(target) != model.MTLSDisable
+}
+
+// TargetPort returns the workload port behind a service port; not ok when the
+// workload has no port of the name that the service targets.
+func TargetPort(in model.Instance, s *model.Service, port *model.ServicePort) (uint16, bool) {
+	if w := in.Workload; w != nil {
+		if w.Key.Kind == model.KindWorkloadEntry {
+			if n, ok := w.Ports[port.Name]; ok {
+				return n, true
+			}
+		}
+		if port.TargetPort == 0 && port.TargetName != "" {
+			n, ok := w.Ports[port.TargetName]
+			return n, ok
+		}
+	} else {
+		if n, ok := in.Endpoint.Ports[port.Name]; ok {
+			return n, true
+		}
+		if in.Endpoint.Port != 0 {
+			return in.Endpoint.Port, true
+		}
+	}
+	if port.TargetPort != 0 {
+		return port.TargetPort, true
+	}
+	return port.Port, true
+}

@@ -1,0 +1,321 @@
+package scope
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// View is what one proxy sees. It is read-only outside of this package; look-ups
+// remember their answers, so one View belongs to one goroutine at a time.
+type View struct {
+	Index *Index
+	Proxy *Proxy
+	Mesh  *model.Mesh
+	// Sidecar is the resource that narrows the view, nil when none does.
+	Sidecar *model.Sidecar
+	// Services are the visible ones, one per host, sorted by host. Names that only
+	// stand for another service are left out (see Index.Aliases).
+	Services []*model.Service
+	// Listeners are the groups of services by the Sidecar egress listener that
+	// shows them; a single group of all services when no Sidecar narrows them.
+	Listeners []Egress
+	// Gateways are those whose selector picks the proxy, oldest first.
+	Gateways []*model.Gateway
+	// Findings are faults that lie in no single proxy's translation, e.g. of delegates.
+	Findings []model.Finding
+
+	byHost   map[string]*model.Service
+	policyOf map[*model.Service]*Policy
+	routesOf map[string][]*model.RouteSet
+}
+
+// Egress is one egress listener: all ports when Port is 0.
+type Egress struct {
+	Spec     *model.SidecarEgress // nil: no Sidecar
+	Port     uint16
+	Services []*model.Service
+	routes   []*model.RouteSet
+}
+
+// Build makes the view of one proxy.
+func Build(idx *Index, p Proxy) *View {
+	// A workload of an older snapshot must not be mixed with this one.
+	namespace, name := p.ID.Namespace, p.ID.Name
+	if p.Workload != nil {
+		namespace, name = p.Workload.Namespace, p.Workload.Name
+	}
+	if w := idx.Workload(namespace, name); w != nil {
+		p.Workload = w
+	}
+	v := &View{
+		Index: idx, Proxy: &p, Mesh: idx.Mesh,
+		byHost:   map[string]*model.Service{},
+		policyOf: map[*model.Service]*Policy{},
+		routesOf: map[string][]*model.RouteSet{},
+		Findings: idx.findings,
+	}
+	if p.Gateway() {
+		for _, g := range idx.gateways {
+			if model.Matches(g.Selector, p.Labels()) {
+				v.Gateways = append(v.Gateways, g)
+			}
+		}
+	} else {
+		v.Sidecar = idx.sidecarOf(v.Proxy)
+	}
+	v.pickServices()
+	return v
+}
+
+// sidecarOf is the Sidecar that holds for a proxy: one that selects it, its
+// namespace's, or the root namespace's.
+func (x *Index) sidecarOf(p *Proxy) *model.Sidecar {
+	own := p.Namespace()
+	for _, s := range x.sidecars[own] {
+		if len(s.Selector) > 0 && model.Matches(s.Selector, p.Labels()) {
+			return s
+		}
+	}
+	for _, namespace := range []string{own, x.Mesh.RootNamespace} {
+		for _, s := range x.sidecars[namespace] {
+			if len(s.Selector) == 0 {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// visible returns what a proxy of the namespace would get for each host without
+// any Sidecar, sorted by host. It is shared by all proxies of the namespace.
+func (x *Index) visible(namespace string) []*model.Service {
+	type key struct{ namespace string }
+	return x.Memo(key{namespace}, func() any {
+		out := make([]*model.Service, 0, len(x.services))
+		for _, list := range x.services {
+			if s := choose(list, namespace); s != nil && !x.IsAlias(s) {
+				out = append(out, s)
+			}
+		}
+		slices.SortFunc(out, byHost)
+		return out
+	}).([]*model.Service)
+}
+
+func byHost(a, b *model.Service) int { return cmp.Compare(a.Host, b.Host) }
+
+// choose picks one of several services of one host: the client's own namespace
+// first, then Kubernetes services before entries, then the oldest.
+func choose(list []*model.Service, namespace string) *model.Service {
+	var best *model.Service
+	for _, s := range list {
+		switch {
+		case !s.Exports.To(namespace):
+		case best == nil,
+			best.Namespace != namespace && s.Namespace == namespace,
+			best.Namespace != namespace && best.FromEntry && !s.FromEntry:
+			best = s
+		}
+	}
+	return best
+}
+
+func (v *View) pickServices() {
+	all := v.Index.visible(v.Proxy.Namespace())
+	if v.Sidecar == nil || len(v.Sidecar.Egress) == 0 {
+		v.Services = all
+		v.Listeners = []Egress{{Services: all}}
+		for _, s := range all {
+			v.byHost[s.Host] = s
+		}
+		return
+	}
+	known := map[string]*model.Service{}
+	for _, s := range all {
+		known[s.Host] = s
+	}
+	for i := range v.Sidecar.Egress {
+		spec := &v.Sidecar.Egress[i]
+		e := Egress{Spec: spec, Port: spec.Port}
+		f := newHostFilter(spec.Hosts, v.Proxy.Namespace())
+		for _, r := range v.visibleRoutes(meshGateway) {
+			if f.admitsRoute(r) {
+				e.routes = append(e.routes, r)
+			}
+		}
+		e.Services = v.pickEgress(all, known, f, &e)
+		v.Listeners = append(v.Listeners, e)
+	}
+	for _, s := range v.byHost {
+		v.Services = append(v.Services, s)
+	}
+	slices.SortFunc(v.Services, byHost)
+}
+
+func (v *View) pickEgress(all []*model.Service, known map[string]*model.Service, f hostFilter, e *Egress) []*model.Service {
+	seen := map[string]bool{}
+	var out []*model.Service
+	add := func(s *model.Service) {
+		if s == nil || seen[s.Host] || e.Port != 0 && s.Port(e.Port) == nil {
+			return
+		}
+		seen[s.Host] = true
+		out = append(out, s)
+		v.byHost[s.Host] = s
+	}
+	for _, s := range all {
+		if f.admits(s.Namespace, s.Host) {
+			add(s)
+		}
+	}
+	// What an admitted route leads to must be there, or the route leads nowhere.
+	for _, r := range e.routes {
+		for _, host := range destinations(r) {
+			if s := known[host]; s != nil && v.byHost[host] == nil {
+				v.byHost[host] = s
+			}
+		}
+	}
+	slices.SortFunc(out, byHost)
+	return out
+}
+
+// destinations are all hosts that a route set leads to.
+func destinations(r *model.RouteSet) []string {
+	var out []string
+	for _, list := range [][]model.Route{r.HTTP, r.TLS, r.TCP} {
+		for _, route := range list {
+			for _, d := range route.Destinations {
+				out = append(out, d.Host)
+			}
+			for _, m := range route.Mirrors {
+				out = append(out, m.Destination.Host)
+			}
+		}
+	}
+	return out
+}
+
+// Service returns the visible service of a host, or nil.
+func (v *View) Service(host string) *model.Service { return v.byHost[host] }
+
+// Routes returns the route sets for a gateway ("mesh" or "namespace/name") that
+// the proxy may see, the one that wins first.
+func (v *View) Routes(gateway string) []*model.RouteSet {
+	if gateway == meshGateway && len(v.Listeners) > 0 && v.Listeners[0].Spec != nil {
+		if r, ok := v.routesOf[gateway]; ok {
+			return r
+		}
+		var out []*model.RouteSet
+		for _, r := range v.visibleRoutes(gateway) {
+			for i := range v.Listeners {
+				if slices.Contains(v.Listeners[i].routes, r) {
+					out = append(out, r)
+					break
+				}
+			}
+		}
+		v.routesOf[gateway] = out
+		return out
+	}
+	return v.visibleRoutes(gateway)
+}
+
+func (v *View) visibleRoutes(gateway string) []*model.RouteSet {
+	namespace := v.Proxy.Namespace()
+	type key struct{ gateway, namespace string }
+	return v.Index.Memo(key{gateway, namespace}, func() any {
+		var out []*model.RouteSet
+		for _, r := range v.Index.routes[gateway] {
+			if r.Exports.To(namespace) {
+				out = append(out, r)
+			}
+		}
+		return out
+	}).([]*model.RouteSet)
+}
+
+// OutboundPolicy is what holds for destinations that the proxy does not know.
+func (v *View) OutboundPolicy() model.OutboundPolicy {
+	if v.Sidecar != nil && v.Sidecar.OutboundPolicy != nil {
+		return *v.Sidecar.OutboundPolicy
+	}
+	return v.Mesh.Outbound
+}
+
+// Served returns the services that the proxy's own workload serves.
+func (v *View) Served() []*model.Service {
+	if v.Proxy.Workload == nil {
+		return nil
+	}
+	return v.Index.Served(v.Proxy.Workload)
+}
+
+// hostFilter is a Sidecar's egress host list: "namespace/host".
+type hostFilter struct {
+	admit, refuse []nsHost
+}
+
+type nsHost struct{ namespace, host string }
+
+func newHostFilter(hosts []string, own string) hostFilter {
+	var f hostFilter
+	for _, h := range hosts {
+		namespace, host, ok := strings.Cut(h, "/")
+		if !ok {
+			namespace, host = "*", h
+		}
+		not := len(namespace) > 1 && namespace[0] == '~'
+		if not {
+			namespace = namespace[1:]
+		}
+		// In the root namespace's default Sidecar "." is the proxy's namespace.
+		if namespace == "." {
+			namespace = own
+		}
+		if not {
+			f.refuse = append(f.refuse, nsHost{namespace, host})
+		} else {
+			f.admit = append(f.admit, nsHost{namespace, host})
+		}
+	}
+	return f
+}
+
+func (n nsHost) covers(namespace, host string) bool {
+	return n.namespace != "~" && (n.namespace == "*" || n.namespace == namespace) && hostMatches(n.host, host)
+}
+
+func (f hostFilter) admits(namespace, host string) bool {
+	for _, n := range f.refuse {
+		if n.covers(namespace, host) {
+			return false
+		}
+	}
+	for _, n := range f.admit {
+		if n.covers(namespace, host) {
+			return true
+		}
+	}
+	return false
+}
+
+// admitsRoute tells whether a route set is imported: one of its hosts is asked for.
+func (f hostFilter) admitsRoute(r *model.RouteSet) bool {
+	for _, h := range r.Hosts {
+		if f.admits(r.Key.Namespace, h) {
+			return true
+		}
+		// "ns/*.example.com" imports nothing of "*", but "ns/a.example.com" does
+		// import a route set for "*.example.com".
+		for _, n := range f.admit {
+			if n.namespace != "~" && (n.namespace == "*" || n.namespace == r.Key.Namespace) && hostMatches(h, n.host) {
+				return true
+			}
+		}
+	}
+	return false
+}
