@@ -1,0 +1,68 @@
+package transport
+
+import "sync"
+
+// buffer is a pooled byte slice. Whoever holds it gives it back with free,
+// once.
+type buffer struct{ b []byte }
+
+// Sizes of pooled buffers. A larger one is left to the garbage collector.
+const (
+	size4K   = 4 << 10
+	size16K  = 16 << 10
+	size64K  = 64 << 10
+	size256K = 256 << 10
+)
+
+// The pools are shared by all connections of the process: that is their use.
+var pool4K, pool16K, pool64K, pool256K sync.Pool
+
+func poolOf(n int) (*sync.Pool, int) {
+	switch {
+	case n <= size4K:
+		return &pool4K, size4K
+	case n <= size16K:
+		return &pool16K, size16K
+	case n <= size64K:
+		return &pool64K, size64K
+	case n <= size256K:
+		return &pool256K, size256K
+	}
+	return nil, n
+}
+
+// getBuffer returns an empty buffer with room for n bytes at least.
+func getBuffer(n int) *buffer {
+	p, size := poolOf(n)
+	if p != nil {
+		if b, ok := p.Get().(*buffer); ok {
+			return b
+		}
+	}
+	return &buffer{make([]byte, 0, size)}
+}
+
+func (b *buffer) free() {
+	p, size := poolOf(cap(b.b))
+	if p == nil || cap(b.b) != size {
+		return
+	}
+	b.b = b.b[:0]
+	p.Put(b)
+}
+
+// appendTo appends p to b, which may be nil, and returns the buffer that holds
+// the result; b is freed when a larger one was needed.
+func appendTo(b *buffer, p []byte) *buffer {
+	if b == nil {
+		b = getBuffer(len(p))
+	}
+	if n := len(b.b) + len(p); n > cap(b.b) {
+		more := getBuffer(max(n, 2*cap(b.b)))
+		more.b = append(more.b, b.b...)
+		b.free()
+		b = more
+	}
+	b.b = append(b.b, p...)
+	return b
+}

@@ -1,0 +1,14 @@
+package transport
+
+import "golang.org/x/sys/unix"
+
+func setMark(fd, mark int) error {
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, mark)
+}
+
+// bindWithoutPort lets the kernel choose the port at connect time, by the
+// whole four-tuple: without it 28,000 connections from one source address to
+// any number of destinations exhaust the ports. Best effort.
+func bindWithoutPort(fd int) {
+	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
+}

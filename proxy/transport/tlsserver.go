@@ -1,0 +1,110 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+)
+
+// ServerTLS does the server's side of handshakes. Immutable but for the
+// secrets behind it; safe for concurrent use.
+type ServerTLS struct {
+	cfg     *tls.Config
+	certs   []*Secret
+	verify  *verifier
+	context TLSContext
+}
+
+// NewServerTLS compiles c. Its secrets may arrive later; until then handshakes
+// fail (see Ready).
+func NewServerTLS(store *SecretStore, c TLSContext) (*ServerTLS, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	s := &ServerTLS{context: c, cfg: c.config(), certs: c.identity(store)}
+	if len(s.certs) == 0 {
+		return nil, errors.New("tls: a server needs a certificate: none is configured")
+	}
+	s.verify = newVerifier(store, &s.context.Validation, x509.ExtKeyUsageClientAuth)
+	s.verify.required = c.RequireClientCert
+	s.cfg.GetCertificate = s.certificate
+	s.cfg.VerifyConnection = s.verify.verify
+	switch {
+	case c.RequireClientCert:
+		s.cfg.ClientAuth = tls.RequireAnyClientCert // verify does the rest
+	case !c.Validation.empty():
+		s.cfg.ClientAuth = tls.RequestClientCert
+	}
+	return s, nil
+}
+
+// Ready tells whether all secrets are there.
+func (s *ServerTLS) Ready() bool { return ready(s.certs, s.verify) }
+
+// Secrets are the named secrets in use, for warming.
+func (s *ServerTLS) Secrets() []*Secret { return named(s.certs, s.verify) }
+
+func (s *ServerTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	var first *Certificate
+	for _, sec := range s.certs {
+		c := sec.Certificate()
+		if c == nil {
+			continue
+		}
+		if len(s.certs) == 1 || hello.SupportsCertificate(&c.tls) == nil {
+			return &c.tls, nil
+		}
+		if first == nil {
+			first = c
+		}
+	}
+	if first == nil {
+		return nil, fmt.Errorf("secret %q with the certificate has not arrived", s.certs[0].name)
+	}
+	return &first.tls, nil
+}
+
+// Handshake takes nc over: the returned connection owns it, and so does the
+// error, which has closed it.
+func (s *ServerTLS) Handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	return handshake(ctx, nc, func(in net.Conn) *tls.Conn { return tls.Server(in, s.cfg) })
+}
+
+// handshake runs one side's handshake on the calling goroutine.
+func handshake(ctx context.Context, nc net.Conn, side func(net.Conn) *tls.Conn) (net.Conn, error) {
+	in := &cipherSide{Conn: nc}
+	c := &tlsConn{Conn: side(in), in: in}
+	if err := c.HandshakeContext(ctx); err != nil {
+		nc.Close()
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, fmt.Errorf("tls handshake with %s: %w", nc.RemoteAddr(), err)
+	}
+	return c, nil
+}
+
+func ready(certs []*Secret, v *verifier) bool {
+	for _, s := range certs {
+		if s.Certificate() == nil {
+			return false
+		}
+	}
+	return v.trust == nil || v.trust.Trust() != nil
+}
+
+func named(certs []*Secret, v *verifier) []*Secret {
+	var out []*Secret
+	for _, s := range certs {
+		if s.name != "" {
+			out = append(out, s)
+		}
+	}
+	if v.trust != nil && v.trust.name != "" {
+		out = append(out, v.trust)
+	}
+	return out
+}
