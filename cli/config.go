@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/wire"
+)
+
+func (e *Env) configCommand() *cobra.Command {
+	var made bool
+	var typ, name string
+	c := &cobra.Command{
+		Use:   "config PROXY",
+		Short: "Show the configuration that a proxy holds",
+		Long: `Config asks a proxy what it holds: listeners, routes, clusters, endpoints, as a table of names,
+or whole with -o json. With --made it asks the control plane what it made for the proxy instead.`,
+		Example: "  weft config reviews-v1-0\n  weft config web-0 --type route --name 9080 -o json",
+		Args:    cobra.ExactArgs(1),
+		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return e.instanceNames(c.Context()), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			inst, err := e.instance(c.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			var list []console.ConfigResource
+			if made {
+				s, err := e.console()
+				if err != nil {
+					return err
+				}
+				q := url.Values{"proxy": {inst.Name + "." + inst.Namespace}}
+				if err := s.get(c.Context(), "/v1/config", q, &list); err != nil {
+					return err
+				}
+			} else if list, err = held(c.Context(), inst); err != nil {
+				return err
+			}
+			list = slices.DeleteFunc(list, func(r console.ConfigResource) bool {
+				return typ != "" && !strings.Contains(strings.ToLower(r.Type), strings.ToLower(typ)) || name != "" && r.Name != name
+			})
+			return e.print(c, list, func() *Table {
+				t := &Table{Head: []string{"TYPE", "NAME", "VERSION"}, Empty: "nothing"}
+				for _, r := range list {
+					t.Row(r.Type, r.Name, r.Version)
+				}
+				return t
+			})
+		},
+	}
+	c.Flags().BoolVar(&made, "made", false, "what the control plane made for it")
+	c.Flags().StringVar(&typ, "type", "", "only this type: listener, route, cluster, endpoint, secret, host, workload")
+	c.Flags().StringVar(&name, "name", "", "only the resource of that name")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+func (e *Env) instances(ctx context.Context) ([]wire.Instance, error) {
+	s, err := e.supervisor()
+	if err != nil {
+		return nil, err
+	}
+	var list []wire.Instance
+	return list, s.get(ctx, "/v1/instances", nil, &list)
+}
+
+func (e *Env) instanceNames(ctx context.Context) []string {
+	list, err := e.instances(ctx)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, i := range list {
+		if i.AdminSocket != "" {
+			out = append(out, i.Name)
+		}
+	}
+	return out
+}
+
+// instance finds an instance with a proxy by "name" or "name.namespace".
+func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) {
+	list, err := e.instances(ctx)
+	if err != nil {
+		return wire.Instance{}, err
+	}
+	var found []wire.Instance
+	var names []string
+	for _, i := range list {
+		if i.AdminSocket == "" {
+			continue
+		}
+		names = append(names, i.Name+"."+i.Namespace)
+		if name == i.Name || name == i.Name+"."+i.Namespace {
+			found = append(found, i)
+		}
+	}
+	slices.Sort(names)
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return wire.Instance{}, fail(CodeFailed, "no proxy %q: there are %s", name, strings.Join(names, ", "))
+	}
+	return wire.Instance{}, fail(CodeUsage, "%q is in several namespaces: write %s.%s", name, name, found[0].Namespace)
+}
+
+// held reads what a proxy holds from its admin API, which has Envoy's form
+// (envoy.admin.v3.ConfigDump) for both engines.
+func held(ctx context.Context, i wire.Instance) ([]console.ConfigResource, error) {
+	var dump struct {
+		Configs []map[string]json.RawMessage `json:"configs"`
+	}
+	if err := dialUnix(i.AdminSocket).get(ctx, "/config_dump", url.Values{"include_eds": {""}}, &dump); err != nil {
+		return nil, fmt.Errorf("proxy %s.%s: %w", i.Name, i.Namespace, err)
+	}
+	var out []console.ConfigResource
+	for _, section := range dump.Configs {
+		var typ string
+		_ = json.Unmarshal(section["@type"], &typ)
+		typ = strings.TrimSuffix(typ[strings.LastIndexByte(typ, '.')+1:], "ConfigDump")
+		for key, list := range section {
+			if strings.HasPrefix(key, "static_") || strings.HasPrefix(key, "dynamic_") {
+				out = append(out, entries(strings.TrimSuffix(typ, "s"), list)...)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b console.ConfigResource) int {
+		return strings.Compare(a.Type+"\x00"+a.Name, b.Type+"\x00"+b.Name)
+	})
+	return out, nil
+}
+
+// dumpEntry is any entry of any section of a config dump.
+type dumpEntry struct {
+	Name           string          `json:"name"`
+	VersionInfo    string          `json:"version_info"`
+	Listener       json.RawMessage `json:"listener"`
+	Cluster        json.RawMessage `json:"cluster"`
+	RouteConfig    json.RawMessage `json:"route_config"`
+	EndpointConfig json.RawMessage `json:"endpoint_config"`
+	Secret         json.RawMessage `json:"secret"`
+	Resource       json.RawMessage `json:"resource"`
+	ActiveState    *dumpEntry      `json:"active_state"`
+}
+
+func entries(typ string, list json.RawMessage) []console.ConfigResource {
+	var es []dumpEntry
+	if json.Unmarshal(list, &es) != nil {
+		return nil
+	}
+	var out []console.ConfigResource
+	for _, e := range es {
+		name := e.Name
+		if e.ActiveState != nil {
+			e = *e.ActiveState
+		}
+		r := console.ConfigResource{Type: typ, Name: name, Version: e.VersionInfo}
+		for _, body := range []json.RawMessage{e.Listener, e.Cluster, e.RouteConfig, e.EndpointConfig, e.Secret, e.Resource} {
+			if len(body) > 0 {
+				r.Body = body
+			}
+		}
+		if r.Name == "" {
+			var named struct {
+				Name        string `json:"name"`
+				ClusterName string `json:"cluster_name"`
+			}
+			_ = json.Unmarshal(r.Body, &named)
+			r.Name = named.Name + named.ClusterName
+		}
+		out = append(out, r)
+	}
+	return out
+}

@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Edge is one row of `weft graph`: who calls whom.
+type Edge struct {
+	Source      string `json:"source"`
+	Destination string `json:"destination"`
+	Version     string `json:"version,omitempty"`
+	Protocol    string `json:"protocol"`
+	// Rate is in requests (connections for TCP) per second; Success a share from 0 to 1.
+	Rate    float64 `json:"rate"`
+	Success float64 `json:"success"`
+	// P50 and P99 in milliseconds; -1 without requests.
+	P50  float64 `json:"p50"`
+	P99  float64 `json:"p99"`
+	MTLS bool    `json:"mtls"`
+}
+
+type edgeKey struct{ source, destination, version, protocol string }
+
+// edgeSum is what the metrics of all proxies say about one edge at one moment.
+type edgeSum struct {
+	requests, failed float64
+	mtls             bool
+	time             buckets
+}
+
+func (e *Env) graphCommand() *cobra.Command {
+	var interval time.Duration
+	var once bool
+	c := &cobra.Command{
+		Use:   "graph",
+		Short: "Show who calls whom: rate, success, latency, mTLS",
+		Long: `Graph reads the proxies' own metrics twice and shows what happened between: requests per
+second (connections per second for TCP), the share that succeeded (no 5xx, gRPC status 0), and
+latency as the client's side saw it. In a terminal it goes on until interrupted.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			out, isFile := c.OutOrStdout().(*os.File)
+			live := !once && (e.output == "" || e.output == "table") && isFile && term.IsTerminal(int(out.Fd()))
+			before, err := e.edges(c.Context())
+			for err == nil {
+				if err := pause(c.Context(), interval); err != nil {
+					return nil //nolint:nilerr // interrupted: the ordinary end
+				}
+				var now map[edgeKey]*edgeSum
+				if now, err = e.edges(c.Context()); err != nil {
+					break
+				}
+				list := between(before, now, interval)
+				before = now
+				if !live {
+					return e.print(c, list, func() *Table { return edgeTable(list) })
+				}
+				redraw(out, list)
+			}
+			return err
+		},
+	}
+	c.Flags().DurationVar(&interval, "interval", 2*time.Second, "how long to look")
+	c.Flags().BoolVar(&once, "once", false, "print one table and end, also in a terminal")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+func redraw(out io.Writer, list []Edge) {
+	fmt.Fprint(out, "\x1b[H\x1b[2J")
+	edgeTable(list).Write(out, Colour(out))
+	fmt.Fprintf(out, "\n%s  Ctrl-C ends\n", time.Now().Format(time.TimeOnly))
+}
+
+// edges sums the metrics by edge. The client's side is preferred; the server's
+// is used for clients without a proxy.
+func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
+	samples, err := e.scrape(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[edgeKey]*edgeSum{}
+	for i := range samples {
+		samples[i].addRequests(out)
+		samples[i].addConnections(out)
+	}
+	return out, nil
+}
+
+func edgeOf(l map[string]string) (edgeKey, bool) {
+	if l["reporter"] == "destination" && l["source_workload"] != "unknown" && l["source_workload"] != "" {
+		return edgeKey{}, false // its client has a proxy, which reports it
+	}
+	version := l["destination_version"]
+	if version == "unknown" {
+		version = ""
+	}
+	return edgeKey{
+		cmp.Or(l["source_workload"], "unknown"),
+		cmp.Or(known(l["destination_service_name"]), known(l["destination_workload"]), known(l["destination_service"]), "unknown"),
+		version, cmp.Or(l["request_protocol"], "tcp"),
+	}, true
+}
+
+func known(s string) string {
+	if s == "unknown" {
+		return ""
+	}
+	return s
+}
+
+func sumOf(out map[edgeKey]*edgeSum, k edgeKey) *edgeSum {
+	s := out[k]
+	if s == nil {
+		s = &edgeSum{time: buckets{}}
+		out[k] = s
+	}
+	return s
+}
+
+func (s *sample) addRequests(out map[edgeKey]*edgeSum) {
+	for _, m := range s.families["istio_requests_total"].GetMetric() {
+		l := labels(m)
+		k, ok := edgeOf(l)
+		if !ok {
+			continue
+		}
+		sum := sumOf(out, k)
+		sum.requests += value(m)
+		grpc := l["grpc_response_status"]
+		if code := l["response_code"]; code == "0" || strings.HasPrefix(code, "5") || grpc != "" && grpc != "0" {
+			sum.failed += value(m)
+		}
+		sum.mtls = sum.mtls || l["connection_security_policy"] == "mutual_tls"
+	}
+	for _, m := range s.families["istio_request_duration_milliseconds"].GetMetric() {
+		if k, ok := edgeOf(labels(m)); ok {
+			sumOf(out, k).time.add(m.GetHistogram(), 1)
+		}
+	}
+}
+
+func (s *sample) addConnections(out map[edgeKey]*edgeSum) {
+	for _, m := range s.families["istio_tcp_connections_opened_total"].GetMetric() {
+		l := labels(m)
+		if k, ok := edgeOf(l); ok {
+			sum := sumOf(out, k)
+			sum.requests += value(m)
+			sum.mtls = sum.mtls || l["connection_security_policy"] == "mutual_tls"
+		}
+	}
+}
+
+// between makes rates of two moments.
+func between(before, now map[edgeKey]*edgeSum, d time.Duration) []Edge {
+	list := []Edge{}
+	for k, n := range now {
+		b := before[k]
+		if b == nil {
+			b = &edgeSum{}
+		}
+		edge := Edge{Source: k.source, Destination: k.destination, Version: k.version, Protocol: k.protocol, MTLS: n.mtls, Success: 1, P50: -1, P99: -1}
+		requests := max(0, n.requests-b.requests)
+		edge.Rate = requests / d.Seconds()
+		if requests > 0 {
+			edge.Success = 1 - max(0, n.failed-b.failed)/requests
+		}
+		diff := buckets{}
+		for x, v := range n.time {
+			diff[x] = v - b.time[x]
+		}
+		if p := diff.quantile(.5); !math.IsNaN(p) {
+			edge.P50, edge.P99 = p, diff.quantile(.99)
+		}
+		list = append(list, edge)
+	}
+	slices.SortFunc(list, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Protocol, b.Protocol))
+	})
+	return list
+}
+
+func edgeTable(list []Edge) *Table {
+	t := &Table{Head: []string{"SOURCE", "DESTINATION", "VERSION", "PROTOCOL", "RATE/S", "SUCCESS", "P50", "P99", "MTLS"}, Empty: "no traffic yet"}
+	for _, x := range list {
+		success := Cell{fmt.Sprintf("%.1f%%", 100*x.Success), Good}
+		if x.Success < 1 {
+			success.Style = Warn
+		}
+		if x.Success < .95 {
+			success.Style = Bad
+		}
+		mtls := Cell{"no", Warn}
+		if x.MTLS {
+			mtls = Cell{"yes", Good}
+		}
+		t.Row(x.Source, x.Destination, x.Version, x.Protocol, fmt.Sprintf("%.1f", x.Rate), success, millis(x.P50), millis(x.P99), mtls)
+	}
+	return t
+}
+
+func millis(ms float64) string {
+	switch {
+	case ms < 0:
+		return "-"
+	case ms < 10:
+		return fmt.Sprintf("%.2fms", ms)
+	}
+	return fmt.Sprintf("%.0fms", ms)
+}

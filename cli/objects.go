@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/model"
+)
+
+// kinds maps what people type to a kind: singular, plural, kubectl's short names.
+var kinds = map[string]model.Kind{
+	"ns": model.KindNamespace, "svc": model.KindService, "sa": model.KindServiceAccount, "cm": model.KindConfigMap,
+	"vs": model.KindVirtualService, "dr": model.KindDestinationRule, "gw": model.KindGateway, "se": model.KindServiceEntry,
+	"we": model.KindWorkloadEntry, "pa": model.KindPeerAuthentication, "ap": model.KindAuthorizationPolicy, "proc": model.KindProcess,
+}
+
+var allKinds = []model.Kind{
+	model.KindNamespace, model.KindService, model.KindServiceAccount, model.KindSecret, model.KindConfigMap,
+	model.KindVirtualService, model.KindDestinationRule, model.KindGateway, model.KindServiceEntry, model.KindWorkloadEntry,
+	model.KindSidecar, model.KindPeerAuthentication, model.KindAuthorizationPolicy, model.KindProcess,
+}
+
+// parseKind understands "vs", "virtualservice", "VirtualServices", "all".
+func parseKind(s string) (model.Kind, error) {
+	low := strings.ToLower(s)
+	if k, ok := kinds[low]; ok {
+		return k, nil
+	}
+	for _, k := range allKinds {
+		name := strings.ToLower(string(k))
+		plural := name + "s"
+		switch {
+		case strings.HasSuffix(name, "y"):
+			plural = strings.TrimSuffix(name, "y") + "ies"
+		case strings.HasSuffix(name, "s"):
+			plural = name + "es"
+		}
+		if low == name || low == plural {
+			return k, nil
+		}
+	}
+	return "", fail(CodeUsage, "no kind %q: one of %s", s, kindNames())
+}
+
+func kindNames() string {
+	names := make([]string, len(allKinds))
+	for i, k := range allKinds {
+		names[i] = strings.ToLower(string(k))
+	}
+	return strings.Join(names, ", ")
+}
+
+func completeKinds(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return strings.Split(kindNames(), ", "), cobra.ShellCompDirectiveNoFileComp
+}
+
+func (e *Env) applyCommand() *cobra.Command {
+	var files []string
+	c := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Apply objects to the running mesh",
+		Long: `Apply adds or changes objects of the running mesh, until it ends: the folder that the mesh
+was started from is not touched, and what was applied wins over it. A bad object is
+named and refused; the others of the same file are applied.`,
+		Example: "  weft apply -f split.yaml\n  cat split.yaml | weft apply -f -",
+		Args:    cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if len(files) == 0 {
+				return fail(CodeUsage, "apply needs -f: a file, a folder, or - for standard input")
+			}
+			return e.apply(c, files, false)
+		},
+	}
+	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file, folder, or - for standard input (may be repeated)")
+	_ = c.MarkFlagFilename("filename", "yaml", "yml")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+// document is one file's content.
+type document struct {
+	name string
+	data []byte
+}
+
+// read reads files, folders and standard input.
+func read(c *cobra.Command, paths []string) ([]document, error) {
+	var out []document
+	for _, p := range paths {
+		if p == "-" {
+			data, err := io.ReadAll(c.InOrStdin())
+			if err != nil {
+				return nil, fmt.Errorf("standard input: %w", err)
+			}
+			out = append(out, document{"standard input", data})
+			continue
+		}
+		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			if ext := filepath.Ext(path); path != p && ext != ".yaml" && ext != ".yml" {
+				return nil
+			}
+			data, err := os.ReadFile(path)
+			out = append(out, document{path, data})
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
+	docs, err := read(c, paths)
+	if err != nil {
+		return err
+	}
+	s, err := e.console()
+	if err != nil {
+		return err
+	}
+	results := []console.Applied{}
+	for _, d := range docs {
+		var part []console.Applied
+		q := url.Values{"name": {d.name}}
+		if remove {
+			q.Set("delete", "true")
+		}
+		if err := s.call(c.Context(), http.MethodPost, "/v1/apply", q, bytes.NewReader(d.data), &part); err != nil {
+			return err
+		}
+		results = append(results, part...)
+	}
+	return e.showApplied(c, results)
+}
+
+func (e *Env) showApplied(c *cobra.Command, results []console.Applied) error {
+	bad := 0
+	t := &Table{Head: []string{"OBJECT", "RESULT"}, Empty: "nothing to apply: no documents"}
+	for _, r := range results {
+		st := Good
+		switch r.Result {
+		case "invalid":
+			bad++
+			st = Bad
+		case "not found":
+			bad++
+			st = Warn
+		case "unchanged":
+			st = Faint
+		}
+		name := r.Object.String()
+		if r.Object.Kind == "" {
+			name = "(not an object)"
+		}
+		t.Row(name, Cell{r.Result, st})
+	}
+	if err := e.print(c, results, func() *Table { return t }); err != nil {
+		return err
+	}
+	if e.output == "" || e.output == "table" {
+		for _, r := range results {
+			for _, f := range r.Findings {
+				fmt.Fprintln(c.ErrOrStderr(), f.Severity.String()+": "+f.String())
+			}
+		}
+	}
+	if bad > 0 {
+		return fail(CodeInvalid, "%d of %d objects not applied", bad, len(results))
+	}
+	return nil
+}
+
+func (e *Env) deleteCommand() *cobra.Command {
+	var files []string
+	var namespace string
+	c := &cobra.Command{
+		Use:   "delete (KIND NAME… | -f FILE)",
+		Short: "Remove objects from the running mesh",
+		Long: `Delete removes objects from the running mesh, until it ends. An object that was read from
+the folder comes back with the next weft up: the folder is not touched.`,
+		Example:           "  weft delete virtualservice reviews\n  weft delete -f split.yaml",
+		ValidArgsFunction: completeKinds,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(files) > 0 {
+				return e.apply(c, files, true)
+			}
+			if len(args) < 2 {
+				return fail(CodeUsage, "delete needs a kind and a name, or -f")
+			}
+			kind, err := parseKind(args[0])
+			if err != nil {
+				return err
+			}
+			s, err := e.console()
+			if err != nil {
+				return err
+			}
+			var results []console.Applied
+			for _, name := range args[1:] {
+				var r console.Applied
+				q := url.Values{"kind": {string(kind)}, "namespace": {namespace}, "name": {name}}
+				if err := s.call(c.Context(), http.MethodPost, "/v1/delete", q, nil, &r); err != nil {
+					return err
+				}
+				results = append(results, r)
+			}
+			return e.showApplied(c, results)
+		},
+	}
+	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "delete the objects of a file, a folder, or - for standard input")
+	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+func (e *Env) getCommand() *cobra.Command {
+	var namespace string
+	var all bool
+	c := &cobra.Command{
+		Use:               "get KIND [NAME]",
+		Short:             "List objects of the running mesh, or show one as it was written",
+		Example:           "  weft get virtualservices\n  weft get vs reviews -o yaml\n  weft get all -A",
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: completeKinds,
+		RunE: func(c *cobra.Command, args []string) error {
+			q := url.Values{}
+			if !strings.EqualFold(args[0], "all") {
+				kind, err := parseKind(args[0])
+				if err != nil {
+					return err
+				}
+				q.Set("kind", string(kind))
+			}
+			if !all {
+				q.Set("namespace", namespace)
+			}
+			if len(args) == 2 {
+				q.Set("name", args[1])
+			}
+			return e.get(c, q)
+		},
+	}
+	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace")
+	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "objects of all namespaces")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+func (e *Env) get(c *cobra.Command, q url.Values) error {
+	s, err := e.console()
+	if err != nil {
+		return err
+	}
+	asYAML := e.output == "yaml"
+	if asYAML {
+		q.Set("raw", "true")
+	}
+	var list []console.ObjectSummary
+	if err := s.get(c.Context(), "/v1/objects", q, &list); err != nil {
+		return err
+	}
+	if name := q.Get("name"); name != "" && len(list) == 0 {
+		return fail(CodeFailed, "no %s %s/%s in the mesh", q.Get("kind"), q.Get("namespace"), name)
+	}
+	if asYAML {
+		for i, o := range list {
+			if i > 0 {
+				fmt.Fprintln(c.OutOrStdout(), "---")
+			}
+			fmt.Fprintln(c.OutOrStdout(), strings.TrimSpace(o.Raw))
+		}
+		return nil
+	}
+	return e.print(c, list, func() *Table {
+		t := &Table{Head: []string{"KIND", "NAMESPACE", "NAME", "HOSTS", "STATUS", "SOURCE"}, Empty: "no objects found"}
+		for _, o := range list {
+			status := Cell{"ok", Good}
+			worst := model.Info
+			for _, f := range o.Findings {
+				worst = max(worst, f.Severity)
+				if f.Severity >= worst && f.Severity > model.Info {
+					status = Cell{f.Message, Warn}
+				}
+			}
+			if worst == model.Error {
+				status.Style = Bad
+			}
+			t.Row(string(o.Kind), o.Namespace, o.Name, strings.Join(slices.Compact(o.Hosts), ","), status, o.Source)
+		}
+		return t
+	})
+}

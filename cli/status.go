@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/fleet"
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
+)
+
+// Status is what `weft status` prints as JSON.
+type Status struct {
+	Mesh      wire.MeshInfo        `json:"mesh"`
+	Services  []console.ServiceRow `json:"services"`
+	Proxies   []fleet.ProxyStatus  `json:"proxies"`
+	Instances []wire.Instance      `json:"instances"`
+	Findings  []model.Finding      `json:"findings"`
+	Healthy   bool                 `json:"healthy"`
+}
+
+func (e *Env) statusCommand() *cobra.Command {
+	var wait time.Duration
+	c := &cobra.Command{
+		Use:   "status",
+		Short: "Show services, proxies and findings of the running mesh",
+		Long: `Status shows the services, what each proxy holds (connected, in sync, or what it rejected
+and why), what runs, and what is wrong with objects. It exits with ` + fmt.Sprint(CodeNotHealthy) + ` when something is not
+ready, not in sync, or in error.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			st, err := e.status(c.Context())
+			for deadline := time.Now().Add(wait); err == nil && !st.Healthy && time.Now().Before(deadline); {
+				if err := pause(c.Context(), 100*time.Millisecond); err != nil {
+					return err
+				}
+				st, err = e.status(c.Context())
+			}
+			if err != nil {
+				return err
+			}
+			if e.output == "" || e.output == "table" {
+				e.showStatus(c, st)
+			} else if err := e.print(c, st, nil); err != nil {
+				return err
+			}
+			if !st.Healthy {
+				return fail(CodeNotHealthy, "not everything is ready and in sync")
+			}
+			return nil
+		},
+	}
+	c.Flags().DurationVar(&wait, "wait", 0, "wait up to this long for everything to be ready and in sync")
+	e.meshFlag(c)
+	e.outputFlag(c)
+	return c
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Env) status(ctx context.Context) (Status, error) {
+	var st Status
+	sup, err := e.supervisor()
+	if err != nil {
+		return st, err
+	}
+	con, err := e.console()
+	if err != nil {
+		return st, err
+	}
+	if err := sup.get(ctx, "/v1/mesh", nil, &st.Mesh); err != nil {
+		return st, err
+	}
+	if err := sup.get(ctx, "/v1/instances", nil, &st.Instances); err != nil {
+		return st, err
+	}
+	st.Healthy = true
+	for path, v := range map[string]any{"/v1/services": &st.Services, "/v1/proxies": &st.Proxies, "/v1/findings": &st.Findings} {
+		if err := con.get(ctx, path, nil, v); err != nil {
+			// The control plane may be restarting: the rest is still worth showing.
+			st.Healthy = false
+			st.Findings = append(st.Findings, model.Finding{Severity: model.Error, Message: "control plane: " + err.Error()})
+		}
+	}
+	for _, p := range st.Proxies {
+		st.Healthy = st.Healthy && p.Connected && p.Synced
+	}
+	for _, i := range st.Instances {
+		st.Healthy = st.Healthy && i.State == "ready"
+	}
+	for _, f := range st.Findings {
+		st.Healthy = st.Healthy && f.Severity < model.Error
+	}
+	return st, nil
+}
+
+func (e *Env) showStatus(c *cobra.Command, st Status) {
+	out := c.OutOrStdout()
+	colour := Colour(out)
+	fmt.Fprintf(out, "mesh %s from %s, up %s, capture %s\n\n", Strong.Paint(st.Mesh.Name, colour), st.Mesh.Folder,
+		time.Since(st.Mesh.Started).Round(time.Second), st.Mesh.Capture)
+	ServiceTable(st.Services).Write(out, colour)
+	fmt.Fprintln(out)
+	proxyTable(st.Proxies).Write(out, colour)
+	fmt.Fprintln(out)
+	instanceTable(st.Instances).Write(out, colour)
+	for _, u := range st.Mesh.URLs {
+		fmt.Fprintf(out, "\n%s  %s", Strong.Paint(u.URL, colour), u.For)
+		if u.Note != "" {
+			fmt.Fprintf(out, " (%s)", u.Note)
+		}
+	}
+	if len(st.Mesh.URLs) > 0 {
+		fmt.Fprintln(out)
+	}
+	for _, f := range st.Findings {
+		fmt.Fprintln(out, "\n"+severityStyle(f.Severity).Paint(f.Severity.String(), colour)+": "+f.String())
+	}
+}
+
+func severityStyle(s model.Severity) Style {
+	return [...]Style{Faint, Warn, Bad}[s]
+}
+
+// ServiceTable is the table that `weft up` and `weft status` show.
+func ServiceTable(rows []console.ServiceRow) *Table {
+	t := &Table{Head: []string{"SERVICE", "NAMESPACE", "VERSIONS", "REPLICAS", "PROTOCOL", "MTLS", "ADDRESS"}, Empty: "no services"}
+	for _, r := range rows {
+		style := Good
+		if r.Ready < r.Replicas || r.Replicas == 0 {
+			style = Warn
+		}
+		t.Row(r.Service, r.Namespace, strings.Join(r.Versions, ","), Cell{fmt.Sprintf("%d/%d", r.Ready, r.Replicas), style},
+			strings.Join(r.Protocols, ","), r.MTLS, r.Address)
+	}
+	return t
+}
+
+func proxyTable(list []fleet.ProxyStatus) *Table {
+	t := &Table{Head: []string{"PROXY", "TYPE", "ENGINE", "ADDRESS", "STATUS", "LDS", "RDS", "CDS", "EDS"}, Empty: "no proxies"}
+	for _, p := range list {
+		status := Cell{"synced", Good}
+		switch {
+		case !p.Connected:
+			status = Cell{"not connected", Bad}
+		case !p.Synced:
+			status = Cell{"syncing", Warn}
+		}
+		var errs []string
+		for _, ts := range p.Types {
+			if ts.Error != "" {
+				errs = append(errs, ts.Error)
+			}
+		}
+		if len(errs) > 0 {
+			slices.Sort(errs)
+			status = Cell{"rejected: " + strings.Join(errs, "; "), Bad}
+		}
+		t.Row(p.Name+"."+p.Namespace, p.Type, p.Engine, p.Address, status,
+			typeCell(p, wire.TypeListener), typeCell(p, wire.TypeRoute), typeCell(p, wire.TypeCluster), typeCell(p, wire.TypeEndpoint))
+	}
+	return t
+}
+
+func typeCell(p fleet.ProxyStatus, url string) Cell {
+	ts, ok := p.Types[url]
+	switch {
+	case !ok:
+		return Cell{"-", Faint}
+	case ts.Error != "":
+		return Cell{"rejected", Bad}
+	case ts.Acked+ts.Rejected < ts.Sent:
+		return Cell{"sent", Warn}
+	}
+	return Cell{"ok", Good}
+}
+
+func instanceTable(list []wire.Instance) *Table {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b wire.Instance) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	t := &Table{Head: []string{"INSTANCE", "KIND", "STATE", "RESTARTS", "PID", "MESSAGE"}, Empty: "nothing runs"}
+	for _, i := range list {
+		style := Good
+		if i.State != "ready" {
+			style = Warn
+		}
+		if i.State == "failed" {
+			style = Bad
+		}
+		name := i.Name
+		if i.Namespace != "" {
+			name += "." + i.Namespace
+		}
+		pid := ""
+		if i.PID > 0 {
+			pid = fmt.Sprint(i.PID)
+		}
+		t.Row(name, i.Kind, Cell{i.State, style}, i.Restarts, pid, i.Message)
+	}
+	return t
+}
