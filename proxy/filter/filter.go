@@ -164,6 +164,22 @@ type NetworkFilter interface {
 	Closed(info *ConnInfo)
 }
 
+// NetworkFactory makes one filter instance per connection; it holds the parsed configuration.
+type NetworkFactory interface {
+	New() NetworkFilter
+}
+
+// NetworkKind is a kind of network filter that is not a Terminal.
+type NetworkKind struct {
+	// Name is Envoy's well-known name, e.g. "envoy.filters.network.rbac".
+	Name string
+	// TypeURLs of the configuration messages that Parse accepts. For a
+	// TypedStruct the inner type URL is listed.
+	TypeURLs []string
+	// Parse checks and compiles a configuration. Errors name the field.
+	Parse func(ctx *ParseContext, cfg *anypb.Any) (NetworkFactory, error)
+}
+
 // Terminal takes a connection over: the HTTP connection manager, tcp_proxy. It
 // binds the connection and must, in the end, close it and call done once.
 type Terminal interface {
