@@ -1,0 +1,32 @@
+// Package capture redirects a workload's traffic to its sidecar with nftables:
+// outbound TCP, inbound TCP and DNS of both address families.
+//
+// Install acts on the network namespace of the calling thread. The rules are
+// Istio's, with one difference: the sidecar's own traffic is told apart by its
+// mark instead of its user, for without root there is only one user. The rules
+// vanish with the namespace. No program (nft, iptables) is needed.
+package capture
+
+import "net/netip"
+
+// Config says what is captured in one workload's namespace.
+type Config struct {
+	// Inbound: TCP from other workloads goes to the sidecar; Outbound: TCP of
+	// the program. Both false for a gateway.
+	Inbound  bool `json:"inbound,omitempty"`
+	Outbound bool `json:"outbound,omitempty"`
+	// DNS: port 53 goes to the mesh's resolver on loopback.
+	DNS bool `json:"dns,omitempty"`
+	// Relay: what the sidecar sends to addresses outside Mesh goes to the relay
+	// on loopback, for a sidecar that cannot be handed sockets.
+	Relay bool `json:"relay,omitempty"`
+	// RelayAll: so does everything else that leaves the mesh (no sidecar).
+	RelayAll bool `json:"relayAll,omitempty"`
+	// Mesh are the addresses of workloads and, for RelayAll, of services.
+	Mesh []netip.Prefix `json:"mesh,omitempty"`
+
+	// What capture leaves alone.
+	SkipInbound      []uint16       `json:"skipInbound,omitempty"`
+	SkipOutbound     []uint16       `json:"skipOutbound,omitempty"`
+	SkipOutboundNets []netip.Prefix `json:"skipOutboundNets,omitempty"`
+}
