@@ -13,7 +13,9 @@
 //
 // A stream is one request and its response. Its id is never used again on a
 // connection; calls with the id of a stream that is over do nothing. A stream
-// is over when both directions have ended, or after one OnReset or Reset.
+// is over when both directions have ended, or after one OnReset or Reset; on a
+// server codec already when the response has ended: what is left of the request is
+// dropped (HTTP/2: after RST_STREAM NO_ERROR; HTTP/1: a long rest costs the connection).
 // HTTP/1 has at most one stream at a time.
 //
 // # What the codec does to headers
@@ -101,8 +103,9 @@ type Codec interface {
 	Headers(id uint32, h *filter.Headers, end bool)
 	// Interim sends a 1xx response other than 101. HTTP/1.0 clients get none.
 	Interim(id uint32, h *filter.Headers)
-	// Data sends a piece of the body and returns how much of b was taken: all
-	// in HTTP/1, what the windows allow in HTTP/2. end counts only when all
+	// Data sends a piece of the body and returns how much of b was taken: what the
+	// windows allow in HTTP/2; all in HTTP/1, but nothing of an upgraded
+	// stream's bytes before the upstream has agreed. end counts only when all
 	// was taken; otherwise OnWindow tells when to go on with the rest.
 	Data(id uint32, b []byte, end bool) int
 	// Trailers ends the direction. HTTP/1 drops the fields where the framing or the
@@ -111,7 +114,7 @@ type Codec interface {
 	// Reset abandons the stream; no event for it any more. In HTTP/1 the
 	// connection cannot go on: KeepAlive is false and it must be closed.
 	Reset(id uint32, code ResetCode)
-	// CanSend is how much Data would be taken now (HTTP/1: a large number).
+	// CanSend is how much Data would take now.
 	CanSend(id uint32) int
 	// Consumed gives back n bytes of receive window after OnData's bytes have been
 	// forwarded or dropped. Streams that are over count as consumed.
