@@ -1,0 +1,126 @@
+// Package route translates route sets (VirtualServices) into Envoy route
+// configurations: for sidecars one per HTTP port, for gateways one per server
+// port, with Istio's names of virtual hosts and its default timeouts and retries.
+//
+// It makes no clusters and no listeners; it only names clusters.
+package route
+
+import (
+	"strconv"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/wire"
+)
+
+// MeshGateway is the gateway name that stands for all sidecars.
+const MeshGateway = "mesh"
+
+// Report takes a Finding.
+type Report func(model.Finding)
+
+// Builder makes the route configurations of one view.
+type Builder struct {
+	v      *scope.View
+	report Report
+	tables map[int]*hostTable // by index into View.Listeners
+}
+
+// NewBuilder returns a builder for a view.
+func NewBuilder(v *scope.View, report Report) *Builder {
+	return &Builder{v: v, report: report, tables: map[int]*hostTable{}}
+}
+
+// site is where routes are made for: one gateway's (or the mesh's) port.
+type site struct {
+	*Builder
+	gateway string
+	port    uint16
+	// tls: clients of this port speak TLS (redirects say https then).
+	tls bool
+}
+
+// routes translates the HTTP routes of a set, as far as they are for this site.
+func (s *site) routes(set *model.RouteSet) []*routev3.Route {
+	var out []*routev3.Route
+	for i := range set.HTTP {
+		r := &set.HTTP[i]
+		if len(r.Matches) == 0 {
+			if s.applies(set, &model.Match{}) {
+				if e := s.route(set, r, nil, i); e != nil {
+					return append(out, e)
+				}
+			}
+			continue
+		}
+		for j := range r.Matches {
+			m := &r.Matches[j]
+			if !s.applies(set, m) {
+				continue
+			}
+			e := s.route(set, r, m, i)
+			if e == nil {
+				break
+			}
+			out = append(out, e)
+			if catchAll(e) {
+				return out // whatever follows is unreachable
+			}
+		}
+	}
+	return out
+}
+
+// route translates one rule under one of its matches.
+func (s *site) route(set *model.RouteSet, r *model.Route, m *model.Match, index int) *routev3.Route {
+	out := &routev3.Route{
+		Name:  r.Name,
+		Match: match(m),
+		Metadata: pb.IstioMetadata(map[string]*structpb.Value{
+			"config": pb.Config("virtual-service", set.Key.Namespace, set.Key.Name),
+		}),
+	}
+	if m != nil && m.Name != "" {
+		if out.Name != "" {
+			out.Name += "."
+		}
+		out.Name += m.Name
+	}
+	if m != nil {
+		out.StatPrefix = m.StatPrefix
+	}
+	setHeaders(out, r.Headers)
+	switch {
+	case r.Redirect != nil:
+		out.Action = s.redirect(r.Redirect)
+	case r.Direct != nil:
+		out.Action = direct(r.Direct)
+	case len(r.Destinations) > 0:
+		s.forward(out, r)
+	default:
+		s.report(model.Finding{
+			Code: CodeNoAction, Severity: model.Error, Object: set.Key, Origin: set.Origin,
+			Field:   "spec.http[" + strconv.Itoa(index) + "]",
+			Message: "the route leads nowhere", Remedy: "give it a route, a redirect or a directResponse",
+		})
+		return nil
+	}
+	s.filters(out, r)
+	return out
+}
+
+// cluster names where a destination's requests go.
+func (s *site) cluster(d *model.Destination) string {
+	port := d.Port
+	if port == 0 {
+		port = s.port
+		if svc := s.v.Service(d.Host); svc != nil && len(svc.Ports) == 1 {
+			port = svc.Ports[0].Port
+		}
+	}
+	return wire.ClusterName(wire.Outbound, port, d.Subset, d.Host)
+}
