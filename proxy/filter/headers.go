@@ -45,6 +45,21 @@ func (h *Headers) Keep(s []byte) string {
 	return unsafe.String(&h.arena[n], len(s))
 }
 
+// Buffer lends the arena to append to, and Kept makes a string of what was
+// appended: for values that are built piece by piece. Nothing else may be
+// called on h between the two.
+func (h *Headers) Buffer() []byte { return h.arena }
+
+// Kept takes the lent arena back.
+func (h *Headers) Kept(b []byte) string {
+	n := len(h.arena)
+	h.arena = b
+	if len(b) == n {
+		return ""
+	}
+	return unsafe.String(&b[n], len(b)-n)
+}
+
 // keepLower copies s into the arena in lower case.
 func (h *Headers) keepLower(s []byte) string {
 	n := len(h.arena)

@@ -1,6 +1,10 @@
 package route
 
 import (
+	"math/bits"
+	"regexp"
+	"strings"
+
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
@@ -15,31 +19,56 @@ const (
 )
 
 // Entry is a compiled route. It is immutable.
-type Entry struct{}
+type Entry struct {
+	match matcher
+	kind  Kind
+	route *Route
+	vhost *VirtualHost
+
+	base          choice
+	choices       []choice // weighted clusters
+	clusterHeader string
+
+	path      pathRewrite
+	hostRegex *regexRewrite
+	redirect  redirect
+	retry     *Retry
+	mirrors   []Mirror
+	hash      []hashPolicy
+}
+
+// choice is what depends on the chosen weighted cluster, all levels merged.
+type choice struct {
+	cluster, subset   string
+	upTo              uint64 // sum of the weights up to this one
+	host              string
+	request, response []headerOps // in the order of application
+	filters           map[string]any
+}
 
 // Kind tells what to do with the request.
-func (e *Entry) Kind() Kind { panic("BUG: being built") }
+func (e *Entry) Kind() Kind { return e.kind }
 
 // Name of the route (%ROUTE_NAME%).
-func (e *Entry) Name() string { panic("BUG: being built") }
+func (e *Entry) Name() string { return e.route.Name }
 
-// VirtualHost is the virtual host's name.
-func (e *Entry) VirtualHost() *VirtualHost { panic("BUG: being built") }
+// VirtualHost that the route belongs to, as written; read only.
+func (e *Entry) VirtualHost() *VirtualHost { return e.vhost }
 
 // Route is the rule as written; read only.
-func (e *Entry) Route() *Route { panic("BUG: being built") }
+func (e *Entry) Route() *Route { return e.route }
 
 // Forward is the rule's action as written, nil unless Kind is Forwards.
-func (e *Entry) Forward() *Forward { panic("BUG: being built") }
+func (e *Entry) Forward() *Forward { return e.route.Forward }
 
 // Direct is nil unless Kind is Answers.
-func (e *Entry) Direct() *Direct { panic("BUG: being built") }
+func (e *Entry) Direct() *Direct { return e.route.Direct }
 
 // Retry is the route's policy or the virtual host's, nil: none.
-func (e *Entry) Retry() *Retry { panic("BUG: being built") }
+func (e *Entry) Retry() *Retry { return e.retry }
 
 // Mirrors are the route's, the virtual host's or the configuration's.
-func (e *Entry) Mirrors() []Mirror { panic("BUG: being built") }
+func (e *Entry) Mirrors() []Mirror { return e.mirrors }
 
 // Target is the cluster that was chosen for a request.
 type Target struct {
@@ -49,45 +78,108 @@ type Target struct {
 	choice *choice
 }
 
-type choice struct{}
-
 // Target chooses the cluster. Cluster is empty when a cluster header is missing.
-func (e *Entry) Target(h *filter.Headers, random uint64) Target { panic("BUG: being built") }
+func (e *Entry) Target(h *filter.Headers, random uint64) Target {
+	c := &e.base
+	if len(e.choices) > 0 {
+		c = e.choose(random)
+	} else if e.clusterHeader != "" {
+		return Target{Cluster: h.Get(e.clusterHeader), Subset: c.subset, choice: c}
+	}
+	return Target{Cluster: c.cluster, Subset: c.subset, choice: c}
+}
+
+// choose takes a weighted cluster. The random number is mixed first, so that
+// the share does not depend on the fraction that the same number passed.
+func (e *Entry) choose(random uint64) *choice {
+	last := len(e.choices) - 1
+	n, _ := bits.Mul64(mix(random), e.choices[last].upTo)
+	for i := range last {
+		if n < e.choices[i].upTo {
+			return &e.choices[i]
+		}
+	}
+	return &e.choices[last]
+}
+
+// mix is the finaliser of splitmix64: a bijection whose output bits all depend
+// on all input bits.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// of returns the choice that t stands for.
+func (e *Entry) of(t Target) *choice {
+	if t.choice != nil {
+		return t.choice
+	}
+	return &e.base
+}
 
 // FilterConfig returns the most specific configuration of a filter, nil: none.
 // t may be the zero Target when none has been chosen yet.
-func (e *Entry) FilterConfig(t Target, name string) any { panic("BUG: being built") }
+func (e *Entry) FilterConfig(t Target, name string) any { return e.of(t).filters[name] }
 
-// RewriteRequest rewrites path and authority, then applies the header
-// operations. info.OriginalPath is set when the path changes.
+// RewriteRequest applies the header operations, then rewrites authority and
+// path. h is info.Request. info.OriginalPath and x-envoy-original-path are set
+// when the path changes.
 func (e *Entry) RewriteRequest(t Target, h *filter.Headers, info *filter.Info) {
-	panic("BUG: being built")
+	c := e.of(t)
+	for i := range c.request {
+		c.request[i].apply(h, info)
+	}
+	if f := e.route.Forward; f != nil {
+		e.rewriteHost(c, &f.Host, h)
+		e.path.apply(h, info)
+	}
 }
 
-// RewriteResponse applies the header operations of the way back.
+// RewriteResponse applies the header operations of the way back. h is info.Response.
 func (e *Entry) RewriteResponse(t Target, h *filter.Headers, info *filter.Info) {
-	panic("BUG: being built")
+	c := e.of(t)
+	for i := range c.response {
+		c.response[i].apply(h, info)
+	}
 }
-
-// AutoHost sets the authority to the endpoint's host name when the route asks for it.
-func (e *Entry) AutoHost(h *filter.Headers, hostname string) { panic("BUG: being built") }
 
 // Redirect returns status and location; Kind is Redirects. The location lies in h's memory.
 func (e *Entry) Redirect(h *filter.Headers) (status int, location string) {
-	panic("BUG: being built")
-}
-
-// Hash computes the hash for consistent load balancing; ok is false when no
-// policy applies. setCookie, when not empty, must be added to the response.
-func (e *Entry) Hash(h *filter.Headers, conn *filter.ConnInfo) (hash uint64, ok bool, setCookie string) {
-	panic("BUG: being built")
+	return e.redirect.status, e.redirect.location(h)
 }
 
 // Upgrade tells what the route says about an upgrade token: nil when nothing.
-func (e *Entry) Upgrade(token string) *Upgrade { panic("BUG: being built") }
+func (e *Entry) Upgrade(token string) *Upgrade {
+	f := e.route.Forward
+	if f == nil {
+		return nil
+	}
+	for i := range f.Upgrades {
+		if equalFold(f.Upgrades[i].Type, token) {
+			return &f.Upgrades[i]
+		}
+	}
+	return nil
+}
 
 // Chosen tells whether a request with that random number is mirrored.
-func (m *Mirror) Chosen(random uint64) bool { panic("BUG: being built") }
+func (m *Mirror) Chosen(random uint64) bool {
+	// Mixed apart from Entry.choose, so that mirrors and weights are independent.
+	return m.Fraction.chosen(mix(^random))
+}
 
 // Target is the mirror's cluster, "" when its header is missing.
-func (m *Mirror) Target(h *filter.Headers) string { panic("BUG: being built") }
+func (m *Mirror) Target(h *filter.Headers) string {
+	if m.Cluster != "" {
+		return m.Cluster
+	}
+	return h.Get(strings.ToLower(m.ClusterHeader))
+}
+
+// regexRewrite is a compiled RegexRewrite.
+type regexRewrite struct {
+	re *regexp.Regexp
+	to string // in Go's syntax
+}

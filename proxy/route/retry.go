@@ -1,6 +1,10 @@
 package route
 
 import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
@@ -52,9 +56,38 @@ type RetryPolicy struct {
 	AvoidPriorities int
 }
 
+// retryNames are the conditions as they are written.
+var retryNames = map[string]RetryOn{
+	"5xx": Retry5xx, "gateway-error": RetryGatewayError, "reset": RetryReset,
+	"reset-before-request": RetryResetBeforeRequest, "connect-failure": RetryConnectFailure,
+	"envoy-ratelimited": RetryEnvoyRateLimited, "retriable-4xx": RetryRetriable4xx,
+	"refused-stream": RetryRefusedStream, "retriable-status-codes": RetryStatusCodes,
+	"retriable-headers": RetryHeaders, "http3-post-connect-failure": RetryHTTP3PostConnect,
+	"cancelled": RetryGRPCCancelled, "deadline-exceeded": RetryGRPCDeadline,
+	"resource-exhausted": RetryGRPCExhausted, "unavailable": RetryGRPCUnavailable, "internal": RetryGRPCInternal,
+}
+
 // ParseRetryOn reads Envoy's comma-separated list, of HTTP and gRPC conditions
 // and, as Istio writes them, bare status codes.
-func ParseRetryOn(list string) (on RetryOn, codes []int, err error) { panic("BUG: being built") }
+func ParseRetryOn(list string) (on RetryOn, codes []int, err error) {
+	for word := range strings.SplitSeq(list, ",") {
+		word = strings.TrimSpace(word)
+		if word == "" {
+			continue
+		}
+		if c, ok := retryNames[word]; ok {
+			on |= c
+			continue
+		}
+		code, err := strconv.Atoi(word)
+		if err != nil || code < 100 || code > 599 {
+			return 0, nil, fmt.Errorf("retry on %q: no such condition; check its spelling", word)
+		}
+		codes = append(codes, code)
+		on |= RetryStatusCodes
+	}
+	return on, codes, nil
+}
 
 // Reset says why an attempt ended without a response.
 type Reset uint8
@@ -76,17 +109,100 @@ const (
 // Retry is a compiled RetryPolicy.
 type Retry struct {
 	*RetryPolicy
+	headers, requestHeaders []headerMatcher
+}
+
+func compileRetry(p *RetryPolicy) (r *Retry, err error) {
+	r = &Retry{RetryPolicy: p}
+	if r.headers, err = compileHeaders(p.Headers); err != nil {
+		return nil, err
+	}
+	if r.requestHeaders, err = compileHeaders(p.RequestHeaders); err != nil {
+		return nil, err
+	}
+	if p.BackoffMax != 0 && p.BackoffMax < p.base() {
+		return nil, fmt.Errorf("the greatest backoff, %v, is below the base, %v", p.BackoffMax, p.base())
+	}
+	return r, nil
 }
 
 // Applies tells whether a request with that head may be retried at all.
-func (p *Retry) Applies(h *filter.Headers) bool { panic("BUG: being built") }
+func (p *Retry) Applies(h *filter.Headers) bool {
+	return p.On != 0 && p.Retries > 0 && (len(p.requestHeaders) == 0 || anyHeader(p.requestHeaders, h))
+}
 
 // AfterReset tells whether to try again; sent: the request head had been sent.
-func (p *Retry) AfterReset(r Reset, sent bool) bool { panic("BUG: being built") }
+func (p *Retry) AfterReset(r Reset, sent bool) bool {
+	if r == ResetOverflow {
+		return false
+	}
+	if p.On&(Retry5xx|RetryGatewayError|RetryReset) != 0 {
+		return true
+	}
+	switch {
+	case r == ResetConnectFailure && p.On&RetryConnectFailure != 0:
+		return true
+	case r == ResetRefused && p.On&RetryRefusedStream != 0:
+		return true
+	}
+	return !sent && p.On&RetryResetBeforeRequest != 0
+}
 
 // AfterResponse tells whether to try again after a response head (of a gRPC
 // call with trailers only, its trailers).
-func (p *Retry) AfterResponse(h *filter.Headers) bool { panic("BUG: being built") }
+func (p *Retry) AfterResponse(h *filter.Headers) bool {
+	if h.Has("x-envoy-ratelimited") {
+		return p.On&RetryEnvoyRateLimited != 0
+	}
+	s := h.Status
+	switch {
+	case p.On&Retry5xx != 0 && s >= 500 && s <= 599,
+		p.On&RetryGatewayError != 0 && s >= 502 && s <= 504,
+		p.On&RetryRetriable4xx != 0 && s == 409,
+		p.On&RetryStatusCodes != 0 && slices.Contains(p.StatusCodes, s),
+		p.On&RetryHeaders != 0 && anyHeader(p.headers, h):
+		return true
+	}
+	const grpc = RetryGRPCCancelled | RetryGRPCDeadline | RetryGRPCExhausted | RetryGRPCUnavailable | RetryGRPCInternal
+	if p.On&grpc == 0 {
+		return false
+	}
+	switch h.Get("grpc-status") {
+	case "1":
+		return p.On&RetryGRPCCancelled != 0
+	case "4":
+		return p.On&RetryGRPCDeadline != 0
+	case "8":
+		return p.On&RetryGRPCExhausted != 0
+	case "13":
+		return p.On&RetryGRPCInternal != 0
+	case "14":
+		return p.On&RetryGRPCUnavailable != 0
+	}
+	return false
+}
 
-// Backoff is the delay before the n-th retry (from 1).
-func (p *Retry) Backoff(n int, random uint64) time.Duration { panic("BUG: being built") }
+func (p *RetryPolicy) base() time.Duration {
+	if p.BackoffBase > 0 {
+		return p.BackoffBase
+	}
+	return 25 * time.Millisecond
+}
+
+// Backoff is the delay before the n-th retry (from 1): a random part of an
+// interval that doubles.
+func (p *Retry) Backoff(n int, random uint64) time.Duration {
+	base := p.base()
+	most := p.BackoffMax
+	if most == 0 {
+		most = 10 * base
+	}
+	d := base
+	for range n - 1 {
+		if d >= most {
+			break
+		}
+		d *= 2
+	}
+	return time.Duration(mix(random) % uint64(min(d, most)))
+}

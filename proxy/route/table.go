@@ -1,15 +1,38 @@
 package route
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
 )
 
 // Table is a compiled route configuration.
-type Table struct{ name string }
+type Table struct {
+	name   string
+	exact  map[string]*host
+	suffix []wildcards // longest first
+	prefix []wildcards
+	any    *host
 
-// Compile checks s and compiles it. It keeps s, which must not change later.
-// Errors name the virtual host, the route and the field.
-func Compile(s *Spec, o Options) (*Table, error) { panic("BUG: being built") }
+	ignorePort bool
+}
+
+// host is a compiled virtual host.
+type host struct {
+	spec    *VirtualHost
+	entries []Entry
+	toHTTPS *Entry // nil: TLS is not required
+}
+
+// wildcards are the wildcard domains of one length, by what is fixed in them.
+type wildcards struct {
+	length int
+	hosts  map[string]*host
+}
 
 // Options hold what formats may refer to.
 type Options struct {
@@ -17,6 +40,65 @@ type Options struct {
 	Hostname string
 	// Env looks %ENVIRONMENT(X)% up; nil: empty.
 	Env func(string) string
+}
+
+// Compile checks s and compiles it. It keeps s, which must not change later.
+// Errors name the virtual host, the route and the field.
+func Compile(s *Spec, o Options) (*Table, error) {
+	c := compiler{spec: s, format: format.Options{Hostname: o.Hostname, Env: o.Env}}
+	t := &Table{name: s.Name, exact: map[string]*host{}, ignorePort: s.IgnorePort}
+	for i := range s.VirtualHosts {
+		v := &s.VirtualHosts[i]
+		h, err := c.virtualHost(v)
+		if err != nil {
+			return nil, fmt.Errorf("route configuration %q: virtual host %q: %w", s.Name, v.Name, err)
+		}
+		for _, d := range v.Domains {
+			if err := t.addDomain(d, h); err != nil {
+				return nil, fmt.Errorf("route configuration %q: virtual host %q: %w", s.Name, v.Name, err)
+			}
+		}
+	}
+	longestFirst := func(a, b wildcards) int { return cmp.Compare(b.length, a.length) }
+	slices.SortFunc(t.suffix, longestFirst)
+	slices.SortFunc(t.prefix, longestFirst)
+	return t, nil
+}
+
+// addDomain makes a domain lead to h.
+func (t *Table) addDomain(domain string, h *host) error {
+	d := strings.ToLower(domain)
+	var other *host
+	switch {
+	case d == "":
+		return fmt.Errorf("a domain is empty")
+	case d == "*":
+		other, t.any = t.any, h
+	case strings.HasPrefix(d, "*"):
+		other = addWildcard(&t.suffix, d[1:], h)
+	case strings.HasSuffix(d, "*"):
+		other = addWildcard(&t.prefix, d[:len(d)-1], h)
+	default:
+		other, t.exact[d] = t.exact[d], h
+	}
+	if strings.Contains(strings.Trim(d, "*"), "*") || strings.HasPrefix(d, "**") || strings.HasSuffix(d, "**") {
+		return fmt.Errorf("domain %q: one \"*\", at the beginning or the end, is allowed", domain)
+	}
+	if other != nil {
+		return fmt.Errorf("domain %q is also one of virtual host %q; domains must be unique", domain, other.spec.Name)
+	}
+	return nil
+}
+
+func addWildcard(ws *[]wildcards, fixed string, h *host) (other *host) {
+	i := slices.IndexFunc(*ws, func(w wildcards) bool { return w.length == len(fixed) })
+	if i < 0 {
+		i = len(*ws)
+		*ws = append(*ws, wildcards{len(fixed), map[string]*host{}})
+	}
+	m := (*ws)[i].hosts
+	other, m[fixed] = m[fixed], h
+	return other
 }
 
 // Name of the route configuration.
@@ -31,4 +113,67 @@ type Req struct {
 }
 
 // Find returns what the table says about the request, nil when nothing matches.
-func (t *Table) Find(h *filter.Headers, r *Req) *Entry { panic("BUG: being built") }
+func (t *Table) Find(h *filter.Headers, r *Req) *Entry {
+	v := t.host(h.Authority)
+	if v == nil {
+		return nil
+	}
+	if v.toHTTPS != nil && v.mustUpgrade(h) {
+		return v.toHTTPS
+	}
+	path := pathOnly(h.Path)
+	for i := range v.entries {
+		if e := &v.entries[i]; e.match.matches(h, path, r) {
+			return e
+		}
+	}
+	return nil
+}
+
+// mustUpgrade tells whether the request came without TLS although it is required.
+func (v *host) mustUpgrade(h *filter.Headers) bool {
+	proto, ok := h.Lookup("x-forwarded-proto")
+	if !ok {
+		proto = h.Scheme
+	}
+	return proto != "https" && (v.spec.RequireTLS == TLSAll || h.Get("x-envoy-internal") != "true")
+}
+
+// host finds the virtual host of an authority: exact names first, then the
+// longest suffix wildcard, the longest prefix wildcard, "*".
+func (t *Table) host(authority string) *host {
+	if len(t.exact) == 0 && len(t.suffix) == 0 && len(t.prefix) == 0 {
+		return t.any
+	}
+	if t.ignorePort {
+		authority = withoutPort(authority)
+	}
+	authority = strings.ToLower(authority) // allocates for capitals only, which clients do not send
+	if h := t.exact[authority]; h != nil {
+		return h
+	}
+	for i := range t.suffix {
+		if w := &t.suffix[i]; w.length < len(authority) {
+			if h := w.hosts[authority[len(authority)-w.length:]]; h != nil {
+				return h
+			}
+		}
+	}
+	for i := range t.prefix {
+		if w := &t.prefix[i]; w.length < len(authority) {
+			if h := w.hosts[authority[:w.length]]; h != nil {
+				return h
+			}
+		}
+	}
+	return t.any
+}
+
+// withoutPort cuts ":port" off; IPv6 addresses are in brackets.
+func withoutPort(authority string) string {
+	i := strings.LastIndexByte(authority, ':')
+	if i < 0 || strings.IndexByte(authority[i:], ']') >= 0 {
+		return authority
+	}
+	return authority[:i]
+}
