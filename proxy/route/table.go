@@ -68,6 +68,9 @@ func Compile(s *Spec, o Options) (*Table, error) {
 // addDomain makes a domain lead to h.
 func (t *Table) addDomain(domain string, h *host) error {
 	d := strings.ToLower(domain)
+	if stars := strings.Count(d, "*"); stars > 1 || stars == 1 && d[0] != '*' && d[len(d)-1] != '*' {
+		return fmt.Errorf("domain %q: one \"*\", at the beginning or the end, is allowed", domain)
+	}
 	var other *host
 	switch {
 	case d == "":
@@ -80,9 +83,6 @@ func (t *Table) addDomain(domain string, h *host) error {
 		other = addWildcard(&t.prefix, d[:len(d)-1], h)
 	default:
 		other, t.exact[d] = t.exact[d], h
-	}
-	if strings.Contains(strings.Trim(d, "*"), "*") || strings.HasPrefix(d, "**") || strings.HasSuffix(d, "**") {
-		return fmt.Errorf("domain %q: one \"*\", at the beginning or the end, is allowed", domain)
 	}
 	if other != nil {
 		return fmt.Errorf("domain %q is also one of virtual host %q; domains must be unique", domain, other.spec.Name)
