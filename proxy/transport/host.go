@@ -45,8 +45,10 @@ type conn struct {
 	ex      atomic.Pointer[serial.Executor]
 	h       stream.Handler
 	started bool
-	// plain is output before encryption, the owner's.
-	plain *buffer
+	// plain is output before encryption, noPlain that the encrypted stream has
+	// ended; the owner's.
+	plain   *buffer
+	noPlain bool
 
 	// The reader's.
 	rbuf   *buffer
@@ -162,10 +164,7 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // Close implements stream.Conn.
 func (c *conn) Close() {
-	if c.tls != nil {
-		c.encrypt()
-		_ = c.tls.CloseWrite() // appends the close alert; an error means that it cannot matter
-	}
+	c.endPlain()
 	c.mu.Lock()
 	if c.closing {
 		c.mu.Unlock()

@@ -171,12 +171,12 @@ func (c *conn) watch() error {
 	if c.raw != nil && c.tls == nil {
 		var failed error
 		err := c.raw.Read(func(fd uintptr) bool {
-			var p [1]byte
-			_, err := syscall.Read(int(fd), p[:])
-			if err == nil || err == syscall.EAGAIN || err == syscall.EINTR {
+			// Reads only repeat the end; a reset shows here.
+			no, err := syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+			if err != nil || no == 0 {
 				return false
 			}
-			failed = os.NewSyscallError("read", err)
+			failed = os.NewSyscallError("read", syscall.Errno(no))
 			return true
 		})
 		if failed != nil {

@@ -14,7 +14,9 @@ import (
 func (c *conn) Write(p []byte) {
 	if c.tls != nil {
 		// Encrypted at Flush, so that small pieces share a record.
-		c.plain = appendTo(c.plain, p)
+		if !c.noPlain {
+			c.plain = appendTo(c.plain, p)
+		}
 		return
 	}
 	c.appendCipher(p)
@@ -79,6 +81,16 @@ func (c *conn) encrypt() {
 	}
 	c.plain.free()
 	c.plain = nil
+}
+
+// endPlain ends the encrypted stream with an alert.
+func (c *conn) endPlain() {
+	if c.tls == nil || c.noPlain {
+		return
+	}
+	c.encrypt()
+	c.noPlain = true
+	_ = c.tls.CloseWrite() // appends the alert; an error means that it cannot matter
 }
 
 // flushReply sends what crypto/tls wrote on its own while reading: alerts, key
@@ -235,10 +247,7 @@ func (c *conn) failLocked(err error) {
 
 // CloseWrite implements stream.Conn.
 func (c *conn) CloseWrite() {
-	if c.tls != nil {
-		c.encrypt()
-		_ = c.tls.CloseWrite()
-	}
+	c.endPlain()
 	c.mu.Lock()
 	if !c.endWrite {
 		c.endWrite = true
