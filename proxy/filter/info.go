@@ -71,6 +71,8 @@ type ConnInfo struct {
 	// PeerURI and LocalURI are the first URI SANs of the certificates
 	// ("spiffe://…"), empty without mTLS.
 	PeerURI, LocalURI string
+	// Counted: the chain has the filter istio.stats.
+	Counted bool
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
 	// Termination is %CONNECTION_TERMINATION_DETAILS%.
@@ -102,6 +104,8 @@ type ServiceRef struct{ Host, Name, Namespace string }
 // WorkloadRef names a workload in metrics. The zero value is "unknown".
 type WorkloadRef struct {
 	Name, Namespace, App, Version, Service, Revision, Cluster string
+	// Account is the service account, known of the local workload only.
+	Account string
 }
 
 // Info is what is known about one request and its response, for access logs,

@@ -1,0 +1,106 @@
+package telemetry
+
+import (
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Peer is who has an address; unknown until the control plane has said it.
+type Peer struct {
+	ref atomic.Pointer[filter.WorkloadRef]
+}
+
+// Ref returns what is known; the zero value before that.
+func (p *Peer) Ref() filter.WorkloadRef {
+	if p != nil {
+		if r := p.ref.Load(); r != nil {
+			return *r
+		}
+	}
+	return filter.WorkloadRef{}
+}
+
+// maxPeers bounds the directory: clients outside the mesh may come from
+// anywhere. Beyond it, new addresses stay unknown.
+const maxPeers = 16384
+
+// Directory finds workloads by address. Addresses that it meets for the first
+// time it asks for, by the function it was given.
+type Directory struct {
+	ask func(address string)
+
+	mu    sync.Mutex
+	peers atomic.Pointer[map[netip.Addr]*Peer]
+}
+
+// NewDirectory makes a directory; ask subscribes to the workload with that
+// address (the resource name of wire.TypeWorkload) and must not block. nil: nobody is known.
+func NewDirectory(ask func(address string)) *Directory {
+	d := &Directory{ask: ask}
+	d.peers.Store(&map[netip.Addr]*Peer{})
+	return d
+}
+
+// Lookup returns the peer with an address; never nil. No lock, no allocation
+// for an address that has been met before.
+func (d *Directory) Lookup(a netip.Addr) *Peer {
+	a = a.Unmap()
+	if p := (*d.peers.Load())[a]; p != nil {
+		return p
+	}
+	return d.meet(a)
+}
+
+var nobody = &Peer{}
+
+func (d *Directory) meet(a netip.Addr) *Peer {
+	if !a.IsValid() || a.IsLoopback() || d.ask == nil {
+		return nobody
+	}
+	d.mu.Lock()
+	old := *d.peers.Load()
+	if p := old[a]; p != nil || len(old) >= maxPeers {
+		d.mu.Unlock()
+		if p == nil {
+			p = nobody
+		}
+		return p
+	}
+	next := make(map[netip.Addr]*Peer, len(old)+1)
+	for k, v := range old {
+		next[k] = v
+	}
+	p := &Peer{}
+	next[a] = p
+	d.peers.Store(&next)
+	d.mu.Unlock()
+	d.ask(a.String())
+	return p
+}
+
+// Learn says who has an address; the zero ref: nobody any more.
+func (d *Directory) Learn(address string, ref filter.WorkloadRef) {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return
+	}
+	if p := (*d.peers.Load())[a.Unmap()]; p != nil {
+		p.ref.Store(&ref)
+	}
+}
+
+// ParseWorkload reads Istio's endpoint metadata,
+// "name;namespace;canonical service;canonical revision;cluster".
+func ParseWorkload(s string) filter.WorkloadRef {
+	f := strings.SplitN(s, ";", 5)
+	for len(f) < 5 {
+		f = append(f, "")
+	}
+	return filter.WorkloadRef{
+		Name: f[0], Namespace: f[1], App: f[2], Version: f[3], Service: f[2], Revision: f[3], Cluster: f[4],
+	}
+}
