@@ -1,0 +1,211 @@
+// Package cluster translates services and their traffic policies into Envoy
+// clusters, and their instances into endpoints.
+//
+// Outbound clusters have Istio's names "outbound|port|subset|host" and one
+// exists for every visible port and subset; inbound ones are "inbound|port||".
+package cluster
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/wire"
+)
+
+// Codes of Findings.
+const (
+	CodeProxyProtocol = "WEFT0320" // proxyProtocol is not carried out
+	CodeCredential    = "WEFT0321" // a client certificate that the proxy may not have
+)
+
+const (
+	defaultConnectTimeout = 10 * time.Second
+	defaultDNSRefresh     = 60 * time.Second
+)
+
+// Report takes a Finding.
+type Report func(model.Finding)
+
+// Builder makes the clusters and endpoints of one view.
+type Builder struct {
+	v      *scope.View
+	report Report
+	// secrets are the credentials ("namespace/name") that clusters ask for.
+	secrets map[string]bool
+	clas    []*endpointv3.ClusterLoadAssignment
+}
+
+// NewBuilder returns a builder for a view.
+func NewBuilder(v *scope.View, report Report) *Builder {
+	return &Builder{v: v, report: report, secrets: map[string]bool{}}
+}
+
+// Secrets are the credentials ("namespace/name") that the clusters ask for.
+func (b *Builder) Secrets() []string { return pb.Keys(b.secrets) }
+
+// Endpoints are the load assignments of the EDS clusters made so far.
+func (b *Builder) Endpoints() []*endpointv3.ClusterLoadAssignment { return b.clas }
+
+// target is one outbound cluster in the making.
+type target struct {
+	svc    *model.Service
+	port   *model.ServicePort
+	subset *model.Subset // nil: all instances
+	policy model.TrafficPolicy
+	keys   []model.Key
+	name   string
+}
+
+func (t *target) subsetName() string {
+	if t.subset == nil {
+		return ""
+	}
+	return t.subset.Name
+}
+
+// Outbound makes the clusters of all visible services.
+func (b *Builder) Outbound() []*clusterv3.Cluster {
+	var out []*clusterv3.Cluster
+	for _, s := range b.v.Services {
+		out = append(out, b.Service(s)...)
+	}
+	return out
+}
+
+// Service makes the clusters of one service: one per port, and one per port and subset.
+func (b *Builder) Service(s *model.Service) []*clusterv3.Cluster {
+	var out []*clusterv3.Cluster
+	p := b.v.Policy(s)
+	for i := range s.Ports {
+		port := &s.Ports[i]
+		if port.Protocol == model.UDP {
+			continue
+		}
+		out = append(out, b.outbound(&target{svc: s, port: port, policy: p.For(port.Port, ""), keys: p.Keys}))
+		for j := range p.Subsets {
+			sub := &p.Subsets[j]
+			out = append(out, b.outbound(&target{
+				svc: s, port: port, subset: sub, policy: p.For(port.Port, sub.Name), keys: p.Keys,
+			}))
+		}
+	}
+	return out
+}
+
+func (b *Builder) outbound(t *target) *clusterv3.Cluster {
+	t.name = wire.ClusterName(wire.Outbound, t.port.Port, t.subsetName(), t.svc.Host)
+	c := &clusterv3.Cluster{
+		Name:           t.name,
+		ConnectTimeout: pb.Duration(b.connectTimeout()),
+		Metadata:       metadata(t),
+	}
+	b.discovery(c, t)
+	b.applyPolicy(c, t)
+	b.applyTLS(c, t)
+	b.applyHTTP(c, t)
+	b.mark(c)
+	return c
+}
+
+func (b *Builder) connectTimeout() time.Duration {
+	if d := b.v.Mesh.ConnectTimeout; d > 0 {
+		return d
+	}
+	return defaultConnectTimeout
+}
+
+func metadata(t *target) *corev3.Metadata {
+	fields := map[string]*structpb.Value{"services": services(t.svc)}
+	if len(t.keys) > 0 {
+		fields["config"] = pb.Config("destination-rule", t.keys[0].Namespace, t.keys[0].Name)
+	}
+	if t.subset != nil {
+		fields["subset"] = structpb.NewStringValue(t.subset.Name)
+	}
+	return pb.IstioMetadata(fields)
+}
+
+// services is the list of services that metrics name for a cluster.
+func services(list ...*model.Service) *structpb.Value {
+	out := &structpb.ListValue{}
+	for _, s := range list {
+		out.Values = append(out.Values, structpb.NewStructValue(pb.StringStruct(map[string]string{
+			"host": s.Host, "name": s.Name, "namespace": s.Namespace,
+		})))
+	}
+	return structpb.NewListValue(out)
+}
+
+// discovery says how the cluster finds its endpoints.
+func (b *Builder) discovery(c *clusterv3.Cluster, t *target) {
+	switch kind := b.kind(t); kind {
+	case clusterv3.Cluster_EDS:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
+		c.EdsClusterConfig = &clusterv3.Cluster_EdsClusterConfig{EdsConfig: pb.ADS(), ServiceName: t.name}
+		b.clas = append(b.clas, b.assignment(t))
+	case clusterv3.Cluster_ORIGINAL_DST:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
+		c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
+	default:
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
+		c.LoadAssignment = b.assignment(t)
+		c.DnsLookupFamily = b.dnsFamily()
+		refresh := b.v.Mesh.DNSRefresh
+		if refresh <= 0 {
+			refresh = defaultDNSRefresh
+		}
+		c.DnsRefreshRate = pb.Duration(refresh)
+		c.RespectDnsTtl = true
+	}
+}
+
+func (b *Builder) kind(t *target) clusterv3.Cluster_DiscoveryType {
+	_, explicit := b.v.Proxy.HTTPProxy()
+	asked := t.svc.Resolution == model.Passthrough || t.policy.LB != nil && t.policy.LB.Algorithm == model.LBPassthrough
+	switch {
+	case asked && !b.v.Proxy.Gateway() && !explicit:
+		return clusterv3.Cluster_ORIGINAL_DST
+	case t.svc.ExternalName != "", t.svc.Resolution == model.ByDNS:
+		return clusterv3.Cluster_STRICT_DNS
+	case t.svc.Resolution == model.ByDNSRoundRobin:
+		return clusterv3.Cluster_LOGICAL_DNS
+	}
+	// A gateway, or a proxy that captures nothing, has no original destination:
+	// it chooses among the instances.
+	return clusterv3.Cluster_EDS
+}
+
+func (b *Builder) dnsFamily() clusterv3.Cluster_DnsLookupFamily {
+	switch v4, v6 := b.v.Proxy.Families(); {
+	case v4 && v6:
+		return clusterv3.Cluster_ALL
+	case v6:
+		return clusterv3.Cluster_V6_ONLY
+	}
+	return clusterv3.Cluster_V4_ONLY
+}
+
+// mark makes what a stock Envoy sends recognizable, so that it is not captured
+// again. The Go proxy marks all that it sends by itself.
+func (b *Builder) mark(c *clusterv3.Cluster) {
+	if _, explicit := b.v.Proxy.HTTPProxy(); explicit || b.v.Proxy.Engine() != scope.EngineEnvoy || b.v.Proxy.Gateway() {
+		return
+	}
+	const solSocket, soMark = 1, 36 // Linux
+	if c.UpstreamBindConfig == nil {
+		c.UpstreamBindConfig = &corev3.BindConfig{}
+	}
+	c.UpstreamBindConfig.SocketOptions = append(c.UpstreamBindConfig.SocketOptions, &corev3.SocketOption{
+		Description: "exclude the proxy's own traffic from capture",
+		Level:       solSocket, Name: soMark,
+		Value: &corev3.SocketOption_IntValue{IntValue: wire.ProxyMark},
+		State: corev3.SocketOption_STATE_PREBIND,
+	})
+}

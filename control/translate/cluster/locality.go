@@ -1,0 +1,185 @@
+package cluster
+
+import (
+	"slices"
+	"strings"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/translate/pb"
+)
+
+// localityLB is the setting that holds for a cluster, nil when it is switched off.
+func (b *Builder) localityLB(t *target) *model.LocalityLB {
+	l := b.v.Mesh.LocalityLB
+	if t.policy.LB != nil && t.policy.LB.Locality != nil {
+		l = t.policy.LB.Locality
+	}
+	if l == nil || !l.Enabled {
+		return nil
+	}
+	return l
+}
+
+// balanceLocalities sets weights (distribute) or priorities (failover) by where
+// the proxy is. Failover needs outlier detection: without it nobody would notice
+// that the near endpoints have failed.
+func (b *Builder) balanceLocalities(t *target, cla *endpointv3.ClusterLoadAssignment) {
+	l := b.localityLB(t)
+	w := b.v.Proxy.Workload
+	if l == nil || w == nil {
+		return
+	}
+	if len(l.Distribute) > 0 {
+		distribute(l.Distribute, w.Locality, cla)
+		return
+	}
+	if t.policy.Outlier == nil || w.Locality == (model.Locality{}) && len(l.Priority) == 0 {
+		return
+	}
+	if len(l.Priority) > 0 {
+		b.byLabels(t, l.Priority, w, cla)
+	} else {
+		for _, g := range cla.Endpoints {
+			g.Priority = nearness(w.Locality, g, l.Failover)
+		}
+	}
+	compact(cla)
+}
+
+// nearness is 0 for the same place, then the same zone, the same region, the
+// region to fail over to, and anything else.
+func nearness(own model.Locality, g *endpointv3.LocalityLbEndpoints, failover []model.LocalityFailover) uint32 {
+	at := model.Locality{Region: g.Locality.Region, Zone: g.Locality.Zone, SubZone: g.Locality.SubZone}
+	switch {
+	case at == own:
+		return 0
+	case at.Region == own.Region && at.Zone == own.Zone:
+		return 1
+	case at.Region == own.Region:
+		return 2
+	}
+	for _, f := range failover {
+		if f.From == own.Region {
+			if f.To == at.Region {
+				return 3
+			}
+			return 4
+		}
+	}
+	return 3
+}
+
+// compact makes priorities count from 0 without gaps, as Envoy demands.
+func compact(cla *endpointv3.ClusterLoadAssignment) {
+	var used []uint32
+	for _, g := range cla.Endpoints {
+		used = append(used, g.Priority)
+	}
+	slices.Sort(used)
+	used = slices.Compact(used)
+	for _, g := range cla.Endpoints {
+		i, _ := slices.BinarySearch(used, g.Priority)
+		g.Priority = uint32(i)
+	}
+	slices.SortStableFunc(cla.Endpoints, func(a, b *endpointv3.LocalityLbEndpoints) int {
+		return int(a.Priority) - int(b.Priority)
+	})
+}
+
+func distribute(shares []model.LocalityShare, own model.Locality, cla *endpointv3.ClusterLoadAssignment) {
+	for _, s := range shares {
+		if !localityMatches(s.From, own) {
+			continue
+		}
+		var kept []*endpointv3.LocalityLbEndpoints
+		for _, to := range pb.Keys(s.To) {
+			var group []*endpointv3.LocalityLbEndpoints
+			total := uint32(0)
+			for _, g := range cla.Endpoints {
+				at := model.Locality{Region: g.Locality.Region, Zone: g.Locality.Zone, SubZone: g.Locality.SubZone}
+				if localityMatches(to, at) && !slices.Contains(kept, g) {
+					group = append(group, g)
+					total += g.LoadBalancingWeight.GetValue()
+				}
+			}
+			for _, g := range group {
+				// A share is divided by the weights of its localities.
+				w := s.To[to] * 100 * g.LoadBalancingWeight.GetValue() / max(total, 1)
+				g.LoadBalancingWeight = pb.U32(max(w, 1))
+				kept = append(kept, g)
+			}
+		}
+		slices.SortFunc(kept, func(a, b *endpointv3.LocalityLbEndpoints) int {
+			return slices.Index(cla.Endpoints, a) - slices.Index(cla.Endpoints, b)
+		})
+		cla.Endpoints = kept
+		return
+	}
+}
+
+// localityMatches reads patterns like "region/*", "region/zone/sub" and "*".
+func localityMatches(pattern string, l model.Locality) bool {
+	parts := strings.Split(pattern, "/")
+	for i, have := range []string{l.Region, l.Zone, l.SubZone} {
+		if i >= len(parts) || parts[i] == "*" {
+			return true
+		}
+		if parts[i] != have {
+			return false
+		}
+	}
+	return true
+}
+
+// byLabels gives every endpoint the priority of how many leading labels of the
+// list it shares with the proxy (failoverPriority).
+func (b *Builder) byLabels(t *target, labels []string, own *model.Workload, cla *endpointv3.ClusterLoadAssignment) {
+	byAddress := map[string]model.Instance{}
+	for _, m := range b.members(t) {
+		byAddress[m.address.String()] = m.Instance
+	}
+	var out []*endpointv3.LocalityLbEndpoints
+	for _, g := range cla.Endpoints {
+		split := map[uint32]*endpointv3.LocalityLbEndpoints{}
+		for _, e := range g.LbEndpoints {
+			p := labelDistance(labels, own, byAddress[e.GetEndpoint().Address.String()])
+			part := split[p]
+			if part == nil {
+				part = &endpointv3.LocalityLbEndpoints{Locality: g.Locality, Priority: p, LoadBalancingWeight: pb.U32(0)}
+				split[p] = part
+				out = append(out, part)
+			}
+			part.LbEndpoints = append(part.LbEndpoints, e)
+			part.LoadBalancingWeight.Value += e.LoadBalancingWeight.GetValue()
+		}
+	}
+	cla.Endpoints = out
+}
+
+func labelDistance(labels []string, own *model.Workload, in model.Instance) uint32 {
+	for i, l := range labels {
+		key, want, fixed := strings.Cut(l, "=")
+		if !fixed {
+			want = labelOf(own.Labels, own.Locality, key)
+		}
+		if labelOf(in.Endpoint.Labels, in.Endpoint.Locality, key) != want {
+			return uint32(len(labels) - i)
+		}
+	}
+	return 0
+}
+
+// labelOf knows the labels that Istio makes of a locality.
+func labelOf(labels map[string]string, l model.Locality, key string) string {
+	switch key {
+	case "topology.kubernetes.io/region":
+		return l.Region
+	case "topology.kubernetes.io/zone":
+		return l.Zone
+	case "topology.istio.io/subzone":
+		return l.SubZone
+	}
+	return labels[key]
+}

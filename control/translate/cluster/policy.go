@@ -1,0 +1,280 @@
+package cluster
+
+import (
+	"math"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/pb"
+)
+
+// HTTPOptions is the key of a cluster's HTTP options.
+const HTTPOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+const (
+	defaultRing   = 1024
+	defaultMaglev = 65537
+)
+
+func (b *Builder) applyPolicy(c *clusterv3.Cluster, t *target) {
+	b.applyLB(c, t)
+	c.CircuitBreakers = breakers(t.policy.Pool)
+	applyPool(c, t.policy.Pool, b.v.Mesh.Keepalive)
+	applyOutlier(c, t.policy.Outlier)
+	if t.policy.ProxyProtocol != 0 {
+		f := model.Finding{
+			Code: CodeProxyProtocol, Severity: model.Error, Field: "spec.trafficPolicy.proxyProtocol",
+			Message: "the PROXY protocol towards upstreams is not supported; connections are made without it",
+			Remedy:  "remove the field",
+		}
+		if len(t.keys) > 0 {
+			f.Object = t.keys[0]
+			f.Origin = originOf(b.v, t.keys[0])
+		}
+		b.report(f)
+	}
+}
+
+func originOf(v *scope.View, k model.Key) model.Origin {
+	if o, ok := v.Index.Snapshot.Objects[k]; ok {
+		return o.Head().Origin
+	}
+	return model.Origin{}
+}
+
+func (b *Builder) applyLB(c *clusterv3.Cluster, t *target) {
+	lb := t.policy.LB
+	if c.LbPolicy == clusterv3.Cluster_CLUSTER_PROVIDED {
+		return
+	}
+	c.LbPolicy = clusterv3.Cluster_LEAST_REQUEST
+	if lb != nil {
+		switch lb.Algorithm {
+		case model.RoundRobin:
+			c.LbPolicy = clusterv3.Cluster_ROUND_ROBIN
+		case model.Random:
+			c.LbPolicy = clusterv3.Cluster_RANDOM
+		case model.ConsistentHash:
+			applyHash(c, lb.Hash)
+		}
+		applyWarmup(c, lb)
+	}
+	if l := b.localityLB(t); l != nil && len(l.Distribute) > 0 {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
+			},
+		}
+	}
+}
+
+func applyHash(c *clusterv3.Cluster, h *model.Hash) {
+	if h == nil {
+		return
+	}
+	size := h.MinRing
+	if h.Maglev {
+		if size == 0 {
+			size = defaultMaglev
+		}
+		c.LbPolicy = clusterv3.Cluster_MAGLEV
+		c.LbConfig = &clusterv3.Cluster_MaglevLbConfig_{MaglevLbConfig: &clusterv3.Cluster_MaglevLbConfig{
+			TableSize: wrapperspb.UInt64(size),
+		}}
+		return
+	}
+	if size == 0 {
+		size = defaultRing
+	}
+	c.LbPolicy = clusterv3.Cluster_RING_HASH
+	c.LbConfig = &clusterv3.Cluster_RingHashLbConfig_{RingHashLbConfig: &clusterv3.Cluster_RingHashLbConfig{
+		MinimumRingSize: wrapperspb.UInt64(size),
+	}}
+}
+
+func applyWarmup(c *clusterv3.Cluster, lb *model.LoadBalancer) {
+	if lb.Warmup <= 0 {
+		return
+	}
+	slow := &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: pb.Duration(lb.Warmup)}
+	switch c.LbPolicy {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		c.LbConfig = &clusterv3.Cluster_RoundRobinLbConfig_{
+			RoundRobinLbConfig: &clusterv3.Cluster_RoundRobinLbConfig{SlowStartConfig: slow},
+		}
+	case clusterv3.Cluster_LEAST_REQUEST:
+		c.LbConfig = &clusterv3.Cluster_LeastRequestLbConfig_{
+			LeastRequestLbConfig: &clusterv3.Cluster_LeastRequestLbConfig{SlowStartConfig: slow},
+		}
+	}
+}
+
+// breakers bounds what may be open. Without a policy there is no bound: Envoy's
+// own default of 1024 would surprise.
+func breakers(p *model.ConnectionPool) *clusterv3.CircuitBreakers {
+	limit := func(n uint32) *wrapperspb.UInt32Value {
+		if n == 0 {
+			n = math.MaxUint32
+		}
+		return pb.U32(n)
+	}
+	if p == nil {
+		p = &model.ConnectionPool{}
+	}
+	return &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+		MaxConnections:     limit(p.MaxConnections),
+		MaxPendingRequests: limit(p.HTTP1MaxPending),
+		MaxRequests:        limit(p.HTTP2MaxRequests),
+		MaxRetries:         limit(p.MaxRetries),
+		TrackRemaining:     true,
+	}}}
+}
+
+func applyPool(c *clusterv3.Cluster, p *model.ConnectionPool, meshKeepalive *model.Keepalive) {
+	keepalive := meshKeepalive
+	if p != nil && p.Keepalive != nil {
+		keepalive = p.Keepalive
+	}
+	if keepalive != nil {
+		k := &corev3.TcpKeepalive{KeepaliveProbes: pb.U32Set(keepalive.Probes)}
+		k.KeepaliveTime = pb.U32Set(uint32(keepalive.Time.Seconds()))
+		k.KeepaliveInterval = pb.U32Set(uint32(keepalive.Interval.Seconds()))
+		c.UpstreamConnectionOptions = &clusterv3.UpstreamConnectionOptions{TcpKeepalive: k}
+	}
+	if p != nil && p.ConnectTimeout > 0 {
+		c.ConnectTimeout = pb.Duration(p.ConnectTimeout)
+	}
+}
+
+func applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
+	if o == nil {
+		return
+	}
+	out := &clusterv3.OutlierDetection{
+		// Success-rate ejection is Envoy's own idea; Istio's API has no such field.
+		EnforcingSuccessRate:           pb.U32(0),
+		SplitExternalLocalOriginErrors: o.SplitExternalLocal,
+	}
+	if n := o.Consecutive5xx; n != nil {
+		out.Consecutive_5Xx, out.EnforcingConsecutive_5Xx = pb.U32(*n), enforce(*n)
+	}
+	if n := o.ConsecutiveGateway; n != nil {
+		out.ConsecutiveGatewayFailure, out.EnforcingConsecutiveGatewayFailure = pb.U32(*n), enforce(*n)
+	}
+	if n := o.ConsecutiveLocal; n != nil && o.SplitExternalLocal {
+		out.ConsecutiveLocalOriginFailure, out.EnforcingConsecutiveLocalOriginFailure = pb.U32(*n), enforce(*n)
+	}
+	if o.Interval > 0 {
+		out.Interval = pb.Duration(o.Interval)
+	}
+	if o.BaseEjection > 0 {
+		out.BaseEjectionTime = pb.Duration(o.BaseEjection)
+	}
+	if o.MaxEjectionPercent > 0 {
+		out.MaxEjectionPercent = pb.U32(o.MaxEjectionPercent)
+	}
+	c.OutlierDetection = out
+	if c.CommonLbConfig == nil {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
+	}
+	// 0 switches panic mode off: rather no endpoint than an ejected one.
+	c.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(o.MinHealthPercent)}
+}
+
+// enforce: a count of 0 switches the detector off.
+func enforce(n uint32) *wrapperspb.UInt32Value {
+	if n == 0 {
+		return pb.U32(0)
+	}
+	return pb.U32(100)
+}
+
+// applyHTTP sets the protocol towards the endpoints and the bounds of its connections.
+func (b *Builder) applyHTTP(c *clusterv3.Cluster, t *target) {
+	o := httpOptions(t.policy.Pool)
+	switch protocolOf(t) {
+	case http2:
+		h2 := &corev3.Http2ProtocolOptions{}
+		if p := t.policy.Pool; p != nil {
+			h2.MaxConcurrentStreams = pb.U32Set(p.MaxConcurrentStreams)
+		}
+		o.UpstreamProtocolOptions = explicitHTTP2(h2)
+	case asClient:
+		o.UpstreamProtocolOptions = useDownstream()
+	default:
+		if o.CommonHttpProtocolOptions == nil {
+			return // HTTP/1.1 is Envoy's default
+		}
+		o.UpstreamProtocolOptions = explicitHTTP1()
+	}
+	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: pb.Any(o)}
+}
+
+type upstreamProtocol uint8
+
+const (
+	http1 upstreamProtocol = iota
+	http2
+	asClient // whatever the client speaks
+)
+
+func protocolOf(t *target) upstreamProtocol {
+	p := t.policy.Pool
+	switch {
+	case p != nil && p.UseClientProtocol:
+		return asClient
+	case t.port.Protocol.IsHTTP2():
+		return http2
+	case t.port.Protocol == model.Unknown:
+		return asClient
+	case p != nil && p.H2Upgrade == 1 && t.port.Protocol.IsHTTP():
+		return http2
+	}
+	return http1
+}
+
+func httpOptions(p *model.ConnectionPool) *httpv3.HttpProtocolOptions {
+	o := &httpv3.HttpProtocolOptions{}
+	if p == nil || p.IdleTimeout == 0 && p.MaxRequestsPerConnection == 0 && p.MaxConnectionDuration == 0 {
+		return o
+	}
+	c := &corev3.HttpProtocolOptions{MaxRequestsPerConnection: pb.U32Set(p.MaxRequestsPerConnection)}
+	if p.IdleTimeout != 0 {
+		c.IdleTimeout = pb.Duration(p.IdleTimeout)
+	}
+	if p.MaxConnectionDuration > 0 {
+		c.MaxConnectionDuration = pb.Duration(p.MaxConnectionDuration)
+	}
+	o.CommonHttpProtocolOptions = c
+	return o
+}
+
+func explicitHTTP1() *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
+	return &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{
+			HttpProtocolOptions: &corev3.Http1ProtocolOptions{},
+		},
+	}}
+}
+
+func explicitHTTP2(h2 *corev3.Http2ProtocolOptions) *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
+	return &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
+		ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: h2},
+	}}
+}
+
+func useDownstream() *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig {
+	return &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
+		UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
+			HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
+			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+		},
+	}
+}

@@ -1,0 +1,144 @@
+// Package tlsctx makes Envoy's TLS contexts: for mTLS within the mesh, for
+// gateways' servers, and for clients with certificates of their own.
+package tlsctx
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/wire"
+)
+
+// SystemCA is the operating system's trust store, used when nobody named another.
+const SystemCA = "/etc/ssl/certs/ca-certificates.crt"
+
+// CASuffix is put behind the name of a secret resource that has the CA of a
+// Kubernetes Secret, Istio's.
+const CASuffix = "-cacert"
+
+// Upstream wraps a client context into a transport socket.
+func Upstream(ctx *tlsv3.UpstreamTlsContext) *corev3.TransportSocket { return socket(ctx) }
+
+// Downstream wraps a server's context.
+func Downstream(ctx *tlsv3.DownstreamTlsContext) *corev3.TransportSocket { return socket(ctx) }
+
+func socket(ctx proto.Message) *corev3.TransportSocket {
+	return &corev3.TransportSocket{
+		Name:       "envoy.transport_sockets.tls",
+		ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: pb.Any(ctx)},
+	}
+}
+
+// Mesh is the common part of mTLS with workload certificates: own certificate
+// and trust bundle come from beside the proxy and change without any update.
+func Mesh(peers []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext {
+	return &tlsv3.CommonTlsContext{
+		TlsParams: &tlsv3.TlsParameters{
+			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
+			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+		},
+		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: wire.SecretWorkload, SdsConfig: pb.LocalSDS()}},
+		ValidationContextType: combined(&tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: peers},
+			&tlsv3.SdsSecretConfig{Name: wire.SecretRoot, SdsConfig: pb.LocalSDS()}),
+	}
+}
+
+func combined(v *tlsv3.CertificateValidationContext, ca *tlsv3.SdsSecretConfig) *tlsv3.CommonTlsContext_CombinedValidationContext {
+	return &tlsv3.CommonTlsContext_CombinedValidationContext{
+		CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+			DefaultValidationContext:         v,
+			ValidationContextSdsSecretConfig: ca,
+		},
+	}
+}
+
+// URIs matches any of the given SPIFFE names.
+func URIs(names []string) []*tlsv3.SubjectAltNameMatcher {
+	return matchers(names, tlsv3.SubjectAltNameMatcher_URI)
+}
+
+// Names matches any of the given names, be they DNS names or URIs.
+func Names(names []string) []*tlsv3.SubjectAltNameMatcher {
+	out := matchers(names, tlsv3.SubjectAltNameMatcher_DNS)
+	return append(out, matchers(names, tlsv3.SubjectAltNameMatcher_URI)...)
+}
+
+func matchers(names []string, t tlsv3.SubjectAltNameMatcher_SanType) []*tlsv3.SubjectAltNameMatcher {
+	var out []*tlsv3.SubjectAltNameMatcher
+	for _, n := range names {
+		if n == "" {
+			continue
+		}
+		var m *matcherv3.StringMatcher
+		switch {
+		case t == tlsv3.SubjectAltNameMatcher_URI && n[0] == '*':
+			m = pb.Suffix(n[1:])
+		case t == tlsv3.SubjectAltNameMatcher_URI && n[len(n)-1] == '*':
+			m = pb.Prefix(n[:len(n)-1])
+		default:
+			m = pb.Exact(n)
+		}
+		out = append(out, &tlsv3.SubjectAltNameMatcher{SanType: t, Matcher: m})
+	}
+	return out
+}
+
+// Secret refers to a Kubernetes Secret ("namespace/name") that comes over ADS.
+func Secret(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: SecretName(name), SdsConfig: pb.ADS()}
+}
+
+// CASecret refers to the CA in a Kubernetes Secret.
+func CASecret(name string) *tlsv3.SdsSecretConfig {
+	return &tlsv3.SdsSecretConfig{Name: SecretName(name) + CASuffix, SdsConfig: pb.ADS()}
+}
+
+// SecretName is the resource name of the Secret "namespace/name".
+func SecretName(name string) string { return wire.KubernetesSecretPrefix + name }
+
+// File is a file on the proxy's machine.
+func File(path string) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_Filename{Filename: path}}
+}
+
+// Client is how a client talks TLS to a server outside the mesh.
+type Client struct {
+	SANs              []string
+	CertFile, KeyFile string
+	CAFile, CRLFile   string
+	// CertSecret and CASecret are Secrets "namespace/name".
+	CertSecret, CASecret string
+	Insecure             bool
+}
+
+// Context makes the common part.
+func (c Client) Context() *tlsv3.CommonTlsContext {
+	out := &tlsv3.CommonTlsContext{}
+	switch {
+	case c.CertSecret != "":
+		out.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{Secret(c.CertSecret)}
+	case c.CertFile != "":
+		out.TlsCertificates = []*tlsv3.TlsCertificate{{CertificateChain: File(c.CertFile), PrivateKey: File(c.KeyFile)}}
+	}
+	if c.Insecure {
+		return out
+	}
+	v := &tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: Names(c.SANs)}
+	if c.CRLFile != "" {
+		v.Crl = File(c.CRLFile)
+	}
+	switch {
+	case c.CASecret != "":
+		out.ValidationContextType = combined(v, CASecret(c.CASecret))
+		return out
+	case c.CAFile != "":
+		v.TrustedCa = File(c.CAFile)
+	default:
+		v.TrustedCa = File(SystemCA)
+	}
+	out.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+	return out
+}
