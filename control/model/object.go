@@ -32,8 +32,8 @@ const (
 	KindAuthorizationPolicy Kind = "AuthorizationPolicy"
 	KindProcess             Kind = "Process"
 	// KindWorkload is a running replica of a Process, or a pod.
-	KindWorkload Kind = "Workload"
-	KindMeshConfig          Kind = "MeshConfig"
+	KindWorkload   Kind = "Workload"
+	KindMeshConfig Kind = "MeshConfig"
 )
 
 // Key identifies an object: no two objects of one mesh share it.

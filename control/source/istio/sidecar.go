@@ -1,0 +1,121 @@
+package istio
+
+import (
+	"net/netip"
+	"strings"
+
+	networkingpb "istio.io/api/networking/v1alpha3"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/document"
+)
+
+func convertSidecar(d *document.Document) []model.Object {
+	sc := &networkingpb.Sidecar{}
+	if !d.Message("spec", d.Spec(), sc) {
+		return nil
+	}
+	out := &model.Sidecar{Meta: d.Meta}
+	if labels := sc.GetWorkloadSelector().GetLabels(); len(labels) > 0 {
+		out.Selector = labels
+		d.CheckLabels("spec.workloadSelector.labels", labels)
+	}
+	if p := sc.GetOutboundTrafficPolicy(); p != nil {
+		out.OutboundPolicy = new(model.RegistryOnly)
+		if p.GetMode() == networkingpb.OutboundTrafficPolicy_ALLOW_ANY {
+			out.OutboundPolicy = new(model.AllowAny)
+		}
+	}
+	for i, e := range sc.GetEgress() {
+		at := document.At("spec.egress", i)
+		eg := model.SidecarEgress{Bind: e.GetBind(), Hosts: e.GetHosts()}
+		eg.Port, eg.PortName, eg.Protocol = sidecarPort(d, at+".port", e.GetPort(), false)
+		captureMode(d, at, e.GetCaptureMode())
+		bindAddress(d, at+".bind", eg.Bind)
+		if len(eg.Hosts) == 0 {
+			d.Error(document.CodeMissing, at+".hosts", `write e.g. "./*"`, "is missing")
+		}
+		for j, h := range eg.Hosts {
+			egressHost(d, document.At(at+".hosts", j), h)
+		}
+		out.Egress = append(out.Egress, eg)
+	}
+	if len(sc.GetIngress()) > 0 && out.Selector == nil {
+		d.Error(document.CodeMissing, "spec.workloadSelector", "say which workloads listen there", "is missing beside ingress")
+	}
+	for i, in := range sc.GetIngress() {
+		at := document.At("spec.ingress", i)
+		ing := model.SidecarIngress{Bind: in.GetBind(), DefaultEndpoint: in.GetDefaultEndpoint(), TLS: serverTLS(d, at+".tls", in.GetTls())}
+		ing.Port, ing.PortName, ing.Protocol = sidecarPort(d, at+".port", in.GetPort(), true)
+		captureMode(d, at, in.GetCaptureMode())
+		bindAddress(d, at+".bind", ing.Bind)
+		defaultEndpoint(d, at+".defaultEndpoint", ing.DefaultEndpoint)
+		out.Ingress = append(out.Ingress, ing)
+	}
+	return []model.Object{out}
+}
+
+// captureMode refuses what needs listeners that traffic is not redirected to.
+func captureMode(d *document.Document, at string, m networkingpb.CaptureMode) {
+	if m == networkingpb.CaptureMode_NONE {
+		d.Unsupported(at+".captureMode", "use DEFAULT; where traffic is not captured: weft up --capture proxy", "NONE is not carried out by Weft")
+	}
+}
+
+func bindAddress(d *document.Document, at, bind string) {
+	if bind == "" {
+		return
+	}
+	if strings.HasPrefix(bind, "unix://") {
+		d.Unsupported(at, "write an IP address", "unix sockets are not carried out by Weft here")
+		return
+	}
+	d.Addr(at, bind)
+}
+
+func sidecarPort(d *document.Document, at string, p *networkingpb.SidecarPort, required bool) (n uint16, name string, proto model.Protocol) {
+	if p.GetNumber() == 0 && (required || p != nil) {
+		d.Error(document.CodeMissing, at+".number", "write a port", "is missing")
+	}
+	if p.GetProtocol() != "" {
+		var ok bool
+		if proto, ok = document.Protocol(p.GetProtocol()); !ok {
+			d.Invalid(at+".protocol", document.Suggest(p.GetProtocol(), document.Protocols), "%q is not a protocol", p.GetProtocol())
+		}
+	}
+	return uint16(p.GetNumber()), p.GetName(), proto
+}
+
+// egressHost judges "namespace/host".
+func egressHost(d *document.Document, at, h string) {
+	ns, name, ok := strings.Cut(h, "/")
+	switch {
+	case !ok:
+		d.Invalid(at, `write "namespace/host", e.g. "./`+h+`" or "*/`+h+`"`, "%q has no namespace", h)
+		return
+	case strings.HasPrefix(ns, "~") && ns != "~":
+		d.Unsupported(at, "list what is visible instead", "taking hosts away (%q) is not carried out by Weft", h)
+	case ns != "." && ns != "*" && ns != "~" && !document.IsLabel(ns):
+		d.Invalid(at, `write a namespace, ".", "*" or "~"`, "%q is not a namespace", ns)
+	}
+	d.Host(at, name, true)
+}
+
+// defaultEndpoint judges where inbound traffic goes: loopback, the workload's own address, or a socket.
+func defaultEndpoint(d *document.Document, at, e string) {
+	switch {
+	case e == "":
+		return
+	case strings.HasPrefix(e, "unix://"):
+		unixPath(d, at, e)
+		return
+	}
+	ap, err := netip.ParseAddrPort(e)
+	if err != nil {
+		d.Invalid(at, "write e.g. 127.0.0.1:8080 or unix:///path", "%q is not an address with a port", e)
+		return
+	}
+	if !ap.Addr().IsLoopback() && !ap.Addr().IsUnspecified() {
+		d.Invalid(at, "write 127.0.0.1, 0.0.0.0, [::1] or [::] with a port", "%q is not an address of the workload itself", e)
+	}
+}
