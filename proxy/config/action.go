@@ -1,0 +1,162 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+func lower(s string) string { return strings.ToLower(s) }
+
+// subsetMetadata is the section that chooses endpoints.
+const subsetMetadata = "envoy.lb"
+
+func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
+	f := &route.Forward{
+		PrefixRewrite:     m.PrefixRewrite,
+		Timeout:           defaultRouteTimeout,
+		IdleTimeout:       durationPtr(m.IdleTimeout),
+		GRPCTimeoutMax:    durationPtr(m.MaxGrpcTimeout),
+		GRPCTimeoutOffset: duration(m.GrpcTimeoutOffset),
+		HighPriority:      m.Priority == corev3.RoutingPriority_HIGH,
+	}
+	if m.Timeout != nil {
+		f.Timeout = m.Timeout.AsDuration()
+	}
+	if s := m.MaxStreamDuration; s != nil {
+		f.MaxStreamDuration = durationPtr(s.MaxStreamDuration)
+		if s.GrpcTimeoutHeaderMax != nil {
+			f.GRPCTimeoutMax, f.GRPCTimeoutOffset = durationPtr(s.GrpcTimeoutHeaderMax), duration(s.GrpcTimeoutHeaderOffset)
+		}
+	}
+	switch m.ClusterNotFoundResponseCode {
+	case routev3.RouteAction_NOT_FOUND:
+		f.MissingStatus = 404
+	case routev3.RouteAction_INTERNAL_SERVER_ERROR:
+		f.MissingStatus = 500
+	}
+	var err error
+	if f.Subset, err = labels(m.MetadataMatch, subsetMetadata); err != nil {
+		return nil, at(err, "metadata_match")
+	}
+	if err := d.target(m, f); err != nil {
+		return nil, err
+	}
+	if f.RegexRewrite, err = regexRewrite(m.RegexRewrite); err != nil {
+		return nil, at(err, "regex_rewrite")
+	}
+	if f.Host, err = hostRewrite(m); err != nil {
+		return nil, err
+	}
+	if f.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
+		return nil, at(err, "retry_policy")
+	}
+	if f.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+		return nil, err
+	}
+	if f.Hash, err = hashPolicies(m.HashPolicy); err != nil {
+		return nil, err
+	}
+	for _, u := range m.UpgradeConfigs {
+		f.Upgrades = append(f.Upgrades, route.Upgrade{
+			Type: u.UpgradeType, Enabled: u.Enabled == nil || u.Enabled.Value, Terminate: u.ConnectConfig != nil,
+		})
+	}
+	return f, nil
+}
+
+// target reads which cluster a request goes to.
+func (d *Decoder) target(m *routev3.RouteAction, f *route.Forward) error {
+	switch c := m.ClusterSpecifier.(type) {
+	case *routev3.RouteAction_Cluster:
+		f.Cluster = c.Cluster
+	case *routev3.RouteAction_ClusterHeader:
+		f.ClusterHeader = lower(c.ClusterHeader)
+	case *routev3.RouteAction_WeightedClusters:
+		total := uint64(0)
+		for i, w := range c.WeightedClusters.Clusters {
+			out, err := d.weighted(w)
+			if err != nil {
+				return at(err, "weighted_clusters.clusters[%d]", i)
+			}
+			total += uint64(out.Weight)
+			f.Weighted = append(f.Weighted, out)
+		}
+		if t := c.WeightedClusters.TotalWeight; t != nil && uint64(t.Value) != total {
+			return at(fmt.Errorf("is %d, the weights add up to %d", t.Value, total), "weighted_clusters.total_weight")
+		}
+		if total == 0 || total > 1<<32-1 {
+			return at(fmt.Errorf("the weights add up to %d, want 1 to 2^32-1", total), "weighted_clusters")
+		}
+	default:
+		return errors.New("no cluster: want cluster, cluster_header or weighted_clusters")
+	}
+	return nil
+}
+
+func (d *Decoder) weighted(m *routev3.WeightedCluster_ClusterWeight) (route.WeightedCluster, error) {
+	w := route.WeightedCluster{Cluster: m.Name, Weight: m.GetWeight().GetValue(), HostRewrite: m.GetHostRewriteLiteral()}
+	if w.Cluster == "" {
+		return w, at(errors.New("is empty"), "name")
+	}
+	var err error
+	if w.Subset, err = labels(m.MetadataMatch, subsetMetadata); err != nil {
+		return w, at(err, "metadata_match")
+	}
+	if w.RequestHeaders, w.ResponseHeaders, err = bothHeaderOps(m); err != nil {
+		return w, err
+	}
+	w.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig)
+	return w, err
+}
+
+func hostRewrite(m *routev3.RouteAction) (route.HostRewrite, error) {
+	h := route.HostRewrite{AppendForwardedHost: m.AppendXForwardedHost}
+	switch s := m.HostRewriteSpecifier.(type) {
+	case *routev3.RouteAction_HostRewriteLiteral:
+		h.Literal = s.HostRewriteLiteral
+	case *routev3.RouteAction_AutoHostRewrite:
+		h.Auto = s.AutoHostRewrite.GetValue()
+	case *routev3.RouteAction_HostRewriteHeader:
+		h.Header = lower(s.HostRewriteHeader)
+	case *routev3.RouteAction_HostRewritePathRegex:
+		r, err := regexRewrite(s.HostRewritePathRegex)
+		h.PathRegex = r
+		return h, at(err, "host_rewrite_path_regex")
+	}
+	return h, nil
+}
+
+func hashPolicies(list []*routev3.RouteAction_HashPolicy) ([]route.HashPolicy, error) {
+	var out []route.HashPolicy
+	for i, m := range list {
+		h := route.HashPolicy{Terminal: m.Terminal}
+		switch p := m.PolicySpecifier.(type) {
+		case *routev3.RouteAction_HashPolicy_Header_:
+			h.Header = lower(p.Header.HeaderName)
+			r, err := regexRewrite(p.Header.RegexRewrite)
+			if err != nil {
+				return nil, at(err, "hash_policy[%d].header.regex_rewrite", i)
+			}
+			h.Rewrite = r
+		case *routev3.RouteAction_HashPolicy_Cookie_:
+			h.Cookie = &route.HashCookie{Name: p.Cookie.Name, Path: p.Cookie.Path, TTL: durationPtr(p.Cookie.Ttl)}
+		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
+			if !p.ConnectionProperties.SourceIp {
+				return nil, at(errors.New("want source_ip"), "hash_policy[%d].connection_properties", i)
+			}
+			h.SourceIP = true
+		case *routev3.RouteAction_HashPolicy_QueryParameter_:
+			h.Query = p.QueryParameter.Name
+		default:
+			return nil, at(fmt.Errorf("%T is not supported", p), "hash_policy[%d]", i)
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}

@@ -1,0 +1,341 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/wire"
+)
+
+// clusterConfig is a decoded cluster and what it waits for.
+type clusterConfig struct {
+	spec *cluster.Spec
+	// eds is the name of its endpoints, empty when they are in it.
+	eds        string
+	edsTimeout time.Duration
+	secrets    []need
+}
+
+// transportMatchMetadata is the section that chooses transport sockets.
+const transportMatchMetadata = "envoy.transport_socket_match"
+
+func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
+	s := &cluster.Spec{
+		Name: m.Name, AltStatName: m.AltStatName, ConnectTimeout: duration(m.ConnectTimeout),
+		Breakers: [2]cluster.Breakers{cluster.DefaultBreakers, cluster.DefaultBreakers},
+		Service:  serviceRef(m.Metadata),
+		Metadata: plain(m.Metadata),
+		DNS: cluster.DNS{
+			Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl,
+			FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
+		},
+	}
+	c := &clusterConfig{spec: s}
+	if err := d.discovery(m, c); err != nil {
+		return nil, err
+	}
+	if err := loadBalancing(m, s); err != nil {
+		return nil, err
+	}
+	if err := breakers(m.CircuitBreakers, &s.Breakers); err != nil {
+		return nil, at(err, "circuit_breakers")
+	}
+	s.Outlier = outlier(m.OutlierDetection)
+	if err := upstreamHTTP(m, s); err != nil {
+		return nil, err
+	}
+	if err := d.upstreamTransports(m, c); err != nil {
+		return nil, err
+	}
+	if k := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
+		s.Keepalive = cluster.Keepalive{
+			Enabled: true, Probes: int(k.KeepaliveProbes.GetValue()),
+			Time: seconds(k.KeepaliveTime), Interval: seconds(k.KeepaliveInterval),
+		}
+	}
+	var err error
+	s.Bind, err = d.bind(m.UpstreamBindConfig)
+	return c, at(err, "upstream_bind_config")
+}
+
+func seconds(v *wrapperspb.UInt32Value) time.Duration {
+	return time.Duration(v.GetValue()) * time.Second
+}
+
+// discovery reads where the endpoints come from.
+func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
+	s := c.spec
+	switch m.GetType() {
+	case clusterv3.Cluster_STATIC:
+		s.Type = cluster.Static
+	case clusterv3.Cluster_STRICT_DNS:
+		s.Type = cluster.StrictDNS
+	case clusterv3.Cluster_LOGICAL_DNS:
+		s.Type = cluster.LogicalDNS
+	case clusterv3.Cluster_ORIGINAL_DST:
+		s.Type = cluster.OriginalDst
+	case clusterv3.Cluster_EDS:
+		s.Type = cluster.EDS
+		src, err := readSource(m.EdsClusterConfig.GetEdsConfig(), "")
+		if err != nil {
+			return at(err, "eds_cluster_config.eds_config")
+		}
+		s.ServiceName = m.EdsClusterConfig.ServiceName
+		c.eds, c.edsTimeout = s.ServiceName, src.timeout
+		if c.eds == "" {
+			c.eds = m.Name
+		}
+		if m.LoadAssignment != nil {
+			return at(errors.New("an EDS cluster has none"), "load_assignment")
+		}
+	default:
+		return at(fmt.Errorf("%v is not supported", m.GetType()), "type")
+	}
+	switch m.DnsLookupFamily {
+	case clusterv3.Cluster_V4_ONLY:
+		s.DNS.Family = cluster.FamilyV4
+	case clusterv3.Cluster_V6_ONLY:
+		s.DNS.Family = cluster.FamilyV6
+	case clusterv3.Cluster_V4_PREFERRED:
+		s.DNS.Family = cluster.FamilyV4Preferred
+	case clusterv3.Cluster_ALL:
+		s.DNS.Family = cluster.FamilyAll
+	}
+	if o := m.GetOriginalDstLbConfig(); o != nil {
+		if o.UseHttpHeader {
+			s.Original.Header = "x-envoy-original-dst-host"
+			if o.HttpHeaderName != "" {
+				s.Original.Header = lower(o.HttpHeaderName)
+			}
+		}
+		s.Original.Port = uint16(o.UpstreamPortOverride.GetValue())
+	}
+	s.Original.Cleanup = duration(m.CleanupInterval)
+	if m.LoadAssignment == nil {
+		return nil
+	}
+	var err error
+	s.Endpoints, err = decodeEndpoints(m.LoadAssignment, s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS)
+	return at(err, "load_assignment")
+}
+
+func loadBalancing(m *clusterv3.Cluster, s *cluster.Spec) error {
+	lb := &s.LB
+	lb.PanicPercent = 50
+	switch m.LbPolicy {
+	case clusterv3.Cluster_ROUND_ROBIN:
+		lb.Policy = cluster.RoundRobin
+	case clusterv3.Cluster_LEAST_REQUEST:
+		lb.Policy = cluster.LeastRequest
+	case clusterv3.Cluster_RANDOM:
+		lb.Policy = cluster.Random
+	case clusterv3.Cluster_RING_HASH:
+		lb.Policy = cluster.RingHash
+	case clusterv3.Cluster_MAGLEV:
+		lb.Policy = cluster.Maglev
+	case clusterv3.Cluster_CLUSTER_PROVIDED:
+		lb.Policy = cluster.Provided
+	default:
+		return at(fmt.Errorf("%v is not supported", m.LbPolicy), "lb_policy")
+	}
+	if (lb.Policy == cluster.Provided) != (s.Type == cluster.OriginalDst) {
+		return at(errors.New("CLUSTER_PROVIDED and the type ORIGINAL_DST go together"), "lb_policy")
+	}
+	var slow *clusterv3.Cluster_SlowStartConfig
+	switch c := m.LbConfig.(type) {
+	case *clusterv3.Cluster_RingHashLbConfig_:
+		lb.MinRing, lb.MaxRing = c.RingHashLbConfig.MinimumRingSize.GetValue(), c.RingHashLbConfig.MaximumRingSize.GetValue()
+	case *clusterv3.Cluster_MaglevLbConfig_:
+		lb.TableSize = c.MaglevLbConfig.TableSize.GetValue()
+	case *clusterv3.Cluster_LeastRequestLbConfig_:
+		lb.Choices, slow = c.LeastRequestLbConfig.ChoiceCount.GetValue(), c.LeastRequestLbConfig.SlowStartConfig
+	case *clusterv3.Cluster_RoundRobinLbConfig_:
+		slow = c.RoundRobinLbConfig.SlowStartConfig
+	}
+	if slow != nil {
+		lb.SlowStart = &cluster.SlowStart{
+			Window: duration(slow.SlowStartWindow), Aggression: slow.Aggression.GetDefaultValue(), MinPercent: slow.MinWeightPercent.GetValue(),
+		}
+	}
+	if c := m.CommonLbConfig; c != nil {
+		if c.HealthyPanicThreshold != nil {
+			lb.PanicPercent = c.HealthyPanicThreshold.Value
+		}
+		lb.FailOnPanic = c.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
+		lb.LocalityWeighted = c.GetLocalityWeightedLbConfig() != nil
+		lb.HashHostname = c.GetConsistentHashingLbConfig().GetUseHostnameForHashing()
+	}
+	return at(subsets(m.LbSubsetConfig, lb), "lb_subset_config")
+}
+
+func subsets(m *clusterv3.Cluster_LbSubsetConfig, lb *cluster.LB) error {
+	if m == nil || len(m.SubsetSelectors) == 0 {
+		return nil
+	}
+	s := &cluster.Subsets{PanicAny: m.PanicModeAny}
+	switch m.FallbackPolicy {
+	case clusterv3.Cluster_LbSubsetConfig_ANY_ENDPOINT:
+		s.Fallback = cluster.AnyEndpoint
+	case clusterv3.Cluster_LbSubsetConfig_DEFAULT_SUBSET:
+		s.Fallback = cluster.DefaultSubset
+	}
+	var err error
+	s.Default, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": m.DefaultSubset}}, "")
+	if err != nil {
+		return at(err, "default_subset")
+	}
+	for _, sel := range m.SubsetSelectors {
+		s.Selectors = append(s.Selectors, sel.Keys)
+	}
+	lb.Subsets = s
+	return nil
+}
+
+func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
+	for i, t := range m.GetThresholds() {
+		p := cluster.Default
+		if t.Priority == corev3.RoutingPriority_HIGH {
+			p = cluster.High
+		}
+		b := &out[p]
+		set(&b.Connections, t.MaxConnections)
+		set(&b.Pending, t.MaxPendingRequests)
+		set(&b.Requests, t.MaxRequests)
+		set(&b.Retries, t.MaxRetries)
+		set(&b.Pools, t.MaxConnectionPools)
+		if r := t.RetryBudget; r != nil {
+			if r.BudgetPercent != nil && (r.BudgetPercent.Value < 0 || r.BudgetPercent.Value > 100) {
+				return at(fmt.Errorf("%v is not a percentage", r.BudgetPercent.Value), "thresholds[%d].retry_budget.budget_percent", i)
+			}
+			b.Budget = &cluster.RetryBudget{Percent: r.BudgetPercent.GetValue(), MinConcurrency: r.MinRetryConcurrency.GetValue()}
+		}
+	}
+	return nil
+}
+
+// set replaces a default by what is there.
+func set(p *uint32, v *wrapperspb.UInt32Value) {
+	if v != nil {
+		*p = v.Value
+	}
+}
+
+// or is v or a default.
+func or(v *wrapperspb.UInt32Value, def uint32) uint32 {
+	set(&def, v)
+	return def
+}
+
+func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
+	if m == nil {
+		return nil
+	}
+	o := &cluster.Outlier{
+		Consecutive5xx: or(m.Consecutive_5Xx, 5), ConsecutiveGateway: or(m.ConsecutiveGatewayFailure, 5),
+		ConsecutiveLocal: or(m.ConsecutiveLocalOriginFailure, 5),
+		Enforce5xx:       or(m.EnforcingConsecutive_5Xx, 100), EnforceGateway: or(m.EnforcingConsecutiveGatewayFailure, 0),
+		EnforceLocal: or(m.EnforcingConsecutiveLocalOriginFailure, 100),
+		SplitLocal:   m.SplitExternalLocalOriginErrors,
+		Interval:     duration(m.Interval), BaseEjection: duration(m.BaseEjectionTime),
+		MaxEjection: duration(m.MaxEjectionTime), Jitter: duration(m.MaxEjectionTimeJitter),
+		MaxEjectionPercent: or(m.MaxEjectionPercent, 10),
+		AlwaysEjectOne:     m.GetAlwaysEjectOneHost().GetValue(),
+	}
+	o.SuccessRate = &cluster.SuccessRate{
+		Enforce: or(m.EnforcingSuccessRate, 100), EnforceLocal: or(m.EnforcingLocalOriginSuccessRate, 100),
+		MinHosts: or(m.SuccessRateMinimumHosts, 5), MinVolume: or(m.SuccessRateRequestVolume, 100),
+		StdevFactorPerThousand: or(m.SuccessRateStdevFactor, 1900),
+	}
+	o.FailurePercentage = &cluster.FailurePercentage{
+		Enforce: or(m.EnforcingFailurePercentage, 0), EnforceLocal: or(m.EnforcingFailurePercentageLocalOrigin, 0),
+		MinHosts: or(m.FailurePercentageMinimumHosts, 5), MinVolume: or(m.FailurePercentageRequestVolume, 50),
+		Threshold: or(m.FailurePercentageThreshold, 85),
+	}
+	return o
+}
+
+// upstreamTransports reads the transport socket and those chosen by metadata.
+func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) error {
+	t, err := d.clientTLS(m.TransportSocket, c)
+	if err != nil {
+		return at(err, "transport_socket")
+	}
+	c.spec.TLS = t
+	for i, match := range m.TransportSocketMatches {
+		t, err := d.clientTLS(match.TransportSocket, c)
+		if err != nil {
+			return at(err, "transport_socket_matches[%d].transport_socket", i)
+		}
+		l, err := labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": match.Match}}, "")
+		if err != nil {
+			return at(err, "transport_socket_matches[%d].match", i)
+		}
+		c.spec.Transports = append(c.spec.Transports, cluster.Transport{Name: match.Name, Labels: l, TLS: t})
+	}
+	return nil
+}
+
+func (d *Decoder) clientTLS(m *corev3.TransportSocket, c *clusterConfig) (cluster.TLS, error) {
+	t, needs, err := d.upstreamTLS(m)
+	if err != nil || t == nil {
+		return nil, err
+	}
+	c.secrets = append(c.secrets, needs...)
+	ct, err := transportClient(d.Secrets, t)
+	if err != nil {
+		return nil, err
+	}
+	return ct, nil
+}
+
+// bind reads the source address. SO_MARK is the only socket option that is
+// taken, and only with the mark that all of the proxy's connections have.
+func (d *Decoder) bind(m *corev3.BindConfig) (netip.Addr, error) {
+	if m == nil {
+		return netip.Addr{}, nil
+	}
+	for i, o := range m.SocketOptions {
+		if o.Level != wire.SolSocket || o.Name != wire.SoMark || int(o.GetIntValue()) != d.Mark {
+			return netip.Addr{}, at(fmt.Errorf("level %d, name %d: only SO_MARK with the mark of the proxy (%d) is supported", o.Level, o.Name, d.Mark),
+				"socket_options[%d]", i)
+		}
+	}
+	if len(m.ExtraSourceAddresses) > 0 {
+		return netip.Addr{}, at(errors.New("not supported"), "extra_source_addresses")
+	}
+	if m.SourceAddress == nil {
+		return netip.Addr{}, nil
+	}
+	a, err := netip.ParseAddr(m.SourceAddress.Address)
+	if err != nil {
+		return a, at(err, "source_address.address")
+	}
+	if m.SourceAddress.GetPortValue() != 0 {
+		return a, at(errors.New("only 0 is supported"), "source_address.port_value")
+	}
+	if a.IsUnspecified() {
+		return netip.Addr{}, nil
+	}
+	return a, nil
+}
+
+// serviceRef reads Istio's metadata of a cluster: istio → services[0].
+func serviceRef(m *corev3.Metadata) filter.ServiceRef {
+	list := m.GetFilterMetadata()["istio"].GetFields()["services"].GetListValue().GetValues()
+	if len(list) == 0 {
+		return filter.ServiceRef{}
+	}
+	f := list[0].GetStructValue().GetFields()
+	return filter.ServiceRef{
+		Host: f["host"].GetStringValue(), Name: f["name"].GetStringValue(), Namespace: f["namespace"].GetStringValue(),
+	}
+}

@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
+	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	// Linked in so that the strict check can look into them.
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
+
+	"github.com/weftmesh/weft/base/strict"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// Decoder turns messages into what the data plane runs on. Its fields are set
+// once; its methods are pure but for reading files that a message names.
+type Decoder struct {
+	HTTPKinds    []filter.HTTPKind
+	NetworkKinds []filter.NetworkKind
+	Secrets      *transport.SecretStore
+	Clusters     *cluster.Manager
+	// Mark is the SO_MARK that all upstream connections get.
+	Mark int
+
+	staticSecrets map[string]bool
+}
+
+// checker compiles the tables once per process: they are constants.
+var checker = sync.OnceValues(func() (*strict.Checker, error) {
+	return strict.New(supportedRoute, supportedCluster, supportedSource, supportedTLS, supportedBootstrap)
+})
+
+// Features lists what is supported, message by message.
+func Features() ([]strict.Feature, error) {
+	c, err := checker()
+	if err != nil {
+		return nil, err
+	}
+	return c.Features(), nil
+}
+
+// open reads a resource's body into m and checks it: the fields against what
+// is supported, the values against the API's constraints.
+func open(body *anypb.Any, m proto.Message) error {
+	if body == nil {
+		return errors.New("has no body")
+	}
+	if err := body.UnmarshalTo(m); err != nil {
+		return err
+	}
+	return check(m)
+}
+
+func check(m proto.Message) error {
+	c, err := checker()
+	if err != nil {
+		return err
+	}
+	if err := c.Check(m); err != nil {
+		return err
+	}
+	if v, ok := m.(validator); ok {
+		return v.Validate()
+	}
+	return nil
+}
+
+// httpKind finds the kind of filter that takes a configuration.
+func (d *Decoder) httpKind(a *anypb.Any) (*filter.HTTPKind, error) {
+	url, err := configType(a)
+	if err != nil {
+		return nil, err
+	}
+	for i := range d.HTTPKinds {
+		if slices.Contains(d.HTTPKinds[i].TypeURLs, url) {
+			return &d.HTTPKinds[i], nil
+		}
+	}
+	return nil, fmt.Errorf("%s is not supported", url)
+}
+
+// configType is the type of a filter's configuration, that inside a TypedStruct
+// when it is one.
+func configType(a *anypb.Any) (string, error) {
+	switch {
+	case a == nil:
+		return "", errors.New("has no configuration")
+	case a.MessageIs(&xdsv3.TypedStruct{}):
+		t := &xdsv3.TypedStruct{}
+		err := a.UnmarshalTo(t)
+		return t.TypeUrl, err
+	case a.MessageIs(&udpav1.TypedStruct{}):
+		t := &udpav1.TypedStruct{}
+		err := a.UnmarshalTo(t)
+		return t.TypeUrl, err
+	}
+	return a.TypeUrl, nil
+}

@@ -1,0 +1,307 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// defaultRouteTimeout is Envoy's for routes that do not say.
+const defaultRouteTimeout = 15 * time.Second
+
+// decodeRoutes turns a route configuration into its plain form.
+func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, error) {
+	s := &route.Spec{
+		Name: m.Name, MostSpecificWins: m.MostSpecificHeaderMutationsWins, IgnorePort: m.IgnorePortInHostMatching,
+		VirtualHosts: make([]route.VirtualHost, len(m.VirtualHosts)),
+	}
+	var err error
+	if s.RequestHeaders, s.ResponseHeaders, err = bothHeaderOps(m); err != nil {
+		return nil, err
+	}
+	if s.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+		return nil, err
+	}
+	if s.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+		return nil, err
+	}
+	for i, vh := range m.VirtualHosts {
+		if err := d.virtualHost(vh, &s.VirtualHosts[i]); err != nil {
+			return nil, at(err, "virtual_hosts[%d]", i)
+		}
+	}
+	return s, nil
+}
+
+func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) error {
+	*v = route.VirtualHost{
+		Name: m.Name, Domains: m.Domains, Routes: make([]route.Route, len(m.Routes)),
+		RequireTLS:   route.TLSRequirement(m.RequireTls),
+		AttemptCount: m.IncludeRequestAttemptCount, ResponseAttemptCount: m.IncludeAttemptCountInResponse,
+	}
+	var err error
+	if v.RequestHeaders, v.ResponseHeaders, err = bothHeaderOps(m); err != nil {
+		return err
+	}
+	if v.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+		return err
+	}
+	if v.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+		return err
+	}
+	if v.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
+		return at(err, "retry_policy")
+	}
+	for i, r := range m.Routes {
+		if err := d.route(r, &v.Routes[i]); err != nil {
+			return at(err, "routes[%d]", i)
+		}
+	}
+	return nil
+}
+
+func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
+	*r = route.Route{Name: m.Name, Decorator: m.GetDecorator().GetOperation(), Metadata: plain(m.Metadata)}
+	var err error
+	if r.Match, err = routeMatch(m.Match); err != nil {
+		return at(err, "match")
+	}
+	if r.RequestHeaders, r.ResponseHeaders, err = bothHeaderOps(m); err != nil {
+		return err
+	}
+	if r.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+		return err
+	}
+	switch a := m.Action.(type) {
+	case *routev3.Route_Route:
+		r.Forward, err = d.forward(a.Route)
+		return at(err, "route")
+	case *routev3.Route_Redirect:
+		r.Redirect, err = redirect(a.Redirect)
+		return at(err, "redirect")
+	case *routev3.Route_DirectResponse:
+		body, err := data(a.DirectResponse.Body)
+		r.Direct = &route.Direct{Status: int(a.DirectResponse.Status), Body: string(body)}
+		return at(err, "direct_response.body")
+	}
+	return errors.New("no action: want route, redirect or direct_response")
+}
+
+func routeMatch(m *routev3.RouteMatch) (route.Match, error) {
+	r := route.Match{IgnoreCase: m.GetCaseSensitive() != nil && !m.CaseSensitive.Value, GRPC: m.GetGrpc() != nil}
+	switch p := m.GetPathSpecifier().(type) {
+	case *routev3.RouteMatch_Prefix:
+		r.PathKind, r.Path = route.PathPrefix, p.Prefix
+	case *routev3.RouteMatch_Path:
+		r.PathKind, r.Path = route.PathExact, p.Path
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		r.PathKind, r.Path = route.PathSeparatedPrefix, p.PathSeparatedPrefix
+	case *routev3.RouteMatch_SafeRegex:
+		r.PathKind, r.Path = route.PathRegex, p.SafeRegex.GetRegex()
+		if err := checkRegex(r.Path); err != nil {
+			return r, at(err, "safe_regex")
+		}
+	case *routev3.RouteMatch_ConnectMatcher_:
+		r.PathKind = route.Connect
+	default:
+		return r, errors.New("no path specifier")
+	}
+	r.Fraction = runtimeFraction(m.RuntimeFraction)
+	if t := m.TlsContext; t != nil {
+		if t.Presented != nil {
+			r.ClientCert = &t.Presented.Value
+		}
+		if t.Validated != nil {
+			r.ClientCertValid = &t.Validated.Value
+		}
+	}
+	var err error
+	if r.Headers, err = headerMatches(m.Headers, "headers"); err != nil {
+		return r, err
+	}
+	for i, q := range m.QueryParameters {
+		qm := route.QueryMatch{Name: q.Name}
+		switch v := q.QueryParameterMatchSpecifier.(type) {
+		case *routev3.QueryParameterMatcher_StringMatch:
+			s, err := stringMatch(v.StringMatch)
+			if err != nil {
+				return r, at(err, "query_parameters[%d].string_match", i)
+			}
+			qm.Value = &s
+		case *routev3.QueryParameterMatcher_PresentMatch:
+			if !v.PresentMatch {
+				return r, at(errors.New("false is not supported"), "query_parameters[%d].present_match", i)
+			}
+		}
+		r.Query = append(r.Query, qm)
+	}
+	return r, nil
+}
+
+func headerMatches(list []*routev3.HeaderMatcher, what string) ([]route.HeaderMatch, error) {
+	var out []route.HeaderMatch
+	for i, m := range list {
+		h, err := headerMatch(m)
+		if err != nil {
+			return nil, at(err, "%s[%d]", what, i)
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}
+
+func headerMatch(m *routev3.HeaderMatcher) (route.HeaderMatch, error) {
+	h := route.HeaderMatch{Name: lower(m.Name), Invert: m.InvertMatch, MissingAsEmpty: m.TreatMissingHeaderAsEmpty}
+	value := func(k route.StringKind, v string) { h.Value = &route.StringMatch{Kind: k, Value: v} }
+	switch s := m.HeaderMatchSpecifier.(type) {
+	case nil:
+	case *routev3.HeaderMatcher_PresentMatch:
+		h.Absent = !s.PresentMatch
+	case *routev3.HeaderMatcher_ExactMatch:
+		value(route.StringExact, s.ExactMatch)
+	case *routev3.HeaderMatcher_PrefixMatch:
+		value(route.StringPrefix, s.PrefixMatch)
+	case *routev3.HeaderMatcher_SuffixMatch:
+		value(route.StringSuffix, s.SuffixMatch)
+	case *routev3.HeaderMatcher_ContainsMatch:
+		value(route.StringContains, s.ContainsMatch)
+	case *routev3.HeaderMatcher_SafeRegexMatch:
+		value(route.StringRegex, s.SafeRegexMatch.GetRegex())
+		return h, at(checkRegex(h.Value.Value), "safe_regex_match")
+	case *routev3.HeaderMatcher_RangeMatch:
+		h.Range = &route.Range{Start: s.RangeMatch.GetStart(), End: s.RangeMatch.GetEnd()}
+	case *routev3.HeaderMatcher_StringMatch:
+		v, err := stringMatch(s.StringMatch)
+		h.Value = &v
+		return h, at(err, "string_match")
+	default:
+		return h, fmt.Errorf("%T is not supported", s)
+	}
+	return h, nil
+}
+
+func redirect(m *routev3.RedirectAction) (*route.Redirect, error) {
+	r := &route.Redirect{
+		HTTPS: m.GetHttpsRedirect(), Scheme: m.GetSchemeRedirect(), Host: m.HostRedirect,
+		Path: m.GetPathRedirect(), PrefixRewrite: m.GetPrefixRewrite(), StripQuery: m.StripQuery,
+	}
+	if m.PortRedirect > 65535 {
+		return nil, at(fmt.Errorf("%d is not a port", m.PortRedirect), "port_redirect")
+	}
+	r.Port = uint16(m.PortRedirect)
+	switch m.ResponseCode {
+	case routev3.RedirectAction_FOUND:
+		r.Status = 302
+	case routev3.RedirectAction_SEE_OTHER:
+		r.Status = 303
+	case routev3.RedirectAction_TEMPORARY_REDIRECT:
+		r.Status = 307
+	case routev3.RedirectAction_PERMANENT_REDIRECT:
+		r.Status = 308
+	default:
+		r.Status = 301
+	}
+	var err error
+	r.RegexRewrite, err = regexRewrite(m.GetRegexRewrite())
+	return r, at(err, "regex_rewrite")
+}
+
+func retryPolicy(m *routev3.RetryPolicy) (*route.RetryPolicy, error) {
+	if m == nil {
+		return nil, nil
+	}
+	p := &route.RetryPolicy{
+		Retries:       1,
+		PerTryTimeout: duration(m.PerTryTimeout), PerTryIdleTimeout: duration(m.PerTryIdleTimeout),
+		HostAttempts: int(m.HostSelectionRetryMaxAttempts),
+		BackoffBase:  duration(m.RetryBackOff.GetBaseInterval()), BackoffMax: duration(m.RetryBackOff.GetMaxInterval()),
+	}
+	if m.NumRetries != nil {
+		p.Retries = m.NumRetries.Value
+	}
+	var err error
+	if p.On, p.StatusCodes, err = route.ParseRetryOn(m.RetryOn); err != nil {
+		return nil, at(err, "retry_on")
+	}
+	for _, c := range m.RetriableStatusCodes {
+		p.StatusCodes = append(p.StatusCodes, int(c))
+	}
+	if p.Headers, err = headerMatches(m.RetriableHeaders, "retriable_headers"); err != nil {
+		return nil, err
+	}
+	if p.RequestHeaders, err = headerMatches(m.RetriableRequestHeaders, "retriable_request_headers"); err != nil {
+		return nil, err
+	}
+	for i, h := range m.RetryHostPredicate {
+		if h.Name != "envoy.retry_host_predicates.previous_hosts" && h.GetTypedConfig() == nil {
+			return nil, at(fmt.Errorf("%q is not supported", h.Name), "retry_host_predicate[%d]", i)
+		}
+		p.AvoidPrevious = true
+	}
+	if r := m.RetryPriority; r != nil {
+		c := &prioritiesv3.PreviousPrioritiesConfig{}
+		if err := unpack(r.GetTypedConfig(), c); err != nil {
+			return nil, at(err, "retry_priority.typed_config")
+		}
+		p.AvoidPriorities = int(c.UpdateFrequency)
+	}
+	return p, nil
+}
+
+func mirrors(list []*routev3.RouteAction_RequestMirrorPolicy) ([]route.Mirror, error) {
+	var out []route.Mirror
+	for i, m := range list {
+		if (m.Cluster == "") == (m.ClusterHeader == "") {
+			return nil, at(errors.New("want one of cluster and cluster_header"), "request_mirror_policies[%d]", i)
+		}
+		out = append(out, route.Mirror{
+			Cluster: m.Cluster, ClusterHeader: lower(m.ClusterHeader),
+			Fraction: runtimeFraction(m.RuntimeFraction), KeepHost: m.DisableShadowHostSuffixAppend,
+		})
+	}
+	return out, nil
+}
+
+// perFilter parses typed_per_filter_config by the kinds of HTTP filters.
+func (d *Decoder) perFilter(m map[string]*anypb.Any) (map[string]any, error) {
+	if len(m) == 0 {
+		return nil, nil
+	}
+	out := make(map[string]any, len(m))
+	for name, a := range m {
+		v, err := d.perFilterOne(name, a)
+		if err != nil {
+			return nil, at(err, "typed_per_filter_config[%q]", name)
+		}
+		out[name] = v
+	}
+	return out, nil
+}
+
+func (d *Decoder) perFilterOne(name string, a *anypb.Any) (any, error) {
+	if a.MessageIs(&routev3.FilterConfig{}) {
+		fc := &routev3.FilterConfig{}
+		if err := unpack(a, fc); err != nil {
+			return nil, err
+		}
+		if fc.Disabled || fc.IsOptional {
+			return nil, errors.New("disabled and is_optional are not supported")
+		}
+		a = fc.Config
+	}
+	k, err := d.httpKind(a)
+	if err != nil {
+		return nil, err
+	}
+	if k.ParseRoute == nil {
+		return nil, fmt.Errorf("the filter %s has no configuration per route", k.Name)
+	}
+	return k.ParseRoute(&filter.ParseContext{FilterName: name}, a)
+}

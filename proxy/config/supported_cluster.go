@@ -1,0 +1,97 @@
+package config
+
+import "github.com/weftmesh/weft/base/strict"
+
+// supportedCluster lists the supported fields of clusters and endpoints.
+var supportedCluster = strict.Table{
+	"envoy.config.cluster.v3.Cluster": "transport_socket_matches name alt_stat_name type eds_cluster_config connect_timeout lb_policy " +
+		"load_assignment max_requests_per_connection circuit_breakers common_http_protocol_options http2_protocol_options http_protocol_options " +
+		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
+		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
+		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
+		"ignore_health_on_host_removal",
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function=XX_HASH",
+	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":       "table_size",
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": "choice_count slow_start_config",
+	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":   "slow_start_config",
+	"envoy.config.cluster.v3.Cluster.SlowStartConfig":      "slow_start_window aggression min_weight_percent",
+	"envoy.config.core.v3.RuntimeDouble":                   "default_value runtime_key",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name upstream_port_override",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig": "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config " +
+		"consistent_hashing_lb_config",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "fail_traffic_on_panic",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing",
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig":                           "fallback_policy default_subset subset_selectors panic_mode_any",
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector":          "keys",
+	"envoy.config.cluster.v3.Cluster.RefreshRate":                              "base_interval max_interval",
+	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":                     "name match transport_socket",
+	"envoy.config.cluster.v3.UpstreamConnectionOptions":                        "tcp_keepalive",
+	"envoy.config.core.v3.TcpKeepalive":                                        "keepalive_probes keepalive_time keepalive_interval",
+	"envoy.config.cluster.v3.CircuitBreakers":                                  "thresholds",
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests max_requests max_retries " +
+		"retry_budget track_remaining max_connection_pools",
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
+	"envoy.config.cluster.v3.OutlierDetection": "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx " +
+		"enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure " +
+		"enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure " +
+		"enforcing_consecutive_local_origin_failure enforcing_local_origin_success_rate failure_percentage_threshold " +
+		"enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts " +
+		"failure_percentage_request_volume max_ejection_time max_ejection_time_jitter always_eject_one_host",
+	"envoy.config.core.v3.BindConfig":         "source_address extra_source_addresses socket_options freebind=false",
+	"envoy.config.core.v3.SocketOption":       "description level name int_value state",
+	"envoy.config.core.v3.ExtraSourceAddress": "address",
+
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": "common_http_protocol_options upstream_http_protocol_options " +
+		"explicit_http_config use_downstream_protocol_config auto_config",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.ExplicitHttpConfig":      "http_protocol_options http2_protocol_options",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.UseDownstreamHttpConfig": "http_protocol_options http2_protocol_options",
+	"envoy.extensions.upstreams.http.v3.HttpProtocolOptions.AutoHttpConfig":          "http_protocol_options http2_protocol_options",
+	"envoy.config.core.v3.UpstreamHttpProtocolOptions":                               "auto_sni auto_san_validation",
+	"envoy.config.core.v3.HttpProtocolOptions": "idle_timeout max_connection_duration max_headers_count max_stream_duration " +
+		"max_requests_per_connection headers_with_underscores_action",
+	"envoy.config.core.v3.Http1ProtocolOptions": "allow_absolute_url=true accept_http_10 default_host_for_http_10 enable_trailers",
+	"envoy.config.core.v3.Http2ProtocolOptions": "max_concurrent_streams initial_stream_window_size initial_connection_window_size " +
+		"allow_connect connection_keepalive",
+	"envoy.config.core.v3.KeepaliveSettings": "interval timeout",
+
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "drop_overloads overprovisioning_factor weighted_priority_health",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
+	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality metadata~ lb_endpoints load_balancing_weight priority",
+	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata~ load_balancing_weight",
+	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname additional_addresses",
+	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
+	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
+	"envoy.config.core.v3.Address":                                       "socket_address pipe",
+	"envoy.config.core.v3.SocketAddress":                                 "protocol=TCP address port_value ipv4_compat",
+	"envoy.config.core.v3.Pipe":                                          "path",
+	"envoy.type.v3.Percent":                                              "value",
+}
+
+// supportedSource lists the supported fields of configuration sources.
+var supportedSource = strict.Table{
+	"envoy.config.core.v3.ConfigSource":           "api_config_source ads initial_fetch_timeout resource_api_version=V3",
+	"envoy.config.core.v3.AggregatedConfigSource": "",
+	"envoy.config.core.v3.ApiConfigSource":        "api_type transport_api_version=V3 grpc_services set_node_on_first_message_only",
+	"envoy.config.core.v3.GrpcService":            "envoy_grpc initial_metadata timeout",
+	"envoy.config.core.v3.GrpcService.EnvoyGrpc":  "cluster_name authority",
+}
+
+// supportedTLS lists the supported fields of transport sockets and secrets.
+var supportedTLS = strict.Table{
+	"envoy.config.core.v3.TransportSocket":                            "name typed_config",
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":      "",
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":    "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":  "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false",
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":      "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols",
+	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":        "certificate_chain private_key",
+	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
+	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
+	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context",
+	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": "trusted_ca match_typed_subject_alt_names match_subject_alt_names " +
+		"verify_certificate_spki verify_certificate_hash trust_chain_verification",
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
+}

@@ -1,0 +1,66 @@
+package config
+
+import "github.com/weftmesh/weft/base/strict"
+
+const headerOps = " request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove "
+
+// supportedRoute lists the supported fields of route configurations.
+var supportedRoute = strict.Table{
+	"envoy.config.route.v3.RouteConfiguration": "name virtual_hosts most_specific_header_mutations_wins validate_clusters=false " +
+		"request_mirror_policies ignore_port_in_host_matching typed_per_filter_config~ metadata~ " +
+		"max_direct_response_body_size_bytes" + headerOps,
+	"envoy.config.route.v3.VirtualHost": "name domains routes require_tls typed_per_filter_config~ retry_policy metadata~ " +
+		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies" + headerOps,
+	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~" + headerOps,
+
+	"envoy.config.route.v3.RouteMatch": "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive " +
+		"runtime_fraction headers query_parameters grpc tls_context",
+	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
+	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
+	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
+	"envoy.config.route.v3.HeaderMatcher": "name exact_match safe_regex_match range_match present_match prefix_match suffix_match " +
+		"contains_match string_match invert_match treat_missing_header_as_empty",
+	"envoy.config.route.v3.QueryParameterMatcher": "name string_match present_match",
+
+	"envoy.config.route.v3.RouteAction": "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match~ " +
+		"prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
+		"append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority hash_policy " +
+		"max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
+	"envoy.config.route.v3.WeightedCluster": "clusters total_weight runtime_key_prefix",
+	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name weight metadata_match~ typed_per_filter_config~ " +
+		"host_rewrite_literal" + headerOps,
+	"envoy.config.route.v3.RouteAction.UpgradeConfig":                   "upgrade_type enabled connect_config",
+	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":     "",
+	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter terminal",
+	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name regex_rewrite",
+	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path",
+	"envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
+	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       "name",
+	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append",
+	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
+
+	"envoy.config.route.v3.RetryPolicy": "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate " +
+		"host_selection_retry_max_attempts retriable_status_codes retry_back_off retriable_headers retriable_request_headers",
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                                  "base_interval max_interval",
+	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                            "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RetryPriority":                                 "name typed_config",
+	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":            "",
+	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "update_frequency",
+
+	"envoy.config.route.v3.RedirectAction": "https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite " +
+		"regex_rewrite response_code strip_query",
+	"envoy.config.route.v3.DirectResponseAction": "status body",
+	"envoy.config.route.v3.Decorator":            "operation propagate=false",
+	"envoy.config.route.v3.FilterConfig":         "config",
+
+	"envoy.type.matcher.v3.StringMatcher":           "exact prefix suffix safe_regex contains ignore_case",
+	"envoy.type.matcher.v3.RegexMatcher":            "regex google_re2",
+	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2":  "",
+	"envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
+	"envoy.type.v3.Int64Range":                      "start end",
+	"envoy.type.v3.FractionalPercent":               "numerator denominator",
+	"envoy.config.core.v3.RuntimeFractionalPercent": "default_value runtime_key",
+	"envoy.config.core.v3.HeaderValueOption":        "header append append_action keep_empty_value",
+	"envoy.config.core.v3.HeaderValue":              "key value raw_value",
+	"envoy.config.core.v3.DataSource":               "filename inline_bytes inline_string environment_variable",
+}

@@ -1,0 +1,112 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// httpOptionsKey is where a cluster has its HttpProtocolOptions.
+const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+// upstreamHTTP reads the protocol: from HttpProtocolOptions, or from the
+// deprecated fields of the cluster itself.
+func upstreamHTTP(m *clusterv3.Cluster, s *cluster.Spec) error {
+	for key, a := range m.TypedExtensionProtocolOptions {
+		if key != httpOptionsKey {
+			return at(errors.New("not supported"), "typed_extension_protocol_options[%q]", key)
+		}
+		o := &httpv3.HttpProtocolOptions{}
+		if err := unpack(a, o); err != nil {
+			return at(err, "typed_extension_protocol_options[%q]", key)
+		}
+		if err := protocolOptions(o, s); err != nil {
+			return at(err, "typed_extension_protocol_options[%q]", key)
+		}
+		return nil
+	}
+	//nolint:staticcheck // deprecated, but still what people write
+	if err := commonHTTP(m.CommonHttpProtocolOptions, &s.HTTP); err != nil {
+		return at(err, "common_http_protocol_options")
+	}
+	if m.MaxRequestsPerConnection != nil { //nolint:staticcheck // as above
+		s.HTTP.MaxRequestsPerConnection = m.MaxRequestsPerConnection.Value //nolint:staticcheck // as above
+	}
+	if m.Http2ProtocolOptions != nil { //nolint:staticcheck // as above
+		s.Protocol = cluster.HTTP2
+		return at(http2Upstream(m.Http2ProtocolOptions, &s.HTTP), "http2_protocol_options") //nolint:staticcheck // as above
+	}
+	return nil
+}
+
+func protocolOptions(o *httpv3.HttpProtocolOptions, s *cluster.Spec) error {
+	if err := commonHTTP(o.CommonHttpProtocolOptions, &s.HTTP); err != nil {
+		return at(err, "common_http_protocol_options")
+	}
+	s.HTTP.AutoSNI = o.GetUpstreamHttpProtocolOptions().GetAutoSni()
+	s.HTTP.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
+	switch p := o.UpstreamProtocolOptions.(type) {
+	case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_:
+		switch c := p.ExplicitHttpConfig.ProtocolConfig.(type) {
+		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions:
+			s.Protocol = cluster.HTTP1
+		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions:
+			s.Protocol = cluster.HTTP2
+			return at(http2Upstream(c.Http2ProtocolOptions, &s.HTTP), "explicit_http_config.http2_protocol_options")
+		default:
+			return at(fmt.Errorf("%T is not supported", c), "explicit_http_config")
+		}
+	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
+		s.Protocol = cluster.UseDownstream
+		return at(http2Upstream(p.UseDownstreamProtocolConfig.Http2ProtocolOptions, &s.HTTP), "use_downstream_protocol_config.http2_protocol_options")
+	case *httpv3.HttpProtocolOptions_AutoConfig:
+		s.Protocol = cluster.AutoALPN
+		return at(http2Upstream(p.AutoConfig.Http2ProtocolOptions, &s.HTTP), "auto_config.http2_protocol_options")
+	default:
+		return errors.New("no upstream protocol is set")
+	}
+	return nil
+}
+
+func commonHTTP(m *corev3.HttpProtocolOptions, h *cluster.HTTPOptions) error {
+	if m == nil {
+		return nil
+	}
+	h.IdleTimeout = durationPtr(m.IdleTimeout)
+	h.MaxConnectionDuration = duration(m.MaxConnectionDuration)
+	h.MaxStreamDuration = duration(m.MaxStreamDuration)
+	h.MaxHeadersCount = m.MaxHeadersCount.GetValue()
+	h.MaxRequestsPerConnection = m.MaxRequestsPerConnection.GetValue()
+	if m.HeadersWithUnderscoresAction != corev3.HttpProtocolOptions_ALLOW {
+		return at(errors.New("is for listeners only"), "headers_with_underscores_action")
+	}
+	return nil
+}
+
+func http2Upstream(m *corev3.Http2ProtocolOptions, h *cluster.HTTPOptions) error {
+	if m == nil {
+		return nil
+	}
+	h.MaxConcurrentStreams = m.MaxConcurrentStreams.GetValue()
+	h.InitialStreamWindow = m.InitialStreamWindowSize.GetValue()
+	h.InitialConnectionWindow = m.InitialConnectionWindowSize.GetValue()
+	if k := m.ConnectionKeepalive; k != nil {
+		h.PingInterval, h.PingTimeout = duration(k.Interval), duration(k.Timeout)
+		if h.PingTimeout < time.Millisecond {
+			return at(fmt.Errorf("%v is too short", h.PingTimeout), "connection_keepalive.timeout")
+		}
+	}
+	return nil
+}
+
+func transportClient(store *transport.SecretStore, t *transport.TLSContext) (clientTLS, error) {
+	c, err := transport.NewClientTLS(store, *t)
+	return clientTLS{c}, err
+}
