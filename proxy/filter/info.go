@@ -122,8 +122,10 @@ type Info struct {
 	Response *Headers
 	Trailers *Headers
 	// OriginalPath is the path before a rewrite, empty when there was none.
-	OriginalPath     string
-	RouteName        string
+	OriginalPath string
+	RouteName    string
+	// Operation names the span (the route's decorator); empty: the authority does.
+	Operation        string
 	VirtualHost      string
 	Upstream         Upstream
 	Status           int
