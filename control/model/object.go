@@ -9,7 +9,10 @@
 // The package knows no protobuf, no Kubernetes and no I/O.
 package model
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Kind names a kind of object in the terms its users know
 // ("VirtualService", "Service", "Process").
@@ -85,6 +88,45 @@ type Meta struct {
 	// Hash is a hash of the whole content, made once at the source. Two objects
 	// with equal Key and Hash are the same.
 	Hash uint64
+	// Lines says where fields stand; nil when the source reads no text.
+	Lines Lines
+}
+
+// At returns the origin of a field, for a Finding about it.
+func (m *Meta) At(field string) Origin {
+	o := m.Origin
+	if n := m.Lines.Line(field); n != 0 {
+		o.Line = n
+	}
+	return o
+}
+
+// Lines are the lines of fields by their path ("spec.http[0].route[0].weight").
+type Lines map[string]int
+
+// Line returns the line of a field, or of its nearest parent that is written; 0
+// when there is none.
+func (l Lines) Line(field string) int {
+	for f := field; f != "" && l != nil; f = parent(f) {
+		if n, ok := l[f]; ok {
+			return n
+		}
+	}
+	return 0
+}
+
+// parent cuts the last element off a field path.
+func parent(field string) string {
+	if strings.HasSuffix(field, `"]`) {
+		// The key of a map may hold anything; it is quoted then.
+		if i := strings.LastIndex(field, `["`); i >= 0 {
+			return field[:i]
+		}
+	}
+	if strings.HasSuffix(field, "]") {
+		return field[:max(0, strings.LastIndexByte(field, '['))]
+	}
+	return field[:max(0, strings.LastIndexByte(field, '.'))]
 }
 
 // Object is any model object.

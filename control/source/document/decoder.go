@@ -130,8 +130,9 @@ func (dec *Decoder) expand(root *yaml.Node, in Input, offset int) []Result {
 func (dec *Decoder) one(root *yaml.Node, in Input, offset int) Result {
 	d := &Document{
 		APIVersion: word(root, "apiVersion"), Kind: word(root, "kind"), Dir: in.Dir,
-		lines: map[string]int{}, styles: map[string]bool{},
+		styles: map[string]bool{},
 	}
+	d.Lines = model.Lines{}
 	d.Origin = model.Origin{Source: in.Source, File: in.File, Line: root.Line + offset}
 	meta := child(root, "metadata")
 	d.Key = model.Key{Kind: model.Kind(d.Kind), Namespace: word(meta, "namespace"), Name: word(meta, "name")}
@@ -190,7 +191,7 @@ func (dec *Decoder) route(d *Document, root *yaml.Node, in Input) (front *FrontE
 			return f, true
 		}
 	}
-	d.lines["apiVersion"], d.lines["kind"] = lineOf(root, "apiVersion", d), lineOf(root, "kind", d)
+	d.Lines["apiVersion"], d.Lines["kind"] = lineOf(root, "apiVersion", d), lineOf(root, "kind", d)
 	return nil, dec.foreign(d, g)
 }
 

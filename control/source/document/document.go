@@ -31,7 +31,6 @@ type Document struct {
 	// Dir is the absolute path of the folder of the document's file; empty when unknown.
 	Dir string
 
-	lines    map[string]int
 	styles   map[string]bool // fields written as block scalars
 	findings []model.Finding
 	bad      bool
@@ -46,30 +45,11 @@ func (d *Document) Spec() map[string]any {
 }
 
 // Line returns the line of a field, or of its nearest parent that is written.
-func (d *Document) Line(field string) int {
-	for f := field; f != ""; f = parent(f) {
-		if n, ok := d.lines[f]; ok {
-			return n
-		}
-	}
-	return d.Origin.Line
-}
+func (d *Document) Line(field string) int { return d.At(field).Line }
 
 // Block tells whether the field is a block scalar ("|" or ">"), whose text
 // begins on the line after Line.
 func (d *Document) Block(field string) bool { return d.styles[field] }
-
-// parent cuts the last element off a field path.
-func parent(field string) string {
-	if strings.HasSuffix(field, "]") {
-		// The key of a map may hold anything; it is quoted then.
-		if i := strings.LastIndex(field, `["`); i >= 0 && strings.HasSuffix(field, `"]`) {
-			return field[:i]
-		}
-		return field[:max(0, strings.LastIndexByte(field, '['))]
-	}
-	return field[:max(0, strings.LastIndexByte(field, '.'))]
-}
 
 // Bad tells whether an Error was reported, so that the object must not be used.
 func (d *Document) Bad() bool { return d.bad }
@@ -108,10 +88,8 @@ func (d *Document) Add(f model.Finding) {
 }
 
 func (d *Document) report(s model.Severity, code, field, remedy, msg string) {
-	origin := d.Origin
-	origin.Line = d.Line(field)
 	d.findings = append(d.findings, model.Finding{
-		Code: code, Severity: s, Object: d.Key, Origin: origin,
+		Code: code, Severity: s, Object: d.Key, Origin: d.At(field),
 		Field: field, Message: msg, Remedy: remedy,
 	})
 }

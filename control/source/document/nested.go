@@ -8,11 +8,11 @@ import "google.golang.org/protobuf/proto"
 func (d *Document) Nested(field, text string, line int, s *Shape, into proto.Message) bool {
 	root, msg, remedy, at := parse([]byte(text))
 	if msg != "" {
-		d.lines[field] = line + at - 1
+		d.Lines[field] = line + at - 1
 		d.Error(CodeSyntax, field, remedy, "is not valid YAML: %s", msg)
 		return false
 	}
-	clear(d.lines)
+	clear(d.Lines)
 	if root == nil {
 		return true // empty: all defaults
 	}

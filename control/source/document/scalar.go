@@ -172,7 +172,7 @@ func (s *Shape) rangeText() string {
 	case top && s.Min < 0:
 		return "an integer"
 	case top:
-		return "an integer from " + strconv.FormatInt(s.Min, 10)
+		return "an integer of " + strconv.FormatInt(s.Min, 10) + " or more"
 	}
 	return fmt.Sprintf("an integer from %d to %d", s.Min, s.Max)
 }

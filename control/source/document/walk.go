@@ -48,7 +48,7 @@ func (w *walker) value(n *yaml.Node, s *Shape, path string) (v any, ok bool) {
 		return nil, false
 	}
 	defer func() { w.depth-- }()
-	w.doc.lines[path] = n.Line + w.offset
+	w.doc.Lines[path] = n.Line + w.offset
 	switch s.Type {
 	case Object:
 		return w.object(n, s, path)
@@ -106,7 +106,7 @@ func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 		if v, ok := w.value(val, f.Shape, at); ok {
 			out[name] = v
 			// A mapping is where its key is, not where its first field is.
-			w.doc.lines[at] = key.Line + w.offset
+			w.doc.Lines[at] = key.Line + w.offset
 		}
 	})
 	for _, group := range s.OneOf {
@@ -158,7 +158,7 @@ func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 		switch {
 		case ok:
 			out[key.Value] = v
-			w.doc.lines[at] = key.Line + w.offset
+			w.doc.Lines[at] = key.Line + w.offset
 		case isNull(resolve(val)) && s.Elem.Type == Object:
 			out[key.Value] = map[string]any{} // "x-user:" means the same as "x-user: {}"
 		case isNull(resolve(val)) && s.Elem.Type == String:

@@ -1,0 +1,160 @@
+package file
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/weft"
+)
+
+// slot is what is in force for one document.
+type slot struct {
+	objects []model.Object
+	file    string
+	overlay bool
+}
+
+// failure is where the bad version of an object stands.
+type failure struct {
+	origin  model.Origin
+	overlay bool
+}
+
+// pass is the work of one assemble.
+type pass struct {
+	old      map[model.Key]slot
+	next     map[model.Key]slot
+	hidden   map[model.Key]bool // by a Deleted document
+	failed   map[model.Key]failure
+	torn     map[string]bool // files with a document that could not be identified
+	findings []model.Finding
+}
+
+// assemble decides what is in force and tells the difference to before.
+func (s *Source) assemble(seen scanned) (model.Delta, bool) {
+	p := &pass{
+		old: s.objects, next: map[model.Key]slot{}, hidden: map[model.Key]bool{},
+		failed: map[model.Key]failure{}, torn: map[string]bool{}, findings: seen.trouble,
+	}
+	for _, e := range seen.order {
+		p.findings = append(p.findings, e.trouble...)
+		for i := range e.results {
+			p.add(e, &e.results[i])
+		}
+	}
+	p.lastGood()
+	s.objects = p.next
+	slices.SortStableFunc(p.findings, func(a, b model.Finding) int {
+		return cmp.Or(strings.Compare(a.Origin.File, b.Origin.File), a.Origin.Line-b.Origin.Line, strings.Compare(a.Field, b.Field))
+	})
+	return s.difference(p, seen)
+}
+
+// add puts the outcome of one document where it belongs.
+func (p *pass) add(e *entry, r *document.Result) {
+	p.findings = append(p.findings, r.Findings...)
+	if r.Bad {
+		if r.Key.Name == "" {
+			p.torn[e.path] = true
+		} else if _, taken := p.next[r.Key]; !taken && !p.hidden[r.Key] {
+			p.failed[r.Key] = failure{origin: r.Findings[0].Origin, overlay: e.overlay}
+		}
+		return
+	}
+	if len(r.Objects) == 0 {
+		return
+	}
+	if t, ok := r.Objects[0].(*weft.Tombstone); ok {
+		if e.overlay {
+			p.hidden[t.Target] = true
+		} else {
+			p.find(r.Key, t.Origin, document.CodeRefused, model.Error, "is for the overlay of a running mesh", "remove the object itself")
+		}
+		return
+	}
+	have, taken := p.next[r.Key]
+	switch {
+	case p.hidden[r.Key] && !e.overlay, taken && have.overlay && !e.overlay:
+		return
+	case taken:
+		first := have.objects[0].Head().Origin
+		p.find(r.Key, r.Objects[0].Head().Origin, document.CodeDuplicate, model.Error, "is there twice: it stands in "+first.String()+" too, which is used", "remove one, or rename it")
+		return
+	}
+	p.next[r.Key] = slot{objects: r.Objects, file: e.path, overlay: e.overlay}
+}
+
+func (p *pass) find(k model.Key, at model.Origin, code string, s model.Severity, msg, remedy string) {
+	p.findings = append(p.findings, model.Finding{Code: code, Severity: s, Object: k, Origin: at, Message: msg, Remedy: remedy})
+}
+
+// lastGood keeps objects whose new version is bad, and those of files of which
+// a part cannot be told apart.
+func (p *pass) lastGood() {
+	keys := make([]model.Key, 0, len(p.old))
+	for k := range p.old {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b model.Key) int { return strings.Compare(a.String(), b.String()) })
+	for _, k := range keys {
+		old := p.old[k]
+		bad, failed := p.failed[k]
+		// A bad version in the overlay does not bring back what it covered.
+		_, there := p.next[k]
+		if p.hidden[k] || there && !(failed && bad.overlay && old.overlay) {
+			continue
+		}
+		switch {
+		case failed:
+			p.next[k] = old
+			p.find(k, bad.origin, document.CodeLastGood, model.Info, "the last good version stays in force", "")
+		case p.torn[old.file]:
+			p.next[k] = old
+			p.find(k, old.objects[0].Head().Origin, document.CodeLastGood, model.Info, "the last good version stays in force", "")
+		}
+	}
+}
+
+// difference makes the delta; false when there is nothing to tell.
+func (s *Source) difference(p *pass, seen scanned) (model.Delta, bool) {
+	d := model.Delta{Source: name, Full: !s.sent, Findings: p.findings}
+	now := make(map[model.Key]model.Object, len(s.emitted))
+	for _, sl := range p.next {
+		for _, o := range sl.objects {
+			now[o.Head().Key] = o
+		}
+	}
+	for k, o := range now {
+		old := s.emitted[k]
+		if old == nil || !same(old.Head(), o.Head()) {
+			d.Upserts = append(d.Upserts, o)
+		}
+	}
+	for k := range s.emitted {
+		if now[k] == nil {
+			d.Deletes = append(d.Deletes, k)
+		}
+	}
+	model.SortObjects(d.Upserts)
+	slices.SortFunc(d.Deletes, func(a, b model.Key) int { return strings.Compare(a.String(), b.String()) })
+	slices.Sort(seen.changed)
+	d.Why = strings.Join(seen.changed, ", ")
+	if len(seen.changed) > 3 {
+		d.Why = strings.Join(seen.changed[:3], ", ") + " and others"
+	}
+	if s.sent && slices.Equal(s.findings, p.findings) && len(d.Upserts)+len(d.Deletes) == 0 {
+		return d, false
+	}
+	s.emitted, s.findings, s.sent = now, p.findings, true
+	return d, true
+}
+
+// same tells whether content and place are: a moved object is sent again, so
+// that Findings about it name the right lines.
+func same(a, b *model.Meta) bool {
+	return a.Hash == b.Hash && a.Origin == b.Origin && maps.Equal(a.Lines, b.Lines)
+}

@@ -1,0 +1,122 @@
+// Package file is the source of YAML files: it follows folders, decodes what
+// changes, and tells the difference.
+//
+// One bad document stops no other. An object whose new version is bad keeps its
+// last good one, and both facts are Findings. A folder or file that cannot be
+// read at the moment changes nothing; a file that was removed takes its objects
+// with it. A change shows within 300 ms.
+//
+// Hidden files and folders and node_modules are left out, and what a
+// ".weftignore" in the folder names: one pattern a line, as path.Match reads
+// them, against the path below the folder or its first elements.
+package file
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source"
+	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/fswatch"
+	"github.com/weftmesh/weft/control/source/istio"
+	"github.com/weftmesh/weft/control/source/kube"
+	"github.com/weftmesh/weft/control/source/weft"
+)
+
+// name is the source's.
+const name = "file"
+
+// Options of a Source.
+type Options struct {
+	// Paths are the user's folders, or single files.
+	Paths []string
+	// Overlay is a folder whose objects win over those of Paths, and whose
+	// Deleted documents hide them: what `weft apply` and `weft delete` write.
+	// It need not exist yet. Empty: none.
+	Overlay string
+	Log     *slog.Logger
+}
+
+// Source follows folders of YAML.
+type Source struct {
+	opts Options
+	dec  *document.Decoder
+
+	// The rest belongs to Run.
+	files    map[string]*entry
+	objects  map[model.Key]slot // what is in force, by document
+	emitted  map[model.Key]model.Object
+	findings []model.Finding
+	sent     bool
+}
+
+// New returns a source; nothing is read before Run.
+func New(opts Options) *Source {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	opts.Log = opts.Log.With("component", "source/file")
+	return &Source{
+		opts: opts, dec: NewDecoder(), files: map[string]*entry{},
+		objects: map[model.Key]slot{}, emitted: map[model.Key]model.Object{},
+	}
+}
+
+// NewDecoder returns a decoder of all kinds that Weft reads.
+func NewDecoder() *document.Decoder {
+	fronts := kube.FrontEnds(istio.Convert)
+	fronts = append(fronts, istio.FrontEnds()...)
+	fronts = append(fronts, weft.FrontEnds()...)
+	mesh := istio.FileFrontEnd()
+	return document.NewDecoder(fronts, map[string]*document.FrontEnd{
+		"mesh.yaml": mesh, "mesh.yml": mesh, "meshconfig.yaml": mesh, "mesh-config.yaml": mesh,
+	})
+}
+
+// Decode reads the documents of a text as the source would. file is how
+// Findings call it; its folder is where a Process is at home.
+func Decode(data []byte, file string) ([]model.Object, []model.Finding) {
+	var objects []model.Object
+	var findings []model.Finding
+	for _, r := range NewDecoder().Decode(data, input(file)) {
+		findings = append(findings, r.Findings...)
+		for _, o := range r.Objects {
+			if _, mark := o.(*weft.Tombstone); !mark {
+				objects = append(objects, o)
+			}
+		}
+	}
+	return objects, findings
+}
+
+func input(file string) document.Input {
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		dir = filepath.Dir(file)
+	}
+	return document.Input{Source: name, File: file, Dir: dir}
+}
+
+// Name implements source.Source.
+func (s *Source) Name() string { return name }
+
+// Run implements source.Source.
+func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
+	for _, p := range s.opts.Paths {
+		if _, err := os.Stat(p); err != nil {
+			return fmt.Errorf("source/file: %w (check the path)", err)
+		}
+	}
+	return fswatch.Run(ctx, s.opts.Log, func() ([]string, error) {
+		seen := s.scan()
+		d, changed := s.assemble(seen)
+		if !changed {
+			return seen.dirs, nil
+		}
+		return seen.dirs, source.Send(ctx, out, d)
+	})
+}

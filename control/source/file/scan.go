@@ -1,0 +1,222 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/document"
+)
+
+// Bounds: beyond them something else than configuration was given.
+const (
+	maxFile  = 8 << 20
+	maxFiles = 20_000
+)
+
+// entry is what is known of one file.
+type entry struct {
+	path    string
+	overlay bool
+	size    int64
+	mod     time.Time
+	read    time.Time
+	sum     uint64
+	results []document.Result
+	trouble []model.Finding // the file as a whole
+}
+
+// scanned is the outcome of one look at all folders.
+type scanned struct {
+	dirs    []string
+	order   []*entry // the overlay first, then paths as given, files by name
+	changed []string // base names, for people
+	trouble []model.Finding
+}
+
+// scan reads what changed since the last time.
+func (s *Source) scan() scanned {
+	var out scanned
+	next := map[string]*entry{}
+	roots := s.opts.Paths
+	if s.opts.Overlay != "" {
+		roots = append([]string{s.opts.Overlay}, roots...)
+	}
+	for i, root := range roots {
+		s.walk(root, i == 0 && s.opts.Overlay != "", &out, next)
+	}
+	for p, e := range s.files {
+		if next[p] == nil {
+			out.changed = append(out.changed, filepath.Base(e.path)+" removed")
+		}
+	}
+	s.files = next
+	return out
+}
+
+// walk visits one folder or file.
+func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*entry) {
+	info, err := os.Stat(root)
+	switch {
+	case err != nil && overlay && errors.Is(err, fs.ErrNotExist):
+		out.dirs = append(out.dirs, filepath.Dir(root))
+		return
+	case err != nil:
+		s.keep(root, overlay, err, out, next)
+		return
+	case !info.IsDir():
+		out.dirs = append(out.dirs, filepath.Dir(root))
+		s.file(root, overlay, info, out, next)
+		return
+	}
+	ignored := ignore(root)
+	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			s.keep(p, overlay, err, out, next)
+			return nil
+		}
+		base := d.Name()
+		rel, _ := filepath.Rel(root, p)
+		if p != root && (strings.HasPrefix(base, ".") || ignored(filepath.ToSlash(rel))) || base == "node_modules" {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if d.IsDir() {
+			out.dirs = append(out.dirs, p)
+			return nil
+		}
+		if ext := filepath.Ext(base); ext != ".yaml" && ext != ".yml" {
+			return nil
+		}
+		if len(out.order) >= maxFiles {
+			return fmt.Errorf("more than %d YAML files", maxFiles)
+		}
+		info, err := os.Stat(p) // follows links, as ConfigMap volumes have them
+		if err != nil {
+			s.keep(p, overlay, err, out, next)
+		} else if !info.IsDir() {
+			s.file(p, overlay, info, out, next)
+		}
+		return nil
+	})
+	if err != nil {
+		out.trouble = append(out.trouble, unreadable(root, err))
+	}
+}
+
+// keep leaves everything at or below a path as it was, since it cannot be read.
+func (s *Source) keep(p string, overlay bool, err error, out *scanned, next map[string]*entry) {
+	if errors.Is(err, fs.ErrNotExist) && p != "" && !slices.Contains(s.opts.Paths, p) {
+		return // removed between listing and looking
+	}
+	out.trouble = append(out.trouble, unreadable(p, err))
+	var kept []*entry
+	for name, e := range s.files {
+		if e.overlay == overlay && (name == p || strings.HasPrefix(name, p+string(filepath.Separator))) {
+			kept = append(kept, e)
+		}
+	}
+	slices.SortFunc(kept, func(a, b *entry) int { return strings.Compare(a.path, b.path) })
+	for _, e := range kept {
+		next[e.path] = e
+		out.order = append(out.order, e)
+	}
+}
+
+func unreadable(p string, err error) model.Finding {
+	reason := err
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		reason = pe.Err
+	}
+	return model.Finding{
+		Code: document.CodeText, Severity: model.Error, Origin: model.Origin{Source: name, File: p},
+		Message: "cannot be read: " + reason.Error(), Remedy: "check that it is there and its permissions; what was read before stays in force",
+	}
+}
+
+// file decodes one file if it changed.
+func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, next map[string]*entry) {
+	if next[p] != nil {
+		return // given twice
+	}
+	old := s.files[p]
+	// A file written within a tick of the file system's clock after it was read
+	// may look the same and not be it.
+	settled := old != nil && old.read.Sub(old.mod) > 100*time.Millisecond
+	if settled && old.size == info.Size() && old.mod.Equal(info.ModTime()) {
+		next[p] = old
+		out.order = append(out.order, old)
+		return
+	}
+	e := &entry{path: p, overlay: overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}
+	data, err := read(p)
+	if err != nil {
+		e.trouble = []model.Finding{unreadable(p, err)}
+		if old != nil {
+			e.results, e.sum = old.results, old.sum
+		}
+		// Look again next time: the time stamps say nothing about permissions.
+		e.read = e.mod
+	} else if e.sum = xxhash.Sum64(data); old != nil && old.sum == e.sum && old.trouble == nil {
+		e.results = old.results
+	} else {
+		e.results = s.dec.Decode(data, input(p))
+		change := " changed"
+		if old == nil {
+			change = " added"
+		}
+		out.changed = append(out.changed, filepath.Base(p)+change)
+	}
+	next[p] = e
+	out.order = append(out.order, e)
+}
+
+func read(p string) ([]byte, error) {
+	f, err := os.Open(p)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(data) > maxFile {
+		return nil, fmt.Errorf("it is larger than %d MiB", maxFile>>20)
+	}
+	return data, err
+}
+
+// ignore reads the folder's .weftignore.
+func ignore(root string) func(rel string) bool {
+	data, err := os.ReadFile(filepath.Join(root, ".weftignore"))
+	if err != nil {
+		return func(string) bool { return false }
+	}
+	var patterns []string
+	for line := range strings.Lines(string(data)) {
+		if line = strings.Trim(strings.TrimSpace(line), "/"); line != "" && line[0] != '#' {
+			patterns = append(patterns, line)
+		}
+	}
+	return func(rel string) bool {
+		for _, p := range patterns {
+			whole, _ := path.Match(p, rel)
+			last, _ := path.Match(p, path.Base(rel))
+			if whole || last && !strings.Contains(p, "/") {
+				return true
+			}
+		}
+		return false
+	}
+}
