@@ -25,8 +25,19 @@ type Config struct {
 	// Mesh are the addresses of workloads and, for RelayAll, of services.
 	Mesh []netip.Prefix `json:"mesh,omitempty"`
 
+	// Virtual are addresses of services that no sidecar serves here.
+	Virtual []Virtual `json:"virtual,omitempty"`
+
 	// What capture leaves alone.
 	SkipInbound      []uint16       `json:"skipInbound,omitempty"`
 	SkipOutbound     []uint16       `json:"skipOutbound,omitempty"`
 	SkipOutboundNets []netip.Prefix `json:"skipOutboundNets,omitempty"`
+}
+
+// Virtual is one port of a service's own address. New connections go to one of
+// the targets by chance.
+type Virtual struct {
+	Proto   string           `json:"proto"` // tcp or udp
+	Address netip.AddrPort   `json:"address"`
+	Targets []netip.AddrPort `json:"targets"`
 }

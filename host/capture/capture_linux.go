@@ -74,6 +74,9 @@ func outbound(c Config) []rule {
 			rs = append(rs, match(own, l4(proto), dport(expr.CmpOpEq, 53), redirect(wire.PortDNS)))
 		}
 	}
+	for _, v := range c.Virtual {
+		rs = append(rs, virtual(own, v)...)
+	}
 	tcp := l4(unix.IPPROTO_TCP)
 	if c.Inbound {
 		// A program that calls its own service: the sidecar comes to its own
@@ -122,4 +125,24 @@ func relay(c Config) []rule {
 		match(who, tcp, in4, redirect(wire.PortRelay)),
 		match(who, tcp, in6, redirect(wire.PortRelay)),
 	}
+}
+
+// virtual are the rules for one service port: the first takes a connection in n,
+// the next one in n-1, the last all that are left.
+func virtual(own rule, v Virtual) []rule {
+	proto := byte(unix.IPPROTO_TCP)
+	if v.Proto == "udp" {
+		proto = unix.IPPROTO_UDP
+	}
+	a := v.Address.Addr()
+	to := match(own, l4(proto), daddr(expr.CmpOpEq, netip.PrefixFrom(a, a.BitLen())), dport(expr.CmpOpEq, v.Address.Port()))
+	var rs []rule
+	for i, t := range v.Targets {
+		if left := len(v.Targets) - i; left > 1 {
+			rs = append(rs, match(to, oneIn(uint32(left)), dnat(t)))
+			continue
+		}
+		rs = append(rs, match(to, dnat(t)))
+	}
+	return rs
 }

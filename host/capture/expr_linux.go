@@ -93,3 +93,23 @@ func redirect(port uint16) rule {
 		&expr.Redir{RegisterProtoMin: 1, RegisterProtoMax: 1, Flags: unix.NF_NAT_RANGE_PROTO_SPECIFIED},
 	}
 }
+
+// oneIn matches one connection in n, by chance.
+func oneIn(n uint32) rule {
+	return rule{
+		&expr.Numgen{Register: 1, Type: unix.NFT_NG_RANDOM, Modulus: n},
+		compare(expr.CmpOpEq, binaryutil.NativeEndian.PutUint32(0)),
+	}
+}
+
+func dnat(to netip.AddrPort) rule {
+	f := uint32(unix.NFPROTO_IPV4)
+	if to.Addr().Is6() {
+		f = unix.NFPROTO_IPV6
+	}
+	return rule{
+		&expr.Immediate{Register: 1, Data: to.Addr().AsSlice()},
+		&expr.Immediate{Register: 2, Data: binary.BigEndian.AppendUint16(nil, to.Port())},
+		&expr.NAT{Type: expr.NATTypeDestNAT, Family: f, RegAddrMin: 1, RegAddrMax: 1, RegProtoMin: 2, RegProtoMax: 2, Specified: true},
+	}
+}

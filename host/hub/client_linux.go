@@ -23,6 +23,8 @@ type Options struct {
 	Executable string
 	Layout     netns.Layout
 	Log        *slog.Logger
+	// Env is put on top of our environment for the hub and all it runs.
+	Env []string
 	// UserNamespace takes a user namespace although we are root.
 	UserNamespace bool
 }
@@ -83,6 +85,7 @@ func start(ctx context.Context, o Options, user bool) (*Hub, error) {
 	}
 	h := &Hub{pipe: p, log: o.Log, user: user, wait: map[uint64]chan reply{}, procs: map[uint64]*Process{}, done: make(chan struct{})}
 	h.cmd = exec.Command(o.Executable, Command)
+	h.cmd.Env = append(os.Environ(), o.Env...)
 	h.cmd.ExtraFiles = []*os.File{theirs}
 	h.cmd.Stderr = &lineLog{log: o.Log}
 	h.cmd.SysProcAttr = attributes(user)

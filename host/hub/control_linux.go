@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -76,17 +78,40 @@ func (h *Hub) Exec(ctx context.Context, e Exec) (*Process, error) {
 	h.procs[p.key] = p
 	h.mu.Unlock()
 	var ans execAnswer
-	if _, err := h.call(ctx, opExec, execBody{Key: p.key, Exec: e}, &ans, e.Stdout, e.Stderr); err != nil {
+	files, err := h.call(ctx, opExec, execBody{Key: p.key, Exec: e}, &ans, e.Stdout, e.Stderr)
+	defer closeAll(files)
+	if err != nil {
 		h.mu.Lock()
 		delete(h.procs, p.key)
 		h.mu.Unlock()
 		return nil, err
 	}
 	p.pid = ans.PID
+	if len(files) == 1 {
+		if pid := numberHere(files[0]); pid > 0 {
+			p.pid = pid
+		}
+	}
 	return p, nil
 }
 
-// PID is the process number in the hub's namespace.
+// numberHere returns the process number that a pidfd stands for in our own
+// PID namespace; 0: unknown.
+func numberHere(pidfd *os.File) int {
+	raw, err := os.ReadFile("/proc/self/fdinfo/" + strconv.Itoa(int(pidfd.Fd())))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if v, ok := strings.CutPrefix(line, "Pid:"); ok {
+			pid, _ := strconv.Atoi(strings.TrimSpace(v))
+			return max(pid, 0)
+		}
+	}
+	return 0
+}
+
+// PID is the process number in the supervisor's namespace.
 func (p *Process) PID() int { return p.pid }
 
 // Done is closed when the process has ended.

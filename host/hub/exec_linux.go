@@ -19,17 +19,18 @@ import (
 // ports below 1024.
 var sidecarCaps = []uintptr{unix.CAP_NET_ADMIN, unix.CAP_NET_RAW, unix.CAP_NET_BIND_SERVICE}
 
-// exec starts a program on its workload's thread.
-func (s *server) exec(b execBody, files []*os.File) (pid int, err error) {
+// exec starts a program on its workload's thread. The file returned stands for
+// the process (a pidfd): its number here says nothing to the supervisor.
+func (s *server) exec(b execBody, files []*os.File) (pid int, pidfd *os.File, err error) {
 	if len(files) != 2 {
-		return 0, fmt.Errorf("exec %v: %d files attached, want stdout and stderr", b.Exec.Argv, len(files))
+		return 0, nil, fmt.Errorf("exec %v: %d files attached, want stdout and stderr", b.Exec.Argv, len(files))
 	}
 	if len(b.Exec.Argv) == 0 {
-		return 0, errors.New("exec: no command")
+		return 0, nil, errors.New("exec: no command")
 	}
 	w, err := s.workload(b.Exec.Network)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	env := b.Exec.Env
 	if env == nil {
@@ -38,16 +39,16 @@ func (s *server) exec(b execBody, files []*os.File) (pid int, err error) {
 	env = mergeEnv(env, b.Exec.AddEnv)
 	path, err := lookPath(b.Exec.Argv[0], b.Exec.Dir, env)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
-		return 0, err
+		return 0, nil, err
 	}
 	defer null.Close()
 	for _, f := range files { // programs expect blocking output
 		if err := unix.SetNonblock(int(f.Fd()), false); err != nil {
-			return 0, err
+			return 0, nil, err
 		}
 	}
 	attr := &syscall.ProcAttr{
@@ -65,6 +66,9 @@ func (s *server) exec(b execBody, files []*os.File) (pid int, err error) {
 		if err != nil {
 			return fmt.Errorf("start %s in %s: %w", path, b.Exec.Dir, err)
 		}
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil { // before anybody can reap it
+			pidfd = os.NewFile(uintptr(fd), "process")
+		}
 		s.procs[b.Key], s.keys[pid] = child{pid: pid, network: b.Exec.Network}, b.Key
 		select {
 		case s.spawned <- struct{}{}:
@@ -72,16 +76,19 @@ func (s *server) exec(b execBody, files []*os.File) (pid int, err error) {
 		}
 		return nil
 	})
-	return pid, err
+	return pid, pidfd, err
 }
 
-// mergeEnv puts add over env; the later of two settings wins.
+// mergeEnv puts add over env; the later of two settings wins, and a name without
+// a value removes.
 func mergeEnv(env, add []string) []string {
 	out := slices.Clone(env)
 	for _, kv := range add {
-		name, _, _ := strings.Cut(kv, "=")
+		name, _, has := strings.Cut(kv, "=")
 		out = slices.DeleteFunc(out, func(o string) bool { return strings.HasPrefix(o, name+"=") })
-		out = append(out, kv)
+		if has {
+			out = append(out, kv)
+		}
 	}
 	return out
 }

@@ -67,7 +67,7 @@ type Exec struct {
 	Argv    []string
 	// Env is the whole environment; nil: the hub's own, which is the supervisor's.
 	Env []string `json:"env,omitempty"`
-	// AddEnv is put on top, the later one wins.
+	// AddEnv is put on top, the later one wins; a name without "=" is removed.
 	AddEnv []string `json:"addEnv,omitempty"`
 	Dir    string   `json:"dir,omitempty"`
 	// Sidecar: a part of the mesh: it may mark its traffic.
@@ -109,7 +109,7 @@ const (
 	opNetwork = "network" // Network
 	opCapture = "capture" // captureBody
 	opRemove  = "remove"  // nameBody
-	opExec    = "exec"    // execBody + 2 files → execAnswer
+	opExec    = "exec"    // execBody + 2 files → execAnswer + pidfd
 	opSignal  = "signal"  // signalBody
 	opSocket  = "socket"  // socketBody → 1 file
 	evExit    = "exit"    // exitBody

@@ -413,6 +413,48 @@ func TestCaptureRelay(t *testing.T) {
 	}
 }
 
+func TestVirtualAddresses(t *testing.T) {
+	m := newMesh(t)
+	l := netns.DefaultLayout()
+	a, b, c := m.network(1, capture.Config{}), m.network(2, capture.Config{}), m.network(3, capture.Config{})
+	m.listen(b, false, "app", "b", "9080")
+	m.listen(c, false, "app", "c", "9080")
+	m.listen(a, true, "sidecar")
+	target := func(s ...string) (out []netip.AddrPort) {
+		for _, t := range s {
+			out = append(out, netip.MustParseAddrPort(t))
+		}
+		return out
+	}
+	cfg := capture.Config{DNS: true, RelayAll: true, Mesh: append([]netip.Prefix{l.V4, l.V6}, l.Services...), Virtual: []capture.Virtual{
+		{Proto: "tcp", Address: netip.MustParseAddrPort("10.96.0.10:80"), Targets: target("10.244.1.2:9080", "10.244.1.3:9080")},
+		{Proto: "tcp", Address: netip.MustParseAddrPort("[fd00:10:96::a]:80"), Targets: target("[fd00:10:244::1:2]:9080")},
+		{Proto: "udp", Address: netip.MustParseAddrPort("10.96.0.10:53"), Targets: target("10.244.1.9:1")}, // DNS comes first
+	}}
+	if err := m.hub.SetCapture(t.Context(), a, cfg); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for range 30 {
+		seen[m.run(a, false, "get", "10.96.0.10:80")]++
+	}
+	if len(seen) != 2 || seen["b 10.244.1.1"] == 0 || seen["c 10.244.1.1"] == 0 {
+		t.Errorf("of 30 connections: %v, want some at b and some at c", seen)
+	}
+	if got := m.run(a, false, "get", "[fd00:10:96::a]:80"); got != "b fd00:10:244::1:1" {
+		t.Errorf("IPv6: %q", got)
+	}
+	if got := m.run(a, false, "get", "93.184.216.34:443"); got != strconv.Itoa(wire.PortRelay)+" 93.184.216.34:443" {
+		t.Errorf("outside: %q, want the relay", got)
+	}
+	if got := m.run(a, false, "send", "10.96.0.10:53"); got != "dns question" {
+		t.Errorf("DNS: %q", got)
+	}
+	if got := m.run(a, false, "get", "10.96.0.99:80"); !strings.Contains(got, "unreachable") {
+		t.Errorf("a service that nobody is: %q, want unreachable at once", got)
+	}
+}
+
 func TestProgramSeesItself(t *testing.T) {
 	m := newMesh(t)
 	a := m.network(1, both)
@@ -475,6 +517,9 @@ func TestExitAndSignal(t *testing.T) {
 	m := newMesh(t)
 	a := m.network(1, capture.Config{})
 	p := m.listen(a, false, "sleep")
+	if cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", p.PID())); !bytes.Contains(cmdline, []byte("program\x00sleep")) {
+		t.Errorf("process %d is %q (%v)", p.PID(), cmdline, err)
+	}
 	if err := p.Signal(t.Context(), syscall.SIGTERM, true); err != nil {
 		t.Fatal(err)
 	}

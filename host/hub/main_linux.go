@@ -129,8 +129,8 @@ func (s *server) handle(m message, files []*os.File) (body any, out *os.File, er
 		if err := json.Unmarshal(m.Body, &b); err != nil {
 			return nil, nil, err
 		}
-		pid, err := s.exec(b, files)
-		return execAnswer{PID: pid}, nil, err
+		pid, pidfd, err := s.exec(b, files)
+		return execAnswer{PID: pid}, pidfd, err
 	case opSignal:
 		var b signalBody
 		if err := json.Unmarshal(m.Body, &b); err != nil {

@@ -27,6 +27,7 @@ type Options struct {
 	Executable    string
 	Layout        netns.Layout
 	Log           *slog.Logger
+	Env           []string
 	UserNamespace bool
 }
 

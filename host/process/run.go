@@ -29,6 +29,8 @@ type Keeper struct {
 	Log     *Log
 	// Notify is told what happens; it must not block for long.
 	Notify func(Event)
+	// Force, when closed, cuts every grace short.
+	Force <-chan struct{}
 	// Backoff between starts; the zero value: 500 ms up to 30 s.
 	Backoff backoff.Backoff
 
@@ -169,6 +171,7 @@ func (k *Keeper) stop(inst Instance) {
 		defer t.Stop()
 		select {
 		case <-inst.Done():
+		case <-k.Force:
 		case <-t.C:
 			k.Log.Add(fmt.Sprintf("weft: %s did not end within %s of SIGTERM: SIGKILL", k.Program.Name, grace))
 		}
