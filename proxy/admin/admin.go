@@ -1,0 +1,332 @@
+// Package admin serves the proxy's administration API under Envoy's paths, its
+// metrics, and its health, each where tools look for them:
+//
+//	API         127.0.0.1:15000 and a unix socket: everything
+//	merged      :15020  /stats/prometheus of the proxy and of the program together,
+//	            /healthz/ready, /quitquitquit (POST, from loopback)
+//	health      :15021  /healthz/ready
+//	prometheus  :15090  /stats/prometheus of the proxy alone
+//
+// It knows nothing of the data plane: what it shows comes from the functions of
+// Options. It never blocks traffic; its sockets are apart from the data path's.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+// Options of a Server. Functions may be nil: their paths answer 501 then.
+type Options struct {
+	// API, Merged, Health and Prometheus are the addresses to listen on; empty
+	// lists: nowhere. Socket is the path of a unix socket with the whole API.
+	API, Merged, Health, Prometheus []string
+	Socket                          string
+
+	// Ready says whether the proxy serves traffic, and why not.
+	Ready func() (bool, string)
+	// ServerInfo is marshalled for /server_info.
+	ServerInfo func() any
+	// ConfigDump returns envoy.admin.v3.ConfigDump as JSON; with includes endpoints.
+	ConfigDump func(withEndpoints bool) ([]byte, error)
+	// Clusters writes /clusters, as text or as JSON.
+	Clusters func(w io.Writer, asJSON bool) error
+	// Listeners returns name and address pairs.
+	Listeners func() [][2]string
+	// Certs returns what is marshalled for /certs.
+	Certs func() any
+	// Stats visits Envoy's statistics by their dotted names.
+	Stats func(visit func(name string, value uint64))
+	// Metrics are the proxy's Prometheus metrics.
+	Metrics prometheus.Gatherer
+	// Program is the URL of the program's own metrics, "" when it has none.
+	Program string
+	// Level reads and sets the log level.
+	Level *slog.LevelVar
+	// Drain stops taking new connections; Quit ends the process in order.
+	Drain, Quit func()
+	Log         *slog.Logger
+}
+
+// Server is the API. Make one with New and Run it.
+type Server struct{ Options }
+
+// New makes a server.
+func New(o Options) *Server { return &Server{o} }
+
+// Run serves until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	api := s.api()
+	health := http.NewServeMux()
+	health.HandleFunc("/healthz/ready", s.ready)
+	prom := http.NewServeMux()
+	prom.HandleFunc("/stats/prometheus", s.prometheus)
+	merged := http.NewServeMux()
+	merged.HandleFunc("/stats/prometheus", s.merged)
+	merged.HandleFunc("/metrics", s.merged)
+	merged.HandleFunc("/healthz/ready", s.ready)
+	merged.HandleFunc("POST /quitquitquit", fromLoopback(s.quit))
+
+	var listeners []net.Listener
+	g, ctx := errgroup.WithContext(ctx)
+	var lc net.ListenConfig
+	open := func(network string, addrs []string, h http.Handler) error {
+		for _, a := range addrs {
+			l, err := lc.Listen(ctx, network, a)
+			if err != nil {
+				return fmt.Errorf("admin API on %s: %w", a, err)
+			}
+			listeners = append(listeners, l)
+			s.serve(ctx, g, l, h)
+		}
+		return nil
+	}
+	err := errors.Join(open("tcp", s.API, api), open("tcp", s.Merged, merged), open("tcp", s.Health, health), open("tcp", s.Prometheus, prom))
+	if err == nil && s.Socket != "" {
+		if err = os.Remove(s.Socket); errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		if err == nil {
+			err = open("unix", []string{s.Socket}, api)
+		}
+		if err == nil {
+			err = os.Chmod(s.Socket, 0o600)
+		}
+	}
+	if err != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return err
+	}
+	return g.Wait()
+}
+
+func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Handler) {
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	g.Go(func() error {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("admin API on %s: %w", l.Addr(), err)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		<-ctx.Done()
+		return srv.Close()
+	})
+}
+
+// api is the whole API. Paths that change something want POST, as in Envoy.
+func (s *Server) api() *http.ServeMux {
+	m := http.NewServeMux()
+	m.HandleFunc("GET /{$}", s.help)
+	m.HandleFunc("GET /help", s.help)
+	m.HandleFunc("GET /ready", s.ready)
+	m.HandleFunc("GET /healthz/ready", s.ready)
+	m.HandleFunc("GET /server_info", s.serverInfo)
+	m.HandleFunc("GET /config_dump", s.configDump)
+	m.HandleFunc("GET /clusters", s.clusters)
+	m.HandleFunc("GET /listeners", s.listeners)
+	m.HandleFunc("GET /certs", s.certs)
+	m.HandleFunc("GET /stats", s.stats)
+	m.HandleFunc("GET /stats/prometheus", s.merged)
+	m.HandleFunc("POST /logging", s.logging)
+	m.HandleFunc("POST /drain_listeners", s.drain)
+	m.HandleFunc("POST /quitquitquit", s.quit)
+	return m
+}
+
+func (s *Server) help(w http.ResponseWriter, _ *http.Request) {
+	_, _ = io.WriteString(w, `admin commands are:
+  /certs: the certificates in use
+  /clusters: upstream cluster status (?format=json)
+  /config_dump: the configuration that is held (?include_eds)
+  /drain_listeners (POST): take no new connections
+  /listeners: addresses that are listened on (?format=json)
+  /logging (POST): show or set the log level (?level=debug)
+  /quitquitquit (POST): end the proxy
+  /ready: LIVE with 200 when traffic is served
+  /server_info: version, state, uptime
+  /stats: statistics by name (?filter=substring, ?usedonly)
+  /stats/prometheus: all metrics
+`)
+}
+
+func missing(w http.ResponseWriter) {
+	http.Error(w, "not to be had from this proxy", http.StatusNotImplemented)
+}
+
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	if s.Ready == nil {
+		missing(w)
+		return
+	}
+	if ok, why := s.Ready(); !ok {
+		http.Error(w, "PRE_INITIALIZING: "+why, http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = io.WriteString(w, "LIVE\n")
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", " ")
+	_ = enc.Encode(v)
+}
+
+func (s *Server) serverInfo(w http.ResponseWriter, _ *http.Request) {
+	if s.ServerInfo == nil {
+		missing(w)
+		return
+	}
+	writeJSON(w, s.ServerInfo())
+}
+
+func (s *Server) certs(w http.ResponseWriter, _ *http.Request) {
+	if s.Certs == nil {
+		missing(w)
+		return
+	}
+	writeJSON(w, s.Certs())
+}
+
+func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
+	if s.ConfigDump == nil {
+		missing(w)
+		return
+	}
+	dump, err := s.ConfigDump(r.URL.Query().Has("include_eds"))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(dump)
+}
+
+func (s *Server) clusters(w http.ResponseWriter, r *http.Request) {
+	if s.Clusters == nil {
+		missing(w)
+		return
+	}
+	asJSON := r.URL.Query().Get("format") == "json"
+	if asJSON {
+		w.Header().Set("Content-Type", "application/json")
+	}
+	if err := s.Clusters(w, asJSON); err != nil {
+		s.Log.Debug("clusters not written", "error", err)
+	}
+}
+
+func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
+	if s.Listeners == nil {
+		missing(w)
+		return
+	}
+	list := s.Listeners()
+	if r.URL.Query().Get("format") != "json" {
+		for _, l := range list {
+			fmt.Fprintf(w, "%s::%s\n", l[0], l[1])
+		}
+		return
+	}
+	type socket struct {
+		Address string `json:"address"`
+		Port    string `json:"port_value"`
+	}
+	type status struct {
+		Name  string            `json:"name"`
+		Local map[string]socket `json:"local_address"`
+	}
+	out := []status{}
+	for _, l := range list {
+		host, port, _ := net.SplitHostPort(l[1])
+		out = append(out, status{l[0], map[string]socket{"socket_address": {host, port}}})
+	}
+	writeJSON(w, map[string]any{"listener_statuses": out})
+}
+
+func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
+	if s.Stats == nil {
+		missing(w)
+		return
+	}
+	q := r.URL.Query()
+	var lines []string
+	s.Stats(func(name string, v uint64) {
+		if (v > 0 || !q.Has("usedonly")) && strings.Contains(name, q.Get("filter")) {
+			lines = append(lines, fmt.Sprintf("%s: %d\n", name, v))
+		}
+	})
+	slices.Sort(lines)
+	for _, l := range lines {
+		_, _ = io.WriteString(w, l)
+	}
+}
+
+func (s *Server) logging(w http.ResponseWriter, r *http.Request) {
+	if s.Level == nil {
+		missing(w)
+		return
+	}
+	if want := r.URL.Query().Get("level"); want != "" {
+		var l slog.Level
+		if want == "trace" {
+			want = "debug"
+		}
+		if err := l.UnmarshalText([]byte(strings.Replace(want, "warning", "warn", 1))); err != nil {
+			http.Error(w, fmt.Sprintf("level %q: want trace, debug, info, warning or error", want), http.StatusBadRequest)
+			return
+		}
+		s.Level.Set(l)
+	}
+	fmt.Fprintf(w, "active loggers:\n  all: %s\n", strings.ToLower(s.Level.Level().String()))
+}
+
+func (s *Server) drain(w http.ResponseWriter, _ *http.Request) {
+	if s.Drain == nil {
+		missing(w)
+		return
+	}
+	s.Drain()
+	_, _ = io.WriteString(w, "OK\n")
+}
+
+func (s *Server) quit(w http.ResponseWriter, _ *http.Request) {
+	if s.Quit == nil {
+		missing(w)
+		return
+	}
+	_, _ = io.WriteString(w, "OK\n")
+	s.Quit()
+}
+
+// fromLoopback refuses callers from elsewhere.
+func fromLoopback(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.RemoteAddr)
+		if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
+			http.Error(w, "only from this machine", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
+}

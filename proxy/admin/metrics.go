@@ -1,0 +1,108 @@
+package admin
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds on scraping the program: a slow one must not take the proxy's own
+// metrics with it.
+const (
+	programBound = 5 * time.Second
+	programLimit = 16 << 20
+)
+
+// prometheus writes the proxy's own metrics.
+func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
+	if s.Metrics == nil {
+		missing(w)
+		return
+	}
+	// What fails to be gathered does not keep the rest back.
+	promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, DisableCompression: true}).ServeHTTP(w, r)
+}
+
+// merged writes the proxy's metrics and then the program's, as Istio's agent
+// does: the text formats concatenate.
+func (s *Server) merged(w http.ResponseWriter, r *http.Request) {
+	if s.Program == "" {
+		s.prometheus(w, r)
+		return
+	}
+	plain := r.Clone(r.Context())
+	plain.Header.Set("Accept", "text/plain;version=0.0.4")
+	s.prometheus(w, plain)
+	ctx, cancel := context.WithTimeout(r.Context(), programBound)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Program, nil)
+	if err != nil {
+		s.Log.Warn("metrics of the program", "url", s.Program, "error", err)
+		return
+	}
+	req.Header.Set("Accept", "text/plain;version=0.0.4")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.Log.Debug("metrics of the program", "url", s.Program, "error", err)
+		return
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusOK {
+		_, _ = io.Copy(w, io.LimitReader(resp.Body, programLimit))
+	}
+}
+
+// EnvoyStats shows Envoy's dotted statistics as Prometheus metrics the way Envoy
+// does: "cluster.NAME.upstream_rq_total" is envoy_cluster_upstream_rq_total with
+// the label envoy_cluster_name.
+type EnvoyStats struct {
+	// Visit calls back with scope ("cluster", "http", "listener", "server" or ""), its
+	// name, the statistic's, its value, and whether it is a gauge.
+	Visit func(func(scope, name, stat string, value uint64, gauge bool))
+}
+
+// labelOf is Envoy's label for a scope's name.
+var labelOf = map[string]string{
+	"cluster": "envoy_cluster_name", "http": "envoy_http_conn_manager_prefix", "listener": "envoy_listener_address",
+}
+
+// Describe implements prometheus.Collector; it is unchecked.
+func (EnvoyStats) Describe(chan<- *prometheus.Desc) {}
+
+// Collect implements prometheus.Collector.
+func (e EnvoyStats) Collect(out chan<- prometheus.Metric) {
+	e.Visit(func(scope, name, stat string, v uint64, gauge bool) {
+		full := "envoy_" + clean(stat)
+		if scope != "" {
+			full = "envoy_" + scope + "_" + clean(stat)
+		}
+		var labels, values []string
+		if l := labelOf[scope]; l != "" {
+			labels, values = []string{l}, []string{name}
+		}
+		typ := prometheus.CounterValue
+		if gauge {
+			typ = prometheus.GaugeValue
+		}
+		m, err := prometheus.NewConstMetric(prometheus.NewDesc(full, "Envoy's statistic "+stat+".", labels, nil), typ, float64(v), values...)
+		if err != nil {
+			return // a statistic whose name Prometheus cannot have
+		}
+		out <- m
+	})
+}
+
+// clean replaces what a metric's name may not hold.
+func clean(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '_' {
+			b[i] = '_'
+		}
+	}
+	return string(b)
+}
