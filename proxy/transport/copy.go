@@ -62,8 +62,12 @@ func (d *directJoint) run(h *half) {
 	if d.left.Add(1) < 2 {
 		return
 	}
-	d.a.nc.Close()
-	d.b.nc.Close()
+	for _, c := range [...]*conn{d.a, d.b} {
+		c.nc.Close()
+		if c.opts.Closed != nil {
+			c.opts.Closed()
+		}
+	}
 	d.mu.Lock()
 	end := d.end
 	d.over = true

@@ -20,6 +20,8 @@ type Options struct {
 	// reset, which can destroy the last response on its way. Use it for
 	// accepted connections.
 	Linger time.Duration
+	// Closed, when set, is called once, when the socket has gone.
+	Closed func()
 }
 
 // closeBound is how long Close waits for the peer to take the output.
@@ -250,6 +252,9 @@ func (c *conn) settle() {
 		c.linger()
 	}
 	c.nc.Close()
+	if c.opts.Closed != nil {
+		c.opts.Closed()
+	}
 	c.mu.Lock()
 	c.aborted = true
 	if c.out != nil {

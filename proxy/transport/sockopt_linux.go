@@ -12,3 +12,11 @@ func setMark(fd, mark int) error {
 func bindWithoutPort(fd int) {
 	_ = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 }
+
+// peerEnded tells whether the peer has half-closed: peeking alone cannot tell
+// the end from a pause.
+func peerEnded(fd int) bool {
+	p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(p, 0)
+	return err == nil && n > 0 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+}

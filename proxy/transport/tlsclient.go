@@ -27,6 +27,8 @@ type ClientHello struct {
 	SNI, Host string
 	// ALPN overrides the context's protocols when not nil.
 	ALPN []string
+	// VerifyName, when not empty, must be in the peer's certificate.
+	VerifyName string
 }
 
 // NewClientTLS compiles c. Its secrets may arrive later; until then handshakes
@@ -77,7 +79,11 @@ func (t *ClientTLS) Handshake(ctx context.Context, nc net.Conn, h ClientHello) (
 	if h.ALPN != nil {
 		cfg.NextProtos = h.ALPN
 	}
-	cfg.VerifyConnection = t.verifyPeer(cfg.ServerName)
+	verify := h.VerifyName
+	if verify == "" && t.context.AutoSANValidation {
+		verify = cfg.ServerName
+	}
+	cfg.VerifyConnection = t.verifyPeer(verify)
 	if !t.context.NoTickets {
 		var own *Certificate
 		if len(t.certs) > 0 {
@@ -89,7 +95,7 @@ func (t *ClientTLS) Handshake(ctx context.Context, nc net.Conn, h ClientHello) (
 }
 
 func (t *ClientTLS) verifyPeer(name string) func(tls.ConnectionState) error {
-	if !t.context.AutoSANValidation || name == "" {
+	if name == "" {
 		return t.verify.verify
 	}
 	return func(cs tls.ConnectionState) error {

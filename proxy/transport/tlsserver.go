@@ -47,6 +47,16 @@ func (s *ServerTLS) Ready() bool { return ready(s.certs, s.verify) }
 // Secrets are the named secrets in use, for warming.
 func (s *ServerTLS) Secrets() []*Secret { return named(s.certs, s.verify) }
 
+// LocalURI is the SPIFFE name that the server shows, "" when it has none.
+func (s *ServerTLS) LocalURI() string {
+	for _, sec := range s.certs {
+		if c := sec.Certificate(); c != nil {
+			return SPIFFEID(c.Leaf())
+		}
+	}
+	return ""
+}
+
 func (s *ServerTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	var first *Certificate
 	for _, sec := range s.certs {

@@ -1,0 +1,268 @@
+package listener
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// linger is how long a closed downstream connection still takes what the
+// client sends (Envoy's delayed close).
+const linger = time.Second
+
+const defaultHandshakeTimeout = 15 * time.Second
+
+// arrival is a connection on its way to a terminal filter. It lives on the
+// goroutine that the accept loop started for it.
+type arrival struct {
+	m     *Manager
+	s     *socket
+	l     *active
+	nc    net.Conn
+	raw   net.Conn // the socket, also when nc has become TLS
+	facts Facts
+	info  *filter.ConnInfo
+	chain *chain
+	t     *tracked
+}
+
+// serve brings one accepted connection to its terminal filter.
+func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
+	a := &arrival{m: m, s: s, l: s.listener.Load(), nc: nc, raw: nc}
+	// Statistics go to the listener that chooses the chain, as with Envoy.
+	a.describe()
+	stats := a.l.stats
+	stats.PreActive.Add(1)
+	ok := a.inspect(ctx)
+	stats.PreActive.Add(-1)
+	if !ok || !a.choose() {
+		a.nc.Close()
+		return
+	}
+	if !a.handshake(ctx) {
+		a.leave()
+		return
+	}
+	a.hand()
+}
+
+// describe finds out where the connection comes from and wanted to go.
+func (a *arrival) describe() {
+	a.facts.Local, a.facts.Remote = addrPort(a.nc.LocalAddr()), addrPort(a.nc.RemoteAddr())
+	a.facts.Direct = a.facts.Remote
+	restored := a.l.Transparent
+	for _, in := range a.l.Inspectors {
+		if in.Kind != OriginalDst || in.Disabled.Match(a.facts.Local.Port()) {
+			continue
+		}
+		if dst, ok := a.m.originalDst(a.nc, a.facts.Local); ok && dst != a.facts.Local {
+			a.facts.Local, restored = dst, true
+		}
+	}
+	if a.l.UseOriginalDst && restored {
+		if l := a.m.table.Load().find(a.facts.Local); l != nil {
+			a.l = l
+		}
+	}
+}
+
+// inspect looks at the first bytes where the choice of a chain depends on
+// them. false: close.
+func (a *arrival) inspect(ctx context.Context) bool {
+	look := a.l.tree.looks(a.facts.Local)
+	var wantTLS, wantHTTP bool
+	for _, in := range a.l.Inspectors {
+		if in.Disabled.Match(a.facts.Local.Port()) {
+			continue
+		}
+		switch in.Kind {
+		case TLSInspector:
+			wantTLS = look.tls
+		case HTTPInspector:
+			wantHTTP = look.http
+		}
+	}
+	if !wantTLS && !wantHTTP {
+		return true
+	}
+	stop := context.AfterFunc(ctx, func() { closeNow(a.raw) })
+	defer stop()
+	if a.l.InspectTimeout > 0 {
+		_ = a.raw.SetReadDeadline(time.Now().Add(a.l.InspectTimeout))
+	}
+	nc, err := transport.Peek(a.nc, func(b []byte) bool { return a.look(b, wantTLS, wantHTTP) })
+	a.nc = nc
+	if a.l.InspectTimeout > 0 {
+		_ = a.raw.SetReadDeadline(time.Time{})
+	}
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		a.l.stats.PreTimeout.Add(1)
+		return a.l.ContinueOnTimeout
+	}
+	// The client closed before it said anything; a half-close may still be
+	// answered by a server that speaks first.
+	return err == io.EOF && a.l.ContinueOnTimeout
+}
+
+// look takes notes of the first bytes; true: enough.
+func (a *arrival) look(b []byte, wantTLS, wantHTTP bool) bool {
+	if wantTLS {
+		h, s := parseHello(b)
+		switch s {
+		case seenYes:
+			a.facts.TLS, a.facts.SNI, a.facts.ALPN = true, h.sni, h.alpn
+			return true
+		case seenMore:
+			return false
+		}
+	}
+	if !wantHTTP {
+		return true
+	}
+	proto, s := parsePreface(b)
+	if s == seenYes {
+		a.facts.ALPN = []string{proto}
+	}
+	return s != seenMore
+}
+
+// choose finds the chain and counts the connection there.
+func (a *arrival) choose() bool {
+	a.t = &tracked{nc: a.raw}
+	for {
+		c := a.l.tree.find(&a.facts)
+		if c == nil {
+			c = a.l.fallback
+		}
+		if c == nil {
+			a.l.stats.NoChain.Add(1)
+			return false
+		}
+		if c.enter(a.t) {
+			a.chain = c
+			break
+		}
+		// An update came in between: take the new version, if there is one.
+		l := a.m.table.Load().named(a.l.Name)
+		if l == nil || l == a.l {
+			return false
+		}
+		a.l = l
+	}
+	a.l.stats.Total.Add(1)
+	a.l.stats.Active.Add(1)
+	a.info = &filter.ConnInfo{
+		ID: a.m.ids.Add(1), Start: time.Now(), Local: a.facts.Local, Remote: a.facts.Remote,
+		Listener: a.l.Name, FilterChain: a.chain.Name, Outbound: a.l.Outbound,
+		SNI: a.facts.SNI,
+	}
+	return true
+}
+
+// handshake does TLS where the chain wants it.
+func (a *arrival) handshake(ctx context.Context) bool {
+	if a.chain.TLS == nil {
+		return true
+	}
+	d := a.chain.HandshakeTimeout
+	if d == 0 {
+		d = defaultHandshakeTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	nc, err := a.chain.TLS.Handshake(ctx, a.nc)
+	if err != nil {
+		a.l.stats.HandshakeErrors.Add(1)
+		a.m.log.Debug("tls handshake failed", "listener", a.l.Name, "remote", a.facts.Remote, "error", err)
+		return false
+	}
+	a.nc = nc
+	a.l.stats.Handshakes.Add(1)
+	return true
+}
+
+// leave takes the connection out of the accounts.
+func (a *arrival) leave() {
+	a.chain.stats.Active.Add(-1)
+	a.chain.stats.Destroyed.Add(1)
+	a.chain.leave(a.t)
+}
+
+// hand gives the connection to network filters and terminal.
+func (a *arrival) hand() {
+	c := transport.Serve(a.nc, transport.Options{Linger: linger})
+	if cs := c.TLS(); cs != nil {
+		a.fillTLS(cs)
+	}
+	filters, ok := a.open(c)
+	if !ok {
+		c.Close()
+		closeFilters(filters, a.info)
+		a.leave()
+		return
+	}
+	a.chain.Terminal.Serve(c, a.info, func() {
+		closeFilters(filters, a.info)
+		a.leave()
+	})
+	if a.chain.isDraining() {
+		a.chain.Terminal.Drain() // it began while this connection was on its way
+	}
+}
+
+func (a *arrival) fillTLS(cs *tls.ConnectionState) {
+	a.info.TLS = cs
+	a.info.ALPN = cs.NegotiatedProtocol
+	if cs.ServerName != "" {
+		a.info.SNI = cs.ServerName
+	}
+	if cs.DidResume {
+		a.l.stats.SessionsReused.Add(1)
+	}
+	if len(cs.PeerCertificates) > 0 {
+		a.info.PeerURI = transport.SPIFFEID(cs.PeerCertificates[0])
+	}
+	a.info.LocalURI = a.chain.TLS.LocalURI()
+}
+
+// open asks the network filters. It returns those that were asked.
+func (a *arrival) open(c stream.Conn) ([]filter.NetworkFilter, bool) {
+	if len(a.chain.Filters) == 0 {
+		return nil, true
+	}
+	filters := make([]filter.NetworkFilter, 0, len(a.chain.Filters))
+	for _, factory := range a.chain.Filters {
+		f := factory.New()
+		filters = append(filters, f)
+		if v := f.Open(c, a.info); v != filter.Continue {
+			return filters, false
+		}
+	}
+	return filters, true
+}
+
+func closeFilters(filters []filter.NetworkFilter, info *filter.ConnInfo) {
+	for _, f := range filters {
+		f.Closed(info)
+	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}
