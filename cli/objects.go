@@ -118,7 +118,12 @@ func read(c *cobra.Command, paths []string) ([]document, error) {
 				return nil
 			}
 			data, err := os.ReadFile(path)
-			out = append(out, document{path, data})
+			if err != nil {
+				return err
+			}
+			// The control plane has another working directory.
+			abs, err := filepath.Abs(path)
+			out = append(out, document{abs, data})
 			return err
 		})
 		if err != nil {

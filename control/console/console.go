@@ -41,8 +41,10 @@ type Store interface {
 	Apply(data []byte, name string) []Applied
 	// Delete removes an object, wherever it was read from.
 	Delete(k model.Key) Applied
+	// Remove deletes the objects that YAML documents name.
+	Remove(data []byte, name string) []Applied
 	// Raw returns an object as it was written.
-	Raw(o model.Origin) ([]byte, error)
+	Raw(k model.Key, o model.Origin) ([]byte, error)
 }
 
 // Applied says what became of one object.
@@ -178,7 +180,12 @@ func (c *Console) apply(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, "reading the documents: %v", err)
 		return
 	}
-	reply(w, c.Store.Apply(data, r.URL.Query().Get("name")))
+	q := r.URL.Query()
+	if q.Get("delete") == "true" {
+		reply(w, c.Store.Remove(data, q.Get("name")))
+		return
+	}
+	reply(w, c.Store.Apply(data, q.Get("name")))
 }
 
 func (c *Console) remove(w http.ResponseWriter, r *http.Request) {

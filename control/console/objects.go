@@ -41,7 +41,7 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 		meta := o.Head()
 		sum := ObjectSummary{Key: k, Source: meta.Origin.String(), Labels: meta.Labels, Hosts: hosts(o), Findings: findings[k]}
 		if q.Get("raw") == "true" {
-			raw, err := c.Store.Raw(meta.Origin)
+			raw, err := c.Store.Raw(k, meta.Origin)
 			if err != nil {
 				fail(w, http.StatusInternalServerError, "%s: %v", k, err)
 				return

@@ -45,8 +45,8 @@ type Authority struct {
 }
 
 // Load reads the root from ca-cert.pem and ca-key.pem in dir, or makes one
-// there for the trust domain when neither exists.
-func Load(dir, trustDomain string) (*Authority, error) {
+// there when neither exists.
+func Load(dir string) (*Authority, error) {
 	certFile, keyFile := filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem")
 	certPEM, certErr := os.ReadFile(certFile)
 	keyPEM, keyErr := os.ReadFile(keyFile)
@@ -60,7 +60,7 @@ func Load(dir, trustDomain string) (*Authority, error) {
 	case certErr == nil || keyErr == nil:
 		return nil, fmt.Errorf("only one of %s and %s exists: restore the other, or remove both to start a new root", certFile, keyFile)
 	}
-	certPEM, keyPEM, err := newRoot(trustDomain)
+	certPEM, keyPEM, err := newRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error)
 	return &Authority{cert: cert, key: key, certPEM: certPEM}, nil
 }
 
-func newRoot(trustDomain string) (certPEM, keyPEM []byte, err error) {
+func newRoot() (certPEM, keyPEM []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, nil, fmt.Errorf("root key: %w", err)
@@ -117,7 +117,7 @@ func newRoot(trustDomain string) (certPEM, keyPEM []byte, err error) {
 	now := time.Now()
 	template := &x509.Certificate{
 		SerialNumber:          serial,
-		Subject:               pkix.Name{Organization: []string{trustDomain}, CommonName: "Weft root"},
+		Subject:               pkix.Name{Organization: []string{"Weft"}, CommonName: "Weft root"},
 		NotBefore:             now.Add(-skew),
 		NotAfter:              now.Add(rootTTL),
 		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,

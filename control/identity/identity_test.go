@@ -48,7 +48,7 @@ func leaf(t *testing.T, chain []string) *x509.Certificate {
 }
 
 func TestSignGivesTheCallersNameOnly(t *testing.T) {
-	ca, err := Load(t.TempDir(), "cluster.local")
+	ca, err := Load(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestSignGivesTheCallersNameOnly(t *testing.T) {
 }
 
 func TestSignRefuses(t *testing.T) {
-	ca, err := Load(t.TempDir(), "cluster.local")
+	ca, err := Load(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,11 +96,11 @@ func TestSignRefuses(t *testing.T) {
 
 func TestRootSurvivesARestart(t *testing.T) {
 	dir := t.TempDir()
-	first, err := Load(dir, "cluster.local")
+	first, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := Load(dir, "cluster.local")
+	second, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,13 +113,13 @@ func TestRootSurvivesARestart(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "ca-key.pem")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(dir, "cluster.local"); err == nil || !strings.Contains(err.Error(), "only one of") {
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "only one of") {
 		t.Errorf("a root without its key: %v", err)
 	}
 }
 
 func TestServiceBoundsTheLifetime(t *testing.T) {
-	ca, err := Load(t.TempDir(), "cluster.local")
+	ca, err := Load(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,8 @@ type Result struct {
 	// Key identifies the object as far as it could be told; zero when not at all.
 	Key  model.Key
 	Line int
+	// Text is the document as written (of a List's item: written anew).
+	Text []byte
 	// Objects are the outcome; none when Bad.
 	Objects []model.Object
 	// Findings of this document.
@@ -105,22 +107,27 @@ func (dec *Decoder) Decode(data []byte, in Input) []Result {
 			continue
 		}
 		if root != nil {
-			out = append(out, dec.expand(root, at, c.line-1)...)
+			out = append(out, dec.expand(root, at, c)...)
 		}
 	}
 	return out
 }
 
 // expand decodes one root node, or each item of a Kubernetes List.
-func (dec *Decoder) expand(root *yaml.Node, in Input, offset int) []Result {
+func (dec *Decoder) expand(root *yaml.Node, in Input, c chunk) []Result {
+	offset := c.line - 1
 	items := child(root, "items")
 	if word(root, "kind") != "List" || items == nil || items.Kind != yaml.SequenceNode {
-		return []Result{dec.one(root, in, offset)}
+		r := dec.one(root, in, offset)
+		r.Text = c.text
+		return []Result{r}
 	}
 	var out []Result
 	for _, n := range items.Content {
 		if n = resolve(n); n != nil {
-			out = append(out, dec.one(n, in, offset))
+			r := dec.one(n, in, offset)
+			r.Text, _ = yaml.Marshal(n) // a parsed node can be written
+			out = append(out, r)
 		}
 	}
 	return out
