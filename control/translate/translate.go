@@ -6,11 +6,20 @@ import (
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/cluster"
+	"github.com/weftmesh/weft/control/translate/listener"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/control/translate/route"
+	"github.com/weftmesh/weft/control/translate/tlsctx"
+	"github.com/weftmesh/weft/wire"
 )
 
 // Resource is one xDS resource, marshalled.
@@ -42,7 +51,92 @@ func (r *Resources) Get(typeURL, name string) (Resource, bool) {
 
 // Translate makes everything that the proxy of the view gets.
 func Translate(v *scope.View) (*Resources, []model.Finding) {
-	return &Resources{ByType: map[string][]Resource{}}, nil
+	f := findings{seen: map[string]bool{}}
+	for _, x := range v.Findings {
+		f.add(x)
+	}
+	routes := route.NewBuilder(v, f.add)
+	clusters := cluster.NewBuilder(v, f.add)
+	outbound := clusters.Outbound()
+	l := listener.Build(v, f.add, routes, clusters)
+
+	out := &Resources{ByType: map[string][]Resource{}}
+	for _, m := range l.Listeners {
+		out.add(wire.TypeListener, m.Name, m)
+	}
+	for _, m := range l.Routes {
+		out.add(wire.TypeRoute, m.Name, m)
+	}
+	for _, list := range [][]*clusterv3.Cluster{outbound, clusters.Fixed(), l.Clusters} {
+		for _, m := range list {
+			out.add(wire.TypeCluster, m.Name, m)
+		}
+	}
+	for _, m := range clusters.Endpoints() {
+		out.add(wire.TypeEndpoint, m.ClusterName, m)
+	}
+	for _, name := range clusters.Secrets() {
+		l.Secrets[name] = true
+	}
+	for _, name := range pb.Keys(l.Secrets) {
+		for _, m := range secrets(v, name) {
+			out.add(wire.TypeSecret, m.Name, m)
+		}
+	}
+	for _, list := range out.ByType {
+		slices.SortFunc(list, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	return out, f.list
+}
+
+// findings collects each Finding once: several chains may stumble over one fault.
+type findings struct {
+	seen map[string]bool
+	list []model.Finding
+}
+
+func (f *findings) add(x model.Finding) {
+	key := x.Code + x.String()
+	if !f.seen[key] {
+		f.seen[key] = true
+		f.list = append(f.list, x)
+	}
+}
+
+func (r *Resources) add(typeURL, name string, m proto.Message) {
+	r.ByType[typeURL] = append(r.ByType[typeURL], pack(name, typeURL, m))
+}
+
+// secrets makes the resources of the Secret "namespace/name", if the proxy may
+// have it: it has to be of its own namespace.
+func secrets(v *scope.View, name string) []*tlsv3.Secret {
+	s := v.Index.Secret(name)
+	if s == nil || s.Key.Namespace != v.Proxy.Namespace() {
+		return nil
+	}
+	inline := func(b model.PrivateBytes) *corev3.DataSource {
+		return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
+	}
+	var out []*tlsv3.Secret
+	if len(s.Cert) > 0 {
+		out = append(out, &tlsv3.Secret{
+			Name: tlsctx.SecretName(name),
+			Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+				CertificateChain: inline(s.Cert), PrivateKey: inline(s.PrivateKey),
+			}},
+		})
+	}
+	if len(s.CA) > 0 {
+		ca := &tlsv3.CertificateValidationContext{TrustedCa: inline(s.CA)}
+		if len(s.CRL) > 0 {
+			ca.Crl = inline(s.CRL)
+		}
+		out = append(out, &tlsv3.Secret{
+			Name: tlsctx.SecretName(name) + tlsctx.CASuffix,
+			Type: &tlsv3.Secret_ValidationContext{ValidationContext: ca},
+		})
+	}
+	return out
 }
 
 // pack marshals a message into a resource. Marshalling is deterministic within

@@ -152,14 +152,10 @@ func ParseDefaultEndpoint(s string) (to netip.AddrPort, pipe string, err error) 
 	if path, ok := strings.CutPrefix(s, "unix://"); ok {
 		return to, path, nil
 	}
-	host, portText, ok := strings.Cut(s, ":")
-	if strings.HasPrefix(s, "[") || !ok || strings.Contains(portText, ":") {
-		to, err = netip.ParseAddrPort(s)
-	} else if host == "" {
-		to, err = netip.ParseAddrPort("127.0.0.1:" + portText)
-	} else {
-		to, err = netip.ParseAddrPort(s)
+	if strings.HasPrefix(s, ":") {
+		s = "127.0.0.1" + s
 	}
+	to, err = netip.ParseAddrPort(s)
 	if err != nil {
 		return to, "", fmt.Errorf("%q is not an address like 127.0.0.1:8080 or unix:///path", s)
 	}

@@ -1,0 +1,320 @@
+package listener
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/cluster"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/control/translate/tlsctx"
+	"github.com/weftmesh/weft/wire"
+)
+
+// Application protocols by which a client's proxy says what it sends inside mTLS.
+var (
+	meshHTTP = []string{"istio-http/1.0", "istio-http/1.1", "istio-h2"}
+	meshTCP  = []string{"istio-peer-exchange", "istio"}
+	meshAny  = []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}
+)
+
+// port is one inbound port with what its chains need.
+type port struct {
+	cluster.Inbound
+	mode model.MTLSMode
+	// to is the cluster; passthrough ports share one.
+	to string
+	// match is the destination port in chain matches; 0: none.
+	match uint16
+	// tls, when set, is TLS that the user's Sidecar ingress ends here instead of mTLS.
+	tls *tlsv3.DownstreamTlsContext
+	// name is the chains' name.
+	name string
+}
+
+// virtualInbound takes all captured connections to the program.
+func (b *Builder) virtualInbound() {
+	addr, extra := b.wildcard()
+	l := newListener(wire.VirtualInbound, addr, wire.PortInbound, extra)
+	l.TrafficDirection = inbound.direction()
+	l.ListenerFilters = []*listenerv3.ListenerFilter{originalDst(), tlsInspector(), httpInspector()}
+	b.sniff(l)
+	l.FilterChains = []*listenerv3.FilterChain{
+		chain("virtualInbound-blackhole", &listenerv3.FilterChainMatch{DestinationPort: portValue(wire.PortInbound)},
+			b.tcp(inbound, wire.BlackHoleCluster, []share{{wire.BlackHoleCluster, 0}})),
+	}
+	mtls := b.v.MTLS()
+	known := map[uint16]bool{}
+	for _, i := range b.ports() {
+		known[i.Port] = true
+		b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&i.Inbound))
+		i.to = i.ClusterName()
+		i.match = i.Port
+		i.mode = mtls.For(i.Port)
+		i.name = listenerName(addr, i.Port)
+		l.FilterChains = append(l.FilterChains, b.inboundChains(&i)...)
+	}
+	// Ports that no service names, but a policy: they pass through by its mode.
+	for _, n := range sortedPorts(mtls.Ports) {
+		if !known[n] {
+			l.FilterChains = append(l.FilterChains, b.inboundChains(&port{
+				mode: mtls.For(n), to: wire.InboundPassthrough4, match: n, name: listenerName(addr, n),
+			})...)
+		}
+	}
+	l.FilterChains = append(l.FilterChains, b.inboundChains(&port{
+		mode: mtls.Mode, to: wire.InboundPassthrough4, name: "virtualInbound",
+	})...)
+	b.out.Listeners = append(b.out.Listeners, l)
+}
+
+func sortedPorts(m map[uint16]model.MTLSMode) []uint16 {
+	out := make([]uint16, 0, len(m))
+	for n := range m {
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// ports are the workload's ports that services target, or those of its Sidecar's
+// ingress. The first service of a port decides its protocol.
+func (b *Builder) ports() []port {
+	if b.v.Sidecar != nil && len(b.v.Sidecar.Ingress) > 0 {
+		return b.ingressPorts()
+	}
+	var out []port
+	at := map[uint16]int{}
+	w := b.v.Proxy.Workload
+	for _, s := range b.v.Served() {
+		for i := range s.Ports {
+			p := &s.Ports[i]
+			if p.Protocol == model.UDP {
+				continue
+			}
+			target, ok := scope.TargetPort(model.Instance{Workload: w}, s, p)
+			if !ok {
+				continue
+			}
+			if j, taken := at[target]; taken {
+				b.joinPort(&out[j], s, p)
+				continue
+			}
+			at[target] = len(out)
+			out = append(out, port{Inbound: cluster.Inbound{
+				Port: target, Protocol: p.Protocol, Service: s, All: []*model.Service{s},
+			}})
+		}
+	}
+	slices.SortFunc(out, func(x, y port) int { return int(x.Port) - int(y.Port) })
+	return out
+}
+
+// joinPort adds a further service to a port that one already has.
+func (b *Builder) joinPort(have *port, s *model.Service, p *model.ServicePort) {
+	if have.Protocol != p.Protocol {
+		b.report(model.Finding{
+			Code: CodeConflict, Severity: model.Warning, Object: s.Key, Origin: s.Origin, Field: "spec.ports",
+			Message: "port " + strconv.Itoa(int(have.Port)) + " of the workload is " + protocolName(p.Protocol) + " here and " +
+				protocolName(have.Protocol) + " in " + have.Service.Key.String() + ", which is older and wins",
+			Remedy: "give both service ports the same protocol",
+		})
+	}
+	if !slices.Contains(have.All, s) {
+		have.All = append(have.All, s)
+	}
+}
+
+func protocolName(p model.Protocol) string {
+	if p == model.Unknown {
+		return "undeclared"
+	}
+	return string(p)
+}
+
+// ingressPorts are those that a Sidecar's ingress names.
+func (b *Builder) ingressPorts() []port {
+	var out []port
+	for i := range b.v.Sidecar.Ingress {
+		spec := &b.v.Sidecar.Ingress[i]
+		fail := func(field, message, remedy string) {
+			b.report(model.Finding{
+				Code: CodeIngress, Severity: model.Error, Object: b.v.Sidecar.Key, Origin: b.v.Sidecar.Origin,
+				Field: "spec.ingress[" + strconv.Itoa(i) + "]." + field, Message: message, Remedy: remedy,
+			})
+		}
+		if slices.ContainsFunc(out, func(p port) bool { return p.Port == spec.Port }) {
+			fail("port", "port "+strconv.Itoa(int(spec.Port))+" is given twice", "remove one")
+			continue
+		}
+		if spec.Bind != "" && spec.Bind != "0.0.0.0" && spec.Bind != "::" {
+			fail("bind", "an ingress cannot be bound to "+spec.Bind+"; it takes captured traffic to all addresses", "remove the field")
+		}
+		p := port{Inbound: cluster.Inbound{Port: spec.Port, Protocol: spec.Protocol}}
+		for _, s := range b.v.Served() {
+			if s.Port(spec.Port) != nil {
+				p.All = append(p.All, s)
+			}
+		}
+		if len(p.All) > 0 {
+			p.Service = p.All[0]
+		}
+		if spec.DefaultEndpoint != "" {
+			to, pipe, err := cluster.ParseDefaultEndpoint(spec.DefaultEndpoint)
+			if err != nil {
+				fail("defaultEndpoint", err.Error(), "correct it; until then the program is asked at the port itself")
+			}
+			p.To, p.Pipe = b.ownAddress(to), pipe
+		}
+		if spec.TLS != nil {
+			tls, err := b.serverTLS(spec.TLS, spec.Protocol)
+			if err != "" {
+				fail("tls", err, "use SIMPLE, MUTUAL or ISTIO_MUTUAL with a certificate")
+				continue
+			}
+			p.tls = tls
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// ownAddress replaces "all addresses" by the workload's own.
+func (b *Builder) ownAddress(to netip.AddrPort) netip.AddrPort {
+	if !to.IsValid() || !to.Addr().IsUnspecified() {
+		return to
+	}
+	for _, a := range b.v.Proxy.Addresses() {
+		if a.Is4() == to.Addr().Is4() {
+			return netip.AddrPortFrom(a, to.Port())
+		}
+	}
+	return to
+}
+
+// inboundChains are the chains of one port by what mTLS it demands and what it
+// speaks. A connection that is TLS but not the mesh's own goes to the program
+// undecrypted where that is allowed.
+func (b *Builder) inboundChains(p *port) []*listenerv3.FilterChain {
+	c := chainSet{b: b, p: p}
+	if p.tls != nil {
+		return c.userTLS()
+	}
+	isHTTP, isTCP := p.Protocol.IsHTTP(), !p.Protocol.IsHTTP() && p.Protocol != model.Unknown
+	switch {
+	case isHTTP && p.mode == model.MTLSStrict:
+		c.addHTTP("tls", nil, true)
+	case isHTTP && p.mode == model.MTLSDisable:
+		c.addHTTP("", nil, false)
+	case isHTTP:
+		c.addHTTP("tls", meshAny, true)
+		c.addHTTP("raw_buffer", nil, false)
+	case isTCP && p.mode == model.MTLSStrict:
+		c.addTCP("tls", nil, true)
+	case isTCP && p.mode == model.MTLSDisable:
+		c.addTCP("", nil, false)
+	case isTCP:
+		c.addTCP("tls", meshTCP, true)
+		// What a client's proxy took for HTTP is bytes here all the same.
+		c.addTCP("tls", meshHTTP, true)
+		c.addTCP("raw_buffer", nil, false)
+		c.addTCP("tls", nil, false)
+	case p.mode == model.MTLSStrict:
+		c.addHTTP("tls", meshHTTP, true)
+		c.addTCP("tls", nil, true)
+	case p.mode == model.MTLSDisable:
+		c.addHTTP("raw_buffer", plainHTTP, false)
+		c.addTCP("", nil, false)
+	default:
+		c.addHTTP("tls", meshHTTP, true)
+		c.addTCP("tls", meshTCP, true)
+		c.addHTTP("raw_buffer", plainHTTP, false)
+		c.addTCP("raw_buffer", nil, false)
+		c.addTCP("tls", nil, false)
+	}
+	return c.out
+}
+
+// chainSet builds the chains of one port.
+type chainSet struct {
+	b    *Builder
+	p    *port
+	http []*listenerv3.Filter
+	tcp  []*listenerv3.Filter
+	out  []*listenerv3.FilterChain
+}
+
+func (c *chainSet) add(transport string, alpn []string, mtls, isHTTP bool, filters []*listenerv3.Filter) {
+	name := c.p.name
+	if name == "virtualInbound" && isHTTP {
+		name = "virtualInbound-catchall-http"
+	}
+	m := &listenerv3.FilterChainMatch{TransportProtocol: transport, ApplicationProtocols: alpn}
+	if c.p.match != 0 {
+		m.DestinationPort = portValue(c.p.match)
+	}
+	if transport == "" && alpn == nil && c.p.match == 0 {
+		m = nil
+	}
+	fc := chain(name, m, filters)
+	if mtls {
+		fc.TransportSocket = tlsctx.Downstream(c.b.meshServer(isHTTP && c.p.Protocol.IsHTTP()))
+	}
+	c.out = append(c.out, fc)
+}
+
+func (c *chainSet) addHTTP(transport string, alpn []string, mtls bool) {
+	if c.http == nil {
+		c.http = []*listenerv3.Filter{c.b.inboundHTTP(c.p)}
+	}
+	c.add(transport, alpn, mtls, true, c.http)
+}
+
+func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
+	if c.tcp == nil {
+		c.tcp = c.b.tcp(inbound, c.p.to, []share{{c.p.to, 0}})
+	}
+	c.add(transport, alpn, mtls, false, c.tcp)
+}
+
+// userTLS ends TLS with the certificate of a Sidecar's ingress.
+func (c *chainSet) userTLS() []*listenerv3.FilterChain {
+	if c.p.Protocol.IsTCP() || c.p.Protocol == model.TLS {
+		c.addTCP("tls", nil, false)
+	} else {
+		c.addHTTP("tls", nil, false)
+	}
+	c.out[0].TransportSocket = tlsctx.Downstream(c.p.tls)
+	return c.out
+}
+
+func (b *Builder) inboundHTTP(p *port) *listenerv3.Filter {
+	operation := ":" + strconv.Itoa(int(p.Port)) + "/*"
+	if p.Service != nil {
+		operation = p.Service.Host + operation
+	}
+	wild, _ := b.wildcard()
+	return b.http(httpChain{
+		stage: inbound, stat: listenerName(wild, p.Port),
+		inline: b.routes.Inbound(p.to, operation, p.Port),
+	})
+}
+
+// meshServer is the server's side of mTLS. It offers application protocols only
+// where HTTP is declared: elsewhere the bytes decide.
+func (b *Builder) meshServer(declaredHTTP bool) *tlsv3.DownstreamTlsContext {
+	var peers []string
+	for _, d := range append([]string{b.v.Mesh.TrustDomain}, b.v.Mesh.TrustAliases...) {
+		peers = append(peers, "spiffe://"+d+"/*")
+	}
+	ctx := tlsctx.Mesh(tlsctx.URIs(peers))
+	if declaredHTTP {
+		ctx.AlpnProtocols = []string{"h2", "http/1.1"}
+	}
+	return &tlsv3.DownstreamTlsContext{CommonTlsContext: ctx, RequireClientCertificate: pb.True()}
+}

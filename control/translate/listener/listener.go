@@ -1,0 +1,205 @@
+// Package listener makes Envoy listeners: the outbound ones of a sidecar, one
+// per port or virtual IP behind virtualOutbound; virtualInbound with a set of
+// filter chains per port of the program; those of an explicit proxy, where
+// nothing is captured; and those of gateways.
+//
+// It also decides which route configurations and inbound clusters are needed,
+// since they hang on listeners.
+package listener
+
+import (
+	"net/netip"
+	"strconv"
+
+	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/authz"
+	"github.com/weftmesh/weft/control/translate/cluster"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/control/translate/route"
+)
+
+// Codes of Findings.
+const (
+	CodeConflict   = "WEFT0340" // two things want one listener
+	CodeBind       = "WEFT0341" // a bind address that is not carried out
+	CodeTLS        = "WEFT0342" // TLS settings of a server that cannot be carried out
+	CodeIngress    = "WEFT0343" // a Sidecar ingress that cannot be carried out
+	CodeCredential = "WEFT0344" // a credential that the gateway may not have
+	CodeTracing    = "WEFT0345" // a tracing provider that cannot be reached
+)
+
+// Report takes a Finding.
+type Report func(model.Finding)
+
+// Builder makes the listeners of one view.
+type Builder struct {
+	v        *scope.View
+	report   Report
+	routes   *route.Builder
+	clusters *cluster.Builder
+	out      Output
+	streams  *streamTable
+	rules    map[bool][]*rbacv3.RBAC // by "is TCP"
+}
+
+// Output is what Build makes.
+type Output struct {
+	Listeners []*listenerv3.Listener
+	Routes    []*routev3.RouteConfiguration
+	// Clusters are those of the program's own ports.
+	Clusters []*clusterv3.Cluster
+	// Secrets are the credentials ("namespace/name") that listeners ask for.
+	Secrets map[string]bool
+}
+
+// Build makes the listeners of a view.
+func Build(v *scope.View, report Report, routes *route.Builder, clusters *cluster.Builder) *Output {
+	b := &Builder{v: v, report: report, routes: routes, clusters: clusters}
+	b.out.Secrets = map[string]bool{}
+	_, explicit := v.Proxy.HTTPProxy()
+	switch {
+	case v.Proxy.Gateway():
+		b.gateway()
+	case explicit:
+		b.httpProxy()
+		b.explicitInbound()
+	default:
+		b.outbound()
+		b.virtualInbound()
+	}
+	return &b.out
+}
+
+// stage says which traffic a chain is for: it decides filters and log names.
+type stage uint8
+
+const (
+	outbound stage = iota
+	inbound
+	gateway
+)
+
+func (s stage) String() string { return [...]string{"outbound", "inbound", "gateway"}[s] }
+
+func (s stage) direction() corev3.TrafficDirection {
+	if s == inbound {
+		return corev3.TrafficDirection_INBOUND
+	}
+	return corev3.TrafficDirection_OUTBOUND
+}
+
+// wildcard is the address that stands for all, by the families that the proxy
+// has, and the second one of a dual-stack proxy.
+func (b *Builder) wildcard() (addr string, extra []string) {
+	switch v4, v6 := b.v.Proxy.Families(); {
+	case v4 && v6:
+		return "0.0.0.0", []string{"::"}
+	case v6:
+		return "::", nil
+	}
+	return "0.0.0.0", nil
+}
+
+// newListener makes a listener on an address and further ones, all with one port.
+func newListener(name, addr string, port uint16, extra []string) *listenerv3.Listener {
+	l := &listenerv3.Listener{Name: name, Address: pb.Address(addr, port)}
+	for _, a := range extra {
+		l.AdditionalAddresses = append(l.AdditionalAddresses, &listenerv3.AdditionalAddress{Address: pb.Address(a, port)})
+	}
+	return l
+}
+
+// listenerName is Istio's "address_port".
+func listenerName(addr string, port uint16) string { return addr + "_" + strconv.Itoa(int(port)) }
+
+// chain is one filter chain.
+func chain(name string, match *listenerv3.FilterChainMatch, filters []*listenerv3.Filter) *listenerv3.FilterChain {
+	return &listenerv3.FilterChain{Name: name, FilterChainMatch: match, Filters: filters}
+}
+
+func filter(name string, m proto.Message) *listenerv3.Filter {
+	return &listenerv3.Filter{Name: name, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pb.Any(m)}}
+}
+
+func listenerFilter(name string, m proto.Message) *listenerv3.ListenerFilter {
+	return &listenerv3.ListenerFilter{
+		Name: name, ConfigType: &listenerv3.ListenerFilter_TypedConfig{TypedConfig: pb.Any(m)},
+	}
+}
+
+func originalDst() *listenerv3.ListenerFilter {
+	return listenerFilter("envoy.filters.listener.original_dst", &originaldstv3.OriginalDst{})
+}
+
+func tlsInspector() *listenerv3.ListenerFilter {
+	return listenerFilter("envoy.filters.listener.tls_inspector", &tlsinspectorv3.TlsInspector{})
+}
+
+func httpInspector() *listenerv3.ListenerFilter {
+	return listenerFilter("envoy.filters.listener.http_inspector", &httpinspectorv3.HttpInspector{})
+}
+
+// sniff bounds how long the first bytes are waited for; then the connection goes
+// on as one that said nothing.
+func (b *Builder) sniff(l *listenerv3.Listener) {
+	l.ListenerFiltersTimeout = pb.Duration(b.v.Mesh.DetectTimeout)
+	l.ContinueOnListenerFiltersTimeout = true
+}
+
+// plainHTTP are the application protocols that http_inspector detects.
+var plainHTTP = []string{"http/1.1", "h2c"}
+
+// addRoutes keeps a route configuration for RDS.
+func (b *Builder) addRoutes(rc *routev3.RouteConfiguration) { b.out.Routes = append(b.out.Routes, rc) }
+
+// authz are the workload's authorization rules, made once for all chains.
+func (b *Builder) authz(tcp bool) []*rbacv3.RBAC {
+	if b.rules == nil {
+		b.rules = map[bool][]*rbacv3.RBAC{}
+	}
+	r, ok := b.rules[tcp]
+	if !ok {
+		r = authz.Rules(b.v, tcp, authz.Report(b.report))
+		b.rules[tcp] = r
+	}
+	return r
+}
+
+// logs is a shorthand.
+type logs = []*accesslogv3.AccessLog
+
+// singles are the addresses of a service that are no prefixes, of families that
+// the proxy has.
+func (b *Builder) singles(s *model.Service) []netip.Addr {
+	v4, v6 := b.v.Proxy.Families()
+	var out []netip.Addr
+	for _, p := range s.VIPs {
+		if p.IsSingleIP() && (p.Addr().Is4() && v4 || p.Addr().Is6() && v6) {
+			out = append(out, p.Addr())
+		}
+	}
+	return out
+}
+
+// ranges are the prefixes among a service's addresses.
+func ranges(s *model.Service) []*corev3.CidrRange {
+	var out []*corev3.CidrRange
+	for _, p := range s.VIPs {
+		if !p.IsSingleIP() {
+			out = append(out, pb.CIDR(p))
+		}
+	}
+	return out
+}

@@ -1,0 +1,140 @@
+package listener
+
+import (
+	"strings"
+
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/control/translate/tlsctx"
+)
+
+// serverTLS makes the context of a server that ends TLS; failed says why it
+// cannot be, "" that it can.
+func (b *Builder) serverTLS(t *model.ServerTLS, p model.Protocol) (ctx *tlsv3.DownstreamTlsContext, failed string) {
+	common := &tlsv3.CommonTlsContext{}
+	if t.Mode == model.TLSIstioMutual {
+		common = tlsctx.Mesh(tlsctx.URIs(t.SubjectAltNames))
+	}
+	if failed := setParams(common, t); failed != "" {
+		return nil, failed
+	}
+	if p.IsHTTP() || p == model.HTTPS || p == model.Unknown {
+		common.AlpnProtocols = []string{"h2", "http/1.1"}
+	}
+	ctx = &tlsv3.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: pb.False()}
+	switch t.Mode {
+	case model.TLSIstioMutual:
+		ctx.RequireClientCertificate = pb.True()
+		return ctx, ""
+	case model.TLSSimple, model.TLSMutual, model.TLSOptionalMutual:
+	default:
+		return nil, "the mode does not end TLS"
+	}
+	if failed := b.certificates(common, t); failed != "" {
+		return nil, failed
+	}
+	if t.Mode == model.TLSSimple && len(t.VerifySPKI) == 0 && len(t.VerifyHash) == 0 {
+		return ctx, ""
+	}
+	if t.Mode == model.TLSMutual {
+		ctx.RequireClientCertificate = pb.True()
+	}
+	return ctx, b.clientValidation(common, t)
+}
+
+// certificates sets the server's own certificates: Secrets, or files.
+func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTLS) string {
+	if len(t.Credentials) == 0 {
+		if t.CertFile == "" || t.KeyFile == "" {
+			return "no certificate: neither credentialName nor serverCertificate and privateKey are given"
+		}
+		common.TlsCertificates = []*tlsv3.TlsCertificate{{
+			CertificateChain: tlsctx.File(t.CertFile), PrivateKey: tlsctx.File(t.KeyFile),
+		}}
+		return ""
+	}
+	for _, c := range t.Credentials {
+		if failed := b.useSecret(c); failed != "" {
+			return failed
+		}
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, tlsctx.Secret(c))
+	}
+	return ""
+}
+
+// useSecret notes that a Secret is needed. A gateway gets those of its own
+// namespace only. A server whose Secret does not exist (yet) is left out: Envoy
+// would hold back the whole listener until it comes.
+func (b *Builder) useSecret(name string) string {
+	namespace, _, _ := strings.Cut(name, "/")
+	if namespace != b.v.Proxy.Namespace() {
+		return "Secret " + name + " is not in namespace " + b.v.Proxy.Namespace() + " of the gateway's workload"
+	}
+	if b.v.Index.Secret(name) == nil {
+		return "Secret " + name + " does not exist"
+	}
+	b.out.Secrets[name] = true
+	return ""
+}
+
+// clientValidation sets what client certificates are checked against.
+func (b *Builder) clientValidation(common *tlsv3.CommonTlsContext, t *model.ServerTLS) string {
+	v := &tlsv3.CertificateValidationContext{
+		MatchTypedSubjectAltNames: tlsctx.Names(t.SubjectAltNames),
+		VerifyCertificateSpki:     t.VerifySPKI,
+		VerifyCertificateHash:     t.VerifyHash,
+	}
+	secret := t.CACredential
+	if secret == "" && len(t.Credentials) > 0 {
+		secret = t.Credentials[0]
+	}
+	if t.CAFile == "" && secret != "" {
+		if failed := b.useSecret(secret); failed != "" {
+			return failed
+		}
+		if len(b.v.Index.Secret(secret).CA) == 0 {
+			return "Secret " + secret + " has no CA (ca.crt or cacert) to check client certificates with"
+		}
+		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
+				DefaultValidationContext:         v,
+				ValidationContextSdsSecretConfig: tlsctx.CASecret(secret),
+			},
+		}
+		return ""
+	}
+	if t.CAFile == "" && t.Mode != model.TLSSimple {
+		return "client certificates are asked for, but there is no CA to check them with"
+	}
+	if t.CAFile != "" {
+		v.TrustedCa = tlsctx.File(t.CAFile)
+	}
+	common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
+	return ""
+}
+
+var tlsVersions = map[string]tlsv3.TlsParameters_TlsProtocol{
+	"":         tlsv3.TlsParameters_TLS_AUTO,
+	"TLS_AUTO": tlsv3.TlsParameters_TLS_AUTO,
+	"TLSV1_0":  tlsv3.TlsParameters_TLSv1_0,
+	"TLSV1_1":  tlsv3.TlsParameters_TLSv1_1,
+	"TLSV1_2":  tlsv3.TlsParameters_TLSv1_2,
+	"TLSV1_3":  tlsv3.TlsParameters_TLSv1_3,
+}
+
+func setParams(common *tlsv3.CommonTlsContext, t *model.ServerTLS) string {
+	low, ok := tlsVersions[t.MinVersion]
+	high, ok2 := tlsVersions[t.MaxVersion]
+	if !ok || !ok2 {
+		return "unknown TLS version; use TLSV1_2 or TLSV1_3"
+	}
+	if low == tlsv3.TlsParameters_TLS_AUTO {
+		low = tlsv3.TlsParameters_TLSv1_2
+	}
+	common.TlsParams = &tlsv3.TlsParameters{
+		TlsMinimumProtocolVersion: low, TlsMaximumProtocolVersion: high, CipherSuites: t.CipherSuites,
+	}
+	return ""
+}
