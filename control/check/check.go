@@ -1,0 +1,232 @@
+// Package check finds what is wrong across objects: references that lead
+// nowhere, objects that exclude one another, rules that can never apply.
+//
+// It is a pure function of a snapshot. It changes nothing and stops nothing:
+// every object stays in force as far as it goes. What one document alone shows
+// is the front ends' (control/source); whether a program exists and answers is
+// the supervisor's.
+package check
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// Codes of the Findings of this package.
+const (
+	CodeHost      = "WEFT0201" // destination host unknown
+	CodeSubset    = "WEFT0202" // subset unknown
+	CodePort      = "WEFT0203" // port unknown or undecided
+	CodeGateway   = "WEFT0204" // gateway unknown
+	CodeSecret    = "WEFT0205" // secret unknown or unfit
+	CodeAccount   = "WEFT0206" // service account unknown
+	CodeDelegate  = "WEFT0207" // delegate unknown or unused
+	CodeTaken     = "WEFT0208" // two objects claim the same
+	CodeNothing   = "WEFT0209" // selects nothing
+	CodeWeights   = "WEFT0210" // weights do not add up to 100
+	CodeNoHost    = "WEFT0211" // host of a rule is no service
+	CodeInvisible = "WEFT0212" // exists, but is not exported
+	CodeMesh      = "WEFT0213" // mesh configuration
+)
+
+// Check returns what is wrong, in no particular order.
+func Check(s *model.Snapshot) []model.Finding {
+	c := newChecker(s)
+	c.routes()
+	c.policies()
+	c.gateways()
+	c.services()
+	c.workloads()
+	c.mesh()
+	return c.findings
+}
+
+// checker indexes a snapshot for one Check.
+type checker struct {
+	s        *model.Snapshot
+	findings []model.Finding
+
+	// hosted are the services by host, the winner first; wild are those with a wildcard host.
+	hosted map[string][]*model.Service
+	wild   []*model.Service
+	hosts  []string // of services, sorted, for suggestions
+	rules  map[string][]*model.TrafficPolicySet
+	// runs are the labels of everything that runs or is meant to, by namespace.
+	runs map[string][]run
+}
+
+// run is a Process or a Workload that belongs to none.
+type run struct {
+	labels map[string]string
+	ports  map[string]bool // names
+	known  bool            // the list of port names is complete
+}
+
+func newChecker(s *model.Snapshot) *checker {
+	c := &checker{s: s, hosted: map[string][]*model.Service{}, rules: map[string][]*model.TrafficPolicySet{}, runs: map[string][]run{}}
+	for _, svc := range s.Services {
+		if strings.HasPrefix(svc.Host, "*") {
+			c.wild = append(c.wild, svc)
+		}
+		c.hosted[svc.Host] = append(c.hosted[svc.Host], svc)
+	}
+	c.hosts = slices.Sorted(maps.Keys(c.hosted))
+	for _, p := range s.Policies {
+		c.rules[p.Host] = append(c.rules[p.Host], p)
+	}
+	for _, p := range s.Processes {
+		r := run{labels: p.Labels, ports: map[string]bool{}, known: true}
+		for _, port := range p.Ports {
+			r.ports[port.Name] = true
+		}
+		c.runs[p.Key.Namespace] = append(c.runs[p.Key.Namespace], r)
+	}
+	for _, w := range s.Workloads {
+		r := run{labels: w.Labels, ports: map[string]bool{}, known: w.Key.Kind == model.KindWorkloadEntry}
+		for name := range w.Ports {
+			r.ports[name] = true
+		}
+		c.runs[w.Namespace] = append(c.runs[w.Namespace], r)
+	}
+	return c
+}
+
+func (c *checker) find(sev model.Severity, code string, m *model.Meta, field, msg, remedy string) {
+	c.findings = append(c.findings, model.Finding{
+		Code: code, Severity: sev, Object: m.Key, Origin: m.At(field), Field: field, Message: msg, Remedy: remedy,
+	})
+}
+
+func (c *checker) warn(code string, m *model.Meta, field, msg, remedy string) {
+	c.find(model.Warning, code, m, field, msg, remedy)
+}
+
+// service returns the service of a host: the exact one, else one whose wildcard
+// covers it; nil when there is none.
+func (c *checker) service(host string) *model.Service {
+	if all := c.hosted[host]; len(all) > 0 {
+		return all[0]
+	}
+	for _, s := range c.wild {
+		if strings.HasSuffix(host, s.Host[1:]) {
+			return s
+		}
+	}
+	return nil
+}
+
+// visible returns a service of the host that the namespace may see, if any.
+func (c *checker) visible(host, namespace string) *model.Service {
+	for _, s := range c.hosted[host] {
+		if s.Exports.To(namespace) {
+			return s
+		}
+	}
+	if s := c.service(host); s != nil && s.Exports.To(namespace) {
+		return s
+	}
+	return nil
+}
+
+// suggestHost finds the service that a misspelt or unfinished host may mean.
+func (c *checker) suggestHost(host, namespace string) string {
+	suffix := ".svc." + c.s.Mesh.ClusterDomain
+	short, ns := host, namespace
+	if rest, ok := strings.CutSuffix(host, suffix); ok {
+		if i := strings.LastIndexByte(rest, '.'); i >= 0 {
+			short, ns = rest[:i], rest[i+1:]
+		}
+	} else if first, second, ok := strings.Cut(strings.TrimSuffix(host, ".svc"), "."); ok {
+		// "reviews.prod": a dot, so it was not completed.
+		if c.hosted[first+"."+second+suffix] != nil {
+			return "did you mean " + first + "." + second + suffix + "?"
+		}
+	}
+	for _, h := range c.hosts { // the same name in another namespace
+		if s := c.hosted[h][0]; !s.FromEntry && s.Name == short && s.Namespace != ns {
+			return "did you mean " + h + "?"
+		}
+	}
+	var names []string
+	full := map[string]string{}
+	for _, h := range c.hosts {
+		s := c.hosted[h][0]
+		name := h
+		if !s.FromEntry && s.Namespace == ns {
+			name = s.Name
+		}
+		names = append(names, name)
+		full[name] = h
+	}
+	target := short
+	if ns != namespace {
+		target = host
+	}
+	if best := closest(target, names); best != "" {
+		return "did you mean " + best + "?"
+	}
+	return "add a Service or ServiceEntry for it"
+}
+
+// closest returns the candidate that differs least, within a third of the
+// name's length; "" when none is near.
+func closest(name string, candidates []string) string {
+	best, limit := "", 1+max(1, len(name)/3)
+	for _, c := range candidates {
+		if d := distance(name, c, limit); d < limit {
+			best, limit = c, d
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's, given up at limit.
+func distance(a, b string, limit int) int {
+	if len(a)-len(b) >= limit || len(b)-len(a) >= limit || len(a) > 253 || len(b) > 253 {
+		return limit
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		diagonal := row[0]
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			diagonal, row[j] = row[j], min(row[j]+1, row[j-1]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
+
+// selects tells whether anything in a namespace has the labels; an empty
+// namespace means all of them.
+func (c *checker) selects(namespace string, selector map[string]string) bool {
+	for ns, all := range c.runs {
+		if namespace != "" && ns != namespace {
+			continue
+		}
+		for _, r := range all {
+			if model.Matches(selector, r.labels) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// text writes a selector as kubectl does: a=b,c=d.
+func text(selector map[string]string) string {
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(selector)) {
+		parts = append(parts, k+"="+selector[k])
+	}
+	return strings.Join(parts, ",")
+}

@@ -1,0 +1,129 @@
+package check
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// services judges Services and ServiceEntries.
+func (c *checker) services() {
+	vips := map[netip.Prefix]*model.Service{}
+	open := map[uint16]*model.Service{} // ports of the host
+	for _, s := range c.s.Services {
+		if winner := c.taker(s); winner != nil {
+			c.warn(CodeTaken, &s.Meta, hostField(s), fmt.Sprintf("%q is the host of %s (%s) too, which comes first", s.Host, short(&winner.Meta), winner.Origin), "remove one, or narrow exportTo")
+		}
+		for _, p := range s.VIPs {
+			if s.AutoVIP {
+				continue
+			}
+			if winner := vips[p]; winner != nil && winner.Key.Name != s.Key.Name && !sharedEntry(winner, s) {
+				c.find(model.Error, CodeTaken, &s.Meta, addressField(s), fmt.Sprintf("%s is the address of %s (%s) too", p.Addr(), short(&winner.Meta), winner.Origin), "give each an address of its own")
+				continue
+			}
+			vips[p] = s
+		}
+		c.exposure(s, open)
+		c.selection(s)
+	}
+}
+
+// taker returns the service that takes a host before s does, if any sees both.
+func (c *checker) taker(s *model.Service) *model.Service {
+	for _, o := range c.hosted[s.Host] {
+		if o == s {
+			return nil
+		}
+		if meet(o.Exports, o.Key.Namespace, s.Exports, s.Key.Namespace) {
+			return o
+		}
+	}
+	return nil
+}
+
+// sharedEntry tells whether two services are hosts of one ServiceEntry.
+func sharedEntry(a, b *model.Service) bool {
+	return a.FromEntry && b.FromEntry && a.Name == b.Name && a.Namespace == b.Namespace
+}
+
+func hostField(s *model.Service) string {
+	if s.FromEntry {
+		return "spec.hosts"
+	}
+	return "metadata.name"
+}
+
+func addressField(s *model.Service) string {
+	if s.FromEntry {
+		return "spec.addresses"
+	}
+	return "spec.clusterIP"
+}
+
+// exposure judges the ports that a service asks of the host.
+func (c *checker) exposure(s *model.Service, open map[uint16]*model.Service) {
+	for i := range s.Ports {
+		var n uint16
+		field := fmt.Sprintf("spec.ports[%d].nodePort", i)
+		switch s.Exposure {
+		case model.OnNodePort:
+			n = s.Ports[i].NodePort
+		case model.OnLoadBalancer:
+			n, field = s.Ports[i].Port, fmt.Sprintf("spec.ports[%d].port", i)
+		}
+		if n == 0 {
+			continue
+		}
+		if winner := open[n]; winner != nil && winner != s {
+			c.find(model.Error, CodeTaken, &s.Meta, field, fmt.Sprintf("port %d of the host is taken by %s (%s)", n, short(&winner.Meta), winner.Origin), "use another port")
+			continue
+		}
+		open[n] = s
+	}
+}
+
+// selection judges what a service's selector finds.
+func (c *checker) selection(s *model.Service) {
+	if s.Selector == nil {
+		if !s.FromEntry && s.ExternalName == "" {
+			c.find(model.Info, CodeNothing, &s.Meta, "spec", "has no selector: it has no endpoints", "add spec.selector")
+		}
+		return
+	}
+	field := "spec.selector"
+	if s.FromEntry {
+		field = "spec.workloadSelector"
+	}
+	found := false
+	named := map[string]bool{}
+	complete := true
+	for _, r := range c.runs[s.Namespace] {
+		if !model.Matches(s.Selector, r.labels) {
+			continue
+		}
+		found = true
+		complete = complete && r.known
+		for name := range r.ports {
+			named[name] = true
+		}
+	}
+	if !found {
+		c.find(model.Info, CodeNothing, &s.Meta, field, fmt.Sprintf("nothing in namespace %s has the labels %s: the service has no endpoints", s.Namespace, text(s.Selector)), "check the labels of the processes")
+		return
+	}
+	for i := range s.Ports {
+		if t := s.Ports[i].TargetName; t != "" && !named[t] && complete {
+			var names []string
+			for n := range named {
+				names = append(names, n)
+			}
+			remedy := "name the port in the process's spec.ports"
+			if best := closest(t, names); best != "" {
+				remedy = "did you mean " + best + "?"
+			}
+			c.find(model.Error, CodePort, &s.Meta, fmt.Sprintf("spec.ports[%d].targetPort", i), fmt.Sprintf("no process that the service selects has a port named %q", t), remedy)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// workloads judges Processes and the policies that select workloads.
+func (c *checker) workloads() {
+	accounts := map[string][]string{}
+	for _, a := range c.s.Accounts {
+		accounts[a.Key.Namespace] = append(accounts[a.Key.Namespace], a.Key.Name)
+	}
+	for _, p := range c.s.Processes {
+		key := model.Key{Kind: model.KindServiceAccount, Namespace: p.Key.Namespace, Name: p.ServiceAccount}
+		if p.ServiceAccount != "default" && c.s.Objects[key] == nil {
+			remedy := "add it: apiVersion: v1, kind: ServiceAccount"
+			if best := closest(p.ServiceAccount, accounts[p.Key.Namespace]); best != "" {
+				remedy = "did you mean " + best + "?"
+			}
+			c.find(model.Error, CodeAccount, &p.Meta, "spec.serviceAccountName", fmt.Sprintf("there is no ServiceAccount %q in namespace %s", p.ServiceAccount, p.Key.Namespace), remedy)
+		}
+	}
+	defaults := map[model.Key]*model.Meta{}
+	for _, s := range c.s.Sidecars {
+		c.selector(&s.Meta, s.Selector, "spec.workloadSelector", defaults)
+		c.egress(s)
+	}
+	for _, p := range c.s.PeerAuths {
+		c.selector(&p.Meta, p.Selector, "spec.selector", defaults)
+	}
+	for _, a := range c.s.Authz {
+		c.selector(&a.Meta, a.Selector, "spec.selector", nil) // several add up
+	}
+}
+
+// selector judges whom an object is for. Of those without a selector only one
+// can be in force in a namespace; only collects them.
+func (c *checker) selector(m *model.Meta, selector map[string]string, field string, only map[model.Key]*model.Meta) {
+	if selector == nil {
+		if only == nil {
+			return
+		}
+		k := model.Key{Kind: m.Key.Kind, Namespace: m.Key.Namespace}
+		if winner := only[k]; winner != nil {
+			c.warn(CodeTaken, m, field, fmt.Sprintf("%s (%s) is for the whole namespace already, which is used", short(winner), winner.Origin), "keep one, or add a selector")
+			return
+		}
+		only[k] = m
+		return
+	}
+	ns := m.Key.Namespace
+	if ns == c.s.Mesh.RootNamespace {
+		ns = "" // the root namespace's objects are for all
+	}
+	if !c.selects(ns, selector) {
+		c.find(model.Info, CodeNothing, m, field, "nothing has the labels "+text(selector)+": it is not used", "check the labels of the processes")
+	}
+}
+
+// egress notes hosts of a Sidecar that nothing has.
+func (c *checker) egress(s *model.Sidecar) {
+	for i := range s.Egress {
+		for j, h := range s.Egress[i].Hosts {
+			ns, name, _ := strings.Cut(h, "/")
+			if ns == "." {
+				ns = s.Key.Namespace
+			}
+			if ns == "~" || name == "*" && ns == "*" {
+				continue
+			}
+			if !c.anyService(ns, name) {
+				c.find(model.Info, CodeNoHost, &s.Meta, fmt.Sprintf("spec.egress[%d].hosts[%d]", i, j), fmt.Sprintf("%q admits no service", h), "check namespace and host")
+			}
+		}
+	}
+}
+
+func (c *checker) anyService(ns, host string) bool {
+	for _, s := range c.s.Services {
+		if (ns == "*" || s.Namespace == ns) && overlap(host, s.Host) {
+			return true
+		}
+	}
+	return false
+}
+
+// mesh judges the mesh configuration.
+func (c *checker) mesh() {
+	m := c.s.Mesh
+	for k, o := range c.s.Objects {
+		if k.Kind == model.KindMeshConfig && k != m.Key {
+			c.warn(CodeMesh, o.Head(), "", fmt.Sprintf("is not used: %s (%s) is", short(&m.Meta), m.Origin), "keep one")
+		}
+	}
+	if t := m.Tracing; t != nil && c.service(t.Service) == nil {
+		c.warn(CodeHost, &m.Meta, "extensionProviders", fmt.Sprintf("there is no service %q to send spans to", t.Service), c.suggestHost(t.Service, m.RootNamespace))
+	}
+}
