@@ -83,8 +83,10 @@ func Translate(v *scope.View) (*Resources, []model.Finding) {
 			out.add(wire.TypeSecret, m.Name, m)
 		}
 	}
-	for _, list := range out.ByType {
-		slices.SortFunc(list, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
+	for url, list := range out.ByType {
+		slices.SortStableFunc(list, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
+		// A proxy refuses the whole answer when a name comes twice.
+		out.ByType[url] = slices.CompactFunc(list, func(a, b Resource) bool { return a.Name == b.Name })
 	}
 	return out, f.list
 }
