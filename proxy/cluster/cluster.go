@@ -1,33 +1,255 @@
 package cluster
 
 import (
-	"io"
 	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // Cluster is one version of a cluster.
-type Cluster struct{}
+type Cluster struct {
+	// Set at construction.
+	m       *Manager
+	spec    *Spec
+	stats   *Stats
+	limits  [2]*Limits
+	outlier *Outlier                // nil: no detection
+	known   map[string][]netip.Addr // addresses that a predecessor has resolved
+	ready   chan struct{}
+
+	// view is what Pick reads.
+	view atomic.Pointer[view]
+	orig originals
+	// flagged: a host has been detected and Run told about it.
+	flagged atomic.Bool
+
+	mu sync.Mutex
+	// Guarded by mu.
+	endpoints *Endpoints // nil: none yet
+	members   []member
+	byKey     map[hostKey]*Host
+	names     map[string]*lookup // of DNS clusters
+	isReady   bool
+	closed    bool
+	sweep     *time.Timer // of outlier detection
+	slow      *time.Timer // of slow start
+	cleanup   *time.Timer // of original destinations
+	ejected   int
+}
+
+// member is a host as part of the present endpoints.
+type member struct {
+	host     *Host
+	endpoint *Endpoint
+	locality *Locality
+}
 
 // Name of the cluster.
-func (c *Cluster) Name() string { panic("BUG: being built") }
+func (c *Cluster) Name() string { return c.spec.Name }
+
+// StatName is the name in statistics.
+func (c *Cluster) StatName() string {
+	if c.spec.AltStatName != "" {
+		return c.spec.AltStatName
+	}
+	return c.spec.Name
+}
 
 // Spec as it was given; read only.
-func (c *Cluster) Spec() *Spec { panic("BUG: being built") }
+func (c *Cluster) Spec() *Spec { return c.spec }
 
 // Ready is closed when the cluster has its first endpoints, or none are to be had.
-func (c *Cluster) Ready() <-chan struct{} { panic("BUG: being built") }
+func (c *Cluster) Ready() <-chan struct{} { return c.ready }
 
 // Stats of the cluster; they go on over replacements of the same name.
-func (c *Cluster) Stats() *Stats { panic("BUG: being built") }
+func (c *Cluster) Stats() *Stats { return c.stats }
 
 // Limits are the circuit breakers of a priority.
-func (c *Cluster) Limits(p Priority) *Limits { panic("BUG: being built") }
+func (c *Cluster) Limits(p Priority) *Limits { return c.limits[p] }
 
 // Hosts yields all hosts, for admin pages.
-func (c *Cluster) Hosts(yield func(*Host) bool) { panic("BUG: being built") }
+func (c *Cluster) Hosts(yield func(*Host) bool) {
+	if c.spec.Type == OriginalDst {
+		c.orig.each(yield)
+		return
+	}
+	for _, h := range c.view.Load().hosts {
+		if !yield(h) {
+			return
+		}
+	}
+}
+
+// newCluster makes a cluster without endpoints; m.mu need not be held.
+func newCluster(m *Manager, s *Spec) *Cluster {
+	c := &Cluster{m: m, spec: s, ready: make(chan struct{}), byKey: map[hostKey]*Host{}}
+	c.view.Store(&view{})
+	if s.Outlier != nil {
+		o := s.Outlier.withDefaults()
+		c.outlier = &o
+	}
+	return c
+}
+
+// start gives the cluster its endpoints, as far as they are known.
+func (c *Cluster) start() {
+	switch c.spec.Type {
+	case Static:
+		c.setEndpoints(c.spec.Endpoints)
+	case StrictDNS, LogicalDNS:
+		c.startDNS()
+	case OriginalDst:
+		c.mu.Lock()
+		c.readyLocked()
+		c.armCleanupLocked()
+		c.mu.Unlock()
+	case EDS: // SetEndpoints
+	}
+}
+
+// readyLocked notes the first endpoints.
+func (c *Cluster) readyLocked() {
+	if !c.isReady {
+		c.isReady = true
+		close(c.ready)
+		c.m.post(c.m.settle)
+	}
+}
+
+// setEndpoints replaces the endpoints; hosts that stay keep their connections.
+// Those that have gone are for the caller to close, outside of all locks.
+func (c *Cluster) setEndpoints(e *Endpoints) (gone []*Host) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stats.UpdateAttempt.Add(1)
+	gone = c.setEndpointsLocked(e)
+	c.stats.UpdateSuccess.Add(1)
+	return gone
+}
+
+func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
+	if c.closed {
+		return nil
+	}
+	if e == nil || len(e.Localities) == 0 {
+		c.stats.UpdateEmpty.Add(1)
+	}
+	if e == nil {
+		e = &Endpoints{}
+	}
+	c.endpoints = e
+	kept := make(map[hostKey]*Host, len(c.byKey))
+	changed := false
+	c.members = nil
+	for i := range e.Localities {
+		l := &e.Localities[i]
+		for k := range l.Endpoints {
+			ep := &l.Endpoints[k]
+			key := c.keyOf(ep)
+			if kept[key] != nil {
+				continue // named twice: the first counts
+			}
+			h := c.byKey[key]
+			if h == nil {
+				h = newHost(c, key, ep)
+				changed = true
+			}
+			h.desc.Store(&description{ep, l})
+			kept[key] = h
+			c.members = append(c.members, member{h, ep, l})
+		}
+	}
+	for key, h := range c.byKey {
+		if kept[key] == nil {
+			gone = append(gone, h)
+			c.forgetEjectionLocked(h)
+		}
+	}
+	if changed || len(gone) > 0 {
+		c.stats.MembershipChange.Add(1)
+	}
+	c.byKey = kept
+	c.rebuildLocked()
+	c.readyLocked()
+	return gone
+}
+
+// rebuildLocked publishes a new view of the members.
+func (c *Cluster) rebuildLocked() {
+	if c.closed {
+		return
+	}
+	b := builder{c: c, now: time.Now(), endpoints: c.endpoints}
+	v := b.build(c.members)
+	c.view.Store(v)
+	c.stats.MembershipTotal.Store(int64(len(v.hosts)))
+	c.stats.MembershipHealthy.Store(int64(b.healthy))
+	c.stats.MembershipDegraded.Store(int64(b.degraded))
+	if b.warming {
+		c.armSlowLocked()
+	}
+}
+
+// armSlowLocked rebuilds soon, while hosts are in their slow start.
+func (c *Cluster) armSlowLocked() {
+	step := max(c.spec.LB.SlowStart.Window/20, 100*time.Millisecond)
+	c.after(&c.slow, step, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.rebuildLocked()
+	})
+}
+
+// after arms a timer whose function runs on Run's goroutine; mu is held.
+func (c *Cluster) after(t **time.Timer, d time.Duration, f func()) {
+	if *t != nil {
+		(*t).Stop()
+	}
+	*t = time.AfterFunc(d, func() { c.m.post(f) })
+}
+
+// close ends the cluster's work; those who hold it may still use its hosts.
+func (c *Cluster) close() {
+	c.mu.Lock()
+	c.closed = true
+	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup} {
+		if t != nil {
+			t.Stop()
+		}
+	}
+	for _, l := range c.names {
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+	}
+	var hosts []*Host
+	for _, h := range c.byKey {
+		hosts = append(hosts, h)
+		c.forgetEjectionLocked(h)
+	}
+	c.mu.Unlock()
+	c.orig.each(func(h *Host) bool {
+		hosts = append(hosts, h)
+		return true
+	})
+	closeHosts(hosts)
+}
+
+// transport finds the entry of Spec.Transports for an endpoint, -1: Spec.TLS.
+func (c *Cluster) transport(e *Endpoint) int {
+	return slices.IndexFunc(c.spec.Transports, func(t Transport) bool {
+		for k, v := range t.Labels {
+			if got, ok := e.TransportLabels[k]; !ok || got != v {
+				return false
+			}
+		}
+		return true
+	})
+}
 
 // Pick is what is known about a request when a host is chosen.
 type Pick struct {
@@ -45,105 +267,24 @@ type Pick struct {
 	Tries int
 	// SkipPriorities is a bit set of priorities to pass over if others can serve.
 	SkipPriorities uint32
-	// Attempt counts retries from 0; consistent hashing then takes the next host of the ring.
-	Attempt int
 }
 
 // Pick chooses a host. A nil host comes with the flag that says why.
-func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) { panic("BUG: being built") }
-
-// DialOptions are what a request adds to a connection.
-type DialOptions struct {
-	HandshakeOptions
-	// Source and Dest go into a PROXY header when the Spec asks for it.
-	Source, Dest netip.AddrPort
+func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
+	if c.spec.Type == OriginalDst {
+		return c.pickOriginal(p)
+	}
+	v := c.view.Load()
+	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {
+		c.stats.UpstreamRqDropOverload.Add(1)
+		return nil, filter.FlagUpstreamOverflow
+	}
+	if v.subsets != nil {
+		v = v.subset(c, p.Subset)
+	}
+	if h := v.pick(c, p); h != nil {
+		return h, 0
+	}
+	c.stats.UpstreamCxNoneHealthy.Add(1)
+	return nil, filter.FlagNoHealthyUpstream
 }
-
-// Dial connects to h, TLS included, within the connect timeout. done is called
-// once, on a goroutine of its own; the stream has not been bound. Errors are a
-// *DialError. The caller has acquired Connections from the Limits and releases
-// it when the connection has gone; statistics are counted here.
-func (c *Cluster) Dial(h *Host, o DialOptions, done func(stream.Conn, error)) (cancel func()) {
-	panic("BUG: being built")
-}
-
-// DialError says why there is no connection.
-type DialError struct {
-	// Timeout: the connect timeout passed.
-	Timeout bool
-	// TLS: the handshake failed.
-	TLS bool
-	// Canceled: the caller gave up, or the host has gone.
-	Canceled bool
-	Err      error
-}
-
-// Error says what failed.
-func (e *DialError) Error() string { return e.Err.Error() }
-
-// Unwrap returns the cause.
-func (e *DialError) Unwrap() error { return e.Err }
-
-// Host is an endpoint of a cluster; it lives as long as its address is part of it.
-type Host struct{}
-
-// Cluster that the host belongs to.
-func (h *Host) Cluster() *Cluster { panic("BUG: being built") }
-
-// Addr is the address; the newest one of a LogicalDNS cluster, zero for a unix socket.
-func (h *Host) Addr() netip.AddrPort { panic("BUG: being built") }
-
-// String is the address as Envoy prints it.
-func (h *Host) String() string { panic("BUG: being built") }
-
-// Endpoint is the newest description; read only.
-func (h *Host) Endpoint() *Endpoint { panic("BUG: being built") }
-
-// Locality is the newest one; its Endpoints are nil.
-func (h *Host) Locality() *Locality { panic("BUG: being built") }
-
-// Secure tells whether connections to the host use TLS.
-func (h *Host) Secure() bool { panic("BUG: being built") }
-
-// Fill puts cluster, service, address and workload into u.
-func (h *Host) Fill(u *filter.Upstream) { panic("BUG: being built") }
-
-// Ejected tells whether outlier detection has taken the host out.
-func (h *Host) Ejected() bool { panic("BUG: being built") }
-
-// Stats of the host.
-func (h *Host) Stats() *HostStats { panic("BUG: being built") }
-
-// Begin counts a request to the host (load balancing looks at it); End must follow.
-func (h *Host) Begin() { panic("BUG: being built") }
-
-// End counts the end of a request.
-func (h *Host) End(ok bool) { panic("BUG: being built") }
-
-// Result is what traffic tells about a host.
-type Result uint8
-
-// Results of the proxy's own making; responses go by ReportStatus.
-const (
-	// Connected: a TCP proxy's connection was made.
-	Connected Result = iota
-	ConnectFailed
-	ConnectTimedOut
-	// RequestTimedOut: no response in time.
-	RequestTimedOut
-	// RemoteReset: the stream was reset or the connection ended before the response was whole.
-	RemoteReset
-)
-
-// Report tells outlier detection about r.
-func (h *Host) Report(r Result) { panic("BUG: being built") }
-
-// ReportStatus tells outlier detection about a response; a gRPC status is given
-// as the HTTP status that it maps to.
-func (h *Host) ReportStatus(code int) { panic("BUG: being built") }
-
-// Attach returns what hangs at the host under slot, made when there is none. It
-// is closed, once, when the host or its cluster goes: the closer then lets
-// what is under way end, and must still serve a request that chose the host just before.
-// Slots are compared with ==; use pointers, which box without allocating.
-func (h *Host) Attach(slot any, make func() io.Closer) io.Closer { panic("BUG: being built") }

@@ -1,5 +1,10 @@
 package cluster
 
+import (
+	"math"
+	"sync/atomic"
+)
+
 // Resource is what a circuit breaker limits.
 type Resource uint8
 
@@ -12,14 +17,74 @@ const (
 	resources
 )
 
-// Limits are the circuit breakers of one priority.
-type Limits struct{}
+// Limits are the circuit breakers of one priority. They count on when the
+// cluster is replaced by one of the same name.
+type Limits struct {
+	current  [resources]atomic.Int64
+	most     [resources]atomic.Int64
+	budget   atomic.Pointer[RetryBudget]
+	overflow [resources]*Counter
+}
+
+func newLimits(s *Stats) *Limits {
+	return &Limits{overflow: [resources]*Counter{
+		Connections: &s.UpstreamCxOverflow,
+		Pending:     &s.UpstreamRqPendingOverflow,
+		Requests:    &s.UpstreamRqPendingOverflow,
+		Retries:     &s.UpstreamRqRetryOverflow,
+	}}
+}
+
+// set makes b the limits.
+func (l *Limits) set(b *Breakers) {
+	for r, n := range [resources]uint32{b.Connections, b.Pending, b.Requests, b.Retries} {
+		l.most[r].Store(int64(n))
+	}
+	budget := b.Budget
+	if budget != nil {
+		full := *budget
+		if full.Percent == 0 {
+			full.Percent = 20
+		}
+		if full.MinConcurrency == 0 {
+			full.MinConcurrency = 3
+		}
+		budget = &full
+	}
+	l.budget.Store(budget)
+}
 
 // Acquire takes one, false: the limit is reached (and the overflow counted).
-func (l *Limits) Acquire(r Resource) bool { panic("BUG: being built") }
+func (l *Limits) Acquire(r Resource) bool {
+	most := l.Max(r)
+	for {
+		n := l.current[r].Load()
+		if n >= most {
+			l.overflow[r].Add(1)
+			return false
+		}
+		if l.current[r].CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
 
 // Release gives one back.
-func (l *Limits) Release(r Resource) { panic("BUG: being built") }
+func (l *Limits) Release(r Resource) { l.current[r].Add(-1) }
 
 // Open tells whether the next Acquire would fail.
-func (l *Limits) Open(r Resource) bool { panic("BUG: being built") }
+func (l *Limits) Open(r Resource) bool { return l.current[r].Load() >= l.Max(r) }
+
+// Current is how many are taken.
+func (l *Limits) Current(r Resource) int64 { return l.current[r].Load() }
+
+// Max is the limit as it is now: a retry budget follows the active requests.
+func (l *Limits) Max(r Resource) int64 {
+	if r == Retries {
+		if b := l.budget.Load(); b != nil {
+			active := l.current[Requests].Load() + l.current[Pending].Load()
+			return max(int64(b.MinConcurrency), int64(math.Ceil(b.Percent/100*float64(active))))
+		}
+	}
+	return l.most[r].Load()
+}

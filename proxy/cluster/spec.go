@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // Type says where the endpoints of a cluster come from.
@@ -51,10 +52,11 @@ type Spec struct {
 	TLS TLS
 	// Transports are tried in order against the endpoint's TransportLabels.
 	Transports []Transport
-	// Bind is the source address of connections; the zero value leaves it to the system.
-	Bind      netip.Addr
-	Keepalive Keepalive
-	DNS       DNS
+	// Bind is the source address of connections, Bind6 the one for the other
+	// family; zero values leave it to the system.
+	Bind, Bind6 netip.Addr
+	Keepalive   transport.KeepAlive
+	DNS         DNS
 	// Original applies to OriginalDst.
 	Original Original
 	// Service names the destination in metrics.
@@ -65,9 +67,10 @@ type Spec struct {
 	Metadata map[string]any
 }
 
-// TLS makes a client's side of TLS on a connected socket.
+// TLS makes a client's side of TLS on a connected socket; *transport.ClientTLS does.
 type TLS interface {
-	Client(ctx context.Context, nc net.Conn, o HandshakeOptions) (net.Conn, error)
+	// Handshake takes nc over, also when it fails.
+	Handshake(ctx context.Context, nc net.Conn, h transport.ClientHello) (net.Conn, error)
 }
 
 // HandshakeOptions are what a request adds to a TLS context.
@@ -86,13 +89,6 @@ type Transport struct {
 	Labels map[string]string
 	// TLS nil: plain text.
 	TLS TLS
-}
-
-// Keepalive is TCP keepalive; zero fields: the system's. Off unless Enabled.
-type Keepalive struct {
-	Enabled        bool
-	Probes         int
-	Time, Interval time.Duration
 }
 
 // Protocol spoken upstream.

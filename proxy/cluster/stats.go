@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -11,27 +12,41 @@ type Counter struct{ atomic.Uint64 }
 // Gauge goes up and down.
 type Gauge struct{ atomic.Int64 }
 
-// Stats of a cluster. Names are Envoy's, in camel case.
+// Stats of a cluster. Names are Envoy's, in camel case. They count on when the
+// cluster is replaced by one of the same name.
 type Stats struct {
-	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total           Counter
-	UpstreamCxConnectFail, UpstreamCxConnectTimeout                       Counter
-	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests      Counter
-	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                   Counter
-	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote    Counter
-	UpstreamCxDestroyWithActiveRq                                         Counter
-	UpstreamCxDestroyLocalWithActiveRq, UpstreamCxDestroyRemoteWithAct    Counter
-	UpstreamCxProtocolError, UpstreamCxCloseNotify                        Counter
-	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                        Counter
-	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow    Counter
-	UpstreamRqPendingFailureEject, UpstreamRqCancelled                    Counter
-	UpstreamRqMaintenanceMode, UpstreamRqTimeout, UpstreamRqPerTryTimeout Counter
-	UpstreamRqPerTryIdleTimeout, UpstreamRqMaxDurationReached             Counter
-	UpstreamRqRxReset, UpstreamRqTxReset                                  Counter
-	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow      Counter
-	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential       Counter
-	UpstreamFlowControlPaused, UpstreamFlowControlResumed                 Counter
-	RetryOrShadowAbandoned                                                Counter
-	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive           Gauge
+	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total         Counter
+	UpstreamCxConnectFail, UpstreamCxConnectTimeout                     Counter
+	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests    Counter
+	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                 Counter
+	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote  Counter
+	UpstreamCxDestroyWithActiveRq, UpstreamCxDestroyLocalWithActiveRq   Counter
+	UpstreamCxDestroyRemoteWithActiveRq                                 Counter
+	UpstreamCxProtocolError, UpstreamCxCloseNotify                      Counter
+	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                      Counter
+	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow  Counter
+	UpstreamRqPendingFailureEject, UpstreamRqCancelled                  Counter
+	UpstreamRqMaintenanceMode, UpstreamRqTimeout                        Counter
+	UpstreamRqPerTryTimeout, UpstreamRqPerTryIdleTimeout                Counter
+	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset  Counter
+	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow    Counter
+	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential     Counter
+	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned Counter
+	UpstreamFlowControlPaused                                           Counter
+	UpstreamFlowControlResumed                                          Counter
+	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty            Counter
+	MembershipChange, LBHealthyPanic, LBSubsetsFallback                 Counter
+	OutlierEjectionsTotal, OutlierOverflow                              Counter
+	OutlierDetected, OutlierEnforced                                    [causes]Counter
+
+	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
+	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
+
+	// UpstreamRqTime, ConnectTime and ConnectionLength are durations.
+	UpstreamRqTime, ConnectTime, ConnectionLength Histogram
+
+	classes [6]Counter // by hundreds of the status
+	codes   atomic.Pointer[codeCounter]
 }
 
 // HostStats of one host.
@@ -41,11 +56,66 @@ type HostStats struct {
 	CxActive, RqActive                     Gauge
 }
 
+// codeCounter counts one status. There are few different ones per cluster, so
+// that a list that only grows at its head needs no lock and little time.
+type codeCounter struct {
+	code int
+	n    Counter
+	next *codeCounter
+}
+
 // Status counts a completed response by its code.
-func (s *Stats) Status(code int) { panic("BUG: being built") }
+func (s *Stats) Status(code int) {
+	s.UpstreamRqCompleted.Add(1)
+	if code < 100 || code > 599 {
+		return
+	}
+	s.classes[code/100].Add(1)
+	for {
+		head := s.codes.Load()
+		for c := head; c != nil; c = c.next {
+			if c.code == code {
+				c.n.Add(1)
+				return
+			}
+		}
+		s.codes.CompareAndSwap(head, &codeCounter{code: code, next: head})
+	}
+}
 
 // RequestTime records the duration of a request (upstream_rq_time).
-func (s *Stats) RequestTime(d time.Duration) { panic("BUG: being built") }
+func (s *Stats) RequestTime(d time.Duration) { s.UpstreamRqTime.Observe(d) }
+
+// HistogramBounds are the upper bounds of the buckets in milliseconds, Envoy's
+// for Prometheus. A last bucket holds what is above them all.
+var HistogramBounds = [...]float64{
+	0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
+}
+
+// Histogram counts durations by size.
+type Histogram struct {
+	buckets [len(HistogramBounds) + 1]atomic.Uint64
+	micros  atomic.Uint64
+}
+
+// Observe counts d.
+func (h *Histogram) Observe(d time.Duration) {
+	ms := float64(d) / float64(time.Millisecond)
+	i := 0
+	for i < len(HistogramBounds) && ms > HistogramBounds[i] {
+		i++
+	}
+	h.buckets[i].Add(1)
+	h.micros.Add(uint64(max(d, 0) / time.Microsecond))
+}
+
+// Load returns the counts of the buckets and the sum of all durations in milliseconds.
+func (h *Histogram) Load() (buckets [len(HistogramBounds) + 1]uint64, sum float64) {
+	for i := range buckets {
+		buckets[i] = h.buckets[i].Load()
+	}
+	return buckets, float64(h.micros.Load()) / 1000
+}
 
 // StatKind of a statistic.
 type StatKind uint8
@@ -57,4 +127,63 @@ const (
 )
 
 // Each yields all statistics by Envoy's names, without the "cluster.NAME." prefix.
-func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) { panic("BUG: being built") }
+func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) {
+	s := c.stats
+	for _, n := range counterNames {
+		if !yield(n.name, KindCounter, n.of(s).Load()) {
+			return
+		}
+	}
+	for _, n := range gaugeNames {
+		if !yield(n.name, KindGauge, uint64(max(n.of(s).Load(), 0))) {
+			return
+		}
+	}
+	for i := 1; i < len(s.classes); i++ {
+		if n := s.classes[i].Load(); n > 0 && !yield("upstream_rq_"+strconv.Itoa(i)+"xx", KindCounter, n) {
+			return
+		}
+	}
+	for cc := s.codes.Load(); cc != nil; cc = cc.next {
+		if !yield("upstream_rq_"+strconv.Itoa(cc.code), KindCounter, cc.n.Load()) {
+			return
+		}
+	}
+	if c.outlier != nil {
+		for i, name := range causeNames {
+			if !yield("outlier_detection.ejections_detected_"+name, KindCounter, s.OutlierDetected[i].Load()) ||
+				!yield("outlier_detection.ejections_enforced_"+name, KindCounter, s.OutlierEnforced[i].Load()) {
+				return
+			}
+		}
+	}
+	for p, l := range c.limits {
+		if !l.each([...]string{"default", "high"}[p], yield) {
+			return
+		}
+	}
+}
+
+// each yields the state of the breakers.
+func (l *Limits) each(priority string, yield func(string, StatKind, uint64) bool) bool {
+	for r, short := range [resources]string{"cx", "rq_pending", "rq", "rq_retry"} {
+		open := uint64(0)
+		if l.Open(Resource(r)) {
+			open = 1
+		}
+		left := uint64(max(l.Max(Resource(r))-l.Current(Resource(r)), 0))
+		prefix := "circuit_breakers." + priority + "."
+		if !yield(prefix+short+"_open", KindGauge, open) ||
+			!yield(prefix+"remaining_"+[...]string{"cx", "pending", "rq", "retries"}[r], KindGauge, left) {
+			return false
+		}
+	}
+	return true
+}
+
+// Histograms yields the histograms by Envoy's names.
+func (c *Cluster) Histograms(yield func(name string, h *Histogram) bool) {
+	_ = yield("upstream_rq_time", &c.stats.UpstreamRqTime) &&
+		yield("upstream_cx_connect_ms", &c.stats.ConnectTime) &&
+		yield("upstream_cx_length_ms", &c.stats.ConnectionLength)
+}

@@ -1,0 +1,364 @@
+package cluster
+
+import (
+	"cmp"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/cluster/balance"
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// builder makes views of members.
+type builder struct {
+	c         *Cluster
+	now       time.Time
+	endpoints *Endpoints
+
+	// Found on the way.
+	healthy, degraded int
+	warming           bool // some host is in its slow start
+}
+
+// build makes the view of a cluster with its subsets.
+func (b *builder) build(ms []member) *view {
+	v := b.view(ms)
+	for i := range ms {
+		switch b.level(&ms[i]) {
+		case levelHealthy:
+			b.healthy++
+		case levelDegraded:
+			b.degraded++
+		}
+	}
+	if b.endpoints != nil && b.endpoints.DropPercent > 0 {
+		v.drop = uint64(min(b.endpoints.DropPercent/100, 1) * (math.MaxUint64 - 1024))
+	}
+	s := b.c.spec.LB.Subsets
+	if s == nil {
+		return v
+	}
+	whole := &view{hosts: v.hosts, drop: v.drop, subsets: map[string]*view{}}
+	for key, part := range b.partition(ms, s.Selectors) {
+		whole.subsets[key] = b.view(part)
+	}
+	whole.subsets[""] = nil // a request without criteria takes the fallback
+	switch s.Fallback {
+	case AnyEndpoint:
+		whole.fallback = v
+	case DefaultSubset:
+		whole.fallback = b.view(slices.DeleteFunc(slices.Clone(ms), func(m member) bool { return !m.has(s.Default) }))
+	case NoFallback:
+	}
+	if s.PanicAny {
+		whole.panicAny = v
+	}
+	return whole
+}
+
+// partition groups members by the values of the label names of each selector.
+func (b *builder) partition(ms []member, selectors [][]string) map[string][]member {
+	parts := map[string][]member{}
+	for _, names := range selectors {
+		for _, m := range ms {
+			labels := make(map[string]string, len(names))
+			for _, n := range names {
+				if v, ok := m.endpoint.Labels[n]; ok {
+					labels[n] = v
+				}
+			}
+			if len(labels) == len(names) {
+				key := filter.SubsetKey(labels)
+				parts[key] = append(parts[key], m)
+			}
+		}
+	}
+	return parts
+}
+
+func (m *member) has(labels map[string]string) bool {
+	for k, v := range labels {
+		if got, ok := m.endpoint.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
+}
+
+// level is how far a host can be used.
+type level uint8
+
+const (
+	levelHealthy level = iota
+	levelDegraded
+	levelUnhealthy
+)
+
+func (b *builder) level(m *member) level {
+	if m.host.Ejected() {
+		return levelUnhealthy
+	}
+	switch m.endpoint.Health {
+	case Unknown, Healthy:
+		return levelHealthy
+	case Degraded:
+		return levelDegraded
+	default:
+		return levelUnhealthy
+	}
+}
+
+// priority is what the loads are computed from.
+type priority struct {
+	number  uint32
+	members [3][]member // by level
+	weight  [3]float64  // by level: hosts, or their weights
+	panic   bool
+}
+
+func (p *priority) all() []member {
+	return slices.Concat(p.members[levelHealthy], p.members[levelDegraded], p.members[levelUnhealthy])
+}
+
+func (p *priority) total() float64 { return p.weight[0] + p.weight[1] + p.weight[2] }
+
+// view makes the view of some members.
+func (b *builder) view(ms []member) *view {
+	v := &view{hosts: make([]*Host, 0, len(ms))}
+	var ps []*priority
+	weighted := b.endpoints != nil && b.endpoints.WeightedPriorityHealth
+	for _, m := range ms {
+		v.hosts = append(v.hosts, m.host)
+		i := slices.IndexFunc(ps, func(p *priority) bool { return p.number == m.locality.Priority })
+		if i < 0 {
+			i = len(ps)
+			ps = append(ps, &priority{number: m.locality.Priority})
+		}
+		l, w := b.level(&m), 1.0
+		if weighted {
+			w = float64(max(m.endpoint.Weight, 1))
+		}
+		ps[i].members[l] = append(ps[i].members[l], m)
+		ps[i].weight[l] += w
+	}
+	slices.SortFunc(ps, func(a, b *priority) int { return cmp.Compare(a.number, b.number) })
+	b.share(v, ps)
+	return v
+}
+
+// share divides the load among the priorities as Envoy does: a priority counts
+// as whole while its available share times the overprovisioning factor reaches
+// 100 %; what is missing spills over to the next.
+func (b *builder) share(v *view, ps []*priority) {
+	over := 140.0
+	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
+		over = float64(b.endpoints.Overprovisioning)
+	}
+	available := 0
+	health := make([][2]int, len(ps))
+	for i, p := range ps {
+		for l := range health[i] {
+			health[i][l] = min(100, int(over*p.weight[l]/p.total()))
+			available += health[i][l]
+		}
+	}
+	panics := 0
+	for _, p := range ps {
+		if available < 100 && 100*(p.weight[levelHealthy]+p.weight[levelDegraded])/p.total() < b.c.spec.LB.PanicPercent {
+			p.panic = true
+			panics++
+		}
+	}
+	if len(ps) > 0 && panics == len(ps) { // all of them: the load follows the hosts
+		for _, p := range ps {
+			b.add(v, p, uint32(len(p.all())), levelHealthy)
+		}
+		return
+	}
+	if available == 0 {
+		return
+	}
+	left, norm := 100, min(available, 100)
+	loads := make([][2]int, len(ps))
+	first := -1
+	for _, l := range []level{levelHealthy, levelDegraded} {
+		for i := range ps {
+			if health[i][l] > 0 && first < 0 {
+				first = 2*i + int(l)
+			}
+			loads[i][l] = min(left, health[i][l]*100/norm)
+			left -= loads[i][l]
+		}
+	}
+	loads[first/2][first%2] += left // what rounding has left over
+	for i, p := range ps {
+		for _, l := range []level{levelHealthy, levelDegraded} {
+			b.add(v, p, uint32(loads[i][l]), l)
+		}
+	}
+}
+
+// add gives a part of the load to one level of a priority.
+func (b *builder) add(v *view, p *priority, load uint32, l level) {
+	if load == 0 {
+		return
+	}
+	ms := p.members[l]
+	if p.panic {
+		if b.c.spec.LB.FailOnPanic {
+			return
+		}
+		ms = p.all()
+	}
+	ls := b.localities(ms, p)
+	if ls.sets == nil {
+		return
+	}
+	s := share{upTo: load, priority: p.number, panic: p.panic, localities: ls}
+	if n := len(v.shares); n > 0 {
+		s.upTo += v.shares[n-1].upTo
+	}
+	v.shares = append(v.shares, s)
+}
+
+// localities makes the balancers of a level's members.
+func (b *builder) localities(ms []member, p *priority) (out localities) {
+	lb := &b.c.spec.LB
+	if len(ms) == 0 {
+		return out
+	}
+	if !lb.LocalityWeighted {
+		out.sets = []set{b.set(ms, nil)}
+		return out
+	}
+	var order []*Locality
+	parts := map[*Locality][]member{}
+	for _, m := range ms {
+		if parts[m.locality] == nil {
+			order = append(order, m.locality)
+		}
+		parts[m.locality] = append(parts[m.locality], m)
+	}
+	effective := map[*Locality]float64{}
+	for _, l := range order {
+		effective[l] = b.effectiveWeight(l, len(parts[l]), p)
+	}
+	if lb.Policy == RingHash || lb.Policy == Maglev {
+		// One ring over all localities: their weights are in the hosts'.
+		ms = slices.DeleteFunc(slices.Clone(ms), func(m member) bool { return effective[m.locality] == 0 })
+		if len(ms) > 0 {
+			out.sets = []set{b.set(ms, effective)}
+		}
+		return out
+	}
+	var sum uint64
+	for _, l := range order {
+		if w := uint64(effective[l] * 10_000); w > 0 {
+			sum += w
+			out.upTo = append(out.upTo, sum)
+			out.sets = append(out.sets, b.set(parts[l], nil))
+		}
+	}
+	return out
+}
+
+// effectiveWeight lessens a locality's weight by what of it is not available,
+// beyond overprovisioning.
+func (b *builder) effectiveWeight(l *Locality, usable int, p *priority) float64 {
+	if p.panic {
+		return float64(l.Weight)
+	}
+	over := 1.4
+	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
+		over = float64(b.endpoints.Overprovisioning) / 100
+	}
+	return float64(l.Weight) * min(1, over*float64(usable)/float64(len(l.Endpoints)))
+}
+
+// set makes the balancer of some members. effective, when given, are weights of localities
+// to be worked into those of hosts.
+func (b *builder) set(ms []member, effective map[*Locality]float64) set {
+	s := set{hosts: make([]*Host, len(ms))}
+	weights := make([]uint64, len(ms))
+	inLocality := map[*Locality]uint64{}
+	for i := range ms {
+		s.hosts[i], weights[i] = ms[i].host, uint64(max(ms[i].endpoint.Weight, 1))
+		inLocality[ms[i].locality] += weights[i]
+	}
+	for i := range ms {
+		if effective != nil {
+			l := ms[i].locality
+			weights[i] = max(1, uint64(effective[l]*1e6*float64(weights[i])/float64(inLocality[l])))
+		}
+	}
+	b.slowStart(ms, weights)
+	lb := &b.c.spec.LB
+	switch lb.Policy {
+	case LeastRequest:
+		active := make([]*atomic.Int64, len(ms))
+		for i := range ms {
+			active[i] = &ms[i].host.stats.RqActive.Int64
+		}
+		s.by = balance.LeastRequest(weights, active, int(orDefault(lb.Choices, 2)))
+	case RingHash:
+		s.by = balance.Ring(weights, hashKeys(ms, lb), orDefault(lb.MinRing, 1024), orDefault(lb.MaxRing, 8<<20))
+	case Maglev:
+		s.by = balance.Maglev(weights, hashKeys(ms, lb), orDefault(lb.TableSize, 65537))
+	case Random:
+		s.by = balance.Random(weights)
+	default:
+		s.by = balance.RoundRobin(weights, rand.Uint64()) //nolint:gosec // only a place to start
+	}
+	return s
+}
+
+func orDefault[T uint32 | uint64](v, d T) T {
+	if v == 0 {
+		return d
+	}
+	return v
+}
+
+func hashKeys(ms []member, lb *LB) []string {
+	keys := make([]string, len(ms))
+	for i := range ms {
+		e := ms[i].endpoint
+		switch {
+		case e.HashKey != "":
+			keys[i] = e.HashKey
+		case lb.HashHostname && e.Hostname != "":
+			keys[i] = e.Hostname
+		default:
+			keys[i] = ms[i].host.String()
+		}
+	}
+	return keys
+}
+
+// slowStart lessens the weights of young hosts.
+func (b *builder) slowStart(ms []member, weights []uint64) {
+	s := b.c.spec.LB.SlowStart
+	if s == nil || s.Window <= 0 || b.c.spec.LB.Policy != RoundRobin && b.c.spec.LB.Policy != LeastRequest {
+		return
+	}
+	least, aggression := s.MinPercent/100, s.Aggression
+	if least == 0 {
+		least = 0.1
+	}
+	if aggression == 0 {
+		aggression = 1
+	}
+	for i := range ms {
+		age := b.now.Sub(ms[i].host.since)
+		if age >= s.Window {
+			weights[i] *= 1000
+			continue
+		}
+		b.warming = true
+		part := math.Pow(max(age.Seconds(), 1)/max(s.Window.Seconds(), 1), 1/aggression)
+		weights[i] = max(1, uint64(float64(weights[i])*1000*min(1, max(least, part))))
+	}
+}

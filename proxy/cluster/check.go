@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"errors"
+	"fmt"
+	"math/big"
+)
+
+// check refuses a Spec that cannot work.
+func (m *Manager) check(s *Spec) error {
+	if s.Name == "" {
+		return errors.New("it has no name")
+	}
+	if (s.Type == OriginalDst) != (s.LB.Policy == Provided) {
+		return errors.New("lb_policy: CLUSTER_PROVIDED goes with ORIGINAL_DST and with nothing else")
+	}
+	switch s.Type {
+	case Static:
+		if s.Endpoints != nil {
+			if err := s.Endpoints.check(false); err != nil {
+				return fmt.Errorf("load_assignment: %w", err)
+			}
+		}
+	case StrictDNS, LogicalDNS:
+		if err := checkDNS(s, m); err != nil {
+			return err
+		}
+		if err := s.Endpoints.check(true); err != nil {
+			return fmt.Errorf("load_assignment: %w", err)
+		}
+	case EDS, OriginalDst:
+		if s.Endpoints != nil {
+			return errors.New("load_assignment: only STATIC and DNS clusters have one")
+		}
+	default:
+		return fmt.Errorf("type %d is not known", s.Type)
+	}
+	if s.ProxyProtocol < 0 || s.ProxyProtocol > 2 {
+		return fmt.Errorf("PROXY protocol version %d is not 1 or 2", s.ProxyProtocol)
+	}
+	return s.LB.check()
+}
+
+// biggestTable is Envoy's bound of Maglev tables.
+const biggestTable = 5_000_011
+
+func (lb *LB) check() error {
+	if lb.Policy > Provided {
+		return fmt.Errorf("lb_policy %d is not known", lb.Policy)
+	}
+	minRing, maxRing := orDefault(lb.MinRing, 1024), orDefault(lb.MaxRing, 8<<20)
+	if minRing > maxRing || maxRing > 8<<20 {
+		return fmt.Errorf("ring_hash_lb_config: ring sizes %d to %d; the least must not be above the greatest, nor that above 8388608", minRing, maxRing)
+	}
+	if n := orDefault(lb.TableSize, 65537); n > biggestTable || n < 3 || !new(big.Int).SetUint64(n).ProbablyPrime(10) {
+		return fmt.Errorf("maglev_lb_config.table_size: %d is not a prime from 3 to %d", n, biggestTable)
+	}
+	if lb.PanicPercent < 0 || lb.PanicPercent > 100 {
+		return fmt.Errorf("healthy_panic_threshold: %v is not a percentage", lb.PanicPercent)
+	}
+	if lb.SlowStart != nil && lb.Policy != RoundRobin && lb.Policy != LeastRequest {
+		return errors.New("slow_start_config: only round robin and least request have one")
+	}
+	if lb.Subsets != nil {
+		for i, names := range lb.Subsets.Selectors {
+			if len(names) == 0 {
+				return fmt.Errorf("lb_subset_config.subset_selectors[%d]: no keys", i)
+			}
+		}
+	}
+	return nil
+}
+
+// check refuses endpoints that cannot be reached; names: they may be names.
+func (e *Endpoints) check(names bool) error {
+	for i := range e.Localities {
+		l := &e.Localities[i]
+		if l.Priority > 128 {
+			return fmt.Errorf("locality %s: priority %d is above 128", l.LocalityString(), l.Priority)
+		}
+		for k := range l.Endpoints {
+			ep := &l.Endpoints[k]
+			switch {
+			case ep.Name != "":
+				if !names {
+					return fmt.Errorf("endpoint %s is a name; only DNS clusters resolve names", ep.target())
+				}
+				if ep.Port == 0 {
+					return fmt.Errorf("endpoint %s has no port", ep.Name)
+				}
+			case ep.Path != "":
+			case !ep.Addr.IsValid() || ep.Addr.Port() == 0:
+				return fmt.Errorf("endpoint %d of locality %s has no address or no port", k, l.LocalityString())
+			}
+		}
+	}
+	return nil
+}

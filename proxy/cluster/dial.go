@@ -1,0 +1,262 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// DialOptions are what a request adds to a connection.
+type DialOptions struct {
+	HandshakeOptions
+	// Source and Dest go into a PROXY header when the Spec asks for it.
+	Source, Dest netip.AddrPort
+}
+
+// DialError says why there is no connection.
+type DialError struct {
+	// Timeout: the connect timeout passed.
+	Timeout bool
+	// TLS: the handshake failed.
+	TLS bool
+	// Canceled: the caller gave up, or the host has gone.
+	Canceled bool
+	Err      error
+}
+
+// Error says what failed.
+func (e *DialError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *DialError) Unwrap() error { return e.Err }
+
+// Dial connects to h, TLS included, within the connect timeout. done is called
+// once, on a goroutine of its own; the stream has not been bound. Errors are a
+// *DialError.
+//
+// The caller has acquired Connections from the Limits and releases it when the
+// connection has gone, or was not made. When one that was made has gone it also
+// calls Host.Disconnected, once.
+func (c *Cluster) Dial(h *Host, o DialOptions, done func(stream.Conn, error)) (cancel func()) {
+	ctx, cancel := context.WithCancel(c.m.life)
+	c.stats.UpstreamCxTotal.Add(1)
+	c.stats.UpstreamCxActive.Add(1)
+	h.stats.CxTotal.Add(1)
+	h.stats.CxActive.Add(1)
+	started := c.m.work(func(context.Context) {
+		defer cancel()
+		nc, err := c.connect(ctx, h, &o)
+		if err != nil {
+			c.failed(h, err)
+			done(nil, err)
+			return
+		}
+		done(c.m.o.Serve(nc), nil)
+	})
+	if !started {
+		cancel()
+		err := &DialError{Canceled: true, Err: errors.New("the proxy is shutting down")}
+		c.failed(h, err)
+		go done(nil, err) // as promised, not from within Dial
+	}
+	return cancel
+}
+
+// failed counts a connection that was not made.
+func (c *Cluster) failed(h *Host, err *DialError) {
+	c.stats.UpstreamCxActive.Add(-1)
+	h.stats.CxActive.Add(-1)
+	if err.Canceled {
+		return
+	}
+	c.stats.UpstreamCxConnectFail.Add(1)
+	h.stats.CxConnectFail.Add(1)
+	if err.Timeout {
+		c.stats.UpstreamCxConnectTimeout.Add(1)
+	}
+}
+
+// Disconnected counts the end of a connection that Dial has made. local: this
+// side closed it; busy: requests were under way.
+func (h *Host) Disconnected(local, busy bool) {
+	s := h.cluster.stats
+	h.stats.CxActive.Add(-1)
+	s.UpstreamCxActive.Add(-1)
+	s.UpstreamCxDestroy.Add(1)
+	if local {
+		s.UpstreamCxDestroyLocal.Add(1)
+	} else {
+		s.UpstreamCxDestroyRemote.Add(1)
+	}
+	if !busy {
+		return
+	}
+	s.UpstreamCxDestroyWithActiveRq.Add(1)
+	if local {
+		s.UpstreamCxDestroyLocalWithActiveRq.Add(1)
+	} else {
+		s.UpstreamCxDestroyRemoteWithActiveRq.Add(1)
+	}
+}
+
+// connect makes the connection with all that belongs to it.
+func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.Conn, *DialError) {
+	timeout := c.spec.ConnectTimeout
+	if timeout <= 0 {
+		timeout = 5 * time.Second
+	}
+	ctx, cancel := context.WithTimeout(parent, timeout)
+	defer cancel()
+	start := time.Now()
+	nc, err := c.dialAny(ctx, h.Endpoint())
+	if err != nil {
+		return nil, dialError(ctx, parent, fmt.Errorf("connect to %s of cluster %q: %w", h, c.spec.Name, err), false)
+	}
+	c.stats.ConnectTime.Observe(time.Since(start))
+	if c.spec.ProxyProtocol != 0 {
+		if deadline, ok := ctx.Deadline(); ok {
+			_ = nc.SetWriteDeadline(deadline)
+		}
+		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, o.Source, o.Dest)); err != nil {
+			_ = nc.Close()
+			return nil, dialError(ctx, parent, fmt.Errorf("PROXY header to %s of cluster %q: %w", h, c.spec.Name, err), false)
+		}
+		_ = nc.SetWriteDeadline(time.Time{})
+	}
+	if h.tls == nil {
+		return nc, nil
+	}
+	hello := transport.ClientHello{SNI: o.ServerName, Host: h.Hostname(), ALPN: o.ALPN}
+	tc, err := h.tls.Handshake(ctx, nc, hello)
+	if err == nil && o.VerifyName != "" {
+		if err = verifyName(tc, o.VerifyName); err != nil {
+			_ = tc.Close()
+		}
+	}
+	if err != nil {
+		return nil, dialError(ctx, parent, fmt.Errorf("TLS handshake with %s of cluster %q: %w", h, c.spec.Name, err), true)
+	}
+	return tc, nil
+}
+
+func dialError(ctx, parent context.Context, err error, inTLS bool) *DialError {
+	return &DialError{
+		Canceled: parent.Err() != nil,
+		Timeout:  parent.Err() == nil && ctx.Err() != nil,
+		TLS:      inTLS, Err: err,
+	}
+}
+
+func verifyName(nc net.Conn, name string) error {
+	t, ok := nc.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return fmt.Errorf("BUG: %T has no TLS state", nc)
+	}
+	certs := t.ConnectionState().PeerCertificates
+	if len(certs) == 0 {
+		return errors.New("the peer showed no certificate")
+	}
+	return certs[0].VerifyHostname(name)
+}
+
+// headStart is how long an address has before the next is tried beside it (RFC 8305).
+const headStart = 300 * time.Millisecond
+
+// dialAny connects to the first address that answers.
+func (c *Cluster) dialAny(ctx context.Context, e *Endpoint) (net.Conn, error) {
+	t := transport.Target{Addr: e.Addr, Path: e.Path, Source: c.spec.Bind, Source6: c.spec.Bind6, KeepAlive: c.spec.Keepalive}
+	if len(e.More) == 0 {
+		return c.m.o.Dialer.Dial(ctx, t)
+	}
+	type result struct {
+		nc  net.Conn
+		err error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan result)
+	addrs := append([]netip.AddrPort{e.Addr}, e.More...)
+	started, ended := 0, 0
+	next := func() {
+		t.Addr = addrs[started]
+		started++
+		go func(t transport.Target) {
+			nc, err := c.m.o.Dialer.Dial(ctx, t)
+			results <- result{nc, err}
+		}(t)
+	}
+	next()
+	timer := time.NewTimer(headStart)
+	defer timer.Stop()
+	var won net.Conn
+	var first error
+	for ended < started {
+		select {
+		case r := <-results:
+			ended++
+			switch {
+			case r.err == nil && won == nil:
+				won = r.nc
+				cancel() // the others; their results are still waited for
+			case r.err == nil:
+				_ = r.nc.Close()
+			case first == nil:
+				first = r.err
+			}
+			if r.err != nil && won == nil && started < len(addrs) && ctx.Err() == nil {
+				next()
+				timer.Reset(headStart)
+			}
+		case <-timer.C:
+			if won == nil && started < len(addrs) {
+				next()
+				timer.Reset(headStart)
+			}
+		}
+	}
+	cancel()
+	if won != nil {
+		return won, nil
+	}
+	return nil, first
+}
+
+// proxyHeader makes a PROXY header; without both addresses it says that there are none.
+func proxyHeader(version int, src, dst netip.AddrPort) []byte {
+	known := src.IsValid() && dst.IsValid()
+	s, d := src.Addr().Unmap(), dst.Addr().Unmap()
+	if known && s.Is4() != d.Is4() { // of mixed families both are written as IPv6
+		s, d = netip.AddrFrom16(s.As16()), netip.AddrFrom16(d.As16())
+	}
+	if version == 1 {
+		if !known {
+			return []byte("PROXY UNKNOWN\r\n")
+		}
+		family := "TCP6"
+		if s.Is4() {
+			family = "TCP4"
+		}
+		return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, s, d, src.Port(), dst.Port())
+	}
+	b := []byte("\r\n\r\n\x00\r\nQUIT\n")
+	if !known {
+		return append(b, 0x20, 0, 0, 0) // LOCAL
+	}
+	kind := byte(0x21)
+	if s.Is4() {
+		kind = 0x11
+	}
+	body := append(append([]byte{}, s.AsSlice()...), d.AsSlice()...)
+	body = binary.BigEndian.AppendUint16(body, src.Port())
+	body = binary.BigEndian.AppendUint16(body, dst.Port())
+	b = append(b, 0x21, kind)
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
+	return append(b, body...)
+}

@@ -1,0 +1,366 @@
+package cluster
+
+import (
+	"math"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+)
+
+// Outlier detection watches responses. Data path and Run share the work: the
+// former counts and, at a threshold, flags the host; the latter decides, ejects,
+// rebuilds the view, and ends ejections at the sweeps.
+
+// cause of an ejection.
+type cause uint8
+
+const (
+	cause5xx cause = iota
+	causeGateway
+	causeLocal
+	causeSuccessRate
+	causeLocalSuccessRate
+	causeFailurePercentage
+	causeLocalFailurePercentage
+	causes
+)
+
+// causeNames as in Envoy's statistics.
+var causeNames = [causes]string{
+	"consecutive_5xx", "consecutive_gateway_failure", "consecutive_local_origin_failure",
+	"success_rate", "local_origin_success_rate", "failure_percentage", "local_origin_failure_percentage",
+}
+
+// monitor watches one host.
+type monitor struct {
+	// Atomic.
+	consecutive [3]atomic.Uint32 // cause5xx, causeGateway, causeLocal
+	flags       atomic.Uint32    // causes detected and not yet looked at
+	external    tally
+	local       tally
+	ejected     atomic.Bool
+
+	// Guarded by the cluster's mu.
+	ejections int // multiplier of the ejection time
+	until     time.Time
+	back      time.Time // when the last ejection ended
+}
+
+// tally counts one interval.
+type tally struct{ good, total atomic.Uint32 }
+
+func (t *tally) add(ok bool) {
+	if ok {
+		t.good.Add(1)
+	}
+	t.total.Add(1)
+}
+
+// withDefaults fills in Envoy's defaults of durations.
+func (o Outlier) withDefaults() Outlier {
+	if o.Interval <= 0 {
+		o.Interval = 10 * time.Second
+	}
+	if o.BaseEjection <= 0 {
+		o.BaseEjection = 30 * time.Second
+	}
+	if o.MaxEjection <= 0 {
+		o.MaxEjection = 300 * time.Second
+	}
+	o.MaxEjection = max(o.MaxEjection, o.BaseEjection)
+	return o
+}
+
+// Result is what traffic tells about a host.
+type Result uint8
+
+// Results of the proxy's own making; responses go by ReportStatus.
+const (
+	// Connected: a TCP proxy's connection was made.
+	Connected Result = iota
+	ConnectFailed
+	ConnectTimedOut
+	// RequestTimedOut: no response in time.
+	RequestTimedOut
+	// RemoteReset: the stream was reset or the connection ended before the response was whole.
+	RemoteReset
+)
+
+// Report tells outlier detection about r.
+func (h *Host) Report(r Result) {
+	o := h.cluster.outlier
+	if o == nil {
+		return
+	}
+	if !o.SplitLocal {
+		switch r {
+		case Connected:
+			h.ReportStatus(200)
+		case ConnectTimedOut, RequestTimedOut:
+			h.ReportStatus(504)
+		default:
+			h.ReportStatus(503)
+		}
+		return
+	}
+	h.monitor.local.add(r == Connected)
+	if r == Connected {
+		h.monitor.consecutive[causeLocal].Store(0)
+	} else {
+		h.count(causeLocal, o.ConsecutiveLocal)
+	}
+}
+
+// ReportStatus tells outlier detection about a response; a gRPC status is given
+// as the HTTP status that it maps to.
+func (h *Host) ReportStatus(code int) {
+	o := h.cluster.outlier
+	if o == nil {
+		return
+	}
+	m := &h.monitor
+	m.external.add(code < 500)
+	if o.SplitLocal {
+		m.local.add(true)
+		reset(&m.consecutive[causeLocal])
+	}
+	if code < 500 {
+		reset(&m.consecutive[cause5xx])
+		reset(&m.consecutive[causeGateway])
+		return
+	}
+	h.count(cause5xx, o.Consecutive5xx)
+	if code >= 502 && code <= 504 {
+		h.count(causeGateway, o.ConsecutiveGateway)
+	} else {
+		reset(&m.consecutive[causeGateway])
+	}
+}
+
+// reset stores 0, but only over something else: a store dirties the cache line
+// that all cores read.
+func reset(a *atomic.Uint32) {
+	if a.Load() != 0 {
+		a.Store(0)
+	}
+}
+
+// count counts a failure in a row, and flags the host when there are enough.
+func (h *Host) count(c cause, threshold uint32) {
+	if threshold == 0 || h.monitor.consecutive[c].Add(1) < threshold {
+		return
+	}
+	h.monitor.consecutive[c].Store(0)
+	if h.Ejected() {
+		return
+	}
+	h.monitor.flags.Or(1 << c)
+	if h.cluster.flagged.CompareAndSwap(false, true) {
+		h.cluster.m.post(h.cluster.judge)
+	}
+}
+
+// judge looks at the flagged hosts. On Run's goroutine.
+func (c *Cluster) judge() {
+	c.flagged.Store(false)
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed := false
+	for _, m := range c.members {
+		flags := m.host.monitor.flags.Swap(0)
+		for cs := range causes {
+			if flags&(1<<cs) != 0 && c.detectedLocked(m.host, cs, now) {
+				changed = true
+			}
+		}
+	}
+	if changed {
+		c.rebuildLocked()
+	}
+}
+
+// enforce is the percent with which a cause leads to an ejection.
+func (o *Outlier) enforce(c cause) uint32 {
+	switch c {
+	case cause5xx:
+		return o.Enforce5xx
+	case causeGateway:
+		return o.EnforceGateway
+	case causeLocal:
+		return o.EnforceLocal
+	case causeSuccessRate:
+		return o.SuccessRate.Enforce
+	case causeLocalSuccessRate:
+		return o.SuccessRate.EnforceLocal
+	case causeFailurePercentage:
+		return o.FailurePercentage.Enforce
+	case causeLocalFailurePercentage:
+		return o.FailurePercentage.EnforceLocal
+	}
+	return 0
+}
+
+// detectedLocked counts a detection and ejects the host when that is permitted.
+func (c *Cluster) detectedLocked(h *Host, cs cause, now time.Time) (ejected bool) {
+	if h.Ejected() || c.closed {
+		return false
+	}
+	o := c.outlier
+	c.stats.OutlierDetected[cs].Add(1)
+	if rand.Uint32N(100) >= o.enforce(cs) { //nolint:gosec // a share, no secret
+		return false
+	}
+	share := 100 * float64(c.ejected+1) / float64(len(c.members))
+	if share > float64(o.MaxEjectionPercent) && (c.ejected > 0 || !o.AlwaysEjectOne) {
+		c.stats.OutlierOverflow.Add(1)
+		return false
+	}
+	m := &h.monitor
+	m.ejections++
+	d := min(time.Duration(m.ejections)*o.BaseEjection, o.MaxEjection)
+	if o.Jitter > 0 {
+		d += rand.N(o.Jitter) //nolint:gosec // jitter
+	}
+	m.until = now.Add(d)
+	m.ejected.Store(true)
+	c.ejected++
+	c.stats.OutlierEnforced[cs].Add(1)
+	c.stats.OutlierEjectionsTotal.Add(1)
+	c.stats.OutlierEjections.Add(1)
+	if c.sweep == nil {
+		c.armSweepLocked()
+	}
+	return true
+}
+
+// forgetEjectionLocked is for a host that goes away while ejected.
+func (c *Cluster) forgetEjectionLocked(h *Host) {
+	if h.monitor.ejected.CompareAndSwap(true, false) {
+		c.ejected--
+		c.stats.OutlierEjections.Add(-1)
+	}
+}
+
+func (c *Cluster) armSweepLocked() {
+	if !c.closed {
+		c.after(&c.sweep, c.outlier.Interval, c.sweepOutliers)
+	}
+}
+
+// sweepOutliers ends ejections whose time is over and looks at the rates of
+// the interval. On Run's goroutine.
+func (c *Cluster) sweepOutliers() {
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	changed, again := false, c.outlier.SuccessRate != nil || c.outlier.FailurePercentage != nil
+	for _, mb := range c.members {
+		m := &mb.host.monitor
+		switch {
+		case m.ejected.Load() && !now.Before(m.until):
+			c.forgetEjectionLocked(mb.host)
+			m.back = now
+			for i := range m.consecutive {
+				m.consecutive[i].Store(0)
+			}
+			m.flags.Store(0)
+			changed = true
+		case !m.ejected.Load() && m.ejections > 0 && now.Sub(m.back) >= c.outlier.Interval:
+			m.ejections-- // an interval in good health is forgiven
+		}
+		again = again || m.ejections > 0
+	}
+	if c.ratesLocked(now) {
+		changed = true
+	}
+	if changed {
+		c.rebuildLocked()
+	}
+	if again || c.ejected > 0 {
+		c.armSweepLocked()
+	} else {
+		c.sweep = nil
+	}
+}
+
+// ratesLocked judges the success rates of the interval that is over.
+func (c *Cluster) ratesLocked(now time.Time) (changed bool) {
+	o := c.outlier
+	if o.SuccessRate == nil && o.FailurePercentage == nil {
+		return false
+	}
+	kinds := []struct {
+		of            func(*monitor) *tally
+		rate, percent cause
+	}{{func(m *monitor) *tally { return &m.external }, causeSuccessRate, causeFailurePercentage}}
+	if o.SplitLocal {
+		kinds = append(kinds, kinds[0])
+		kinds[1].of = func(m *monitor) *tally { return &m.local }
+		kinds[1].rate, kinds[1].percent = causeLocalSuccessRate, causeLocalFailurePercentage
+	}
+	for _, k := range kinds {
+		var seen []rated
+		for _, mb := range c.members {
+			t := k.of(&mb.host.monitor)
+			good, total := t.good.Swap(0), t.total.Swap(0)
+			if !mb.host.Ejected() {
+				seen = append(seen, rated{mb.host, total, 100 * float64(good) / float64(max(total, 1))})
+			}
+		}
+		if s := o.SuccessRate; s != nil {
+			rs := enough(seen, s.MinHosts, s.MinVolume)
+			if below := limit(rs, s.StdevFactorPerThousand); c.ejectLocked(rs, k.rate, now, func(r float64) bool { return r < below }) {
+				changed = true
+			}
+		}
+		if f := o.FailurePercentage; f != nil {
+			rs := enough(seen, f.MinHosts, f.MinVolume)
+			if c.ejectLocked(rs, k.percent, now, func(r float64) bool { return 100-r >= float64(f.Threshold) }) {
+				changed = true
+			}
+		}
+	}
+	return changed
+}
+
+// rated is a host with the requests and the success rate (percent) of an interval.
+type rated struct {
+	host  *Host
+	total uint32
+	rate  float64
+}
+
+// enough leaves the hosts with enough requests, if there are enough of them.
+func enough(rs []rated, hosts, volume uint32) (out []rated) {
+	for _, r := range rs {
+		if r.total >= max(volume, 1) {
+			out = append(out, r)
+		}
+	}
+	if len(out) < int(hosts) {
+		return nil
+	}
+	return out
+}
+
+// limit is the success rate that is factor/1000 standard deviations below the mean.
+func limit(rs []rated, perThousand uint32) float64 {
+	mean, variance := 0.0, 0.0
+	for _, r := range rs {
+		mean += r.rate / float64(len(rs))
+	}
+	for _, r := range rs {
+		variance += (r.rate - mean) * (r.rate - mean) / float64(len(rs))
+	}
+	return mean - float64(perThousand)/1000*math.Sqrt(variance)
+}
+
+func (c *Cluster) ejectLocked(rs []rated, cs cause, now time.Time, bad func(rate float64) bool) (changed bool) {
+	for _, r := range rs {
+		if bad(r.rate) && c.detectedLocked(r.host, cs, now) {
+			changed = true
+		}
+	}
+	return changed
+}
