@@ -1,0 +1,330 @@
+package pool
+
+import (
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/h2"
+)
+
+// noLimit stands for "as many streams as the peer takes".
+const noLimit = 1 << 30
+
+// sendBuffer is how much of a request body waits per stream for the peer's
+// window before the producer is told to pause.
+const sendBuffer = 64 << 10
+
+// h2Conn is an HTTP/2 connection to a host, shared by exchanges of many lanes.
+type h2Conn struct {
+	common
+	maxStreams int // over its life; 0: no bound
+
+	// belong to the lane
+	lane    Lane
+	cd      codec.Codec
+	streams map[uint32]*h2Stream
+	backlog []*h2Stream // begun, but the peer takes no more at present
+	closing bool
+	dirty   bool
+	blocked bool // the socket is slow: no data is sent
+
+	// guarded by the pool's mu
+	active, taken, limit int
+	withdrawn            bool
+	tick                 int
+}
+
+var _ stream.Handler = (*h2Conn)(nil)
+
+func newH2Conn(cc common) *h2Conn {
+	opt := &cc.pool.cluster.Spec().HTTP
+	c := &h2Conn{
+		common: cc, streams: map[uint32]*h2Stream{}, limit: noLimit,
+		maxStreams: int(opt.MaxRequestsPerConnection),
+	}
+	if opt.MaxConcurrentStreams > 0 {
+		c.limit = int(min(opt.MaxConcurrentStreams, noLimit))
+	}
+	c.cd = h2.NewClient((*h2Events)(c), h2.Options{
+		MaxFields:    int(opt.MaxHeadersCount),
+		StreamWindow: opt.InitialStreamWindow,
+		ConnWindow:   opt.InitialConnectionWindow,
+	})
+	return c
+}
+
+// open starts the connection and serves those who wait. The goroutine of Dial.
+func (c *h2Conn) open() {
+	c.lane.Ex.Enter()
+	c.lane.Begin()
+	c.conn.Bind(&c.lane.Ex, c)
+	c.touch()
+	c.lane.End()
+	p := c.pool
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.h2 = append(p.h2, c)
+		c.tick = p.tick
+		p.armLocked()
+	} else {
+		c.withdrawn = true
+	}
+	p.mu.Unlock()
+	c.serve()
+	if closed {
+		c.maybeClose()
+	}
+	c.lane.Ex.Leave()
+}
+
+// serve gives room to those who wait. Any goroutine.
+func (c *h2Conn) serve() {
+	p := c.pool
+	for {
+		p.mu.Lock()
+		// A pool that closes still serves who waited for this connection.
+		if c.active >= c.limit || c.withdrawn && !p.closed {
+			p.mu.Unlock()
+			return
+		}
+		x, gen := p.popLocked(c.key)
+		if x != nil {
+			p.occupyLocked(c)
+		}
+		p.mu.Unlock()
+		if x == nil {
+			return
+		}
+		lane := x.Lane
+		lane.Do(func() {
+			if x.gen == gen {
+				c.begin(x)
+			} else {
+				c.vacate()
+			}
+		})
+	}
+}
+
+// vacate gives a reserved stream back.
+func (c *h2Conn) vacate() {
+	p := c.pool
+	p.mu.Lock()
+	c.active--
+	c.tick = p.tick
+	last := c.active == 0 && c.withdrawn
+	p.mu.Unlock()
+	if last {
+		c.retire()
+		return
+	}
+	c.serve()
+}
+
+// retire closes the connection when it has no streams. Any goroutine.
+func (c *h2Conn) retire() { c.lane.Do(c.maybeClose) }
+
+func (c *h2Conn) maybeClose() {
+	c.pool.mu.Lock()
+	busy := c.active > 0
+	c.pool.mu.Unlock()
+	if !busy && !c.closing {
+		c.cd.GoAway(false)
+		c.close()
+	}
+}
+
+// close ends the connection after its output.
+func (c *h2Conn) close() {
+	c.closing = true
+	c.withdraw()
+	c.write()
+	c.conn.Close()
+}
+
+func (c *h2Conn) withdraw() {
+	c.pool.mu.Lock()
+	c.pool.withdrawLocked(c)
+	c.pool.mu.Unlock()
+}
+
+// begin gives a reserved stream to x, in whose lane the caller is.
+func (c *h2Conn) begin(x *Exchange) {
+	if !x.Limits.Acquire(cluster.Requests) {
+		c.vacate()
+		x.fail(Failure{FailOverflow, errRequests})
+		return
+	}
+	s := &h2Stream{c: c, x: x, gen: x.gen, lane: x.Lane}
+	x.Reused = false // a dead connection is seen by all its streams: no race as in HTTP/1
+	x.describe("HTTP/2", &c.common)
+	x.ready(s)
+}
+
+// OnData implements stream.Handler.
+func (c *h2Conn) OnData(b []byte) {
+	c.lane.Begin()
+	if err := c.cd.Feed(b); err != nil && !c.closing {
+		c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
+		c.close()
+	}
+	c.touch() // acknowledgements, windows
+	c.lane.End()
+}
+
+// OnEnd implements stream.Handler.
+func (c *h2Conn) OnEnd() {
+	c.lane.Begin()
+	_ = c.cd.End()
+	if !c.closing {
+		c.close()
+	}
+	c.lane.End()
+}
+
+// OnDrain implements stream.Handler.
+func (c *h2Conn) OnDrain() {
+	c.lane.Begin()
+	c.blocked = false
+	for _, s := range c.streams {
+		s.push()
+	}
+	c.lane.End()
+}
+
+// OnClose implements stream.Handler.
+func (c *h2Conn) OnClose(error) {
+	c.lane.Begin()
+	c.closing = true
+	c.withdraw()
+	c.cd.Broken()
+	for _, s := range c.backlog {
+		s.refuse()
+	}
+	c.backlog = nil
+	c.lane.End()
+	c.cd.Stop()
+	c.pool.gone(&c.common)
+	c.pool.dialForQueue()
+}
+
+// FlushLane implements Flusher.
+func (c *h2Conn) FlushLane() {
+	c.dirty = false
+	c.write()
+	if !c.blocked && c.conn.Buffered() > stream.HighWater {
+		c.blocked = true
+	}
+}
+
+func (c *h2Conn) write() {
+	if out := c.cd.Output(); len(out) > 0 {
+		c.conn.Write(out)
+		c.cd.ClearOutput()
+		c.conn.Flush()
+	}
+}
+
+func (c *h2Conn) touch() {
+	if !c.dirty {
+		c.dirty = true
+		c.lane.Dirty(c)
+	}
+}
+
+// finish takes a stream off.
+func (c *h2Conn) finish(s *h2Stream) {
+	if s.over {
+		return
+	}
+	s.over, s.pending, s.head = true, nil, nil
+	delete(c.streams, s.id)
+	c.vacate()
+	c.unblockBacklog()
+}
+
+// unblockBacklog begins streams for which the peer had no room.
+func (c *h2Conn) unblockBacklog() {
+	for len(c.backlog) > 0 {
+		s := c.backlog[0]
+		if !s.over {
+			id, ok := c.cd.NewStream()
+			if !ok {
+				return
+			}
+			head := s.head
+			s.head = nil
+			s.open(id, head, s.headEnd)
+			PutHeaders(head)
+		}
+		c.backlog = c.backlog[1:]
+	}
+}
+
+// h2Events is the connection as the receiver of codec events.
+type h2Events h2Conn
+
+// NewHeaders implements codec.Events.
+func (e *h2Events) NewHeaders(uint32) *filter.Headers { return GetHeaders() }
+
+// OnHeaders implements codec.Events.
+func (e *h2Events) OnHeaders(id uint32, h *filter.Headers, end bool) {
+	e.tell(id, toHeaders, h, nil, end)
+}
+
+// OnInterim implements codec.Events.
+func (e *h2Events) OnInterim(id uint32, h *filter.Headers) { e.tell(id, toInterim, h, nil, false) }
+
+// OnData implements codec.Events.
+func (e *h2Events) OnData(id uint32, b []byte, end bool) { e.tell(id, toData, nil, b, end) }
+
+// OnTrailers implements codec.Events.
+func (e *h2Events) OnTrailers(id uint32, h *filter.Headers) { e.tell(id, toTrailers, h, nil, true) }
+
+func (e *h2Events) tell(id uint32, k kind, h *filter.Headers, b []byte, end bool) {
+	s := e.streams[id]
+	if s == nil {
+		PutHeaders(h)
+		return
+	}
+	if end {
+		s.received = true
+		if s.sent {
+			(*h2Conn)(e).finish(s)
+		}
+	}
+	s.tell(k, h, b, end)
+}
+
+// OnReset implements codec.Events.
+func (e *h2Events) OnReset(id uint32, code codec.ResetCode) {
+	if s := e.streams[id]; s != nil {
+		(*h2Conn)(e).finish(s)
+		s.tellReset(code)
+	}
+}
+
+// OnUpgraded implements codec.Events.
+func (e *h2Events) OnUpgraded(uint32) {}
+
+// OnGoAway implements codec.Events.
+func (e *h2Events) OnGoAway(uint32, bool) {
+	c := (*h2Conn)(e)
+	c.withdraw()
+	c.pool.cluster.Stats().UpstreamCxCloseNotify.Add(1)
+	for _, s := range c.backlog {
+		s.refuse()
+	}
+	c.backlog = nil
+	c.pool.dialForQueue()
+	c.retire()
+}
+
+// OnWindow implements codec.Events.
+func (e *h2Events) OnWindow(id uint32) {
+	if s := e.streams[id]; s != nil {
+		s.push()
+	}
+}

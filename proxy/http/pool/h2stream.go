@@ -1,0 +1,361 @@
+package pool
+
+import (
+	"sync"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+)
+
+// h2Stream is one stream of an HTTP/2 connection: the border between the lane
+// of an exchange and the lane of the connection.
+type h2Stream struct {
+	// Set at construction.
+	c    *h2Conn
+	x    *Exchange
+	gen  uint64
+	lane *Lane // of x
+
+	// belong to x's lane
+	asked, got bool // the request's, the response's end has passed
+
+	// belong to the connection's lane
+	id             uint32
+	pending        []byte // not taken by the peer's window
+	pendingEnd     bool
+	trailer        *filter.Headers // after pending
+	head           *filter.Headers // in the backlog
+	headEnd        bool
+	full           bool // the user has been told to pause
+	sent, received bool
+	over           bool
+}
+
+// kind of a call across lanes.
+type kind uint8
+
+const (
+	// To the connection.
+	sendHeaders kind = iota
+	sendData
+	sendTrailers
+	sendReset
+	sendConsumed
+	// To the user.
+	toHeaders
+	toInterim
+	toData
+	toTrailers
+	toReset
+	toFull
+	toRoom
+)
+
+// message is a call that could not be made directly.
+type message struct {
+	k    kind
+	s    *h2Stream
+	h    *filter.Headers
+	b    []byte
+	n    int
+	end  bool
+	code codec.ResetCode
+}
+
+var messages = sync.Pool{New: func() any { return new(message) }}
+
+// maxKept bounds the buffers that pooled messages keep.
+const maxKept = 64 << 10
+
+// Run implements serial.Task.
+func (m *message) Run() {
+	if m.k < toHeaders {
+		l := &m.s.c.lane
+		l.Begin()
+		m.s.send(m)
+		l.End()
+	} else {
+		l := m.s.lane
+		l.Begin()
+		m.s.deliver(m)
+		l.End()
+	}
+	b := m.b[:0]
+	if cap(b) > maxKept {
+		b = nil
+	}
+	*m = message{b: b}
+	messages.Put(m)
+}
+
+// copyOf makes a message of m that outlives the call.
+func copyOf(m *message) *message {
+	c := messages.Get().(*message)
+	b := append(c.b[:0], m.b...)
+	*c = *m
+	c.b = b
+	return c
+}
+
+// cross brings m to the connection: directly when its lane is free. h is
+// copied when it has to wait, for it stays the caller's.
+func (s *h2Stream) cross(m message) {
+	if s.lane.Reach(&s.c.lane) {
+		s.send(&m)
+		return
+	}
+	c := copyOf(&m)
+	if m.h != nil {
+		c.h = GetHeaders()
+		c.h.CopyFrom(m.h)
+		c.n = 1 // ours to give back
+	}
+	s.c.lane.Ex.Post(c)
+}
+
+// headers implements backend.
+func (s *h2Stream) headers(h *filter.Headers, end bool) {
+	s.cross(message{k: sendHeaders, s: s, h: h, end: end})
+	s.ended(end)
+}
+
+// data implements backend.
+func (s *h2Stream) data(b []byte, end bool) {
+	s.cross(message{k: sendData, s: s, b: b, end: end})
+	s.ended(end)
+}
+
+// trailers implements backend.
+func (s *h2Stream) trailers(h *filter.Headers) {
+	s.cross(message{k: sendTrailers, s: s, h: h})
+	s.ended(true)
+}
+
+// ended notes the request's end.
+func (s *h2Stream) ended(end bool) {
+	if end {
+		s.asked = true
+		if s.got && s.x.gen == s.gen {
+			s.x.over()
+		}
+	}
+}
+
+// reset implements backend.
+func (s *h2Stream) reset(code codec.ResetCode) { s.cross(message{k: sendReset, s: s, code: code}) }
+
+// consumed implements backend.
+func (s *h2Stream) consumed(n int) { s.cross(message{k: sendConsumed, s: s, n: n}) }
+
+// reading implements backend: the window does it.
+func (s *h2Stream) reading(bool) {}
+
+// send does what the user wants, inside the connection's lane.
+func (s *h2Stream) send(m *message) {
+	switch m.k {
+	case sendHeaders:
+		s.start(m.h, m.end)
+		if m.n == 1 {
+			PutHeaders(m.h)
+		}
+	case sendData:
+		s.write(m.b, m.end)
+	case sendTrailers:
+		s.writeTrailers(m.h)
+		if m.n == 1 {
+			PutHeaders(m.h)
+		}
+	case sendReset:
+		if !s.over {
+			if s.id != 0 {
+				s.c.cd.Reset(s.id, m.code)
+				s.c.touch()
+			}
+			s.c.finish(s)
+		}
+	case sendConsumed:
+		if s.id != 0 {
+			s.c.cd.Consumed(s.id, m.n)
+			s.c.touch()
+		}
+	}
+}
+
+// start begins the stream, or waits until the peer takes another one.
+func (s *h2Stream) start(h *filter.Headers, end bool) {
+	c := s.c
+	if s.over {
+		return
+	}
+	if c.closing {
+		s.refuse()
+		return
+	}
+	if len(c.backlog) == 0 {
+		if id, ok := c.cd.NewStream(); ok {
+			s.open(id, h, end)
+			return
+		}
+	}
+	p := c.pool
+	p.mu.Lock()
+	gone := c.withdrawn && !p.closed
+	if n := c.cd.Streams(); n > 0 {
+		c.limit = min(c.limit, n)
+	}
+	p.mu.Unlock()
+	if gone || c.cd.Streams() == 0 {
+		s.refuse() // going away: nothing would ever free room
+		return
+	}
+	s.head, s.headEnd = GetHeaders(), end
+	s.head.CopyFrom(h)
+	c.backlog = append(c.backlog, s)
+}
+
+func (s *h2Stream) open(id uint32, h *filter.Headers, end bool) {
+	c := s.c
+	s.id = id
+	c.streams[id] = s
+	c.cd.Headers(id, h, end)
+	s.sent = end
+	c.touch()
+	if !end {
+		s.push()
+	}
+}
+
+// refuse tells the user that nothing was sent.
+func (s *h2Stream) refuse() {
+	if s.over {
+		return
+	}
+	s.c.finish(s)
+	m := copyOf(&message{k: toReset, s: s, code: codec.ResetRefused})
+	s.lane.Ex.Post(m) // not directly: the user may be inside of Headers
+}
+
+// write sends a piece of the body, or keeps what cannot be sent.
+func (s *h2Stream) write(b []byte, end bool) {
+	if s.over {
+		return
+	}
+	if s.id != 0 && len(s.pending) == 0 && !s.c.blocked {
+		b = b[s.c.cd.Data(s.id, b, end):]
+		s.c.touch()
+		if len(b) == 0 {
+			s.finishedSending(end)
+			return
+		}
+	}
+	s.pending = append(s.pending, b...)
+	s.pendingEnd = end
+	if !s.full && len(s.pending) > sendBuffer {
+		s.full = true
+		s.c.pool.cluster.Stats().UpstreamFlowControlPaused.Add(1)
+		s.tell(toFull, nil, nil, false)
+	}
+}
+
+func (s *h2Stream) writeTrailers(h *filter.Headers) {
+	if s.over {
+		return
+	}
+	if s.id == 0 || len(s.pending) > 0 {
+		s.trailer = GetHeaders()
+		s.trailer.CopyFrom(h)
+		return
+	}
+	s.c.cd.Trailers(s.id, h)
+	s.c.touch()
+	s.finishedSending(true)
+}
+
+// push sends what is pending, as far as the window goes.
+func (s *h2Stream) push() {
+	if s.over || s.c.blocked || s.id == 0 {
+		return
+	}
+	if len(s.pending) > 0 || s.pendingEnd {
+		n := s.c.cd.Data(s.id, s.pending, s.pendingEnd)
+		s.c.touch()
+		s.pending = append(s.pending[:0], s.pending[n:]...)
+	}
+	if s.full && len(s.pending) <= sendBuffer/2 {
+		s.full = false
+		s.c.pool.cluster.Stats().UpstreamFlowControlResumed.Add(1)
+		s.tell(toRoom, nil, nil, false)
+	}
+	if len(s.pending) > 0 {
+		return
+	}
+	if s.pendingEnd {
+		s.pendingEnd = false
+		s.finishedSending(true)
+	} else if t := s.trailer; t != nil {
+		s.trailer = nil
+		s.c.cd.Trailers(s.id, t)
+		PutHeaders(t)
+		s.finishedSending(true)
+	}
+}
+
+func (s *h2Stream) finishedSending(end bool) {
+	if end && !s.sent {
+		s.sent = true
+		if s.received {
+			s.c.finish(s)
+		}
+	}
+}
+
+// tell brings an event to the user: directly when its lane is free. h passes over.
+func (s *h2Stream) tell(k kind, h *filter.Headers, b []byte, end bool) {
+	s.toUser(message{k: k, s: s, h: h, b: b, end: end})
+}
+
+func (s *h2Stream) tellReset(code codec.ResetCode) {
+	s.toUser(message{k: toReset, s: s, code: code})
+}
+
+func (s *h2Stream) toUser(m message) {
+	if s.c.lane.Reach(s.lane) {
+		s.deliver(&m)
+		return
+	}
+	s.lane.Ex.Post(copyOf(&m))
+}
+
+// deliver tells the user, inside its lane.
+func (s *h2Stream) deliver(m *message) {
+	x := s.x
+	if x.gen != s.gen {
+		PutHeaders(m.h) // given up meanwhile
+		return
+	}
+	u := x.User
+	if m.k == toHeaders {
+		x.good = m.h.Status < 500
+	}
+	if m.end {
+		s.got = true
+		if s.asked {
+			x.over()
+		}
+	}
+	switch m.k {
+	case toHeaders:
+		u.OnHeaders(m.h, m.end)
+	case toInterim:
+		u.OnInterim(m.h)
+	case toData:
+		u.OnData(m.b, m.end)
+	case toTrailers:
+		u.OnTrailers(m.h)
+	case toReset:
+		x.over()
+		u.OnReset(m.code)
+	case toFull, toRoom:
+		u.OnBlocked(m.k == toFull)
+	}
+}

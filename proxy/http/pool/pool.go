@@ -1,0 +1,470 @@
+package pool
+
+import (
+	"errors"
+	"io"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+)
+
+// sweeps of idle connections per idle timeout.
+const sweeps = 4
+
+// defaultIdle is Envoy's idle timeout of pooled connections.
+const defaultIdle = time.Hour
+
+// Pool holds the connections of one protocol to one host.
+type Pool struct {
+	// Set at construction.
+	cluster *cluster.Cluster
+	host    *cluster.Host
+	want    Want
+	idleFor time.Duration // 0: for ever
+
+	mu sync.Mutex
+	// guarded by mu
+	idle        []*h1Conn // last in, first out: the warm ones are used
+	h2          []*h2Conn // that may take another stream
+	first, last *Exchange // waiting for a connection
+	waiting     int
+	dialing     int
+	live        int  // connections, being dialled or open
+	http1       bool // WantALPN: the host has turned out to speak HTTP/1
+	closed      bool
+	tick        int
+	armed       bool
+	timer       *time.Timer
+}
+
+// key tells connections apart that must not be mixed up: what the first
+// request brought into the handshake or the PROXY header.
+type key struct {
+	serverName, verifyName string
+	source, dest           netip.AddrPort
+}
+
+func keyOf(o *cluster.DialOptions) key {
+	return key{o.ServerName, o.VerifyName, o.Source, o.Dest}
+}
+
+// slots are the keys under which pools hang on a host: their addresses are
+// compared, so that they box without allocating.
+var slots = [...]*slot{{WantHTTP1}, {WantHTTP2}, {WantALPN}}
+
+type slot struct{ want Want }
+
+// of returns the host's pool for a protocol.
+func of(c *cluster.Cluster, h *cluster.Host, want Want) *Pool {
+	if p := h.Attached(slots[want]); p != nil {
+		return p.(*Pool)
+	}
+	return h.Attach(slots[want], func() io.Closer { return newPool(c, h, want) }).(*Pool)
+}
+
+func newPool(c *cluster.Cluster, h *cluster.Host, want Want) *Pool {
+	p := &Pool{cluster: c, host: h, want: want, idleFor: defaultIdle}
+	if t := c.Spec().HTTP.IdleTimeout; t != nil {
+		p.idleFor = *t
+	}
+	return p
+}
+
+var errOverflow = errors.New("circuit breaker open: too many pending requests; check connectionPool of the DestinationRule")
+
+// start finds a connection for x: an idle one, one with room, or a new one.
+func (p *Pool) start(x *Exchange) {
+	for {
+		p.mu.Lock()
+		hc, h2 := p.takeLocked(x)
+		if hc == nil && h2 == nil {
+			break
+		}
+		p.mu.Unlock()
+		if h2 != nil {
+			h2.begin(x)
+			return
+		}
+		if hc.lend(x) {
+			return
+		}
+		// It died this moment: look again.
+	}
+	if !x.Limits.Acquire(cluster.Pending) {
+		p.mu.Unlock()
+		x.fail(Failure{FailOverflow, errOverflow})
+		return
+	}
+	p.pushLocked(x)
+	dial := p.wantsDialLocked()
+	p.mu.Unlock()
+	st := p.cluster.Stats()
+	st.UpstreamRqPendingTotal.Add(1)
+	st.UpstreamRqPendingActive.Add(1)
+	if dial {
+		p.dial(x)
+	}
+}
+
+// takeLocked reserves a connection that is there.
+func (p *Pool) takeLocked(x *Exchange) (*h1Conn, *h2Conn) {
+	k := keyOf(&x.Dial)
+	for _, c := range p.h2 {
+		if c.key == k && c.active < c.limit {
+			p.occupyLocked(c)
+			return nil, c
+		}
+	}
+	if x.Fresh {
+		return nil, nil
+	}
+	for i := len(p.idle) - 1; i >= 0; i-- {
+		if hc := p.idle[i]; hc.key == k {
+			copy(p.idle[i:], p.idle[i+1:])
+			p.idle[len(p.idle)-1] = nil
+			p.idle = p.idle[:len(p.idle)-1]
+			return hc, nil
+		}
+	}
+	return nil, nil
+}
+
+// pushLocked puts x at the end of the queue.
+func (p *Pool) pushLocked(x *Exchange) {
+	x.queued, x.queuedGen = true, x.gen
+	x.next, x.prev = nil, p.last
+	if p.last != nil {
+		p.last.next = x
+	} else {
+		p.first = x
+	}
+	p.last = x
+	p.waiting++
+}
+
+// dropLocked takes x out of the queue.
+func (p *Pool) dropLocked(x *Exchange) {
+	if x.prev != nil {
+		x.prev.next = x.next
+	} else {
+		p.first = x.next
+	}
+	if x.next != nil {
+		x.next.prev = x.prev
+	} else {
+		p.last = x.prev
+	}
+	x.next, x.prev, x.queued = nil, nil, false
+	p.waiting--
+	x.Limits.Release(cluster.Pending)
+	p.cluster.Stats().UpstreamRqPendingActive.Add(-1)
+}
+
+// popLocked takes the first in the queue that a connection with that key may serve.
+func (p *Pool) popLocked(k key) (*Exchange, uint64) {
+	for x := p.first; x != nil; x = x.next {
+		if keyOf(&x.Dial) == k {
+			gen := x.queuedGen
+			p.dropLocked(x)
+			return x, gen
+		}
+	}
+	return nil, 0
+}
+
+// cancel forgets a waiting exchange.
+func (p *Pool) cancel(x *Exchange) {
+	p.mu.Lock()
+	if x.queued {
+		p.dropLocked(x)
+	}
+	p.mu.Unlock()
+	p.cluster.Stats().UpstreamRqCancelled.Add(1)
+}
+
+// wantsDialLocked tells whether the queue needs another connection: one each
+// in HTTP/1; in HTTP/2, and while the protocol is not known, one for all.
+func (p *Pool) wantsDialLocked() bool {
+	if p.multiplexed() {
+		return p.dialing == 0
+	}
+	return p.dialing < p.waiting
+}
+
+func (p *Pool) multiplexed() bool {
+	return p.want == WantHTTP2 || p.want == WantALPN && !p.http1
+}
+
+var alpnBoth = []string{"h2", "http/1.1"}
+
+// dial makes a connection, with the options of x.
+func (p *Pool) dial(x *Exchange) {
+	counted := x.Limits.Acquire(cluster.Connections)
+	p.mu.Lock()
+	if !counted && p.live > 0 {
+		p.mu.Unlock() // one of the others will become free
+		return
+	}
+	p.live++
+	p.dialing++
+	p.mu.Unlock()
+	o := x.Dial
+	if p.want == WantALPN && o.ALPN == nil {
+		o.ALPN = alpnBoth
+	}
+	cc := common{pool: p, key: keyOf(&o)}
+	if counted {
+		cc.limits = x.Limits
+	}
+	p.cluster.Dial(p.host, o, func(c stream.Conn, err error) { p.dialled(cc, c, err) })
+}
+
+// dialled takes the result of Dial, on a goroutine of its own.
+func (p *Pool) dialled(cc common, c stream.Conn, err error) {
+	p.mu.Lock()
+	p.dialing--
+	p.mu.Unlock()
+	if err != nil {
+		p.gone(&cc)
+		p.dialFailed(cc.key, err)
+		return
+	}
+	cc.connected(c)
+	two := p.want == WantHTTP2
+	if p.want == WantALPN {
+		two = cc.tls != nil && cc.tls.NegotiatedProtocol == "h2"
+	}
+	if two {
+		p.cluster.Stats().UpstreamCxHTTP2Total.Add(1)
+		newH2Conn(cc).open()
+		return
+	}
+	p.cluster.Stats().UpstreamCxHTTP1Total.Add(1)
+	p.serveOthers()
+	hc := newH1Conn(cc)
+	hc.park()
+	p.offer(hc)
+}
+
+// serveOthers dials for those who waited for one connection to carry them all,
+// now that the host has turned out to speak HTTP/1.
+func (p *Pool) serveOthers() {
+	if p.want != WantALPN {
+		return
+	}
+	p.mu.Lock()
+	p.http1 = true
+	var more []*Exchange
+	for x := p.first; x != nil && p.dialing+len(more)+1 < p.waiting; x = x.next {
+		more = append(more, x)
+	}
+	p.mu.Unlock()
+	for range more {
+		p.dialForQueue()
+	}
+}
+
+// dialForQueue makes another connection when somebody waits for one.
+func (p *Pool) dialForQueue() {
+	p.mu.Lock()
+	x := p.first
+	if x == nil || !p.wantsDialLocked() {
+		p.mu.Unlock()
+		return
+	}
+	// A copy: the exchange itself belongs to its lane.
+	probe := &Exchange{Limits: x.Limits, Dial: x.Dial}
+	p.mu.Unlock()
+	p.dial(probe)
+}
+
+// dialFailed fails those who waited for that connection: the first in an
+// HTTP/1 pool, all in a multiplexed one.
+func (p *Pool) dialFailed(k key, err error) {
+	f := failureOf(err)
+	for {
+		p.mu.Lock()
+		x, gen := p.popLocked(k)
+		all := p.multiplexed() && p.dialing == 0
+		p.mu.Unlock()
+		if x == nil {
+			break
+		}
+		lane := x.Lane
+		lane.Do(func() {
+			if x.gen == gen {
+				x.fail(f)
+			}
+		})
+		if !all {
+			break
+		}
+	}
+	p.dialForQueue()
+}
+
+func failureOf(err error) Failure {
+	f := Failure{Kind: FailConnect, Err: err}
+	var de *cluster.DialError
+	if errors.As(err, &de) {
+		switch {
+		case de.Timeout:
+			f.Kind = FailTimeout
+		case de.Canceled:
+			f.Kind = FailLocal
+		}
+	}
+	return f
+}
+
+// offer gives a free HTTP/1 connection, parked, to the first who waits, or keeps it.
+func (p *Pool) offer(hc *h1Conn) {
+	p.mu.Lock()
+	x, gen := p.popLocked(hc.key)
+	switch {
+	case x != nil:
+		p.mu.Unlock()
+		lane := x.Lane
+		lane.Do(func() { p.handOver(hc, x, gen) })
+		return
+	case p.closed:
+		p.mu.Unlock()
+		hc.retire()
+		return
+	}
+	hc.tick = p.tick
+	p.idle = append(p.idle, hc)
+	p.armLocked()
+	p.mu.Unlock()
+}
+
+// handOver lends an offered connection, inside the lane of x.
+func (p *Pool) handOver(hc *h1Conn, x *Exchange, gen uint64) {
+	used := hc.requests > 0
+	switch {
+	case x.gen != gen:
+		p.offer(hc) // given up meanwhile
+	case hc.lend(x):
+	case used:
+		p.start(x)
+	default:
+		x.fail(Failure{FailConnect, errClosedEarly})
+	}
+}
+
+var errClosedEarly = errors.New("the peer closed the connection right after it was made")
+
+// forget takes a dead connection out of the store.
+func (p *Pool) forget(hc *h1Conn) {
+	p.mu.Lock()
+	if i := slices.Index(p.idle, hc); i >= 0 {
+		p.idle = slices.Delete(p.idle, i, i+1)
+	}
+	p.mu.Unlock()
+}
+
+// gone counts the end of a connection, or of the attempt to make one.
+func (p *Pool) gone(cc *common) {
+	if cc.limits != nil {
+		cc.limits.Release(cluster.Connections)
+	}
+	p.mu.Lock()
+	p.live--
+	p.mu.Unlock()
+}
+
+// armLocked starts the sweeper of idle connections.
+func (p *Pool) armLocked() {
+	if p.armed || p.idleFor <= 0 {
+		return
+	}
+	p.armed = true
+	if p.timer == nil {
+		p.timer = time.AfterFunc(p.idleFor/sweeps, p.sweep)
+	} else {
+		p.timer.Reset(p.idleFor / sweeps)
+	}
+}
+
+// sweep closes what has not been used for the idle timeout. The timer's goroutine.
+func (p *Pool) sweep() {
+	var old []*h1Conn
+	var old2 []*h2Conn
+	p.mu.Lock()
+	p.armed = false
+	p.tick++
+	kept := p.idle[:0]
+	for _, hc := range p.idle {
+		if p.tick-hc.tick > sweeps {
+			old = append(old, hc)
+		} else {
+			kept = append(kept, hc)
+		}
+	}
+	clear(p.idle[len(kept):])
+	p.idle = kept
+	for _, c := range p.h2 {
+		if c.active == 0 && p.tick-c.tick > sweeps {
+			old2 = append(old2, c)
+		}
+	}
+	for _, c := range old2 {
+		p.withdrawLocked(c)
+	}
+	if !p.closed && (len(p.idle) > 0 || len(p.h2) > 0) {
+		p.armLocked()
+	}
+	p.mu.Unlock()
+	p.cluster.Stats().UpstreamCxIdleTimeout.Add(uint64(len(old) + len(old2)))
+	for _, hc := range old {
+		hc.retire()
+	}
+	for _, c := range old2 {
+		c.retire()
+	}
+}
+
+// Close implements io.Closer: the host has gone. What is under way ends in
+// peace, what is idle is closed; a request that comes late is still served.
+func (p *Pool) Close() error {
+	p.mu.Lock()
+	p.closed = true
+	idle, h2 := p.idle, slices.Clone(p.h2)
+	p.idle = nil
+	for _, c := range h2 {
+		p.withdrawLocked(c)
+	}
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.mu.Unlock()
+	for _, hc := range idle {
+		hc.retire()
+	}
+	for _, c := range h2 {
+		c.retire()
+	}
+	return nil
+}
+
+// occupyLocked reserves a stream of c.
+func (p *Pool) occupyLocked(c *h2Conn) {
+	c.active++
+	c.taken++
+	if c.taken == c.maxStreams {
+		p.cluster.Stats().UpstreamCxMaxRequests.Add(1)
+		p.withdrawLocked(c)
+	}
+}
+
+// withdrawLocked makes c take no new streams.
+func (p *Pool) withdrawLocked(c *h2Conn) {
+	c.withdrawn = true
+	if i := slices.Index(p.h2, c); i >= 0 {
+		p.h2 = slices.Delete(p.h2, i, i+1)
+	}
+}

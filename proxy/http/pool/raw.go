@@ -1,0 +1,167 @@
+package pool
+
+import (
+	"errors"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+)
+
+// rawConn carries the payload of a terminated CONNECT on a connection of its
+// own. Head and trailers have no place on it: OnReady is the answer.
+type rawConn struct {
+	common
+	x       *Exchange // nil: over
+	lane    *Lane
+	sent    bool
+	got     bool
+	dirty   bool
+	halved  bool
+	blocked bool
+}
+
+var _ stream.Handler = (*rawConn)(nil)
+
+var errConnections = errors.New("circuit breaker open: too many connections; check connectionPool of the DestinationRule")
+
+// dialRaw makes a connection for x alone.
+func dialRaw(x *Exchange) {
+	if !x.Limits.Acquire(cluster.Connections) {
+		x.fail(Failure{FailOverflow, errConnections})
+		return
+	}
+	x.pool = nil
+	gen, lane, limits := x.gen, x.Lane, x.Limits
+	x.Cluster.Dial(x.Host, x.Dial, func(c stream.Conn, err error) {
+		lane.Do(func() {
+			r := &rawConn{common: common{limits: limits}, x: x, lane: lane}
+			switch {
+			case x.gen != gen:
+				r.x = nil
+				if err == nil {
+					c.Close()
+				}
+				limits.Release(cluster.Connections)
+			case err != nil:
+				limits.Release(cluster.Connections)
+				x.fail(failureOf(err))
+			default:
+				r.connected(c)
+				r.begin()
+			}
+		})
+	})
+}
+
+func (r *rawConn) begin() {
+	x := r.x
+	r.conn.Bind(&r.lane.Ex, r)
+	if !x.Limits.Acquire(cluster.Requests) {
+		r.x = nil
+		r.conn.Close()
+		x.fail(Failure{FailOverflow, errRequests})
+		return
+	}
+	x.describe("", &r.common)
+	x.ready(r)
+	x.good = true
+}
+
+func (r *rawConn) headers(*filter.Headers, bool) {}
+
+func (r *rawConn) data(b []byte, end bool) {
+	r.conn.Write(b)
+	r.sent = r.sent || end
+	if !r.dirty {
+		r.dirty = true
+		r.lane.Dirty(r)
+	}
+}
+
+func (r *rawConn) trailers(*filter.Headers) { r.data(nil, true) }
+
+func (r *rawConn) consumed(int) {}
+
+func (r *rawConn) reading(on bool) { r.conn.SetReading(on) }
+
+func (r *rawConn) reset(codec.ResetCode) {
+	r.x = nil
+	r.conn.Abort()
+}
+
+// FlushLane implements Flusher.
+func (r *rawConn) FlushLane() {
+	r.dirty = false
+	r.conn.Flush()
+	if r.sent && !r.halved {
+		r.halved = true
+		r.conn.CloseWrite()
+	}
+	r.finish()
+	if r.x != nil && !r.blocked && r.conn.Buffered() > stream.HighWater {
+		r.blocked = true
+		r.x.User.OnBlocked(true)
+	}
+}
+
+// finish closes when both directions have ended.
+func (r *rawConn) finish() {
+	if r.sent && r.got {
+		if r.x != nil {
+			r.x.over()
+			r.x = nil
+		}
+		r.conn.Close()
+	}
+}
+
+// OnData implements stream.Handler.
+func (r *rawConn) OnData(b []byte) {
+	if r.x == nil {
+		return
+	}
+	r.lane.Begin()
+	r.x.User.OnData(b, false)
+	r.lane.End()
+}
+
+// OnEnd implements stream.Handler.
+func (r *rawConn) OnEnd() {
+	if r.x == nil {
+		return
+	}
+	r.lane.Begin()
+	r.got = true
+	u := r.x.User
+	r.finish()
+	u.OnData(nil, true)
+	r.lane.End()
+}
+
+// OnDrain implements stream.Handler.
+func (r *rawConn) OnDrain() {
+	r.lane.Begin()
+	if r.blocked && r.x != nil {
+		r.blocked = false
+		r.x.User.OnBlocked(false)
+	}
+	r.lane.End()
+}
+
+// OnClose implements stream.Handler.
+func (r *rawConn) OnClose(error) {
+	r.lane.Begin()
+	if r.dirty {
+		r.dirty = false
+		r.lane.clean(r)
+	}
+	if x := r.x; x != nil {
+		r.x = nil
+		x.over()
+		x.User.OnReset(codec.ResetConnection)
+	}
+	r.lane.End()
+	r.limits.Release(cluster.Connections)
+}

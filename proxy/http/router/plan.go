@@ -1,0 +1,186 @@
+package router
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// plan holds the timeouts of one request. 0: none.
+type plan struct{ timeout, perTry, perTryIdle time.Duration }
+
+// planRequest settles timeouts and retry policy from the route and, for trusted
+// requests, from the head.
+func (r *Router) planRequest(f *route.Forward) {
+	h, p := r.h, &r.plan
+	p.timeout = f.Timeout
+	if f.GRPCTimeoutMax != nil && r.ds.Info().GRPC {
+		if d, ok := parseGRPCTimeout(h.Get("grpc-timeout")); ok {
+			d = max(d-f.GRPCTimeoutOffset, time.Millisecond)
+			if m := *f.GRPCTimeoutMax; m > 0 {
+				d = min(d, m)
+			}
+			p.timeout = d
+		}
+	}
+	r.retry = r.Entry.Retry()
+	if r.retry != nil {
+		p.perTry, p.perTryIdle = r.retry.PerTryTimeout, r.retry.PerTryIdleTimeout
+	}
+	if r.Trusted {
+		r.ownWishes()
+	}
+	if r.cfg.RespectExpectedTimeout {
+		if d, ok := parseMillis(h.Get("x-envoy-expected-rq-timeout-ms")); ok {
+			p.timeout = d
+		}
+	}
+	if p.timeout > 0 && p.perTry >= p.timeout {
+		p.perTry = 0
+	}
+	if r.Upgrade != "" {
+		r.retry = nil // bytes of a tunnel are not kept
+	}
+	if r.retry != nil && !r.retry.Applies(h) {
+		r.retry = nil
+	}
+	expected := p.perTry
+	if expected == 0 {
+		expected = p.timeout
+	}
+	if expected > 0 && !r.cfg.SuppressHeaders {
+		r.setInt(h, "x-envoy-expected-rq-timeout-ms", expected.Milliseconds())
+	}
+}
+
+// ownWishes takes the x-envoy- headers by which a trusted caller chooses
+// timeouts and retries, and removes them.
+func (r *Router) ownWishes() {
+	h := r.h
+	if d, ok := parseMillis(take(h, "x-envoy-upstream-rq-timeout-ms")); ok {
+		r.plan.timeout = d
+	}
+	if d, ok := parseMillis(take(h, "x-envoy-upstream-rq-per-try-timeout-ms")); ok {
+		r.plan.perTry = d
+	}
+	on, grpcOn := take(h, "x-envoy-retry-on"), take(h, "x-envoy-retry-grpc-on")
+	most := take(h, "x-envoy-max-retries")
+	codes := take(h, "x-envoy-retriable-status-codes")
+	if on == "" && grpcOn == "" && (most == "" || r.retry == nil) {
+		return
+	}
+	own := route.RetryPolicy{Retries: 1}
+	if r.retry != nil {
+		own = *r.retry.RetryPolicy
+	}
+	for _, list := range [...]string{on, grpcOn} {
+		if list == "" {
+			continue
+		}
+		if set, more, err := route.ParseRetryOn(list); err == nil {
+			own.On |= set
+			own.StatusCodes = append(own.StatusCodes[:len(own.StatusCodes):len(own.StatusCodes)], more...)
+		}
+	}
+	for c := range strings.SplitSeq(codes, ",") {
+		if n, err := strconv.Atoi(strings.TrimSpace(c)); err == nil {
+			own.StatusCodes = append(own.StatusCodes[:len(own.StatusCodes):len(own.StatusCodes)], n)
+		}
+	}
+	if n, err := strconv.ParseUint(most, 10, 32); err == nil {
+		own.Retries = uint32(n)
+	}
+	r.retry = &route.Retry{RetryPolicy: &own}
+}
+
+// take returns a field's value and removes it.
+func take(h *filter.Headers, name string) string {
+	v, ok := h.Lookup(name)
+	if ok {
+		h.Del(name)
+	}
+	return v
+}
+
+func parseMillis(s string) (time.Duration, bool) {
+	if s == "" {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 40)
+	return time.Duration(n) * time.Millisecond, err == nil
+}
+
+// parseGRPCTimeout reads the grpc-timeout header: up to 8 digits and a unit.
+func parseGRPCTimeout(s string) (time.Duration, bool) {
+	if len(s) < 2 || len(s) > 9 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s[:len(s)-1], 10, 32)
+	if err != nil {
+		return 0, false
+	}
+	units := map[byte]time.Duration{
+		'H': time.Hour, 'M': time.Minute, 'S': time.Second,
+		'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+	}
+	u, ok := units[s[len(s)-1]]
+	return time.Duration(n) * u, ok
+}
+
+func parseAddrPort(s string) (netip.AddrPort, bool) {
+	a, err := netip.ParseAddrPort(s)
+	return a, err == nil
+}
+
+// hostOnly cuts the port from an authority.
+func hostOnly(authority string) string {
+	if i := strings.LastIndexByte(authority, ':'); i >= 0 && strings.IndexByte(authority[i:], ']') < 0 {
+		authority = authority[:i]
+	}
+	return strings.Trim(authority, "[]")
+}
+
+func (r *Router) countStatus(code int) { r.cluster.Stats().Status(code) }
+
+// grpcStatus reads the grpc-status field.
+func grpcStatus(h *filter.Headers) (int, bool) {
+	v, ok := h.Lookup("grpc-status")
+	if !ok {
+		return 0, false
+	}
+	n, err := strconv.Atoi(v)
+	return n, err == nil
+}
+
+// httpOfGRPC maps a gRPC status to the HTTP status that says the same.
+func httpOfGRPC(s int) int {
+	switch s {
+	case 0:
+		return 200
+	case 1:
+		return 499
+	case 3, 9, 11:
+		return 400
+	case 4:
+		return 504
+	case 5:
+		return 404
+	case 6, 10:
+		return 409
+	case 7:
+		return 403
+	case 8:
+		return 429
+	case 12:
+		return 501
+	case 14:
+		return 503
+	case 16:
+		return 401
+	}
+	return 500
+}

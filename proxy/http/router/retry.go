@@ -1,0 +1,160 @@
+package router
+
+import (
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// failed ends an attempt that brought no response head, or cut the response
+// off: retries or answers.
+func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseFlags) {
+	info := r.ds.Info()
+	if r.phase == responding {
+		details := "upstream_reset_after_response_started{" + underscored(reason) + "}"
+		r.Abort()
+		r.ds.CutResponse(details, flags)
+		return
+	}
+	r.phase = waiting
+	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	if r.retryReset(reset) {
+		r.later()
+		return
+	}
+	var body strings.Builder
+	body.WriteString("upstream connect error or disconnect/reset before headers. ")
+	if info.Attempts > 1 {
+		body.WriteString("retried and the latest ")
+	}
+	body.WriteString("reset reason: " + reason)
+	why := underscored(reason)
+	if info.Upstream.Failure != "" {
+		body.WriteString(", transport failure reason: " + info.Upstream.Failure)
+		why += "|" + underscored(info.Upstream.Failure)
+	}
+	l := filter.LocalReply{
+		Status: 503, Body: body.String(), Flags: flags,
+		Details: "upstream_reset_before_response_started{" + why + "}",
+	}
+	if reset == route.ResetOverflow {
+		l.Header = []filter.Field{{Name: "x-envoy-overloaded", Value: "true"}}
+	}
+	r.countStatus(503)
+	r.reply(l)
+}
+
+func underscored(s string) string { return strings.ReplaceAll(s, " ", "_") }
+
+// failureText is the transport failure reason, as Envoy words it.
+func failureText(err error) string {
+	var no syscall.Errno
+	if errors.As(err, &no) {
+		s := no.Error()
+		return "delayed connect error: " + strings.ToUpper(s[:1]) + s[1:]
+	}
+	var de *cluster.DialError
+	if errors.As(err, &de) && de.Err != nil {
+		return de.Err.Error()
+	}
+	return err.Error()
+}
+
+// retryResponse tells whether a response is to be thrown away and the request
+// sent again.
+func (r *Router) retryResponse(h *filter.Headers) bool {
+	return r.retry != nil && r.phase == sent && r.retry.AfterResponse(h) && r.mayRetry()
+}
+
+func (r *Router) retryReset(reset route.Reset) bool {
+	if reset == route.ResetOverflow {
+		return false
+	}
+	return r.retry != nil && r.retry.AfterReset(reset, r.headSent) && r.mayRetry()
+}
+
+// mayRetry takes one retry off the policy's and the cluster's budget.
+func (r *Router) mayRetry() bool {
+	info, st := r.ds.Info(), r.cluster.Stats()
+	if r.retries >= int(r.retry.Retries) {
+		info.Flags |= filter.FlagUpstreamRetryLimitExceeded
+		st.UpstreamRqRetryLimitExceeded.Add(1)
+		return false
+	}
+	if !r.held {
+		if !r.limits.Acquire(cluster.Retries) {
+			info.Flags |= filter.FlagUpstreamOverflow
+			return false
+		}
+		r.held = true
+	}
+	r.retries++
+	st.UpstreamRqRetry.Add(1)
+	return true
+}
+
+func (r *Router) releaseRetry() {
+	if r.held {
+		r.held = false
+		r.limits.Release(cluster.Retries)
+	}
+}
+
+// later begins the next attempt after the backoff.
+func (r *Router) later() {
+	r.phase = waiting
+	r.headSent, r.resends = false, 0
+	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	d := r.retry.Backoff(r.retries, rand.Uint64())
+	r.cluster.Stats().UpstreamRqRetryBackoffExponential.Add(1)
+	r.retryAt = r.ds.Now().Add(d)
+	r.ds.Arm(r.retryAt)
+}
+
+// timedOut: the route's timeout.
+func (r *Router) timedOut() {
+	r.cluster.Stats().UpstreamRqTimeout.Add(1)
+	if r.x.Active() {
+		r.host.Report(cluster.RequestTimedOut)
+		r.host.Stats().RqTimeout.Add(1)
+		r.cluster.Stats().UpstreamRqTxReset.Add(1)
+	}
+	r.giveUp("response_timeout")
+}
+
+// giveUp answers a timeout.
+func (r *Router) giveUp(details string) {
+	cut := r.phase == responding
+	r.Abort()
+	if cut {
+		r.ds.CutResponse(details, filter.FlagUpstreamRequestTimeout)
+		return
+	}
+	r.countStatus(504)
+	r.reply(filter.LocalReply{
+		Status: 504, Body: "upstream request timeout",
+		Details: details, Flags: filter.FlagUpstreamRequestTimeout,
+	})
+}
+
+// tryTimedOut: the timeout of one attempt.
+func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
+	c.Add(1)
+	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	r.host.Report(cluster.RequestTimedOut)
+	r.host.Stats().RqTimeout.Add(1)
+	r.cluster.Stats().UpstreamRqTxReset.Add(1)
+	r.x.Reset(codec.ResetCancel)
+	if r.phase != responding && r.retryReset(route.ResetTimeout) {
+		r.later()
+		return
+	}
+	r.giveUp(details)
+}

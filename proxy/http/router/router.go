@@ -1,0 +1,479 @@
+package router
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/pool"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// Downstream is the stream that a Router belongs to.
+type Downstream interface {
+	Lane() *pool.Lane
+	// Now is the time of the present event.
+	Now() time.Time
+	Info() *filter.Info
+	// Arm makes Tick be called at t or before.
+	Arm(t time.Time)
+	// Reply answers instead of the upstream. The Router has given up before.
+	Reply(r filter.LocalReply)
+	// RespondInterim passes a 1xx response on; h stays the caller's.
+	RespondInterim(h *filter.Headers)
+	// RespondHeaders and RespondTrailers take h over.
+	RespondHeaders(h *filter.Headers, end bool)
+	RespondData(b []byte, end bool)
+	RespondTrailers(h *filter.Headers)
+	// CutResponse ends a response that has begun and cannot be finished.
+	CutResponse(details string, flags filter.ResponseFlags)
+	// PauseRequest stops or resumes the request body.
+	PauseRequest(on bool)
+}
+
+// Config is what all Routers of a connection manager share.
+type Config struct {
+	Clusters *cluster.Manager
+	Stats    *Stats
+	// BufferLimit bounds the request body that is kept.
+	BufferLimit int
+	// SuppressHeaders sends none of the x-envoy- headers.
+	SuppressHeaders bool
+	// RespectExpectedTimeout takes the timeout from x-envoy-expected-rq-timeout-ms.
+	RespectExpectedTimeout bool
+}
+
+// Stats of the routers of a connection manager.
+type Stats struct {
+	Total, NoRoute, NoCluster, DirectResponse, Redirect cluster.Counter
+	RetryOrShadowAbandoned                              cluster.Counter
+}
+
+// Request is what a Router is given beside the head.
+type Request struct {
+	// Entry nil: no route.
+	Entry  *route.Entry
+	Target route.Target
+	// Upgrade is the protocol that the request wants to change to, or "CONNECT".
+	Upgrade string
+	// Terminate a CONNECT here.
+	Terminate bool
+	// Trusted requests may say how they want to be routed (x-envoy- headers).
+	Trusted bool
+}
+
+// phase of the response.
+type phase uint8
+
+const (
+	idle       phase = iota // no request
+	trying                  // an attempt is being connected
+	sent                    // the request is on its way
+	waiting                 // for the next attempt
+	responding              // response head passed on
+)
+
+// maxTried bounds the hosts remembered as tried.
+const maxTried = 8
+
+// maxResends bounds attempts that cost nothing because nothing had been done.
+const maxResends = 3
+
+// Router is the state of one request. Use Reset to use it again.
+type Router struct {
+	cfg *Config
+	ds  Downstream
+	Request
+	cluster *cluster.Cluster
+	limits  *cluster.Limits
+	host    *cluster.Host
+	x       pool.Exchange
+
+	h       *filter.Headers // the request's, the owner's
+	trailer *filter.Headers
+	body    []byte // not sent yet, or kept
+	ended   bool   // the request is whole
+	keep    bool   // body is kept after it was sent
+	paused  bool   // PauseRequest(true) was called
+	full    bool   // the upstream is slow
+
+	phase    phase
+	headSent bool // of this attempt
+	bodySent bool // of this attempt: some of the body
+	retry    *route.Retry
+	plan     plan
+	retries  int // counted ones
+	resends  int // free ones
+	tried    [maxTried]*cluster.Host
+	nTried   int
+	held     bool // Retries acquired
+	hash     uint64
+	hasHash  bool
+	cookie   string
+	mirrors  bool
+
+	respPaused bool
+	owed       int // window to give back when the response goes on
+
+	began    time.Time // of this attempt
+	deadline time.Time // of the whole
+	tryUntil time.Time
+	tryIdle  time.Time
+	retryAt  time.Time
+
+	scratch [20]byte
+}
+
+// Init ties the Router to its stream.
+func (r *Router) Init(cfg *Config, ds Downstream) { r.cfg, r.ds = cfg, ds }
+
+// Reset makes the Router ready for another request; the present one must be over.
+func (r *Router) Reset() {
+	body := r.body[:0]
+	if cap(body) > keptBody {
+		body = nil
+	}
+	x := r.x // the exchange counts its uses
+	*r = Router{cfg: r.cfg, ds: r.ds, x: x, body: body}
+}
+
+// keptBody bounds the buffer that an idle Router keeps.
+const keptBody = 16 << 10
+
+// Headers takes the request's head, which stays the owner's and is changed.
+func (r *Router) Headers(req Request, h *filter.Headers, end bool) {
+	r.Request, r.h, r.ended = req, h, end
+	r.phase = trying
+	r.cfg.Stats.Total.Add(1)
+	if r.Entry == nil {
+		r.cfg.Stats.NoRoute.Add(1)
+		r.reply(filter.LocalReply{Status: 404, Details: "route_not_found", Flags: filter.FlagNoRoute})
+		return
+	}
+	switch r.Entry.Kind() {
+	case route.Redirects:
+		r.redirect()
+	case route.Answers:
+		r.answer()
+	default:
+		r.forward()
+	}
+}
+
+func (r *Router) redirect() {
+	r.cfg.Stats.Redirect.Add(1)
+	status, location := r.Entry.Redirect(r.h)
+	r.reply(filter.LocalReply{
+		Status: status, Details: "direct_response",
+		Header: []filter.Field{{Name: "location", Value: location}},
+	})
+}
+
+func (r *Router) answer() {
+	r.cfg.Stats.DirectResponse.Add(1)
+	d := r.Entry.Direct()
+	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1})
+}
+
+// reply answers instead of the upstream.
+func (r *Router) reply(l filter.LocalReply) {
+	if l.GRPCStatus == 0 {
+		l.GRPCStatus = -1
+	}
+	r.Abort()
+	r.ds.Reply(l)
+}
+
+func (r *Router) forward() {
+	f := r.Entry.Forward()
+	r.cluster = r.cfg.Clusters.Get(r.Target.Cluster)
+	if r.cluster == nil {
+		r.cfg.Stats.NoCluster.Add(1)
+		status := f.MissingStatus
+		if status == 0 {
+			status = 503
+		}
+		r.reply(filter.LocalReply{Status: status, Details: "cluster_not_found", Flags: filter.FlagNoCluster})
+		return
+	}
+	prio := cluster.Default
+	if f.HighPriority {
+		prio = cluster.High
+	}
+	r.limits = r.cluster.Limits(prio)
+	if len(f.Hash) > 0 {
+		r.hash, r.hasHash, r.cookie = r.Entry.Hash(r.h, r.ds.Info().Conn)
+	}
+	r.planRequest(f)
+	info := r.ds.Info()
+	r.Entry.RewriteRequest(r.Target, r.h, info)
+	r.chooseMirrors()
+	r.keep = r.retry != nil || r.mirrors
+	if r.ended {
+		r.complete()
+	}
+	r.try()
+}
+
+// Data takes a piece of the request's body.
+func (r *Router) Data(b []byte, end bool) {
+	if r.phase == idle {
+		return
+	}
+	r.ended = end
+	ready := r.headSent && r.x.Active()
+	if !ready || r.keep {
+		r.save(b, ready)
+	}
+	if ready {
+		r.bodySent = r.bodySent || len(b) > 0
+		r.x.Data(b, end)
+	}
+	if end {
+		r.complete()
+	}
+}
+
+// save keeps a piece of the body, as far as it is allowed.
+func (r *Router) save(b []byte, ready bool) {
+	if r.keep && len(r.body)+len(b) > r.cfg.BufferLimit {
+		r.abandon()
+		if ready {
+			r.body = r.body[:0]
+			return
+		}
+	}
+	r.body = append(r.body, b...)
+	if !ready && len(r.body) >= r.cfg.BufferLimit {
+		r.pause()
+	}
+}
+
+// abandon gives up retries and mirrors of a body that is too large.
+func (r *Router) abandon() {
+	r.keep, r.retry, r.mirrors = false, nil, false
+	r.cfg.Stats.RetryOrShadowAbandoned.Add(1)
+	r.cluster.Stats().RetryOrShadowAbandoned.Add(1)
+}
+
+// Trailers takes the request's trailers, which stay the owner's.
+func (r *Router) Trailers(h *filter.Headers) {
+	if r.phase == idle {
+		return
+	}
+	r.ended, r.trailer = true, h
+	if r.headSent && r.x.Active() {
+		r.x.Trailers(h)
+	}
+	r.complete()
+}
+
+// complete is called when the request is whole: now the timeouts run.
+func (r *Router) complete() {
+	now := r.ds.Now()
+	if r.plan.timeout > 0 {
+		r.deadline = now.Add(r.plan.timeout)
+		r.ds.Arm(r.deadline)
+	}
+	if r.phase == sent {
+		r.armTry(now)
+	}
+	if r.mirrors {
+		r.mirror()
+		r.mirrors = false
+		r.keep = r.retry != nil
+		if !r.keep && r.headSent {
+			r.body = r.body[:0]
+		}
+	}
+}
+
+func (r *Router) armTry(now time.Time) {
+	if d := r.plan.perTry; d > 0 {
+		r.tryUntil = now.Add(d)
+		r.ds.Arm(r.tryUntil)
+	}
+	if d := r.plan.perTryIdle; d > 0 {
+		r.tryIdle = now.Add(d)
+		r.ds.Arm(r.tryIdle)
+	}
+}
+
+// pause and resume the request's source.
+func (r *Router) pause() {
+	if !r.paused {
+		r.paused = true
+		r.ds.PauseRequest(true)
+	}
+}
+
+func (r *Router) resume() {
+	if r.paused && !r.full {
+		r.paused = false
+		r.ds.PauseRequest(false)
+	}
+}
+
+// try begins an attempt: chooses a host and asks for a connection to it.
+func (r *Router) try() {
+	r.phase, r.headSent, r.bodySent, r.full = trying, false, false, false
+	r.retryAt = time.Time{}
+	info := r.ds.Info()
+	info.Attempts++
+	host, flags := r.pick()
+	if host == nil {
+		if flags == 0 {
+			flags = filter.FlagNoHealthyUpstream
+		}
+		info.Upstream = filter.Upstream{Cluster: r.cluster.Name(), Service: r.cluster.Spec().Service}
+		r.cluster.Stats().UpstreamCxNoneHealthy.Add(1)
+		r.countStatus(503)
+		r.reply(filter.LocalReply{
+			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: flags,
+		})
+		return
+	}
+	r.host = host
+	r.remember(host)
+	host.Fill(&info.Upstream)
+	info.Upstream.Failure = ""
+	r.began = r.ds.Now()
+	info.UpstreamStart = r.began.Sub(info.Start)
+	x := &r.x
+	x.Lane, x.User, x.Cluster, x.Host, x.Limits = r.ds.Lane(), (*upstream)(r), r.cluster, host, r.limits
+	x.Fresh = r.resends > 0
+	r.dialOptions(x)
+	x.Start(r.want())
+}
+
+// pick asks the load balancer.
+func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
+	info := r.ds.Info()
+	p := cluster.Pick{
+		Random: rand.Uint64(), Hash: r.hash, HasHash: r.hasHash, Subset: r.Target.Subset,
+		Dst: info.Conn.Local,
+	}
+	if name := r.cluster.Spec().Original.Header; name != "" {
+		if a, ok := parseAddrPort(r.h.Get(name)); ok {
+			p.Dst = a
+		}
+	}
+	if r.retry != nil && r.retries > 0 {
+		if r.retry.AvoidPrevious {
+			p.Avoid, p.Tries = r.tried[:r.nTried], max(r.retry.HostAttempts, 1)
+		}
+		if n := r.retry.AvoidPriorities; n > 0 && r.retries >= n {
+			for _, h := range r.tried[:r.nTried] {
+				p.SkipPriorities |= 1 << h.Locality().Priority
+			}
+		}
+	}
+	return r.cluster.Pick(&p)
+}
+
+func (r *Router) remember(h *cluster.Host) {
+	if r.nTried < maxTried {
+		r.tried[r.nTried] = h
+		r.nTried++
+	}
+}
+
+func (r *Router) dialOptions(x *pool.Exchange) {
+	spec := r.cluster.Spec()
+	x.Dial = cluster.DialOptions{}
+	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
+		name := hostOnly(r.h.Authority)
+		if spec.HTTP.AutoSNI {
+			x.Dial.ServerName = name
+		}
+		if spec.HTTP.AutoSAN {
+			x.Dial.VerifyName = name
+		}
+	}
+	if spec.ProxyProtocol != 0 {
+		c := r.ds.Info().Conn
+		x.Dial.Source, x.Dial.Dest = c.Remote, c.Local
+	}
+}
+
+// want is the protocol for the upstream.
+func (r *Router) want() pool.Want {
+	if r.Terminate {
+		return pool.WantRaw
+	}
+	switch r.cluster.Spec().Protocol {
+	case cluster.HTTP2:
+		return pool.WantHTTP2
+	case cluster.UseDownstream:
+		if r.ds.Info().Protocol == "HTTP/2" {
+			return pool.WantHTTP2
+		}
+	case cluster.AutoALPN:
+		if r.host.Secure() {
+			return pool.WantALPN
+		}
+	}
+	return pool.WantHTTP1
+}
+
+// Abort gives up what is under way. Nothing more is heard from the Router.
+func (r *Router) Abort() {
+	r.phase = idle
+	r.x.Reset(codec.ResetCancel)
+	r.deadline, r.tryUntil, r.tryIdle, r.retryAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	r.releaseRetry()
+	if r.paused {
+		r.paused, r.full = false, false
+		r.ds.PauseRequest(false)
+	}
+}
+
+// PauseResponse stops or resumes the response, for a slow client.
+func (r *Router) PauseResponse(on bool) {
+	if r.respPaused == on {
+		return
+	}
+	r.respPaused = on
+	r.x.Reading(!on)
+	if !on {
+		n := r.owed
+		r.owed = 0
+		r.x.Consumed(n)
+	}
+}
+
+// Next is the time of the next Tick, zero: none.
+func (r *Router) Next() time.Time {
+	next := r.deadline
+	for _, t := range [...]time.Time{r.tryUntil, r.tryIdle, r.retryAt} {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	return next
+}
+
+// Tick does what is due.
+func (r *Router) Tick(now time.Time) {
+	switch {
+	case r.phase == idle:
+	case due(r.deadline, now):
+		r.timedOut()
+	case due(r.tryUntil, now):
+		r.tryTimedOut("upstream_per_try_timeout", &r.cluster.Stats().UpstreamRqPerTryTimeout)
+	case due(r.tryIdle, now):
+		r.tryTimedOut("upstream_per_try_idle_timeout", &r.cluster.Stats().UpstreamRqPerTryIdleTimeout)
+	case due(r.retryAt, now):
+		r.try()
+	}
+}
+
+func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+// setInt writes a number into the head's memory.
+func (r *Router) setInt(h *filter.Headers, name string, n int64) {
+	h.Set(name, h.Keep(strconv.AppendInt(r.scratch[:0], n, 10)))
+}

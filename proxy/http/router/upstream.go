@@ -1,0 +1,275 @@
+package router
+
+import (
+	"time"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/pool"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// upstream is a Router as the user of its exchange.
+type upstream Router
+
+var _ pool.User = (*upstream)(nil)
+
+// OnReady implements pool.User: sends what there is of the request.
+func (u *upstream) OnReady() {
+	r := (*Router)(u)
+	info := r.ds.Info()
+	info.Upstream.Local = r.x.Local
+	info.Upstream.TLS = r.x.TLS != nil
+	info.Upstream.PeerURI = r.x.PeerURI
+	r.phase = sent
+	if r.ended {
+		r.armTry(r.ds.Now())
+	}
+	if r.Terminate {
+		r.headSent = true
+		h := pool.GetHeaders()
+		h.Status = 200
+		u.OnHeaders(h, false)
+	} else {
+		r.sendHead()
+	}
+	if r.phase == idle {
+		return
+	}
+	if len(r.body) > 0 {
+		r.bodySent = true
+		r.x.Data(r.body, r.ended && r.trailer == nil)
+	}
+	if r.trailer != nil {
+		r.x.Trailers(r.trailer)
+	}
+	if !r.keep {
+		r.body = r.body[:0]
+	}
+	r.resume()
+}
+
+// sendHead sends the request's head with what is this attempt's.
+func (r *Router) sendHead() {
+	h := r.h
+	r.Entry.AutoHost(h, r.ds.Info().Upstream.HostName)
+	if !r.cfg.SuppressHeaders && r.Entry.VirtualHost().AttemptCount {
+		r.setInt(h, "x-envoy-attempt-count", int64(r.ds.Info().Attempts))
+	}
+	end := r.ended && len(r.body) == 0 && r.trailer == nil && r.Upgrade == ""
+	r.headSent = true
+	if h.Protocol != "" {
+		r.completeUpgrade(h)
+	}
+	r.x.Headers(h, end)
+}
+
+// OnFail implements pool.User.
+func (u *upstream) OnFail(f pool.Failure) {
+	r := (*Router)(u)
+	info := r.ds.Info()
+	info.Upstream.Failure = ""
+	reset, reason := route.ResetConnectFailure, "remote connection failure"
+	flags := filter.FlagUpstreamConnectionFailure
+	switch f.Kind {
+	case pool.FailOverflow:
+		reset, reason, flags = route.ResetOverflow, "overflow", filter.FlagUpstreamOverflow
+	case pool.FailTimeout:
+		reason = "connection timeout"
+		r.host.Report(cluster.ConnectTimedOut)
+	case pool.FailLocal:
+		reason = "local connection failure"
+	default:
+		r.host.Report(cluster.ConnectFailed)
+	}
+	if f.Err != nil && f.Kind != pool.FailOverflow {
+		info.Upstream.Failure = failureText(f.Err)
+	}
+	r.failed(reset, reason, flags)
+}
+
+// OnReset implements pool.User.
+func (u *upstream) OnReset(code codec.ResetCode) {
+	r := (*Router)(u)
+	r.cluster.Stats().UpstreamRqRxReset.Add(1)
+	if r.resend(code) {
+		return
+	}
+	reset, reason := route.ResetRemote, "remote reset"
+	flags := filter.FlagUpstreamRemoteReset
+	switch code {
+	case codec.ResetConnection:
+		reason, flags = "connection termination", filter.FlagUpstreamConnectionTermination
+	case codec.ResetRefused:
+		reset, reason = route.ResetRefused, "remote refused stream reset"
+	case codec.ResetProtocol, codec.ResetCompression, codec.ResetFrameSize, codec.ResetFlowControl:
+		reason, flags = "protocol error", filter.FlagUpstreamProtocolError
+	}
+	r.host.Report(cluster.RemoteReset)
+	r.failed(reset, reason, flags)
+}
+
+// resend begins again, without counting it as a retry, when a pooled connection
+// turned out to be dead, or the peer did nothing with the stream.
+func (r *Router) resend(code codec.ResetCode) bool {
+	stale := code == codec.ResetConnection && r.x.Reused && (!r.bodySent || r.keep) && replayable(r.h.Method)
+	refused := code == codec.ResetRefused && (!r.bodySent || r.keep)
+	if !stale && !refused || r.phase != sent || r.resends >= maxResends {
+		return false
+	}
+	if refused && r.resends > 0 {
+		return false // once for the race with GOAWAY; then it is the peer's will
+	}
+	r.resends++
+	r.nTried-- // not the host's fault
+	r.ds.Info().Attempts--
+	r.try()
+	return true
+}
+
+// replayable tells whether a request may be sent twice.
+func replayable(method string) bool {
+	switch method {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// OnInterim implements pool.User.
+func (u *upstream) OnInterim(h *filter.Headers) {
+	u.ds.RespondInterim(h)
+	pool.PutHeaders(h)
+}
+
+// OnHeaders implements pool.User.
+func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
+	r := (*Router)(u)
+	now := r.ds.Now()
+	info := r.ds.Info()
+	info.UpstreamFirstByte = max(now.Sub(info.Start), 1)
+	r.tryUntil = time.Time{}
+	r.touchIdle(now)
+	r.report(h)
+	if r.retryResponse(h) {
+		r.x.Reset(codec.ResetCancel)
+		pool.PutHeaders(h)
+		r.later()
+		return
+	}
+	r.phase = responding
+	if r.retries > 0 && h.Status < 500 {
+		r.cluster.Stats().UpstreamRqRetrySuccess.Add(1)
+	}
+	if !r.mirrors {
+		r.keep, r.retry = false, nil
+		r.body = r.body[:0]
+	}
+	r.countStatus(h.Status)
+	if r.h.Protocol != "" {
+		r.completeUpgraded(h)
+	}
+	if r.Upgrade != "" && (h.Status == 101 || h.Status/100 == 2) {
+		r.deadline, r.tryIdle = time.Time{}, time.Time{}
+		r.plan.timeout, r.plan.perTryIdle = 0, 0
+	}
+	r.finishHead(h, now)
+	if end {
+		r.finish()
+	}
+	u.ds.RespondHeaders(h, end)
+}
+
+// finishHead makes the response's head the client's.
+func (r *Router) finishHead(h *filter.Headers, now time.Time) {
+	info := r.ds.Info()
+	info.Details = "via_upstream"
+	if r.cookie != "" {
+		h.Add("set-cookie", r.cookie)
+	}
+	if !r.cfg.SuppressHeaders {
+		r.setInt(h, "x-envoy-upstream-service-time", max(now.Sub(r.began).Milliseconds(), 0))
+		if r.Entry.VirtualHost().ResponseAttemptCount {
+			r.setInt(h, "x-envoy-attempt-count", int64(info.Attempts))
+		}
+	}
+	info.Response = h
+	r.Entry.RewriteResponse(r.Target, h, info)
+}
+
+// report tells outlier detection about a response.
+func (r *Router) report(h *filter.Headers) {
+	if r.ds.Info().GRPC {
+		if s, ok := grpcStatus(h); ok {
+			r.host.ReportStatus(httpOfGRPC(s))
+			return
+		}
+		if h.Status == 200 {
+			return // the trailers will say
+		}
+	}
+	r.host.ReportStatus(h.Status)
+}
+
+// OnData implements pool.User.
+func (u *upstream) OnData(b []byte, end bool) {
+	r := (*Router)(u)
+	r.touchIdle(r.ds.Now())
+	if end {
+		r.finish()
+	}
+	if r.respPaused {
+		r.owed += len(b)
+	} else {
+		r.x.Consumed(len(b))
+	}
+	u.ds.RespondData(b, end)
+}
+
+func (r *Router) touchIdle(now time.Time) {
+	if !r.tryIdle.IsZero() {
+		r.tryIdle = now.Add(r.plan.perTryIdle)
+	}
+}
+
+// OnTrailers implements pool.User.
+func (u *upstream) OnTrailers(h *filter.Headers) {
+	r := (*Router)(u)
+	if r.ds.Info().GRPC {
+		if s, ok := grpcStatus(h); ok {
+			r.host.ReportStatus(httpOfGRPC(s))
+		}
+	}
+	r.finish()
+	u.ds.RespondTrailers(h)
+}
+
+// OnBlocked implements pool.User.
+func (u *upstream) OnBlocked(on bool) {
+	r := (*Router)(u)
+	r.full = on
+	if on {
+		r.pause()
+	} else {
+		r.resume()
+	}
+}
+
+// finish is called when the response is whole. An upstream that answered
+// before it had the whole request gets no more of it.
+func (r *Router) finish() {
+	d := r.ds.Now().Sub(r.began)
+	r.cluster.Stats().RequestTime(d)
+	r.phase = idle
+	if r.Upgrade == "" || !r.tunnelOpen() {
+		r.x.Reset(codec.ResetNone)
+	} else {
+		r.phase = responding
+	}
+	r.deadline, r.tryIdle = time.Time{}, time.Time{}
+	r.releaseRetry()
+}
+
+// tunnelOpen tells whether the client's direction of a tunnel is still open.
+func (r *Router) tunnelOpen() bool { return !r.ended && r.x.Active() }
