@@ -59,21 +59,21 @@ func (x *Index) expand(r *model.RouteSet, delegates map[model.Key]*model.RouteSe
 		d := delegates[route.Delegate]
 		switch {
 		case d == nil:
-			x.delegateFinding(r, i, fmt.Sprintf("delegate %s does not exist", route.Delegate),
+			x.delegateFinding(r, i, "delegate", fmt.Sprintf("delegate %s does not exist", route.Delegate),
 				"create it without hosts and gateways, or correct the name")
 		case !d.Exports.To(r.Key.Namespace):
-			x.delegateFinding(r, i, fmt.Sprintf("delegate %s is not exported to namespace %s", route.Delegate, r.Key.Namespace),
+			x.delegateFinding(r, i, "delegate", fmt.Sprintf("delegate %s is not exported to namespace %s", route.Delegate, r.Key.Namespace),
 				"add the namespace to the delegate's exportTo")
 		default:
 			for j, sub := range d.HTTP {
 				if sub.Delegate != (model.Key{}) {
-					x.delegateFinding(d, j, "a delegate may not delegate again", "put the routes in one of the two")
+					x.delegateFinding(d, j, "delegate", "a delegate may not delegate again", "put the routes in one of the two")
 					continue
 				}
 				if merged, ok := mergeDelegate(route, sub); ok {
 					out.HTTP = append(out.HTTP, merged)
 				} else {
-					x.delegateFinding(d, j, fmt.Sprintf("no request can match both this route and http[%d] of %s", i, r.Key),
+					x.delegateFinding(d, j, "match", fmt.Sprintf("no request can match both this route and http[%d] of %s", i, r.Key),
 						"make the delegate's match narrower than the one that delegates")
 				}
 			}
@@ -82,10 +82,11 @@ func (x *Index) expand(r *model.RouteSet, delegates map[model.Key]*model.RouteSe
 	return &out
 }
 
-func (x *Index) delegateFinding(r *model.RouteSet, i int, message, remedy string) {
+func (x *Index) delegateFinding(r *model.RouteSet, i int, part, message, remedy string) {
+	field := fmt.Sprintf("spec.http[%d].%s", i, part)
 	x.findings = append(x.findings, model.Finding{
-		Code: CodeDelegate, Severity: model.Error, Object: r.Key, Origin: r.Origin,
-		Field: fmt.Sprintf("spec.http[%d].delegate", i), Message: message, Remedy: remedy,
+		Code: CodeDelegate, Severity: model.Error, Object: r.Key, Origin: r.At(field),
+		Field: field, Message: message, Remedy: remedy,
 	})
 }
 

@@ -88,6 +88,12 @@ func Translate(v *scope.View) (*Resources, []model.Finding) {
 		// A proxy refuses the whole answer when a name comes twice.
 		out.ByType[url] = slices.CompactFunc(list, func(a, b Resource) bool { return a.Name == b.Name })
 	}
+	if list := hosts(v); len(list) > 0 {
+		out.ByType[wire.TypeHost] = list
+	}
+	if list := workloads(v.Index); len(list) > 0 {
+		out.ByType[wire.TypeWorkload] = list
+	}
 	return out, f.list
 }
 
