@@ -24,6 +24,10 @@ const Marker = "WEFT_RUN_DIR"
 
 const lockFile = "lock"
 
+// maxPath leaves room for the sockets in a run directory: the kernel takes 107
+// bytes for a socket's path.
+const maxPath = 107 - len("/proxies/9999/sds.sock")
+
 var nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
 // Root is where a user's run directories are.
@@ -91,6 +95,9 @@ type Dir struct {
 func (r Root) Open(name string) (*Dir, error) {
 	if !nameForm.MatchString(name) {
 		return nil, fmt.Errorf("mesh name %q: want letters, digits, '.', '_' and '-', at most 63", name)
+	}
+	if p := r.Dir(name); len(p) > maxPath {
+		return nil, fmt.Errorf("run directory %s: its path is longer than %d bytes, so there is no room for sockets: choose a shorter name, or set XDG_RUNTIME_DIR to a shorter path", p, maxPath)
 	}
 	if err := r.make(); err != nil {
 		return nil, err

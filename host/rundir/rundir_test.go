@@ -15,7 +15,7 @@ import (
 )
 
 func TestOpenLocksAndCloseRemoves(t *testing.T) {
-	root := rundir.RootAt(filepath.Join(t.TempDir(), "weft"))
+	root := rundir.RootAt(shortDir(t))
 	d, err := root.Open("shop")
 	if err != nil {
 		t.Fatal(err)
@@ -40,6 +40,24 @@ func TestOpenLocksAndCloseRemoves(t *testing.T) {
 	}
 	if got, err := root.Clean("shop"); len(got) != 0 || err != nil {
 		t.Errorf("clean of nothing: %q, %v", got, err)
+	}
+}
+
+// shortDir is a place for run directories: paths of sockets must be short.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	d, err := os.MkdirTemp("", "w")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(d) })
+	return filepath.Join(d, "weft")
+}
+
+func TestPathTooLongForSockets(t *testing.T) {
+	root := rundir.RootAt(filepath.Join(shortDir(t), strings.Repeat("x", 60)))
+	if _, err := root.Open("shop-with-a-name"); err == nil || !strings.Contains(err.Error(), "shorter") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -69,7 +87,7 @@ func TestForeignRootIsRefused(t *testing.T) {
 }
 
 func TestCleanKillsOnlyWhatIsMarked(t *testing.T) {
-	root := rundir.RootAt(filepath.Join(t.TempDir(), "weft"))
+	root := rundir.RootAt(shortDir(t))
 	dir := root.Dir("shop")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,204 @@
+package host
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/host/capture"
+	"github.com/weftmesh/weft/host/process"
+	"github.com/weftmesh/weft/wire"
+)
+
+// Proxy is what is to be known about a proxy to write its command line.
+type Proxy struct {
+	Name, Namespace, App string
+	Kind                 Kind
+	// Engine is EngineGo or EngineEnvoy; EngineNone: no proxy at all, only the
+	// mesh's DNS and the relay to the outside, for a workload without a sidecar.
+	Engine  string
+	Capture Capture
+	// Dir is a folder of the proxy's own.
+	Dir string
+	// Bootstrap is the path of its Envoy v3 bootstrap.
+	Bootstrap  string
+	XDSSocket  string
+	HandSocket string
+	// SDSSocket and ALSSocket are served by the agent beside an Envoy; "" else.
+	SDSSocket, ALSSocket string
+	Token                string
+	Addresses            []netip.Addr
+	Ports                ProxyPorts
+	// Mesh are the networks that are reached from inside; everything else goes
+	// through the hand socket.
+	Mesh []netip.Prefix
+}
+
+// ProxyPorts are the ports of one proxy: the well-known ones, or allotted ones
+// in capture mode proxy.
+type ProxyPorts struct {
+	Admin, Outbound, Inbound, Merged, Health, Prometheus, DNS, Relay uint16
+	// HTTPProxy is where programs find an HTTP proxy; 0: they need none.
+	HTTPProxy uint16
+}
+
+func wellKnownPorts() ProxyPorts {
+	return ProxyPorts{
+		Admin: wire.PortAdmin, Outbound: wire.PortOutbound, Inbound: wire.PortInbound, Merged: wire.PortMerged,
+		Health: wire.PortHealth, Prometheus: wire.PortPrometheus, DNS: wire.PortDNS, Relay: wire.PortRelay,
+	}
+}
+
+func loopback4(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port)
+}
+
+// proxyInfo describes the replica's proxy.
+func (r *replica) proxyInfo() Proxy {
+	h := r.host
+	p := Proxy{
+		Name: r.want.Name, Namespace: r.want.Namespace, App: r.want.App, Kind: r.want.Kind, Engine: r.want.Engine,
+		Capture: h.capture, Dir: r.dir, Bootstrap: filepath.Join(r.dir, "bootstrap.yaml"),
+		XDSSocket: h.o.Dir.Join(wire.XDSSocketFile), HandSocket: h.o.Dir.Join(wire.HandSocketFile),
+		Token: r.token, Addresses: r.addresses, Ports: r.proxyPorts,
+	}
+	if h.hub != nil {
+		p.Mesh = append([]netip.Prefix{h.layout.V4, h.layout.V6}, h.layout.Services...)
+	}
+	if p.Engine == EngineEnvoy {
+		p.SDSSocket = filepath.Join(r.dir, "sds.sock")
+		p.ALSSocket = filepath.Join(r.dir, "als.sock")
+	}
+	return p
+}
+
+// writeBootstrap writes the file that the proxy begins with.
+func (r *replica) writeBootstrap(p Proxy) error {
+	h := r.host
+	ips := make([]string, len(p.Addresses))
+	for i, a := range p.Addresses {
+		ips[i] = a.String()
+	}
+	kind, interception := wire.Sidecar, "REDIRECT"
+	if p.Kind == KindGateway {
+		kind = wire.Router
+	}
+	b := &wire.Bootstrap{
+		Node: wire.NodeID{
+			Type: kind, IP: ips[0], Name: p.Name, Namespace: p.Namespace, Domain: p.Namespace + ".svc.cluster.local",
+		},
+		Service: p.App + "." + p.Namespace,
+		Metadata: wire.NodeMetadata{
+			Name: p.Name, Namespace: p.Namespace, WorkloadName: p.App, ServiceAccount: r.want.ServiceAccount,
+			ClusterID: h.o.ClusterID, MeshID: h.o.MeshID, Labels: r.want.Labels, InstanceIPs: strings.Join(ips, ","),
+			Engine: p.Engine, ALSSocket: p.ALSSocket,
+		},
+		Admin: loopback4(p.Ports.Admin), XDSSocket: p.XDSSocket, Token: p.Token, SDSSocket: p.SDSSocket, ALSSocket: p.ALSSocket,
+	}
+	if h.capture == CaptureProxy {
+		interception = "NONE"
+		if p.Ports.HTTPProxy != 0 {
+			b.Metadata.HTTPProxyPort = strconv.Itoa(int(p.Ports.HTTPProxy))
+		}
+	} else {
+		b.Mark = wire.ProxyMark
+	}
+	b.Metadata.Interception = interception
+	if h.o.Amend != nil {
+		h.o.Amend(p, b)
+	}
+	raw, err := b.YAML()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(p.Bootstrap, raw, 0o600); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+// proxyGrace is how long a proxy may take to stop; its program has stopped before.
+const proxyGrace = 5 * time.Second
+
+// proxyProgram is the replica's proxy as a program to keep running.
+func (r *replica) proxyProgram() (process.Program, error) {
+	info := r.proxyInfo()
+	if info.Engine != EngineNone {
+		if err := r.writeBootstrap(info); err != nil {
+			return process.Program{}, err
+		}
+	}
+	c := r.host.o.ProxyCommand(info)
+	if len(c.Argv) == 0 {
+		return process.Program{}, fmt.Errorf("BUG: host: no command for the proxy of %s", r.want.key())
+	}
+	p := process.Program{
+		Name: r.want.Name + " (proxy)", Command: c.Argv, Env: append([]string{r.host.o.Dir.Mark()}, c.Env...), Dir: r.dir,
+		Sidecar: true, Address: loopback4(0).Addr(), Grace: proxyGrace,
+	}
+	if info.Engine != EngineNone {
+		p.Probe = &process.Probe{HTTPPath: "/healthz/ready", Port: info.Ports.Health}
+	}
+	return p, nil
+}
+
+// captureConfig says what is captured in the replica's namespace.
+func (r *replica) captureConfig(virtual []capture.Virtual) (capture.Config, error) {
+	l := r.host.layout
+	c := capture.Config{DNS: true, Virtual: virtual}
+	if r.want.Engine == EngineNone {
+		c.RelayAll = true
+		c.Mesh = append([]netip.Prefix{l.V4, l.V6}, l.Services...)
+		return c, nil
+	}
+	if r.want.Kind == KindProcess {
+		c.Inbound, c.Outbound = true, true
+	}
+	if r.want.Engine == EngineEnvoy {
+		c.Relay, c.Mesh = true, []netip.Prefix{l.V4, l.V6}
+	}
+	return c, r.excludes(&c)
+}
+
+// Istio's annotations that exclude traffic from capture.
+const (
+	excludeInboundPorts  = "traffic.sidecar.istio.io/excludeInboundPorts"
+	excludeOutboundPorts = "traffic.sidecar.istio.io/excludeOutboundPorts"
+	excludeOutboundIPs   = "traffic.sidecar.istio.io/excludeOutboundIPRanges"
+)
+
+func (r *replica) excludes(c *capture.Config) (err error) {
+	if c.SkipInbound, err = portList(r.want.Annotations, excludeInboundPorts); err != nil {
+		return err
+	}
+	if c.SkipOutbound, err = portList(r.want.Annotations, excludeOutboundPorts); err != nil {
+		return err
+	}
+	for _, s := range fields(r.want.Annotations[excludeOutboundIPs]) {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return fmt.Errorf("annotation %s: %q: want addresses like 10.0.0.0/8, comma separated", excludeOutboundIPs, s)
+		}
+		c.SkipOutboundNets = append(c.SkipOutboundNets, p.Masked())
+	}
+	return nil
+}
+
+func portList(annotations map[string]string, key string) (out []uint16, err error) {
+	for _, s := range fields(annotations[key]) {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("annotation %s: %q: want ports, comma separated", key, s)
+		}
+		out = append(out, uint16(n))
+	}
+	return out, nil
+}
+
+func fields(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}

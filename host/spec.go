@@ -1,0 +1,162 @@
+package host
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/netip"
+
+	"github.com/weftmesh/weft/host/process"
+)
+
+// Spec is everything that should run.
+type Spec struct {
+	Processes []Process
+	Gateways  []Gateway
+	// Services get host ports, and virtual addresses for what no sidecar
+	// carries (UDP, and workloads without one).
+	Services []Service
+}
+
+// Engines.
+const (
+	EngineGo    = "go"
+	EngineEnvoy = "envoy"
+	EngineNone  = "none"
+)
+
+// Process is a program to run in the mesh.
+type Process struct {
+	Name, Namespace     string
+	Labels, Annotations map[string]string
+	Command             []string
+	// Env are settings "NAME=value" on top of the supervisor's environment.
+	Env []string
+	// Dir is the absolute path of the working directory.
+	Dir            string
+	ServiceAccount string
+	Replicas       int
+	Ports          []Port
+	Readiness      *process.Probe
+	Engine         string
+}
+
+// Port is a port that a program listens on.
+type Port struct {
+	Name string
+	Port uint16
+}
+
+// Gateway is a proxy without a program.
+type Gateway struct {
+	Name, Namespace     string
+	Labels, Annotations map[string]string
+	ServiceAccount      string
+	Replicas            int
+	Engine              string
+	// Ports by name, for services that target a named port.
+	Ports []Port
+	// HostPorts are listened on by the supervisor and relayed to the same port
+	// of the gateway: for an engine that cannot be handed listening sockets.
+	HostPorts []HostPort
+}
+
+// HostPort is a port wanted on the host's loopback.
+type HostPort struct {
+	Port uint16
+	// Scheme is for the URL: "http", "https" or "tcp".
+	Scheme string
+}
+
+// Service is the part of a service that the host serves.
+type Service struct {
+	Name, Namespace string
+	Addresses       []netip.Addr
+	Ports           []ServicePort
+	Selector        map[string]string
+}
+
+// ServicePort is one port of a Service.
+type ServicePort struct {
+	Name string
+	Port uint16
+	UDP  bool
+	// Target is the workloads' port, or TargetName its name; neither: Port.
+	Target     uint16
+	TargetName string
+	// HostPort is wanted on the host; zero Port: none.
+	HostPort HostPort
+}
+
+// want is one replica that should run. Equal wants are the same replica.
+type want struct {
+	Name, App, Namespace string
+	Kind                 Kind
+	Labels, Annotations  map[string]string
+	ServiceAccount       string
+	Engine               string
+	Ports                []Port
+	Process              *Process `json:",omitempty"` // nil for a gateway
+	Replicas             int      // of the process; matters in capture mode proxy
+}
+
+// Kind of a workload.
+type Kind string
+
+// Kinds of workloads.
+const (
+	KindProcess Kind = "process"
+	KindGateway Kind = "gateway"
+)
+
+func (w *want) key() string { return w.Namespace + "/" + w.Name }
+
+// fingerprint tells two wants apart. Only plain data is in it.
+func (w *want) fingerprint() string {
+	raw, err := json.Marshal(w)
+	if err != nil {
+		panic("BUG: host: " + err.Error())
+	}
+	return string(raw)
+}
+
+// wants lists all replicas of a spec, by key, and the keys of each process in order.
+func (s *Spec) wants() (all map[string]*want, groups [][]string, err error) {
+	all = map[string]*want{}
+	add := func(group []string, w *want) ([]string, error) {
+		if all[w.key()] != nil {
+			return group, fmt.Errorf("two workloads are called %s: rename one of the processes or gateways", w.key())
+		}
+		all[w.key()] = w
+		return append(group, w.key()), nil
+	}
+	for i := range s.Processes {
+		p := &s.Processes[i]
+		var group []string
+		for n := range p.Replicas {
+			group, err = add(group, &want{
+				Name: fmt.Sprintf("%s-%d", p.Name, n), App: p.Name, Namespace: p.Namespace, Kind: KindProcess,
+				Labels: p.Labels, Annotations: p.Annotations, ServiceAccount: p.ServiceAccount, Engine: p.Engine,
+				Ports: p.Ports, Process: p, Replicas: p.Replicas,
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+		}
+		groups = append(groups, group)
+	}
+	for i := range s.Gateways {
+		g := &s.Gateways[i]
+		var group []string
+		for n := range max(1, g.Replicas) {
+			group, err = add(group, &want{
+				Name: fmt.Sprintf("%s-%d", g.Name, n), App: g.Name, Namespace: g.Namespace, Kind: KindGateway,
+				Labels: g.Labels, Annotations: g.Annotations, ServiceAccount: g.ServiceAccount, Engine: g.Engine, Ports: g.Ports,
+			})
+			if err != nil {
+				return nil, nil, err
+			}
+		}
+		groups = append(groups, group)
+	}
+	return all, groups, nil
+}

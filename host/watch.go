@@ -1,0 +1,114 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+
+	"github.com/weftmesh/weft/host/process"
+)
+
+// programEvent takes an event of the program's keeper.
+func (r *replica) programEvent(e process.Event) {
+	r.follow(e, &r.programReady, &r.pid, true)
+	r.host.notify(r.fromProcess(PartProgram, e))
+	r.judge()
+}
+
+// proxyEvent takes an event of the proxy's keeper.
+func (r *replica) proxyEvent(e process.Event) {
+	r.follow(e, &r.proxyReady, &r.proxyPID, r.program == nil)
+	r.host.notify(r.fromProcess(PartProxy, e))
+	if e.Kind == process.Ready {
+		r.proxyOnce.Do(func() { close(r.proxyUp) })
+	}
+	r.judge()
+}
+
+// follow brings the replica's state up to date. main: the part is what people
+// think of as the workload.
+func (r *replica) follow(e process.Event, ready *bool, pid *int, main bool) {
+	r.set(func() {
+		state := ""
+		switch e.Kind {
+		case process.Starting:
+			state = "starting"
+		case process.Started:
+			*pid = e.PID
+			state = "running"
+			if main {
+				r.restarts = e.Restarts
+			}
+		case process.Ready:
+			*ready = true
+			state = "ready"
+		case process.Unready:
+			*ready = false
+			state = "running"
+		case process.Failed, process.Exited:
+			*ready, *pid = false, 0
+			state = "restarting"
+		case process.Stopped:
+			*ready, *pid = false, 0
+		}
+		if !main || state == "" {
+			return
+		}
+		r.state = state
+		switch {
+		case e.Err != nil:
+			r.message = e.Err.Error()
+		case e.Kind == process.Exited:
+			r.message = e.Exit.String()
+		case e.Kind == process.Ready || e.Kind == process.Started:
+			r.message = ""
+		}
+	})
+}
+
+// judge tells when the workload as a whole begins or ceases to be ready.
+func (r *replica) judge() {
+	h := r.host
+	h.mu.Lock()
+	ready := r.readyLocked()
+	changed := ready != r.wasReady
+	r.wasReady = ready
+	h.mu.Unlock()
+	if !changed {
+		return
+	}
+	if !ready {
+		h.notify(r.event(WorkloadUnready, "", nil))
+		return
+	}
+	// Whoever hears that it is ready may ask the control plane for it.
+	if err := h.writeState(); err != nil {
+		h.notify(Event{Kind: Problem, Message: "the control plane does not learn what runs", Err: err})
+	}
+	h.notify(r.event(WorkloadReady, "", nil))
+	r.upOnce.Do(func() { close(r.up) })
+}
+
+// serveAdmin leads from a unix socket on the host to the proxy's admin API,
+// which listens on loopback inside.
+func (r *replica) serveAdmin(ctx context.Context) {
+	if r.want.Engine == EngineNone {
+		return
+	}
+	_ = os.Remove(r.admin)
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: r.admin, Net: "unix"})
+	if err == nil {
+		err = os.Chmod(r.admin, 0o600)
+	}
+	if err != nil {
+		r.host.notify(r.event(Problem, "its proxy's admin API cannot be reached", err))
+		return
+	}
+	err = relay(ctx, ln, func(ctx context.Context) (net.Conn, error) {
+		return r.proxy.Starter.Dial(ctx, "tcp", loopback4(r.proxyPorts.Admin))
+	})
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		r.host.notify(r.event(Problem, "its proxy's admin API cannot be reached any more", err))
+	}
+}
