@@ -18,7 +18,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/base/strict"
-	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
@@ -242,7 +241,7 @@ func (b *Bootstrap) reach(m *clusterv3.Cluster, t *xds.Target) error {
 		return at(errors.New("secrets of the control plane's own cluster must be inline or files"), "transport_socket")
 	}
 	tctx.ALPN = []string{"h2"}
-	client, err := transportClient(transport.NewSecretStore(), tctx)
+	client, err := transport.NewClientTLS(transport.NewSecretStore(), *tctx)
 	if err != nil {
 		return at(err, "transport_socket")
 	}
@@ -251,7 +250,7 @@ func (b *Bootstrap) reach(m *clusterv3.Cluster, t *xds.Target) error {
 		if err != nil {
 			return nil, err
 		}
-		return client.Client(ctx, nc, cluster.HandshakeOptions{})
+		return client.Handshake(ctx, nc, transport.ClientHello{})
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -57,14 +58,15 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 		return nil, err
 	}
 	if k := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
-		s.Keepalive = cluster.Keepalive{
-			Enabled: true, Probes: int(k.KeepaliveProbes.GetValue()),
-			Time: seconds(k.KeepaliveTime), Interval: seconds(k.KeepaliveInterval),
-		}
+		s.Keepalive = keepAlive(k)
 	}
-	var err error
-	s.Bind, err = d.bind(m.UpstreamBindConfig)
-	return c, at(err, "upstream_bind_config")
+	return c, at(d.bind(m.UpstreamBindConfig, s), "upstream_bind_config")
+}
+
+func keepAlive(k *corev3.TcpKeepalive) transport.KeepAlive {
+	return transport.KeepAlive{
+		Enable: true, Idle: seconds(k.KeepaliveTime), Interval: seconds(k.KeepaliveInterval), Probes: int(k.KeepaliveProbes.GetValue()),
+	}
 }
 
 func seconds(v *wrapperspb.UInt32Value) time.Duration {
@@ -290,37 +292,50 @@ func (d *Decoder) clientTLS(m *corev3.TransportSocket, c *clusterConfig) (cluste
 		return nil, err
 	}
 	c.secrets = append(c.secrets, needs...)
-	ct, err := transportClient(d.Secrets, t)
+	ct, err := transport.NewClientTLS(d.Secrets, *t)
 	if err != nil {
 		return nil, err
 	}
 	return ct, nil
 }
 
-// bind reads the source address. SO_MARK is the only socket option that is
-// taken, and only with the mark that all of the proxy's connections have.
-func (d *Decoder) bind(m *corev3.BindConfig) (netip.Addr, error) {
-	if m == nil {
-		return netip.Addr{}, nil
-	}
-	for i, o := range m.SocketOptions {
+// bind reads the source addresses, one per family. SO_MARK is the only socket
+// option that is taken, and only with the mark that all of the proxy's connections have.
+func (d *Decoder) bind(m *corev3.BindConfig, s *cluster.Spec) error {
+	for i, o := range m.GetSocketOptions() {
 		if o.Level != wire.SolSocket || o.Name != wire.SoMark || int(o.GetIntValue()) != d.Mark {
-			return netip.Addr{}, at(fmt.Errorf("level %d, name %d: only SO_MARK with the mark of the proxy (%d) is supported", o.Level, o.Name, d.Mark),
+			return at(fmt.Errorf("level %d, name %d: only SO_MARK with the mark of the proxy (%d) is supported", o.Level, o.Name, d.Mark),
 				"socket_options[%d]", i)
 		}
 	}
-	if len(m.ExtraSourceAddresses) > 0 {
-		return netip.Addr{}, at(errors.New("not supported"), "extra_source_addresses")
+	var err error
+	if s.Bind, err = sourceAddress(m.GetSourceAddress()); err != nil {
+		return at(err, "source_address")
 	}
-	if m.SourceAddress == nil {
+	for i, e := range m.GetExtraSourceAddresses() {
+		a, err := sourceAddress(e.Address)
+		if err == nil && (i > 0 || a.Is4() == s.Bind.Is4()) {
+			err = errors.New("want one address of each family at most")
+		}
+		if err != nil {
+			return at(err, "extra_source_addresses[%d].address", i)
+		}
+		s.Bind6 = a
+	}
+	return nil
+}
+
+// sourceAddress reads an address without a port; the unspecified one is none.
+func sourceAddress(m *corev3.SocketAddress) (netip.Addr, error) {
+	if m == nil {
 		return netip.Addr{}, nil
 	}
-	a, err := netip.ParseAddr(m.SourceAddress.Address)
+	a, err := netip.ParseAddr(m.Address)
 	if err != nil {
-		return a, at(err, "source_address.address")
+		return a, at(err, "address")
 	}
-	if m.SourceAddress.GetPortValue() != 0 {
-		return a, at(errors.New("only 0 is supported"), "source_address.port_value")
+	if m.GetPortValue() != 0 {
+		return a, at(errors.New("only 0 is supported"), "port_value")
 	}
 	if a.IsUnspecified() {
 		return netip.Addr{}, nil

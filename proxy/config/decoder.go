@@ -3,6 +3,8 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 
@@ -17,6 +19,8 @@ import (
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
@@ -29,13 +33,46 @@ type Decoder struct {
 	Clusters     *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.
 	Mark int
+	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
+	AccessLog func(AccessLog) (AccessLogger, error)
+	Tracer    func(Tracing) (http.Tracer, error)
+	// Routes finds the present table of a route configuration by name; the Store sets it.
+	Routes       func(name string) func() *route.Table
+	RouteOptions route.Options
+	Logger       *slog.Logger
 
 	staticSecrets map[string]bool
+
+	mu sync.Mutex
+	// httpStats outlive the connection managers, by prefix.
+	httpStats map[string]*http.Stats
+}
+
+// stats returns the statistics of connection managers with that prefix.
+func (d *Decoder) stats(prefix string) *http.Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.httpStats[prefix]
+	if s == nil {
+		s = http.NewStats()
+		if d.httpStats == nil {
+			d.httpStats = map[string]*http.Stats{}
+		}
+		d.httpStats[prefix] = s
+	}
+	return s
+}
+
+// HTTPStats are the statistics of all connection managers by prefix.
+func (d *Decoder) HTTPStats() map[string]*http.Stats {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return maps.Clone(d.httpStats)
 }
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, supportedCluster, supportedSource, supportedTLS, supportedBootstrap)
+	return strict.New(supportedRoute, supportedCluster, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
 })
 
 // Features lists what is supported, message by message.

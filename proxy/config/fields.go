@@ -28,7 +28,10 @@ func at(err error, format string, args ...any) error {
 	path := fmt.Sprintf(format, args...)
 	var p *pathError
 	if errors.As(err, &p) && p == err { //nolint:errorlint // only the outermost is joined
-		return &pathError{path + "." + p.path, p.err}
+		if !strings.HasPrefix(p.path, "[") {
+			path += "."
+		}
+		return &pathError{path + p.path, p.err}
 	}
 	return &pathError{path, err}
 }

@@ -1,13 +1,11 @@
 package config
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
-	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/wire"
 )
@@ -324,30 +321,4 @@ var ciphers = map[string]uint16{
 var curves = map[string]tls.CurveID{
 	"P-256": tls.CurveP256, "P-384": tls.CurveP384, "P-521": tls.CurveP521,
 	"X25519": tls.X25519, "X25519MLKEM768": tls.X25519MLKEM768,
-}
-
-// clientTLS fits transport.ClientTLS to what a cluster asks for.
-type clientTLS struct{ *transport.ClientTLS }
-
-// Client implements cluster.TLS.
-func (c clientTLS) Client(ctx context.Context, nc net.Conn, o cluster.HandshakeOptions) (net.Conn, error) {
-	out, err := c.Handshake(ctx, nc, transport.ClientHello{SNI: o.ServerName, ALPN: o.ALPN})
-	if err != nil || o.VerifyName == "" {
-		return out, err
-	}
-	state, ok := out.(interface{ ConnectionState() tls.ConnectionState })
-	if !ok {
-		out.Close()
-		return nil, errors.New("tls: the connection does not tell its peer")
-	}
-	certs := state.ConnectionState().PeerCertificates
-	if len(certs) == 0 {
-		out.Close()
-		return nil, errors.New("tls: the peer has no certificate")
-	}
-	if err := certs[0].VerifyHostname(o.VerifyName); err != nil {
-		out.Close()
-		return nil, fmt.Errorf("tls: %w", err)
-	}
-	return out, nil
 }

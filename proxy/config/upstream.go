@@ -10,7 +10,6 @@ import (
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/weftmesh/weft/proxy/cluster"
-	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // httpOptionsKey is where a cluster has its HttpProtocolOptions.
@@ -104,9 +103,4 @@ func http2Upstream(m *corev3.Http2ProtocolOptions, h *cluster.HTTPOptions) error
 		}
 	}
 	return nil
-}
-
-func transportClient(store *transport.SecretStore, t *transport.TLSContext) (clientTLS, error) {
-	c, err := transport.NewClientTLS(store, *t)
-	return clientTLS{c}, err
 }

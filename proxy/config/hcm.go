@@ -1,0 +1,229 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// chainContext is what a filter of a chain gets to know.
+type chainContext struct {
+	outbound    bool
+	bufferLimit int
+	// routes and secrets collect what the listener waits for.
+	routes, secrets []need
+	// clusters that inline routes and TCP proxies name.
+	clusters []string
+}
+
+// manager makes an HTTP connection manager.
+func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, error) {
+	m := &hcmv3.HttpConnectionManager{}
+	if err := open(a, m); err != nil {
+		return nil, err
+	}
+	c := http.ManagerConfig{
+		StatPrefix: m.StatPrefix, Clusters: d.Clusters, Outbound: cc.outbound, BufferLimit: cc.bufferLimit, Logger: d.Logger,
+		Stats:      d.stats(m.StatPrefix),
+		ServerName: m.ServerName, Via: m.Via,
+		UseRemoteAddress: m.GetUseRemoteAddress().GetValue(), XFFTrustedHops: int(m.XffNumTrustedHops), SkipXFFAppend: m.SkipXffAppend,
+		KeepRequestID: m.PreserveExternalRequestId, NoRequestID: m.GenerateRequestId != nil && !m.GenerateRequestId.Value,
+		RequestIDInResponse: m.AlwaysSetRequestIdInResponse,
+		Proxy100Continue:    m.Proxy_100Continue,
+		NormalizePath:       m.GetNormalizePath().GetValue(), MergeSlashes: m.MergeSlashes, StripTrailingHostDot: m.StripTrailingHostDot,
+		StreamIdleTimeout: offDuration(m.StreamIdleTimeout), RequestTimeout: offDuration(m.RequestTimeout),
+		RequestHeadersTimeout: offDuration(m.RequestHeadersTimeout), DrainTimeout: offDuration(m.DrainTimeout),
+		DelayedCloseTimeout: offDuration(m.DelayedCloseTimeout),
+		MaxHeadersKiB:       int(m.MaxRequestHeadersKb.GetValue()),
+	}
+	if err := managerEnums(m, &c); err != nil {
+		return nil, err
+	}
+	managerOptions(m, &c)
+	if err := d.routeSource(m, &c, cc); err != nil {
+		return nil, err
+	}
+	if err := d.managerFilters(m, &c, cc); err != nil {
+		return nil, err
+	}
+	logs, err := d.accessLogs(m.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range logs {
+		c.AccessLogs = append(c.AccessLogs, l)
+	}
+	if ranges := m.GetInternalAddressConfig().GetCidrRanges(); ranges != nil {
+		if c.InternalCIDRs, err = prefixes(ranges); err != nil {
+			return nil, at(err, "internal_address_config.cidr_ranges")
+		}
+	}
+	if m.Tracing != nil {
+		if c.Tracer, err = d.tracer(m.Tracing, cc); err != nil {
+			return nil, at(err, "tracing")
+		}
+	}
+	return http.New(c)
+}
+
+func managerEnums(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error {
+	switch m.CodecType {
+	case hcmv3.HttpConnectionManager_AUTO:
+		c.Codec = http.CodecAuto
+	case hcmv3.HttpConnectionManager_HTTP1:
+		c.Codec = http.CodecHTTP1
+	case hcmv3.HttpConnectionManager_HTTP2:
+		c.Codec = http.CodecHTTP2
+	default:
+		return at(fmt.Errorf("%v is not supported", m.CodecType), "codec_type")
+	}
+	switch m.ServerHeaderTransformation {
+	case hcmv3.HttpConnectionManager_APPEND_IF_ABSENT:
+		c.ServerHeader = http.ServerAppendIfAbsent
+	case hcmv3.HttpConnectionManager_PASS_THROUGH:
+		c.ServerHeader = http.ServerPassThrough
+	}
+	switch m.ForwardClientCertDetails {
+	case hcmv3.HttpConnectionManager_FORWARD_ONLY:
+		c.ForwardClientCert = http.CertForwardOnly
+	case hcmv3.HttpConnectionManager_APPEND_FORWARD:
+		c.ForwardClientCert = http.CertAppendForward
+	case hcmv3.HttpConnectionManager_SANITIZE_SET:
+		c.ForwardClientCert = http.CertSanitizeSet
+	case hcmv3.HttpConnectionManager_ALWAYS_FORWARD_ONLY:
+		c.ForwardClientCert = http.CertAlwaysForwardOnly
+	}
+	if s := m.SetCurrentClientCertDetails; s != nil {
+		c.ClientCertDetails = http.ClientCertDetails{
+			Subject: s.GetSubject().GetValue(), Cert: s.Cert, Chain: s.Chain, DNS: s.Dns, URI: s.Uri,
+		}
+	}
+	switch m.PathWithEscapedSlashesAction {
+	case hcmv3.HttpConnectionManager_REJECT_REQUEST:
+		c.EscapedSlashes = http.EscapedReject
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_REDIRECT:
+		c.EscapedSlashes = http.EscapedUnescapeRedirect
+	case hcmv3.HttpConnectionManager_UNESCAPE_AND_FORWARD:
+		c.EscapedSlashes = http.EscapedUnescapeForward
+	}
+	switch {
+	case m.StripMatchingHostPort && m.GetStripAnyHostPort():
+		return at(errors.New("excludes strip_any_host_port"), "strip_matching_host_port")
+	case m.StripMatchingHostPort:
+		c.StripPort = http.StripMatching
+	case m.GetStripAnyHostPort():
+		c.StripPort = http.StripAny
+	}
+	return nil
+}
+
+func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) {
+	if o := m.CommonHttpProtocolOptions; o != nil {
+		c.IdleTimeout = offDuration(o.IdleTimeout)
+		c.MaxConnDuration = duration(o.MaxConnectionDuration)
+		c.MaxStreamDuration = duration(o.MaxStreamDuration)
+		c.MaxRequestsPerConn = int(o.MaxRequestsPerConnection.GetValue())
+		c.MaxHeaders = int(o.MaxHeadersCount.GetValue())
+		switch o.HeadersWithUnderscoresAction {
+		case corev3.HttpProtocolOptions_REJECT_REQUEST:
+			c.Underscores = http.UnderscoreReject
+		case corev3.HttpProtocolOptions_DROP_HEADER:
+			c.Underscores = http.UnderscoreDrop
+		}
+	}
+	if o := m.HttpProtocolOptions; o != nil {
+		c.HTTP1 = http.HTTP1Options{AcceptHTTP10: o.AcceptHttp_10, DefaultHost: o.DefaultHostForHttp_10, Trailers: o.EnableTrailers}
+	}
+	if o := m.Http2ProtocolOptions; o != nil {
+		c.HTTP2 = http.HTTP2Options{
+			MaxConcurrentStreams: o.MaxConcurrentStreams.GetValue(), StreamWindow: o.InitialStreamWindowSize.GetValue(),
+			ConnWindow: o.InitialConnectionWindowSize.GetValue(), AllowConnect: o.AllowConnect,
+		}
+	}
+}
+
+// routeSource connects the manager with its routes, inline or by name.
+func (d *Decoder) routeSource(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
+	switch r := m.RouteSpecifier.(type) {
+	case *hcmv3.HttpConnectionManager_RouteConfig:
+		spec, t, err := d.compileRoutes(r.RouteConfig)
+		if err != nil {
+			return at(err, "route_config")
+		}
+		cc.clusters = append(cc.clusters, clustersOf(spec)...)
+		c.Routes = func() *route.Table { return t }
+		return nil
+	case *hcmv3.HttpConnectionManager_Rds:
+		src, err := readSource(r.Rds.ConfigSource, "")
+		if err != nil {
+			return at(err, "rds.config_source")
+		}
+		if r.Rds.RouteConfigName == "" {
+			return at(errors.New("is empty"), "rds.route_config_name")
+		}
+		cc.routes = append(cc.routes, need{name: r.Rds.RouteConfigName, timeout: src.timeout})
+		c.Routes = d.Routes(r.Rds.RouteConfigName)
+		return nil
+	}
+	return errors.New("no routes: want rds or route_config")
+}
+
+func (d *Decoder) managerFilters(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
+	ctx := filter.ParseContext{StatPrefix: m.StatPrefix, Outbound: cc.outbound}
+	var err error
+	if c.Filters, err = d.httpFilters(m.HttpFilters, ctx, c); err != nil {
+		return at(err, "http_filters")
+	}
+	for i, u := range m.UpgradeConfigs {
+		up := http.Upgrade{Type: u.UpgradeType, Enabled: u.Enabled == nil || u.Enabled.Value}
+		if len(u.Filters) > 0 {
+			if up.Filters, err = d.httpFilters(u.Filters, ctx, c); err != nil {
+				return at(err, "upgrade_configs[%d].filters", i)
+			}
+		}
+		c.Upgrades = append(c.Upgrades, up)
+	}
+	return nil
+}
+
+// httpFilters parses a chain, whose last is the router.
+func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext, c *http.ManagerConfig) ([]http.NamedFilter, error) {
+	out := make([]http.NamedFilter, 0, len(list))
+	for i, m := range list {
+		a, last := m.GetTypedConfig(), i == len(list)-1
+		if isRouter := a.MessageIs(&routerv3.Router{}); isRouter != last {
+			return nil, &pathError{fmt.Sprintf("[%d]", i), errors.New("the router must be the last filter, and only there")}
+		}
+		if last {
+			r := &routerv3.Router{}
+			if err := open(a, r); err != nil {
+				return nil, at(err, "[%d].typed_config", i)
+			}
+			c.SuppressEnvoyHeaders = r.SuppressEnvoyHeaders
+			c.RespectExpectedTimeout = r.RespectExpectedRqTimeout
+			return out, nil
+		}
+		k, err := d.httpKind(a)
+		if err != nil {
+			if m.IsOptional {
+				continue
+			}
+			return nil, at(err, "[%d].typed_config", i)
+		}
+		ctx.FilterName = m.Name
+		f, err := k.Parse(&ctx, a)
+		if err != nil {
+			return nil, at(err, "[%d].typed_config", i)
+		}
+		out = append(out, http.NamedFilter{Name: m.Name, Factory: f})
+	}
+	return nil, errors.New("is empty: want the router at least")
+}

@@ -1,0 +1,293 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"slices"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	origdstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// listenerConfig is a decoded listener and what it waits for.
+type listenerConfig struct {
+	listener        *listener.Listener
+	routes, secrets []need
+	// clusters that it names itself.
+	clusters []string
+}
+
+// defaultInspectTimeout is Envoy's listener_filters_timeout.
+const defaultInspectTimeout = 15 * time.Second
+
+func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error) {
+	l := &listener.Listener{
+		Name:              m.Name,
+		UseOriginalDst:    m.GetUseOriginalDst().GetValue(),
+		Outbound:          m.TrafficDirection == corev3.TrafficDirection_OUTBOUND,
+		Transparent:       m.GetTransparent().GetValue(),
+		Freebind:          m.GetFreebind().GetValue(),
+		Backlog:           int(m.TcpBacklogSize.GetValue()),
+		InspectTimeout:    defaultInspectTimeout,
+		ContinueOnTimeout: m.ContinueOnListenerFiltersTimeout,
+		Virtual:           m.BindToPort != nil && !m.BindToPort.Value,
+	}
+	if v := m.GetDeprecatedV1().GetBindToPort(); v != nil && !v.Value { //nolint:staticcheck // Istio has written it for years
+		l.Virtual = true
+	}
+	if m.ListenerFiltersTimeout != nil {
+		l.InspectTimeout = m.ListenerFiltersTimeout.AsDuration()
+	}
+	if k := m.TcpKeepalive; k != nil {
+		l.KeepAlive = keepAlive(k)
+	}
+	if err := addresses(m, l); err != nil {
+		return nil, err
+	}
+	for i, f := range m.ListenerFilters {
+		in, err := inspector(f)
+		if err != nil {
+			return nil, at(err, "listener_filters[%d]", i)
+		}
+		l.Inspectors = append(l.Inspectors, in)
+	}
+	cc := &chainContext{outbound: l.Outbound, bufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue())}
+	for i, c := range m.FilterChains {
+		out, err := d.chain(c, cc)
+		if err != nil {
+			return nil, at(err, "filter_chains[%d]", i)
+		}
+		l.Chains = append(l.Chains, out)
+	}
+	if m.DefaultFilterChain != nil {
+		var err error
+		if l.Default, err = d.chain(m.DefaultFilterChain, cc); err != nil {
+			return nil, at(err, "default_filter_chain")
+		}
+	}
+	return &listenerConfig{listener: l, routes: cc.routes, secrets: cc.secrets, clusters: cc.clusters}, nil
+}
+
+func addresses(m *listenerv3.Listener, l *listener.Listener) error {
+	a, compat, err := listenAddress(m.Address)
+	if err != nil {
+		return at(err, "address")
+	}
+	l.Addresses, l.IPv4Compat = append(l.Addresses, a), compat
+	for i, more := range m.AdditionalAddresses {
+		a, compat, err := listenAddress(more.Address)
+		if err != nil {
+			return at(err, "additional_addresses[%d].address", i)
+		}
+		l.Addresses = append(l.Addresses, a)
+		l.IPv4Compat = l.IPv4Compat || compat
+	}
+	return nil
+}
+
+func listenAddress(m *corev3.Address) (a listener.Address, compat bool, err error) {
+	if p := m.GetPipe(); p != nil {
+		return listener.Address{Path: p.Path, Mode: os.FileMode(p.Mode)}, false, nil
+	}
+	a.Addr, err = addrPort(m)
+	return a, m.GetSocketAddress().GetIpv4Compat(), err
+}
+
+func inspector(m *listenerv3.ListenerFilter) (listener.Inspector, error) {
+	var in listener.Inspector
+	a := m.GetTypedConfig()
+	switch {
+	case a == nil:
+		return in, at(fmt.Errorf("%q has none", m.Name), "typed_config")
+	case a.MessageIs(&origdstv3.OriginalDst{}):
+		in.Kind = listener.OriginalDst
+	case a.MessageIs(&tlsinspectorv3.TlsInspector{}):
+		in.Kind = listener.TLSInspector
+	case a.MessageIs(&httpinspectorv3.HttpInspector{}):
+		in.Kind = listener.HTTPInspector
+	default:
+		return in, at(fmt.Errorf("%s is not supported", a.TypeUrl), "typed_config")
+	}
+	if m.FilterDisabled != nil {
+		p, err := predicate(m.FilterDisabled)
+		if err != nil {
+			return in, at(err, "filter_disabled")
+		}
+		in.Disabled = &p
+	}
+	return in, nil
+}
+
+func predicate(m *listenerv3.ListenerFilterChainMatchPredicate) (listener.Predicate, error) {
+	var p listener.Predicate
+	var err error
+	switch r := m.GetRule().(type) {
+	case *listenerv3.ListenerFilterChainMatchPredicate_AnyMatch:
+		p.Any = r.AnyMatch
+	case *listenerv3.ListenerFilterChainMatchPredicate_DestinationPortRange:
+		start, end := r.DestinationPortRange.Start, r.DestinationPortRange.End
+		if start < 0 || end < start {
+			return p, at(fmt.Errorf("%d to %d is not a range", start, end), "destination_port_range")
+		}
+		p.From, p.To = uint32(start), uint32(end)
+	case *listenerv3.ListenerFilterChainMatchPredicate_NotMatch:
+		not, err := predicate(r.NotMatch)
+		p.Not = &not
+		return p, at(err, "not_match")
+	case *listenerv3.ListenerFilterChainMatchPredicate_OrMatch:
+		p.Or, err = predicates(r.OrMatch.GetRules())
+		return p, at(err, "or_match")
+	case *listenerv3.ListenerFilterChainMatchPredicate_AndMatch:
+		p.And, err = predicates(r.AndMatch.GetRules())
+		return p, at(err, "and_match")
+	default:
+		return p, errors.New("no rule")
+	}
+	return p, nil
+}
+
+func predicates(list []*listenerv3.ListenerFilterChainMatchPredicate) ([]listener.Predicate, error) {
+	out := make([]listener.Predicate, 0, len(list))
+	for i, m := range list {
+		p, err := predicate(m)
+		if err != nil {
+			return nil, at(err, "rules[%d]", i)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}
+
+func (d *Decoder) chain(m *listenerv3.FilterChain, cc *chainContext) (*listener.FilterChain, error) {
+	c := &listener.FilterChain{
+		Name: m.Name, HandshakeTimeout: duration(m.TransportSocketConnectTimeout),
+		Version: fmt.Sprintf("%s-%t-%d", contentHash(m), cc.outbound, cc.bufferLimit),
+	}
+	var err error
+	if c.Match, err = chainMatch(m.FilterChainMatch); err != nil {
+		return nil, at(err, "filter_chain_match")
+	}
+	tctx, needs, err := d.downstreamTLS(m.TransportSocket)
+	if err != nil {
+		return nil, at(err, "transport_socket")
+	}
+	if tctx != nil {
+		if c.TLS, err = transport.NewServerTLS(d.Secrets, *tctx); err != nil {
+			return nil, at(err, "transport_socket")
+		}
+		cc.secrets = append(cc.secrets, needs...)
+	}
+	if len(m.Filters) == 0 {
+		return nil, at(errors.New("is empty: want http_connection_manager or tcp_proxy"), "filters")
+	}
+	for i, f := range m.Filters[:len(m.Filters)-1] {
+		nf, err := d.networkFilter(f, cc)
+		if err != nil {
+			return nil, at(err, "filters[%d]", i)
+		}
+		c.Filters = append(c.Filters, nf)
+	}
+	last := len(m.Filters) - 1
+	c.Terminal, err = d.terminal(m.Filters[last], cc)
+	return c, at(err, "filters[%d]", last)
+}
+
+func (d *Decoder) networkFilter(m *listenerv3.Filter, cc *chainContext) (filter.NetworkFactory, error) {
+	a := m.GetTypedConfig()
+	url, err := configType(a)
+	if err != nil {
+		return nil, at(err, "typed_config")
+	}
+	for i := range d.NetworkKinds {
+		if k := &d.NetworkKinds[i]; slices.Contains(k.TypeURLs, url) {
+			f, err := k.Parse(&filter.ParseContext{FilterName: m.Name, Outbound: cc.outbound}, a)
+			return f, at(err, "typed_config")
+		}
+	}
+	return nil, at(fmt.Errorf("%s is not supported before the last filter", url), "typed_config")
+}
+
+func (d *Decoder) terminal(m *listenerv3.Filter, cc *chainContext) (filter.Terminal, error) {
+	a := m.GetTypedConfig()
+	var t filter.Terminal
+	var err error
+	switch {
+	case a.MessageIs(&hcmv3.HttpConnectionManager{}):
+		t, err = d.manager(a, cc)
+	case a.MessageIs(&tcpv3.TcpProxy{}):
+		t, err = d.tcpProxy(a, cc)
+	default:
+		err = fmt.Errorf("%s is not supported as the last filter: want http_connection_manager or tcp_proxy", typeOf(a))
+	}
+	return t, at(err, "typed_config")
+}
+
+func typeOf(a *anypb.Any) string {
+	if a == nil {
+		return "a filter without configuration"
+	}
+	return a.TypeUrl
+}
+
+func chainMatch(m *listenerv3.FilterChainMatch) (listener.Match, error) {
+	out := listener.Match{
+		ServerNames: m.GetServerNames(), TransportProtocol: m.GetTransportProtocol(), ApplicationProtocols: m.GetApplicationProtocols(),
+	}
+	if p := m.GetDestinationPort().GetValue(); p > 65535 {
+		return out, at(fmt.Errorf("%d is not a port", p), "destination_port")
+	} else {
+		out.DestinationPort = uint16(p)
+	}
+	var err error
+	if out.DestinationPrefixes, err = prefixes(m.GetPrefixRanges()); err != nil {
+		return out, at(err, "prefix_ranges")
+	}
+	if out.DirectSourcePrefixes, err = prefixes(m.GetDirectSourcePrefixRanges()); err != nil {
+		return out, at(err, "direct_source_prefix_ranges")
+	}
+	if out.SourcePrefixes, err = prefixes(m.GetSourcePrefixRanges()); err != nil {
+		return out, at(err, "source_prefix_ranges")
+	}
+	switch m.GetSourceType() {
+	case listenerv3.FilterChainMatch_SAME_IP_OR_LOOPBACK:
+		out.SourceType = listener.SourceLocal
+	case listenerv3.FilterChainMatch_EXTERNAL:
+		out.SourceType = listener.SourceExternal
+	}
+	for i, p := range m.GetSourcePorts() {
+		if p == 0 || p > 65535 {
+			return out, at(fmt.Errorf("%d is not a port", p), "source_ports[%d]", i)
+		}
+		out.SourcePorts = append(out.SourcePorts, uint16(p))
+	}
+	return out, nil
+}
+
+func prefixes(list []*corev3.CidrRange) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for i, m := range list {
+		a, err := netip.ParseAddr(m.AddressPrefix)
+		if err != nil {
+			return nil, &pathError{fmt.Sprintf("[%d].address_prefix", i), err}
+		}
+		p, err := a.Prefix(int(m.PrefixLen.GetValue()))
+		if err != nil {
+			return nil, &pathError{fmt.Sprintf("[%d].prefix_len", i), err}
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

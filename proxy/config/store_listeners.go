@@ -1,0 +1,211 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/xds"
+	"github.com/weftmesh/weft/wire"
+)
+
+func (s *Store) applyListeners(u xds.Update) (rejected []xds.Rejection) {
+	var decoded []*listenerConfig
+	for _, r := range u.Set {
+		c, err := s.opt.Decoder.openListener(r)
+		if err != nil {
+			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+			continue
+		}
+		decoded = append(decoded, c)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range decoded {
+		s.addListener(c, false)
+	}
+	removed := false
+	for _, n := range u.Removed {
+		if h := s.listeners[n]; h != nil && !h.static {
+			s.unrefListener(h.active)
+			s.unrefListener(h.next)
+			delete(s.listeners, n)
+			removed = removed || h.active != nil
+		}
+	}
+	if removed {
+		s.updateListeners()
+	}
+	if s.gate == gateShut {
+		// Without clusters nothing tells that they will come.
+		s.await(waitKey{wire.TypeCluster, "*"}, defaultFetchTimeout, func() { s.gate = gateOpen })
+	}
+	s.progressLocked()
+	return append(rejected, s.refused()...)
+}
+
+// openListener decodes a resource.
+func (d *Decoder) openListener(r xds.Resource) (*listenerConfig, error) {
+	m := &listenerv3.Listener{}
+	if err := open(r.Body, m); err != nil {
+		return nil, err
+	}
+	c, err := d.decodeListener(m)
+	if err != nil {
+		return nil, err
+	}
+	c.listener.Version = contentHash(m)
+	return c, nil
+}
+
+func (s *Store) addListener(c *listenerConfig, static bool) {
+	h := s.listeners[c.listener.Name]
+	if h == nil {
+		s.order++
+		h = &heldListener{order: s.order, static: static}
+		s.listeners[c.listener.Name] = h
+	}
+	old := h.next
+	h.next = c
+	for _, n := range c.routes {
+		cell := s.cellLocked(n.name)
+		if cell.refs++; cell.refs == 1 {
+			s.subscribe(wire.TypeRoute, n.name)
+		}
+		if cell.table.Load() == nil {
+			s.await(waitKey{wire.TypeRoute, n.name}, n.timeout, nil)
+		}
+	}
+	s.refSecrets(c.secrets)
+	s.unrefListener(old)
+}
+
+func (s *Store) unrefListener(c *listenerConfig) {
+	if c == nil {
+		return
+	}
+	for _, n := range c.routes {
+		cell := s.cellLocked(n.name)
+		if cell.refs--; cell.refs == 0 {
+			cell.table.Store(nil)
+			cell.clusters = nil
+			cell.generation++
+			s.arrived(waitKey{wire.TypeRoute, n.name})
+			s.unsubscribe(wire.TypeRoute, n.name)
+		}
+	}
+	s.unrefSecrets(c.secrets)
+}
+
+// refused turns what the listener manager said in the last update into
+// rejections: a listener whose socket cannot be bound is NACKed like a bad one.
+func (s *Store) refused() (out []xds.Rejection) {
+	for _, err := range s.bindErrors {
+		var e *listener.Error
+		if errors.As(err, &e) {
+			out = append(out, xds.Rejection{Name: e.Listener, Err: e.Err})
+		}
+	}
+	s.bindErrors = nil
+	return out
+}
+
+func (s *Store) applyRoutes(u xds.Update) (rejected []xds.Rejection) {
+	for _, r := range u.Set {
+		m := &routev3.RouteConfiguration{}
+		err := open(r.Body, m)
+		var spec *route.Spec
+		var table *route.Table
+		if err == nil {
+			spec, table, err = s.opt.Decoder.compileRoutes(m)
+		}
+		if err != nil {
+			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+			continue
+		}
+		s.setRoutes(r.Name, spec, table)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range u.Removed {
+		// Envoy keeps the routes of a removed configuration too: the listener
+		// that names it goes, or it will be there again.
+		s.arrivedEmpty(n)
+	}
+	s.progressLocked()
+	return rejected
+}
+
+// arrivedEmpty ends the wait for a route configuration that does not exist.
+func (s *Store) arrivedEmpty(name string) {
+	s.arrived(waitKey{wire.TypeRoute, name})
+	w := &wait{over: true, timer: time.NewTimer(0)}
+	w.timer.Stop()
+	s.waits[waitKey{wire.TypeRoute, name}] = w
+}
+
+// setRoutes puts routes into effect as soon as their clusters are ready.
+func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cell := s.cellLocked(name)
+	if cell.refs == 0 {
+		return // unsubscribed meanwhile
+	}
+	cell.generation++
+	generation := cell.generation
+	clusters := clustersOf(spec)
+	s.whenReady(clusters, func() {
+		if cell.generation != generation {
+			return
+		}
+		cell.table.Store(table)
+		cell.clusters = clusters
+		s.arrived(waitKey{wire.TypeRoute, name})
+		s.activity.Add(1)
+	})
+}
+
+// compileRoutes decodes and compiles a route configuration.
+func (d *Decoder) compileRoutes(m *routev3.RouteConfiguration) (*route.Spec, *route.Table, error) {
+	spec, err := d.decodeRoutes(m)
+	if err != nil {
+		return nil, nil, err
+	}
+	table, err := route.Compile(spec, d.RouteOptions)
+	return spec, table, err
+}
+
+// clustersOf lists the clusters that routes name.
+func clustersOf(s *route.Spec) []string {
+	names := map[string]bool{}
+	mirrors := func(list []route.Mirror) {
+		for _, m := range list {
+			names[m.Cluster] = true
+		}
+	}
+	mirrors(s.Mirrors)
+	for i := range s.VirtualHosts {
+		v := &s.VirtualHosts[i]
+		mirrors(v.Mirrors)
+		for j := range v.Routes {
+			f := v.Routes[j].Forward
+			if f == nil {
+				continue
+			}
+			names[f.Cluster] = true
+			mirrors(f.Mirrors)
+			for _, w := range f.Weighted {
+				names[w.Cluster] = true
+			}
+		}
+	}
+	delete(names, "")
+	return slices.Sorted(maps.Keys(names))
+}

@@ -1,0 +1,101 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+
+	"github.com/weftmesh/weft/proxy/transport"
+	"github.com/weftmesh/weft/proxy/xds"
+	"github.com/weftmesh/weft/wire"
+)
+
+func (s *Store) applySecrets(u xds.Update) (rejected []xds.Rejection) {
+	for _, r := range u.Set {
+		m := &tlsv3.Secret{}
+		err := open(r.Body, m)
+		if err == nil {
+			err = setSecret(s.opt.Secrets, r.Name, m)
+		}
+		if err != nil {
+			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range u.Set {
+		if s.opt.Secrets.Get(r.Name).Ready() {
+			s.arrived(waitKey{wire.TypeSecret, r.Name})
+		}
+	}
+	for _, n := range u.Removed {
+		if h := s.secrets[n]; h != nil {
+			s.opt.Secrets.Remove(n)
+		}
+	}
+	s.progressLocked()
+	return rejected
+}
+
+// setSecret decodes a secret and rotates it in.
+func setSecret(store *transport.SecretStore, name string, m *tlsv3.Secret) error {
+	switch t := m.Type.(type) {
+	case *tlsv3.Secret_TlsCertificate:
+		c, err := certificate(t.TlsCertificate)
+		if err != nil {
+			return at(err, "tls_certificate")
+		}
+		store.SetCertificate(name, c)
+		return nil
+	case *tlsv3.Secret_ValidationContext:
+		v := transport.Validation{}
+		if err := validationContext(t.ValidationContext, &v); err != nil {
+			return at(err, "validation_context")
+		}
+		if v.Trust == nil {
+			return at(errors.New("has no trusted_ca"), "validation_context")
+		}
+		if len(v.SANs)+len(v.SPKI)+len(v.Hashes) > 0 || v.AcceptUntrusted {
+			return at(errors.New("only trusted_ca is supported in a secret"), "validation_context")
+		}
+		store.SetTrust(name, v.Trust)
+		return nil
+	default:
+		return fmt.Errorf("%T is not supported", t)
+	}
+}
+
+func (s *Store) refSecrets(needs []need) {
+	for _, n := range needs {
+		if !s.opt.Secrets.Get(n.name).Ready() {
+			s.await(waitKey{wire.TypeSecret, n.name}, n.timeout, nil)
+		}
+		if n.local || s.opt.Decoder.staticSecrets[n.name] {
+			continue
+		}
+		h := s.secrets[n.name]
+		if h == nil {
+			h = &heldSecret{}
+			s.secrets[n.name] = h
+		}
+		if h.refs++; h.refs == 1 {
+			s.subscribe(wire.TypeSecret, n.name)
+		}
+	}
+}
+
+func (s *Store) unrefSecrets(needs []need) {
+	for _, n := range needs {
+		h := s.secrets[n.name]
+		if n.local || h == nil {
+			continue
+		}
+		if h.refs--; h.refs == 0 {
+			delete(s.secrets, n.name)
+			s.arrived(waitKey{wire.TypeSecret, n.name})
+			s.opt.Secrets.Remove(n.name)
+			s.unsubscribe(wire.TypeSecret, n.name)
+		}
+	}
+}

@@ -1,0 +1,67 @@
+package config
+
+import "github.com/weftmesh/weft/base/strict"
+
+const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
+
+// supportedListener lists the supported fields of listeners and of what is in
+// them. The configurations of HTTP and network filters are the filters' own
+// business: their parsers refuse what they do not support.
+var supportedListener = strict.Table{
+	"envoy.config.listener.v3.Listener": "name address additional_addresses filter_chains use_original_dst default_filter_chain " +
+		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
+		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
+		"tcp_backlog_size bind_to_port tcp_keepalive",
+	"envoy.config.listener.v3.AdditionalAddress":                             "address",
+	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
+	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
+	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
+	"envoy.config.listener.v3.FilterChain": "filter_chain_match filters metadata~ transport_socket transport_socket_connect_timeout name " +
+		"use_proxy_proto=false",
+	"envoy.config.listener.v3.FilterChainMatch": "destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges " +
+		"source_ports server_names transport_protocol application_protocols",
+	"envoy.config.listener.v3.Filter":                                     "name typed_config~",
+	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled",
+	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate":          "or_match and_match not_match any_match destination_port_range",
+	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "rules",
+	"envoy.type.v3.Int32Range":                                            "start end",
+	"envoy.config.core.v3.CidrRange":                                      "address_prefix prefix_len",
+	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "enable_ja3_fingerprinting=false enable_ja4_fingerprinting=false",
+	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   "",
+
+	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config http_filters tracing common_http_protocol_options http_protocol_options " +
+		"http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +
+		"request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops " +
+		"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
+		"forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes " +
+		"path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
+	hcm + "Rds":        "config_source route_config_name",
+	hcm + "HttpFilter": "name typed_config~ is_optional",
+	hcm + "HttpConnectionManager.UpgradeConfig":               "upgrade_type filters enabled",
+	hcm + "HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
+	hcm + "HttpConnectionManager.InternalAddressConfig":       "cidr_ranges unix_sockets=false",
+	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
+		"spawn_upstream_span",
+	"envoy.config.trace.v3.Tracing.Http":                        "name typed_config",
+	"envoy.config.trace.v3.OpenTelemetryConfig":                 "grpc_service service_name",
+	"envoy.type.tracing.v3.CustomTag":                           "tag literal environment request_header",
+	"envoy.type.tracing.v3.CustomTag.Literal":                   "value",
+	"envoy.type.tracing.v3.CustomTag.Environment":               "name default_value",
+	"envoy.type.tracing.v3.CustomTag.Header":                    "name default_value",
+	"envoy.extensions.filters.http.router.v3.Router":            "dynamic_stats suppress_envoy_headers respect_expected_rq_timeout start_child_span=false",
+	"envoy.config.accesslog.v3.AccessLog":                       "name filter typed_config",
+	"envoy.config.accesslog.v3.AccessLogFilter":                 "status_code_filter duration_filter not_health_check_filter and_filter or_filter response_flag_filter",
+	"envoy.config.accesslog.v3.StatusCodeFilter":                "comparison",
+	"envoy.config.accesslog.v3.DurationFilter":                  "comparison",
+	"envoy.config.accesslog.v3.NotHealthCheckFilter":            "",
+	"envoy.config.accesslog.v3.ComparisonFilter":                "op value",
+	"envoy.config.core.v3.RuntimeUInt32":                        "default_value runtime_key",
+	"envoy.config.accesslog.v3.AndFilter":                       "filters",
+	"envoy.config.accesslog.v3.OrFilter":                        "filters",
+	"envoy.config.accesslog.v3.ResponseFlagFilter":              "flags",
+	"envoy.extensions.access_loggers.file.v3.FileAccessLog":     "path format json_format typed_json_format log_format",
+	"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog": "log_format",
+	"envoy.extensions.access_loggers.stream.v3.StderrAccessLog": "log_format",
+	"envoy.config.core.v3.SubstitutionFormatString":             "text_format json_format text_format_source omit_empty_values",
+}

@@ -1,0 +1,13 @@
+package config
+
+import (
+	"errors"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, error) {
+	return nil, errors.New("tcp_proxy is not supported yet")
+}
