@@ -37,7 +37,10 @@ func (f Finding) String() string {
 	if o := f.Origin.String(); o != "" {
 		b.WriteString(o + ": ")
 	}
-	if f.Object.Kind != "" {
+	switch {
+	case f.Object.Kind != "" && f.Object.Name == "":
+		b.WriteString(string(f.Object.Kind) + ": ")
+	case f.Object.Kind != "":
 		// As people say it: "VirtualService default/reviews".
 		b.WriteString(strings.Replace(f.Object.String(), "/", " ", 1) + ": ")
 	}

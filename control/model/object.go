@@ -107,7 +107,7 @@ type Lines map[string]int
 // Line returns the line of a field, or of its nearest parent that is written; 0
 // when there is none.
 func (l Lines) Line(field string) int {
-	for f := field; f != "" && l != nil; f = parent(f) {
+	for f := field; f != "" && l != nil; f = Parent(f) {
 		if n, ok := l[f]; ok {
 			return n
 		}
@@ -115,8 +115,8 @@ func (l Lines) Line(field string) int {
 	return 0
 }
 
-// parent cuts the last element off a field path.
-func parent(field string) string {
+// Parent cuts the last element off a field path.
+func Parent(field string) string {
 	if strings.HasSuffix(field, `"]`) {
 		// The key of a map may hold anything; it is quoted then.
 		if i := strings.LastIndex(field, `["`); i >= 0 {

@@ -155,12 +155,16 @@ func (dec *Decoder) one(root *yaml.Node, in Input, offset int) Result {
 	w := &walker{doc: d, offset: offset, budget: maxNodes}
 	body, _ := w.value(root, front.Shape, "")
 	d.Body, _ = body.(map[string]any)
-	if !d.bad || d.Body != nil {
-		d.metadata()
-	}
 	r := Result{Key: d.Key, Line: d.Origin.Line}
-	if !d.bad {
+	if d.Body != nil {
+		// Even of a document whose shape is wrong the rest is judged, so that all
+		// its faults are found at once.
+		d.broken = d.bad
+		shape := d.findings
+		d.findings = nil
+		d.metadata()
 		r.Objects = front.Convert(d)
+		d.findings = append(shape, independent(d.findings, shape)...)
 	}
 	if d.bad {
 		r.Objects = nil
@@ -231,6 +235,26 @@ func wrap(d *Document, root *yaml.Node, f *FrontEnd) {
 	}}
 	d.APIVersion, d.Kind = f.APIVersion(), f.Kind
 	d.Key = model.Key{Kind: model.Kind(f.Kind), Name: "file"}
+}
+
+// independent returns the findings that are no mere consequence of those about
+// the document's shape.
+func independent(findings, shape []model.Finding) []model.Finding {
+	return slices.DeleteFunc(findings, func(f model.Finding) bool {
+		return slices.ContainsFunc(shape, func(g model.Finding) bool {
+			if g.Severity != model.Error {
+				return false
+			}
+			return under(f.Field, g.Field) || under(g.Field, f.Field) ||
+				f.Code == CodeMissing && model.Parent(f.Field) == model.Parent(g.Field)
+		})
+	})
+}
+
+// under tells whether a field is another one or a part of it.
+func under(field, whole string) bool {
+	rest, ok := strings.CutPrefix(field, whole)
+	return ok && (rest == "" || whole == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // tidy orders findings by line and bounds their number.

@@ -13,7 +13,6 @@ package document
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/weftmesh/weft/control/model"
 )
@@ -34,6 +33,7 @@ type Document struct {
 	styles   map[string]bool // fields written as block scalars
 	findings []model.Finding
 	bad      bool
+	broken   bool // the shape is wrong: Body lacks what is
 }
 
 // Spec returns the "spec" part, never nil.
@@ -99,8 +99,13 @@ func Join(path, name string) string {
 	if path == "" {
 		return name
 	}
-	if strings.ContainsAny(name, `.[]"/`) || name == "" {
-		return path + `["` + name + `"]`
+	for _, r := range name {
+		if r != '-' && r != '_' && (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') {
+			return path + `["` + name + `"]`
+		}
+	}
+	if name == "" {
+		return path + `[""]`
 	}
 	return path + "." + name
 }

@@ -1,6 +1,7 @@
 package document
 
 import (
+	"bytes"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ func parse(text []byte) (root *yaml.Node, msg, remedy string, line int) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
 		msg, line = syntaxError(err)
+		line = max(1, min(line, bytes.Count(bytes.TrimSpace(text), []byte("\n"))+1))
 		return nil, msg, syntaxRemedy(msg, text, line), line
 	}
 	if doc.Kind != yaml.DocumentNode || len(doc.Content) != 1 {
@@ -34,6 +36,9 @@ func syntaxError(err error) (msg string, line int) {
 	}
 	if line, err = strconv.Atoi(m[1]); err != nil {
 		line = 1
+	}
+	if strings.HasPrefix(m[2], "did not find expected") {
+		line++ // the parser, unlike the scanner, counts from 0
 	}
 	return m[2], line
 }

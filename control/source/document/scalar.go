@@ -152,7 +152,8 @@ func (s *Shape) expects() string {
 	case Float:
 		return "a number"
 	case Enum:
-		return "one of " + strings.Join(s.Values, ", ")
+		// UNSPECIFIED is protobuf's, nobody writes it.
+		return "one of " + strings.TrimPrefix(strings.Join(s.Values, ", "), "UNSPECIFIED, ")
 	case Bytes:
 		return "base64"
 	case IntOrString:

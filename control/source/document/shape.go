@@ -78,6 +78,28 @@ func (s *Shape) field(name string) *Field {
 	return nil
 }
 
+// zero is a value of the shape that says nothing.
+func (s *Shape) zero() any {
+	switch s.Type {
+	case Object, Map:
+		return map[string]any{}
+	case List:
+		return []any{}
+	case Bool:
+		return false
+	case Int, Float, IntOrString:
+		return 0
+	case Enum:
+		return s.Values[0]
+	case Duration:
+		return "0s"
+	case Time:
+		return "1970-01-01T00:00:00Z"
+	default:
+		return ""
+	}
+}
+
 // names lists the fields' names.
 func (s *Shape) names() []string {
 	out := make([]string, len(s.Fields))

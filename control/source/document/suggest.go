@@ -22,13 +22,21 @@ func closest(name string, candidates []string) string {
 		if f == flat {
 			return c
 		}
-		// Singular and plural are told apart by nothing but habit.
-		d := distance(flat, f, bestDistance)
-		if d < bestDistance {
+		if d := distance(flat, f, bestDistance); d < bestDistance {
 			best, bestDistance = c, d
 		}
 	}
-	return best
+	if best != "" {
+		return best
+	}
+	// "retry" for "retries": the same word with another end.
+	for _, c := range candidates {
+		f := flatten(c)
+		if n := len(flat) - 1; n >= 4 && len(f) >= n && f[:n] == flat[:n] && len(f)-len(flat) <= 3 {
+			return c
+		}
+	}
+	return ""
 }
 
 // flatten drops what people get wrong without misspelling: case, "_" and "-".
@@ -76,12 +84,14 @@ func suggestField(name string, s *Shape) string {
 		return hint
 	}
 	for i := range s.Fields {
-		inner := s.Fields[i].Shape
-		if inner.Type == Object && inner.field(name) != nil {
-			return "did you mean " + s.Fields[i].Name + "." + name + "?"
+		inner, dot := s.Fields[i].Shape, "."
+		if inner.Type == List {
+			inner, dot = inner.Elem, "[]."
 		}
-		if inner.Type == List && inner.Elem.Type == Object && inner.Elem.field(name) != nil {
-			return "did you mean " + s.Fields[i].Name + "[]." + name + "?"
+		for j := range inner.Fields {
+			if flatten(inner.Fields[j].Name) == flatten(name) {
+				return "did you mean " + s.Fields[i].Name + dot + inner.Fields[j].Name + "?"
+			}
 		}
 	}
 	names := s.names()

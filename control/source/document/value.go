@@ -32,6 +32,9 @@ func (d *Document) Message(field string, value any, into proto.Message) bool {
 		err = protojson.Unmarshal(raw, into)
 	}
 	if err != nil {
+		if d.broken {
+			return false
+		}
 		d.Invalid(field, "", "cannot be read: %s", strings.TrimPrefix(err.Error(), "proto:"))
 		return false
 	}

@@ -117,6 +117,9 @@ func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 			}
 		}
 		if len(set) > 1 {
+			for _, name := range set[1:] {
+				delete(out, name)
+			}
 			w.fail(n, CodeValue, path, "keep one", "only one of %s may be set, got %s", strings.Join(group, ", "), strings.Join(set, " and "))
 		}
 	}
@@ -180,13 +183,13 @@ func (w *walker) list(n *yaml.Node, s *Shape, path string) (any, bool) {
 		if !ok && isNull(resolve(e)) {
 			if s.Elem.Type != Object {
 				w.fail(e, CodeType, at, "remove the \"-\" or give it a value", "must be %s, got nothing", s.Elem.expects())
-				continue
 			}
-			v, ok = map[string]any{}, true
+			v, ok = s.Elem.zero(), true
 		}
-		if ok {
-			out = append(out, v)
+		if !ok {
+			v = s.Elem.zero() // so that those after it keep their numbers
 		}
+		out = append(out, v)
 	}
 	return out, true
 }

@@ -207,7 +207,7 @@ func authzOperation(d *document.Document, at string, o *securitypb.Operation) mo
 				}
 			}
 		}
-		if name != "ports" && name != "notPorts" {
+		if name != "ports" && name != "notPorts" && !slices.ContainsFunc(list, func(v string) bool { return strings.Contains(v, "{") }) {
 			wildcards(d, at+"."+name, list)
 		}
 	}

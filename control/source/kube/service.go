@@ -141,7 +141,7 @@ func serviceFamilies(d *document.Document, s *model.Service, spec *corev1.Servic
 }
 
 func servicePorts(d *document.Document, s *model.Service, ports []corev1.ServicePort) {
-	if len(ports) == 0 && s.ExternalName == "" && !s.Headless {
+	if len(ports) == 0 && s.Resolution == model.ByWorkloads {
 		d.Error(document.CodeMissing, "spec.ports", "list the ports that clients use", "is missing")
 	}
 	names := map[string]int{}

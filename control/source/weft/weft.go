@@ -146,6 +146,7 @@ func environment(d *document.Document, p *model.Process, env []api.EnvVar) {
 }
 
 func ports(d *document.Document, p *model.Process, list []api.Port) {
+	var protocols []string
 	for i, port := range list {
 		at := document.At("spec.ports", i)
 		if port.ContainerPort == 0 {
@@ -162,13 +163,14 @@ func ports(d *document.Document, p *model.Process, list []api.Port) {
 			if q.Name == port.Name && q.Name != "" {
 				d.Invalid(at+".name", "give each port a name of its own", "%q is the name of ports[%d] too", q.Name, j)
 			}
-			if q.Port == uint16(port.ContainerPort) && list[j].Protocol == port.Protocol {
+			if q.Port == uint16(port.ContainerPort) && protocols[j] == port.Protocol {
 				d.Invalid(at+".containerPort", "remove one", "%d is the number of ports[%d] too", q.Port, j)
 			}
 		}
 		if reserved(port.ContainerPort) {
 			d.Invalid(at+".containerPort", "let the program listen elsewhere", "%d is a port of the sidecar", port.ContainerPort)
 		}
+		protocols = append(protocols, port.Protocol)
 		p.Ports = append(p.Ports, model.ProcessPort{Name: port.Name, Port: uint16(port.ContainerPort)})
 	}
 }
