@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -144,8 +145,8 @@ func TestDialTakenBack(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	var told []handsocket.Listening
-	c := serve(t, &handsocket.Server{Listened: func(l handsocket.Listening) { told = append(told, l) }})
+	var told atomic.Int32
+	c := serve(t, &handsocket.Server{Listened: func(handsocket.Listening) { told.Add(1) }})
 	taken := freePort(t)
 	hold, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", taken))
 	if err != nil {
@@ -182,8 +183,8 @@ func TestListen(t *testing.T) {
 		}
 		nc.Close()
 	}
-	if len(told) != 4 {
-		t.Errorf("told of %d listeners, want 4", len(told))
+	if n := told.Load(); n != 4 {
+		t.Errorf("told of %d listeners, want 4", n)
 	}
 	if _, _, err := c.Listen(t.Context(), netip.MustParseAddrPort("192.0.2.1:80")); err == nil || !strings.Contains(err.Error(), "loopback only") {
 		t.Errorf("an address of the network: %v", err)

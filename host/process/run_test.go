@@ -213,7 +213,7 @@ func TestProbes(t *testing.T) {
 		{"grpc", process.Probe{GRPC: true, Port: grpcPort}, process.Ready},
 		{"grpc service", process.Probe{GRPC: true, GRPCService: "books", Port: grpcPort}, process.Ready},
 		{"tcp", process.Probe{TCP: true, Port: httpPort}, process.Ready},
-		{"exec", process.Probe{Exec: []string{exe, "program", "true"}}, process.Ready},
+		{"exec", process.Probe{Exec: []string{exe, "program", "true"}, Timeout: 15 * time.Second}, process.Ready},
 		{"nobody listens, but it is given up", process.Probe{TCP: true, Port: 1, GiveUp: 100 * time.Millisecond}, process.Ready},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
