@@ -319,3 +319,29 @@ func (f hostFilter) admitsRoute(r *model.RouteSet) bool {
 	}
 	return false
 }
+
+// Credential resolves a credentialName ("namespace/name"): a proxy gets Secrets
+// of its own namespace only, so that a name written elsewhere means the one of
+// that name beside the proxy, as in Istio. The Secret is nil when there is none.
+func (v *View) Credential(ref string) (name string, s *model.Secret) {
+	_, short, ok := strings.Cut(ref, "/")
+	if !ok {
+		short = ref
+	}
+	name = v.Proxy.Namespace() + "/" + short
+	return name, v.Index.Secret(name)
+}
+
+// ClientCA returns the CA that goes with a Secret "namespace/name": its own, or
+// that of a Secret with "-cacert" behind the name; nil when there is none.
+func (v *View) ClientCA(name string) (ca, crl model.PrivateBytes) {
+	if s := v.Index.Secret(name); s != nil && len(s.CA) > 0 {
+		return s.CA, s.CRL
+	}
+	if s := v.Index.Secret(name + "-cacert"); s != nil {
+		if len(s.CA) > 0 {
+			return s.CA, s.CRL
+		}
+	}
+	return nil, nil
+}

@@ -134,10 +134,10 @@ func secrets(v *scope.View, name string) []*tlsv3.Secret {
 			}},
 		})
 	}
-	if len(s.CA) > 0 {
-		ca := &tlsv3.CertificateValidationContext{TrustedCa: inline(s.CA)}
-		if len(s.CRL) > 0 {
-			ca.Crl = inline(s.CRL)
+	if pem, crl := v.ClientCA(name); len(pem) > 0 {
+		ca := &tlsv3.CertificateValidationContext{TrustedCa: inline(pem)}
+		if len(crl) > 0 {
+			ca.Crl = inline(crl)
 		}
 		out = append(out, &tlsv3.Secret{
 			Name: tlsctx.SecretName(name) + tlsctx.CASuffix,

@@ -147,15 +147,16 @@ func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsC
 		o.CertFile, o.KeyFile = tls.CertFile, tls.KeyFile
 	}
 	if tls.Credential != "" {
-		if !b.mayUse(t, tls.Credential) {
+		name, ok := b.mayUse(t, tls.Credential)
+		if !ok {
 			return nil
 		}
-		b.secrets[tls.Credential] = true
+		b.secrets[name] = true
 		if tls.Mode == model.ClientTLSMutual {
-			o.CertSecret = tls.Credential
+			o.CertSecret = name
 		}
-		if s := b.v.Index.Secret(tls.Credential); s != nil && len(s.CA) > 0 {
-			o.CASecret = tls.Credential
+		if ca, _ := b.v.ClientCA(name); len(ca) > 0 {
+			o.CASecret = name
 		}
 	}
 	ctx := o.Context()
@@ -168,20 +169,19 @@ func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsC
 }
 
 // mayUse: a proxy gets secrets of its own namespace only.
-func (b *Builder) mayUse(t *target, credential string) bool {
-	namespace, _, _ := strings.Cut(credential, "/")
-	if namespace == b.v.Proxy.Namespace() && b.v.Index.Secret(credential) != nil {
-		return true
+func (b *Builder) mayUse(t *target, credential string) (string, bool) {
+	name, secret := b.v.Credential(credential)
+	if secret != nil {
+		return name, true
 	}
 	f := model.Finding{
 		Code: CodeCredential, Severity: model.Error, Field: "spec.trafficPolicy.tls.credentialName",
-		Message: "proxies of namespace " + b.v.Proxy.Namespace() + " cannot have Secret " + credential +
-			": connections to " + t.svc.Host + " are made without TLS",
-		Remedy: "put the Secret into namespace " + b.v.Proxy.Namespace() + ", or restrict the rule by workloadSelector",
+		Message: "there is no Secret " + name + ": proxies of that namespace cannot connect to " + t.svc.Host,
+		Remedy:  "create the Secret there, or restrict the rule by workloadSelector",
 	}
 	if len(t.keys) > 0 {
 		f.Object, f.Origin = t.keys[0], originOf(b.v, t.keys[0])
 	}
 	b.report(f)
-	return false
+	return "", false
 }

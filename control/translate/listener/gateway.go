@@ -106,9 +106,9 @@ func (b *Builder) gatewayListener(p *gatewayPort) *listenerv3.Listener {
 	}
 	for _, c := range l.FilterChains {
 		if m := c.FilterChainMatch; len(m.GetServerNames()) > 0 || m.GetTransportProtocol() != "" {
+			// Envoy's own timeout (15 s) stays: a client that says nothing must not
+			// hold a place for ever.
 			l.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector()}
-			// A client that says nothing must not hold a place for ever.
-			b.sniff(l)
 			break
 		}
 	}

@@ -1,8 +1,6 @@
 package listener
 
 import (
-	"strings"
-
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/weftmesh/weft/control/model"
@@ -44,7 +42,9 @@ func (b *Builder) serverTLS(t *model.ServerTLS, p model.Protocol) (ctx *tlsv3.Do
 	return ctx, b.clientValidation(common, t)
 }
 
-// certificates sets the server's own certificates: Secrets, or files.
+// certificates sets the server's own certificates: Secrets, or files. A server
+// whose Secret does not exist (yet) is left out: Envoy would hold back the whole
+// listener until it comes.
 func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTLS) string {
 	if len(t.Credentials) == 0 {
 		if t.CertFile == "" || t.KeyFile == "" {
@@ -56,26 +56,16 @@ func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTL
 		return ""
 	}
 	for _, c := range t.Credentials {
-		if failed := b.useSecret(c); failed != "" {
-			return failed
+		name, s := b.v.Credential(c)
+		switch {
+		case s == nil:
+			return "there is no Secret " + name + " (it has to be in the namespace of the gateway's workload)"
+		case len(s.Cert) == 0 || len(s.PrivateKey) == 0:
+			return "Secret " + name + " has no certificate and key"
 		}
-		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, tlsctx.Secret(c))
+		b.out.Secrets[name] = true
+		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, tlsctx.Secret(name))
 	}
-	return ""
-}
-
-// useSecret notes that a Secret is needed. A gateway gets those of its own
-// namespace only. A server whose Secret does not exist (yet) is left out: Envoy
-// would hold back the whole listener until it comes.
-func (b *Builder) useSecret(name string) string {
-	namespace, _, _ := strings.Cut(name, "/")
-	if namespace != b.v.Proxy.Namespace() {
-		return "Secret " + name + " is not in namespace " + b.v.Proxy.Namespace() + " of the gateway's workload"
-	}
-	if b.v.Index.Secret(name) == nil {
-		return "Secret " + name + " does not exist"
-	}
-	b.out.Secrets[name] = true
 	return ""
 }
 
@@ -91,12 +81,11 @@ func (b *Builder) clientValidation(common *tlsv3.CommonTlsContext, t *model.Serv
 		secret = t.Credentials[0]
 	}
 	if t.CAFile == "" && secret != "" {
-		if failed := b.useSecret(secret); failed != "" {
-			return failed
-		}
-		if len(b.v.Index.Secret(secret).CA) == 0 {
+		secret, _ = b.v.Credential(secret)
+		if ca, _ := b.v.ClientCA(secret); len(ca) == 0 {
 			return "Secret " + secret + " has no CA (ca.crt or cacert) to check client certificates with"
 		}
+		b.out.Secrets[secret] = true
 		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
 			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 				DefaultValidationContext:         v,
