@@ -97,6 +97,11 @@ func newCluster(m *Manager, s *Spec) *Cluster {
 
 // start gives the cluster its endpoints, as far as they are known.
 func (c *Cluster) start() {
+	if o := c.outlier; o != nil && (o.SuccessRate != nil || o.FailurePercentage != nil) {
+		c.mu.Lock()
+		c.armSweepLocked()
+		c.mu.Unlock()
+	}
 	switch c.spec.Type {
 	case Static:
 		c.setEndpoints(c.spec.Endpoints)

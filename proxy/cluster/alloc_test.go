@@ -1,0 +1,69 @@
+//go:build !race
+
+package cluster
+
+import (
+	"io"
+	"testing"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+func TestPickDoesNotAllocate(t *testing.T) {
+	e := endpoints(20)
+	for i := range e.Localities[0].Endpoints {
+		e.Localities[0].Endpoints[i].Labels = map[string]string{"v": "1"}
+		e.Localities[0].Endpoints[i].Weight = uint32(i + 1)
+	}
+	e.Localities[0].Weight = 1
+	key := filter.SubsetKey(map[string]string{"v": "1"})
+	for name, s := range map[string]Spec{
+		"round robin":   {Endpoints: e},
+		"least request": {Endpoints: e, LB: LB{Policy: LeastRequest}},
+		"random":        {Endpoints: e, LB: LB{Policy: Random, LocalityWeighted: true}},
+		"ring":          {Endpoints: e, LB: LB{Policy: RingHash}},
+		"maglev":        {Endpoints: e, LB: LB{Policy: Maglev}},
+		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: [][]string{{"v"}}}}},
+		"original":      {Type: OriginalDst, LB: LB{Policy: Provided}},
+	} {
+		s.Outlier = &Outlier{Consecutive5xx: 5}
+		c := static(t, s)
+		first, _ := c.Pick(&Pick{Dst: addr(1), Subset: key})
+		if first == nil {
+			t.Fatalf("%s: no host", name)
+		}
+		first.Attach(slot, func() io.Closer { return &pool{} })
+		avoid := []*Host{first}
+		random := uint64(0)
+		if n := testing.AllocsPerRun(200, func() {
+			random++
+			p := Pick{Random: mix(random), Hash: random, HasHash: true, Subset: key, Dst: addr(1), Avoid: avoid, Tries: 3}
+			h, _ := c.Pick(&p)
+			if h == first && first.Attached(slot) == nil {
+				t.Fatal("nothing attached")
+			}
+			h.Begin()
+			h.ReportStatus(200)
+			h.End(true)
+			c.Stats().Status(200)
+			var u filter.Upstream
+			h.Fill(&u)
+		}); n != 0 {
+			t.Errorf("%s: %v allocations per request, want 0", name, n)
+		}
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for name, policy := range map[string]Policy{"round robin": RoundRobin, "least request": LeastRequest, "ring": RingHash, "maglev": Maglev} {
+		c := static(b, Spec{Endpoints: endpoints(100), LB: LB{Policy: policy}})
+		b.Run(name, func(b *testing.B) {
+			p := Pick{HasHash: true}
+			for b.Loop() {
+				p.Random = mix(p.Random)
+				p.Hash = p.Random
+				c.Pick(&p)
+			}
+		})
+	}
+}
