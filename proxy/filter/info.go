@@ -75,6 +75,8 @@ type ConnInfo struct {
 	Counted bool
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
+	// Duration of the connection, set when it has ended.
+	Duration time.Duration
 	// Termination is %CONNECTION_TERMINATION_DETAILS%.
 	Termination string
 	// Upstream side of a TCP proxy connection.

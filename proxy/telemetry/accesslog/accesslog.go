@@ -15,13 +15,6 @@ import (
 	"github.com/weftmesh/weft/proxy/filter/format"
 )
 
-// DefaultFormat is Istio's default text format (mesh config, accessLogFormat).
-const DefaultFormat = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% ` +
-	`%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% ` +
-	`%DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" ` +
-	`"%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% ` +
-	`%DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%` + "\n"
-
 // Field is one member of a JSON format, in the order of the configuration.
 type Field struct {
 	Name   string
@@ -33,7 +26,6 @@ type Logger struct {
 	out    *Writer
 	text   *format.Format
 	fields []field
-	admit  func(*filter.Info) bool
 	pool   sync.Pool // *[]byte
 }
 
@@ -44,7 +36,6 @@ type field struct {
 
 // NewText makes a logger of a text format; the format ends its own lines.
 func NewText(out *Writer, text string, o format.Options) (*Logger, error) {
-	o.Missing = "-"
 	f, err := format.Compile(text, o)
 	if err != nil {
 		return nil, fmt.Errorf("access log format: %w", err)
@@ -74,15 +65,8 @@ func newLogger(out *Writer, text *format.Format, fields []field) *Logger {
 	return &Logger{out: out, text: text, fields: fields, pool: sync.Pool{New: func() any { return new([]byte) }}}
 }
 
-// Only makes the logger skip entries that admit refuses (Envoy's access-log
-// filters). It must be called before the first Log.
-func (l *Logger) Only(admit func(*filter.Info) bool) { l.admit = admit }
-
 // Log writes an entry.
 func (l *Logger) Log(i *filter.Info) {
-	if l.admit != nil && !l.admit(i) {
-		return
-	}
 	b := l.pool.Get().(*[]byte)
 	line := (*b)[:0]
 	if l.text != nil {
@@ -93,6 +77,13 @@ func (l *Logger) Log(i *filter.Info) {
 	l.out.Write(line)
 	*b = line
 	l.pool.Put(b)
+}
+
+// LogConn writes an entry of a TCP connection.
+func (l *Logger) LogConn(c *filter.ConnInfo) {
+	l.Log(&filter.Info{
+		Conn: c, Start: c.Start, Duration: c.Duration, Upstream: c.Upstream, Flags: c.Flags, Received: c.Received, Sent: c.Sent,
+	})
 }
 
 func (l *Logger) appendJSON(dst []byte, i *filter.Info) []byte {

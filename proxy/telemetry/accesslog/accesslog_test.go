@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -61,9 +63,16 @@ func info() *filter.Info {
 	}
 }
 
+// istioFormat is what Istio's users' parsers know.
+const istioFormat = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% %RESPONSE_FLAGS% ` +
+	`%RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% "%UPSTREAM_TRANSPORT_FAILURE_REASON%" %BYTES_RECEIVED% %BYTES_SENT% ` +
+	`%DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% "%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" ` +
+	`"%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%" %UPSTREAM_CLUSTER_RAW% %UPSTREAM_LOCAL_ADDRESS% %DOWNSTREAM_LOCAL_ADDRESS% ` +
+	`%DOWNSTREAM_REMOTE_ADDRESS% %REQUESTED_SERVER_NAME% %ROUTE_NAME%` + "\n"
+
 func TestDefaultFormatIsIstios(t *testing.T) {
 	w, end := run(t)
-	l, err := NewText(w, DefaultFormat, format.Options{})
+	l, err := NewText(w, istioFormat, format.Options{Missing: "-"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,25 +101,40 @@ func TestJSONQuotes(t *testing.T) {
 	}
 }
 
-func TestOnlySkips(t *testing.T) {
-	w, end := run(t)
-	l, err := NewText(w, "%RESPONSE_CODE%\n", format.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Only(func(i *filter.Info) bool { return i.Status >= 500 })
-	i := info()
-	l.Log(i)
-	i.Status = 503
-	l.Log(i)
-	if got := end(); got != "503\n" {
-		t.Errorf("got %q", got)
-	}
-}
-
 func TestUnknownCommandIsRefused(t *testing.T) {
 	if _, err := NewText(NewWriter(&buffer{}), "%NO_SUCH%", format.Options{}); err == nil || !strings.Contains(err.Error(), "NO_SUCH") {
 		t.Errorf("error is %v", err)
+	}
+}
+
+func TestSetSharesAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "access.log")
+	s := NewSet(format.Options{})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Run(ctx)
+	}()
+	text, err := s.New(Spec{Path: path, Format: "%RESPONSE_CODE% %REQ(X-NONE)%\n"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := s.New(Spec{Path: path, JSON: map[string]any{"code": "%RESPONSE_CODE%", "in": map[string]any{"n": "%BYTES_SENT%"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text.Log(info())
+	object.Log(info())
+	text.LogConn(&filter.ConnInfo{Sent: 3})
+	cancel()
+	<-done
+	got, err := os.ReadFile(path)
+	if want := "200 -\n" + `{"code":"200","in.n":"12"}` + "\n0 -\n"; err != nil || string(got) != want {
+		t.Errorf("got %q (%v), want %q", got, err, want)
+	}
+	if _, err := s.New(Spec{Path: path, JSON: map[string]any{"list": []any{1}}}); err == nil || !strings.Contains(err.Error(), "list") {
+		t.Errorf("a list in a JSON format: %v", err)
 	}
 }
 

@@ -1,0 +1,97 @@
+// Weft is a service mesh in one binary: control plane, data plane, and what it
+// takes to run both on one machine. This command reads flags and runs the parts.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/cli"
+	"github.com/weftmesh/weft/host/hub"
+	"github.com/weftmesh/weft/host/rundir"
+)
+
+func main() {
+	// The hub is this program in namespaces of its own (host/hub); it is told
+	// by its only argument and has no flags.
+	if len(os.Args) == 2 && os.Args[1] == hub.Command {
+		os.Exit(hub.Main())
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := root().ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "error: "+err.Error())
+	}
+	if code := cli.Code(err); code != 0 {
+		stop()
+		os.Exit(code)
+	}
+}
+
+// version is set by the linker for releases; otherwise what the build knows.
+var version = ""
+
+func versionString() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return "dev"
+}
+
+func root() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "weft",
+		Short: "A service mesh in one binary",
+		Long: `Weft is a service mesh in one binary: Istio-compatible configuration in, xDS in the
+middle, its own data plane or Envoy below.
+
+Begin with a whole mesh on this machine:
+
+  weft up examples/bookstore`,
+		Version:       versionString(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	c.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
+	})
+	c.AddGroup(&cobra.Group{ID: "mesh", Title: "Run a mesh:"}, &cobra.Group{ID: "use", Title: "Talk to a running mesh:"},
+		&cobra.Group{ID: "parts", Title: "Run a part by itself:"})
+	add := func(group string, cs ...*cobra.Command) {
+		for _, x := range cs {
+			x.GroupID = group
+			c.AddCommand(x)
+		}
+	}
+	add("mesh", upCommand())
+	add("use", (&cli.Env{Runs: rundir.DefaultRoot()}).Commands()...)
+	add("parts", controlCommand(), proxyCommand())
+	c.AddCommand(&cobra.Command{
+		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
+		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionString()) },
+	})
+	return c
+}
+
+// logger writes to standard error: text in a terminal and elsewhere, since the
+// supervisor shows it to people.
+func logger(level string) (*slog.Logger, *slog.LevelVar, error) {
+	v := &slog.LevelVar{}
+	if err := v.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
+		return nil, nil, &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("--log-level %q: want debug, info, warn or error", level)}
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: v})), v, nil
+}

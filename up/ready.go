@@ -1,0 +1,58 @@
+package up
+
+import (
+	"context"
+	"time"
+
+	"github.com/weftmesh/weft/cli"
+	"github.com/weftmesh/weft/control/console"
+)
+
+// settle is how long the state must be quiet before the table is shown although
+// something is not ready.
+const settle = 20 * time.Second
+
+// showWhenReady shows the table of services and the URLs once everything is
+// ready, or when it is plain that something will not be.
+func (m *mesh) showWhenReady(ctx context.Context) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if ready, any := m.allReady(); ready && any || time.Since(m.started) > settle && any {
+			break
+		}
+	}
+	m.showFindings(ctx)
+	var rows []console.ServiceRow
+	for m.get(ctx, "/v1/services", &rows) != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	m.report.mu.Lock()
+	defer m.report.mu.Unlock()
+	out := m.Out
+	m.report.sayLocked(plain, "")
+	cli.ServiceTable(rows).Write(out, m.Colour)
+	m.report.sayLocked(plain, "")
+	for _, u := range m.info().URLs {
+		m.report.sayLocked(strong, u.URL+"  "+u.For+parenthesis(u.Note))
+	}
+	m.report.sayLocked(faint, "ready after "+time.Since(m.started).Round(100*time.Millisecond).String()+"; `weft status` shows more, Ctrl-C ends all of it")
+	return nil
+}
+
+// allReady tells whether everything that runs is ready, and whether anything does.
+func (m *mesh) allReady() (ready, any bool) {
+	ready = true
+	for _, i := range m.host.Instances() {
+		any = true
+		ready = ready && i.State == "ready"
+	}
+	return ready, any
+}
