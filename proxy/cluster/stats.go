@@ -42,8 +42,8 @@ type Stats struct {
 	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
 
-	// UpstreamRqTime, ConnectTime and ConnectionLength are durations.
-	UpstreamRqTime, ConnectTime, ConnectionLength Histogram
+	// UpstreamRqTime is of requests, ConnectTime of making connections (without TLS).
+	UpstreamRqTime, ConnectTime Histogram
 
 	classes [6]Counter // by hundreds of the status
 	codes   atomic.Pointer[codeCounter]
@@ -184,6 +184,5 @@ func (l *Limits) each(priority string, yield func(string, StatKind, uint64) bool
 // Histograms yields the histograms by Envoy's names.
 func (c *Cluster) Histograms(yield func(name string, h *Histogram) bool) {
 	_ = yield("upstream_rq_time", &c.stats.UpstreamRqTime) &&
-		yield("upstream_cx_connect_ms", &c.stats.ConnectTime) &&
-		yield("upstream_cx_length_ms", &c.stats.ConnectionLength)
+		yield("upstream_cx_connect_ms", &c.stats.ConnectTime)
 }
