@@ -27,6 +27,9 @@ func (m *Metrics) conn(i *filter.ConnInfo) *connSeries {
 	k := connKey{outbound: i.Outbound, service: i.Upstream.Service, flags: i.Flags}
 	if i.Outbound {
 		k.workload, k.peerURI = i.Upstream.Workload, i.Upstream.PeerURI
+		if k.workload == (filter.WorkloadRef{}) && i.Upstream.Host.IsValid() {
+			k.peer = m.peers.Lookup(i.Upstream.Host.Addr())
+		}
 	} else {
 		k.mtls = i.PeerURI != ""
 		k.peerURI = i.PeerURI

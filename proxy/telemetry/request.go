@@ -29,7 +29,7 @@ type requestKey struct {
 	grpc     int8 // gRPC status, -1 none
 	code     uint16
 	flags    filter.ResponseFlags
-	peer     *Peer // the client, for inbound
+	peer     *Peer // the other side, where only its address is known
 	// peerURI is the other side's identity.
 	peerURI  string
 	service  filter.ServiceRef
@@ -61,6 +61,9 @@ func (m *Metrics) Request(i *filter.Info, outbound bool) {
 	}
 	if outbound {
 		k.workload, k.peerURI = i.Upstream.Workload, i.Upstream.PeerURI
+		if k.workload == (filter.WorkloadRef{}) && i.Upstream.Host.IsValid() {
+			k.peer = m.peers.Lookup(i.Upstream.Host.Addr())
+		}
 	} else if i.Conn != nil {
 		k.mtls = i.Conn.PeerURI != ""
 		k.peerURI = i.Conn.PeerURI
@@ -171,6 +174,9 @@ func (m *Metrics) sides(outbound bool, peer *Peer, peerURI string, svc filter.Se
 		destURI = m.uri(peerURI)
 	}
 	if outbound {
+		if server == (filter.WorkloadRef{}) {
+			server = peer.Ref()
+		}
 		reporter, source, dest = "source", m.local, server
 		sourceURI, destURI = "", peerURI
 		if peerURI != "" {

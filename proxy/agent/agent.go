@@ -1,0 +1,227 @@
+// Package agent is what stands beside a data plane that is not Weft's own: a
+// stock Envoy, or none at all. It brings what Istio's filters and agent would:
+//
+//   - certificates, by SDS, from the mesh's authority;
+//   - the mesh's names, by DNS;
+//   - Istio's standard metrics, made of Envoy's gRPC access logs, merged with
+//     Envoy's own and the program's, and readiness;
+//   - a way out of the mesh's network for what Envoy sends elsewhere.
+//
+// The engine is a child process; when it ends, the agent does, and whoever keeps
+// the agent running starts both again. Configuration goes from the control plane
+// to the engine directly: the agent never sees it.
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	capb "istio.io/api/security/v1alpha1"
+
+	"github.com/weftmesh/weft/proxy/dns"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/sds"
+	"github.com/weftmesh/weft/proxy/telemetry"
+	"github.com/weftmesh/weft/proxy/transport"
+	"github.com/weftmesh/weft/proxy/xds"
+	"github.com/weftmesh/weft/wire"
+	"github.com/weftmesh/weft/wire/weftpb"
+)
+
+// Options of an agent.
+type Options struct {
+	// Node and Metadata say who the workload is.
+	Node     wire.NodeID
+	Metadata wire.NodeMetadata
+	// XDSSocket and Token lead to the control plane.
+	XDSSocket, Token string
+	// HandSocket, when set, makes sockets outside the mesh's network; Inside are
+	// the mesh's own networks.
+	HandSocket string
+	Inside     []netip.Prefix
+	// Envoy, when set, is the engine to run; otherwise there is none.
+	Envoy *Envoy
+	Ports Ports
+	// DNS answers on loopback.
+	DNS     bool
+	Version string
+	Level   *slog.LevelVar
+	Log     *slog.Logger
+}
+
+// Ports of the agent; 0: not listened on.
+type Ports struct{ Admin, Merged, Health, Prometheus, DNS, Relay uint16 }
+
+// agent is a running one.
+type agent struct {
+	Options
+	names    *dns.Names
+	resolver *dns.Resolver
+	peers    *telemetry.Directory
+	metrics  *telemetry.Metrics
+	client   *xds.Client
+
+	mu    sync.Mutex
+	hosts map[string]dns.Host
+}
+
+// Run runs the agent, and the engine, until ctx ends or the engine does.
+func Run(ctx context.Context, o Options) error {
+	conn, err := xds.Connect(xds.Target{
+		Network: "unix", Address: o.XDSSocket, Metadata: map[string]string{"authorization": "Bearer " + o.Token},
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	a := &agent{Options: o, names: dns.NewNames(), hosts: map[string]dns.Host{}}
+	a.client = xds.New(xds.Options{
+		Conn: conn, Handler: a.update, Logger: o.Log,
+		Node: &corev3.Node{Id: o.Node.String(), Metadata: o.Metadata.Struct()},
+	})
+	a.client.SubscribeAll(wire.TypeHost)
+	a.peers = telemetry.NewDirectory(func(address string) { a.client.Subscribe(wire.TypeWorkload, address) })
+	a.metrics = telemetry.New(telemetry.Local(o.Metadata), a.peers)
+	a.resolver = a.newResolver()
+
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return a.client.Run(ctx) })
+	if o.DNS {
+		g.Go(func() error { return a.dnsServer().Run(ctx) })
+	}
+	if o.Ports.Relay != 0 && o.HandSocket != "" {
+		g.Go(func() error { return a.relay(ctx) })
+	}
+	if o.Envoy != nil {
+		if err := a.engine(ctx, g, conn); err != nil {
+			return err
+		}
+	}
+	g.Go(func() error { return a.admin().Run(ctx) })
+	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// engine starts what an Envoy needs, and Envoy.
+func (a *agent) engine(ctx context.Context, g *errgroup.Group, conn grpc.ClientConnInterface) error {
+	secrets := sds.NewServer()
+	ca, err := sds.NewClient(sds.Options{
+		CA: capb.NewIstioCertificateServiceClient(conn), Publish: secrets.Publish, Logger: a.Log,
+	})
+	if err != nil {
+		return err
+	}
+	secretSocket, err := sds.ListenUnix(a.Envoy.SDSSocket)
+	if err != nil {
+		return err
+	}
+	logSocket, err := sds.ListenUnix(a.Envoy.ALSSocket)
+	if err != nil {
+		secretSocket.Close()
+		return err
+	}
+	g.Go(func() error { return ca.Run(ctx) })
+	g.Go(func() error { return secrets.Serve(ctx, secretSocket) })
+	g.Go(func() error { return a.accessLogs(ctx, logSocket) })
+	g.Go(func() error { return a.Envoy.run(ctx, a.Log) })
+	return nil
+}
+
+// update takes names and workloads from the control plane.
+func (a *agent) update(u xds.Update) []xds.Rejection {
+	var rejected []xds.Rejection
+	switch u.Type {
+	case wire.TypeHost:
+		rejected = a.updateHosts(u)
+	case wire.TypeWorkload:
+		for _, r := range u.Set {
+			var w weftpb.Workload
+			if r.Body == nil {
+				continue
+			}
+			if err := r.Body.UnmarshalTo(&w); err != nil {
+				rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+				continue
+			}
+			a.peers.Learn(r.Name, telemetry.WorkloadRef(&w))
+		}
+		for _, name := range u.Removed {
+			a.peers.Learn(name, filter.WorkloadRef{})
+		}
+	}
+	return rejected
+}
+
+func (a *agent) updateHosts(u xds.Update) (rejected []xds.Rejection) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range u.Set {
+		var h weftpb.Host
+		if r.Body == nil {
+			continue
+		}
+		if err := r.Body.UnmarshalTo(&h); err != nil {
+			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+			continue
+		}
+		a.hosts[r.Name] = dns.FromWire(&h)
+	}
+	for _, name := range u.Removed {
+		delete(a.hosts, name)
+	}
+	list := make([]dns.Host, 0, len(a.hosts))
+	for _, h := range a.hosts {
+		list = append(list, h)
+	}
+	a.names.Set(list)
+	return rejected
+}
+
+func (a *agent) newResolver() *dns.Resolver {
+	return dns.NewResolver(dns.Options{
+		Names: a.names, Domain: a.Node.Domain, HandSocket: a.HandSocket,
+	})
+}
+
+func (a *agent) dnsServer() *dns.Server {
+	return &dns.Server{Resolver: a.resolver, Addresses: loopback(a.Ports.DNS), Log: a.Log}
+}
+
+// loopback is a port on both loopback addresses, as far as the machine has them.
+func loopback(port uint16) []string {
+	out := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String()}
+	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
+		l.Close()
+		out = append(out, netip.AddrPortFrom(netip.IPv6Loopback(), port).String())
+	}
+	return out
+}
+
+// everywhere is a port on all addresses of both families.
+func everywhere(port uint16) []string {
+	if port == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf(":%d", port)}
+}
+
+// dialer reaches the mesh directly and the rest by the hand socket.
+func (a *agent) dialer() transport.Dialer {
+	direct := transport.Direct{Mark: wire.RelayMark}
+	if a.HandSocket == "" {
+		return direct
+	}
+	return transport.Split{
+		Inside: direct, Outside: transport.Outside{Client: wire.HandClient{Path: a.HandSocket}}, Mesh: a.Inside,
+	}
+}
