@@ -130,6 +130,20 @@ func emptyPolicy(t model.TrafficPolicy) bool {
 	return t.LB == nil && t.Pool == nil && t.Outlier == nil && t.TLS == nil && len(t.Ports) == 0 && t.ProxyProtocol == 0
 }
 
+// Parts returns every TrafficPolicy in it, of all subsets and ports.
+func (p *Policy) Parts() []model.TrafficPolicy {
+	out := []model.TrafficPolicy{p.Traffic}
+	for i := range p.Subsets {
+		out = append(out, p.Subsets[i].Policy)
+	}
+	for _, t := range out {
+		for _, at := range t.Ports {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
 // Subset returns the subset of that name, or nil.
 func (p *Policy) Subset(name string) *model.Subset {
 	for i := range p.Subsets {

@@ -37,7 +37,7 @@ type Egress struct {
 	Spec     *model.SidecarEgress // nil: no Sidecar
 	Port     uint16
 	Services []*model.Service
-	routes   []*model.RouteSet
+	routes   map[*model.RouteSet]bool
 }
 
 // Build makes the view of one proxy.
@@ -139,11 +139,11 @@ func (v *View) pickServices() {
 	}
 	for i := range v.Sidecar.Egress {
 		spec := &v.Sidecar.Egress[i]
-		e := Egress{Spec: spec, Port: spec.Port}
+		e := Egress{Spec: spec, Port: spec.Port, routes: map[*model.RouteSet]bool{}}
 		f := newHostFilter(spec.Hosts, v.Proxy.Namespace())
 		for _, r := range v.visibleRoutes(meshGateway) {
 			if f.admitsRoute(r) {
-				e.routes = append(e.routes, r)
+				e.routes[r] = true
 			}
 		}
 		e.Services = v.pickEgress(all, known, f, &e)
@@ -172,7 +172,7 @@ func (v *View) pickEgress(all []*model.Service, known map[string]*model.Service,
 		}
 	}
 	// What an admitted route leads to must be there, or the route leads nowhere.
-	for _, r := range e.routes {
+	for r := range e.routes {
 		for _, host := range destinations(r) {
 			if s := known[host]; s != nil && v.byHost[host] == nil {
 				v.byHost[host] = s
@@ -199,6 +199,10 @@ func destinations(r *model.RouteSet) []string {
 	return out
 }
 
+// Exported returns what the proxy would see without any Sidecar, sorted by host:
+// names stay resolvable even where a Sidecar hides the routes.
+func (v *View) Exported() []*model.Service { return v.Index.visible(v.Proxy.Namespace()) }
+
 // Service returns the visible service of a host, or nil.
 func (v *View) Service(host string) *model.Service { return v.byHost[host] }
 
@@ -212,7 +216,7 @@ func (v *View) Routes(gateway string) []*model.RouteSet {
 		var out []*model.RouteSet
 		for _, r := range v.visibleRoutes(gateway) {
 			for i := range v.Listeners {
-				if slices.Contains(v.Listeners[i].routes, r) {
+				if v.Listeners[i].routes[r] {
 					out = append(out, r)
 					break
 				}

@@ -13,13 +13,10 @@ import (
 	"github.com/weftmesh/weft/wire/weftpb"
 )
 
-// hosts are the names that the mesh DNS answers for the proxy. Without a Sidecar
-// they are the same for all proxies of a namespace and made once.
+// hosts are the names that the mesh DNS answers for the proxy, made once for all
+// proxies of a namespace.
 func hosts(v *scope.View) []Resource {
 	v4, v6 := v.Proxy.Families()
-	if v.Sidecar != nil {
-		return makeHosts(v, v4, v6)
-	}
 	type key struct {
 		namespace string
 		v4, v6    bool
@@ -31,7 +28,7 @@ func makeHosts(v *scope.View, v4, v6 bool) []Resource {
 	var out []Resource
 	add := func(h *weftpb.Host) { out = append(out, pack(h.Name, wire.TypeHost, h)) }
 	usable := func(a netip.Addr) bool { return a.Is4() && v4 || a.Is6() && v6 }
-	for _, s := range v.Services {
+	for _, s := range v.Exported() {
 		if h := host(v, s, usable); h != nil {
 			add(h)
 		}
@@ -57,7 +54,7 @@ func host(v *scope.View, s *model.Service, usable func(netip.Addr) bool) *weftpb
 	}
 	if s.Headless && len(s.VIPs) == 0 {
 		headless(v, s, out, usable)
-	} else if len(s.VIPs) == 0 && s.ExternalName == "" {
+	} else if len(out.Addresses) == 0 && s.ExternalName == "" {
 		return nil // the world's DNS knows better
 	}
 	for _, p := range s.Ports {

@@ -55,30 +55,37 @@ func Translate(v *scope.View) (*Resources, []model.Finding) {
 	for _, x := range v.Findings {
 		f.add(x)
 	}
+	out := &Resources{ByType: map[string][]Resource{}}
+	wanted := map[string]bool{} // Secrets "namespace/name"
+	for _, s := range v.Services {
+		p := outbound(v, s)
+		out.ByType[wire.TypeCluster] = append(out.ByType[wire.TypeCluster], p.clusters...)
+		out.ByType[wire.TypeEndpoint] = append(out.ByType[wire.TypeEndpoint], p.endpoints...)
+		for _, name := range p.secrets {
+			wanted[name] = true
+		}
+		for _, x := range p.findings {
+			f.add(x)
+		}
+	}
 	routes := route.NewBuilder(v, f.add)
 	clusters := cluster.NewBuilder(v, f.add)
-	outbound := clusters.Outbound()
 	l := listener.Build(v, f.add, routes, clusters)
-
-	out := &Resources{ByType: map[string][]Resource{}}
 	for _, m := range l.Listeners {
 		out.add(wire.TypeListener, m.Name, m)
 	}
 	for _, m := range l.Routes {
 		out.add(wire.TypeRoute, m.Name, m)
 	}
-	for _, list := range [][]*clusterv3.Cluster{outbound, clusters.Fixed(), l.Clusters} {
+	for _, list := range [][]*clusterv3.Cluster{clusters.Fixed(), l.Clusters} {
 		for _, m := range list {
 			out.add(wire.TypeCluster, m.Name, m)
 		}
 	}
-	for _, m := range clusters.Endpoints() {
-		out.add(wire.TypeEndpoint, m.ClusterName, m)
+	for name := range l.Secrets {
+		wanted[name] = true
 	}
-	for _, name := range clusters.Secrets() {
-		l.Secrets[name] = true
-	}
-	for _, name := range pb.Keys(l.Secrets) {
+	for _, name := range pb.Keys(wanted) {
 		for _, m := range secrets(v, name) {
 			out.add(wire.TypeSecret, m.Name, m)
 		}
@@ -95,6 +102,36 @@ func Translate(v *scope.View) (*Resources, []model.Finding) {
 		out.ByType[wire.TypeWorkload] = list
 	}
 	return out, f.list
+}
+
+// part is what one service contributes to a proxy.
+type part struct {
+	clusters, endpoints []Resource
+	secrets             []string
+	findings            []model.Finding
+}
+
+// outbound makes the clusters and endpoints of a service: once for all proxies
+// that get the same, since these are most of what a mesh sends.
+func outbound(v *scope.View, s *model.Service) *part {
+	class, ok := cluster.NewBuilder(v, nil).Class(s)
+	if !ok {
+		return makePart(v, s)
+	}
+	return v.Index.Memo(class, func() any { return makePart(v, s) }).(*part)
+}
+
+func makePart(v *scope.View, s *model.Service) *part {
+	p := &part{}
+	b := cluster.NewBuilder(v, func(x model.Finding) { p.findings = append(p.findings, x) })
+	for _, m := range b.Service(s) {
+		p.clusters = append(p.clusters, pack(m.Name, wire.TypeCluster, m))
+	}
+	for _, m := range b.Endpoints() {
+		p.endpoints = append(p.endpoints, pack(m.ClusterName, wire.TypeEndpoint, m))
+	}
+	p.secrets = b.Secrets()
+	return p
 }
 
 // findings collects each Finding once: several chains may stumble over one fault.

@@ -50,6 +50,44 @@ func NewBuilder(v *scope.View, report Report) *Builder {
 // Secrets are the credentials ("namespace/name") that the clusters ask for.
 func (b *Builder) Secrets() []string { return pb.Keys(b.secrets) }
 
+// Class says on what besides the service and its policy the clusters of a
+// service depend: proxies of one class get the same. Not ok: on more than that.
+func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
+	p := b.v.Proxy
+	class.Service = s
+	class.V4, class.V6 = p.Families()
+	_, class.Explicit = p.HTTPProxy()
+	class.Gateway, class.Envoy = p.Gateway(), p.Engine() == scope.EngineEnvoy
+	policy := b.v.Policy(s)
+	for _, k := range policy.Keys {
+		class.Policy += k.String() + " "
+	}
+	if len(policy.Keys) > 0 {
+		class.Namespace = p.Namespace() // credentials are looked up there
+	}
+	locality := b.v.Mesh.LocalityLB
+	for _, t := range policy.Parts() {
+		if t.LB != nil && t.LB.Locality != nil {
+			locality = t.LB.Locality
+		}
+	}
+	if locality != nil {
+		if p.Workload != nil {
+			class.Locality = p.Workload.Locality
+		}
+		return class, len(locality.Priority) == 0
+	}
+	return class, true
+}
+
+// Class is comparable; see Builder.Class.
+type Class struct {
+	Service                          *model.Service
+	Policy, Namespace                string
+	Locality                         model.Locality
+	V4, V6, Explicit, Gateway, Envoy bool
+}
+
 // Endpoints are the load assignments of the EDS clusters made so far.
 func (b *Builder) Endpoints() []*endpointv3.ClusterLoadAssignment { return b.clas }
 
@@ -68,15 +106,6 @@ func (t *target) subsetName() string {
 		return ""
 	}
 	return t.subset.Name
-}
-
-// Outbound makes the clusters of all visible services.
-func (b *Builder) Outbound() []*clusterv3.Cluster {
-	var out []*clusterv3.Cluster
-	for _, s := range b.v.Services {
-		out = append(out, b.Service(s)...)
-	}
-	return out
 }
 
 // Service makes the clusters of one service: one per port, and one per port and subset.

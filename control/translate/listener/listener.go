@@ -91,7 +91,8 @@ const (
 	gateway
 )
 
-func (s stage) String() string { return [...]string{"outbound", "inbound", "gateway"}[s] }
+// String names the direction as statistics and logs do: a gateway only sends.
+func (s stage) String() string { return [...]string{"outbound", "inbound", "outbound"}[s] }
 
 func (s stage) direction() corev3.TrafficDirection {
 	if s == inbound {
