@@ -71,14 +71,15 @@ func fault(d *document.Document, at string, p *networkingpb.HTTPFaultInjection) 
 		if del.GetFixedDelay() == nil && !d.Bad() {
 			d.Error(document.CodeMissing, at+".delay.fixedDelay", "write e.g. fixedDelay: 5s", "is missing")
 		}
-		f.DelayPercent = share(d, at+".delay.percentage", del.GetPercentage())
-		if del.GetPercentage() == nil && del.GetPercent() != 0 { //nolint:staticcheck // users still write it
+		if del.GetPercentage() != nil || del.GetPercent() == 0 { //nolint:staticcheck // users still write it
+			f.DelayPercent = faultShare(d, at+".delay", del.GetPercentage())
+		} else {
 			f.DelayPercent = float64(del.GetPercent()) //nolint:staticcheck // users still write it
 			d.Warn(document.CodeOlder, at+".delay.percent", "write percentage: {value: …}", "is deprecated")
 		}
 	}
 	if a := p.GetAbort(); a != nil {
-		f.AbortPercent = share(d, at+".abort.percentage", a.GetPercentage())
+		f.AbortPercent = faultShare(d, at+".abort", a.GetPercentage())
 		switch t := a.GetErrorType().(type) {
 		case *networkingpb.HTTPFaultInjection_Abort_HttpStatus:
 			f.AbortHTTP = int(t.HttpStatus)
@@ -95,6 +96,15 @@ func fault(d *document.Document, at string, p *networkingpb.HTTPFaultInjection) 
 		d.Error(document.CodeMissing, at, "add delay or abort", "injects nothing")
 	}
 	return f
+}
+
+// faultShare reads the percentage of a fault; absent means none, as in Istio.
+func faultShare(d *document.Document, at string, p *networkingpb.Percent) float64 {
+	if p == nil {
+		d.Warn(document.CodeMissing, at+".percentage", "write percentage: {value: 100} for every request", "is missing: no request is affected")
+		return 0
+	}
+	return share(d, at+".percentage", p)
 }
 
 // share reads a percentage; absent means all.
