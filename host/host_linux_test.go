@@ -527,6 +527,43 @@ func TestCaptureProxy(t *testing.T) {
 	}
 }
 
+func TestProgramOnLoopbackOnly(t *testing.T) {
+	m := newMesh(t, host.CaptureRedirect)
+	local := app(t, "local", 1, "80")
+	local.Command = []string{executable(t), "program", "local", "80", "81"}
+	local.Ports = []host.Port{{Name: "http", Port: 80}, {Name: "other", Port: 81}}
+	port := hostPort(t)
+	m.apply(host.Spec{
+		Processes: []host.Process{local, app(t, "a", 1, "80")},
+		Services: []host.Service{{Name: "a", Namespace: "default", Selector: map[string]string{"app": "a"},
+			Ports: []host.ServicePort{{Port: 80, HostPort: host.HostPort{Port: port}}}}},
+	})
+	m.awaitReady(0, "local-0", "a-0")
+	for _, p := range []string{"80", "81"} {
+		m.await("that it is told", 0, func(e host.Event) bool {
+			return e.Kind == host.Note && strings.Contains(e.Message, "port "+p+" of 127.0.0.1")
+		})
+		for _, a := range m.state()["local-0"].Addresses {
+			to := "http://" + net.JoinHostPort(a.String(), p)
+			if got := m.get(fmt.Sprintf("http://127.0.0.1:%d/?get=%s", port, url.QueryEscape(to))); !strings.HasSuffix(got, "> local-0 ") {
+				t.Errorf("%s: %q", to, got)
+			}
+		}
+	}
+}
+
+func TestProgramThatDoesNotListen(t *testing.T) {
+	m := newMesh(t, host.CaptureRedirect)
+	p := app(t, "deaf", 1, "80")
+	p.Command = []string{executable(t), "program", "sleep"}
+	m.apply(host.Spec{Processes: []host.Process{p}})
+	e, _ := m.await("that it is told", 0, func(e host.Event) bool { return e.Kind == host.Problem && e.Workload == "deaf-0" })
+	if !strings.Contains(e.Err.Error(), "port 80") {
+		t.Errorf("%+v", e)
+	}
+	m.awaitReady(0, "deaf-0")
+}
+
 func TestProbeIsPastCapture(t *testing.T) {
 	m := newMesh(t, host.CaptureRedirect)
 	p := app(t, "a", 1, "8080")

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -14,6 +15,8 @@ import (
 type placed struct {
 	hub     *hub.Hub
 	network string
+	// loopback is told of a port that only answers on the workload's loopback.
+	loopback func(port uint16)
 }
 
 // Start implements process.Starter.
@@ -29,7 +32,17 @@ func (p placed) Start(ctx context.Context, c process.Command) (process.Instance,
 
 // Dial implements process.Starter.
 func (p placed) Dial(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error) {
-	return p.hub.Dial(ctx, hub.Socket{Network: p.network, Proto: network, To: to, Program: true})
+	nc, err := p.hub.Dial(ctx, hub.Socket{Network: p.network, Proto: network, To: to, Program: true})
+	if err == nil || !errors.Is(err, syscall.ECONNREFUSED) || to.Addr().IsLoopback() {
+		return nc, err
+	}
+	// Programs on laptops often listen on localhost only.
+	inside, err2 := p.hub.Dial(ctx, hub.Socket{Network: p.network, Proto: network, To: loopback4(to.Port()), Program: true})
+	if err2 != nil {
+		return nil, err
+	}
+	p.loopback(to.Port())
+	return inside, nil
 }
 
 // instance is a program in the hub.

@@ -103,6 +103,17 @@ func program(what string, args []string) error {
 			}
 			fmt.Fprintf(w, "%s %s %s", os.Getenv("POD_NAME"), os.Getenv("VERSION"), os.Getenv(r.FormValue("env")))
 		}))
+	case "local": // local PORT...: listens on loopback only
+		for _, port := range args {
+			for _, a := range []string{"127.0.0.1", "::1"} {
+				ln, err := net.Listen("tcp", net.JoinHostPort(a, port))
+				if err != nil {
+					return err
+				}
+				go http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "%s ", os.Getenv("POD_NAME")) }))
+			}
+		}
+		select {}
 	case "crash":
 		fmt.Println("I cannot go on")
 		os.Exit(7)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -157,6 +158,10 @@ func (r *replica) captureConfig(virtual []capture.Virtual) (capture.Config, erro
 	}
 	if r.want.Kind == KindProcess {
 		c.Inbound, c.Outbound = true, true
+		c.Own = r.addresses
+		r.host.mu.Lock()
+		c.Loopback = slices.Clone(r.loopback)
+		r.host.mu.Unlock()
 	}
 	if r.want.Engine == EngineEnvoy {
 		c.Relay, c.Mesh = true, []netip.Prefix{l.V4, l.V6}

@@ -61,6 +61,7 @@ type replica struct {
 	proxyPID     int
 	restarts     int
 	virtual      []capture.Virtual // as installed
+	loopback     []uint16          // ports on which the program listens on loopback only
 	plugged      bool              // it has a network
 }
 
@@ -111,7 +112,7 @@ func (r *replica) locate() (err error) {
 func (r *replica) prepare() (err error) {
 	var starter process.Starter = process.Local{}
 	if r.host.hub != nil {
-		starter = placed{hub: r.host.hub, network: r.want.key()}
+		starter = placed{hub: r.host.hub, network: r.want.key(), loopback: r.loopbackOnly}
 	}
 	name := r.want.Namespace + "_" + r.want.Name
 	if r.want.Engine != EngineNone || r.host.hub != nil {

@@ -3,8 +3,11 @@ package host
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/weftmesh/weft/host/process"
 )
@@ -13,7 +16,52 @@ import (
 func (r *replica) programEvent(e process.Event) {
 	r.follow(e, &r.programReady, &r.pid, true)
 	r.host.notify(r.fromProcess(PartProgram, e))
+	if e.Kind == process.Ready && e.Err != nil {
+		r.host.notify(r.event(Problem, "its program does not listen where it says, and is taken for ready all the same", e.Err))
+	}
+	if e.Kind == process.Ready && r.host.hub != nil && r.want.Engine != EngineNone {
+		go r.tryPorts()
+	}
 	r.judge()
+}
+
+// tryPorts finds the ports on which the program listens on loopback only.
+func (r *replica) tryPorts() {
+	for _, p := range r.want.Ports {
+		ctx, cancel := context.WithTimeout(r.leave, dialBound)
+		nc, err := r.program.Starter.Dial(ctx, "tcp", netip.AddrPortFrom(r.addresses[0], p.Port))
+		cancel()
+		if err == nil {
+			nc.Close()
+		}
+	}
+}
+
+// loopbackOnly makes a port reachable on which the program listens on loopback
+// only. Kubernetes would not; but there a program is written for it.
+func (r *replica) loopbackOnly(port uint16) {
+	h := r.host
+	h.mu.Lock()
+	known := slices.Contains(r.loopback, port) || r.want.Engine == EngineNone
+	if !known {
+		r.loopback = append(r.loopback, port)
+	}
+	virtual := r.virtual
+	h.mu.Unlock()
+	if known {
+		return
+	}
+	c, err := r.captureConfig(virtual)
+	if err == nil {
+		err = h.hub.SetCapture(r.leave, r.want.key(), c)
+	}
+	if err != nil {
+		if r.leave.Err() == nil {
+			h.notify(r.event(Problem, fmt.Sprintf("its program listens on port %d of 127.0.0.1 only", port), err))
+		}
+		return
+	}
+	h.notify(r.event(Note, fmt.Sprintf("its program listens on port %d of 127.0.0.1 only; its sidecar reaches it, but on Kubernetes others would not without one: let it listen on 0.0.0.0", port), nil))
 }
 
 // proxyEvent takes an event of the proxy's keeper.

@@ -25,6 +25,10 @@ type Config struct {
 	// Mesh are the addresses of workloads and, for RelayAll, of services.
 	Mesh []netip.Prefix `json:"mesh,omitempty"`
 
+	// Loopback are ports on which the program listens on loopback only: what the
+	// sidecar sends to them at the workload's Own addresses goes there.
+	Loopback []uint16     `json:"loopback,omitempty"`
+	Own      []netip.Addr `json:"own,omitempty"`
 	// Virtual are addresses of services that no sidecar serves here.
 	Virtual []Virtual `json:"virtual,omitempty"`
 

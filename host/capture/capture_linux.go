@@ -63,11 +63,12 @@ func inbound(c Config) []rule {
 
 // outbound are the rules for what is sent in the namespace, in order.
 func outbound(c Config) []rule {
+	rs := loopbackOnly(c)
 	// The sidecar's traffic to its own program.
-	rs := []rule{
+	rs = append(rs,
 		match(oif("lo"), saddr(expr.CmpOpEq, netip.MustParsePrefix("127.0.0.6/32")), accept()),
 		match(oif("lo"), saddr(expr.CmpOpEq, netip.MustParsePrefix("::6/128")), accept()),
-	}
+	)
 	own := match(notMark(wire.ProxyMark), notMark(wire.RelayMark))
 	if c.DNS {
 		for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
@@ -103,6 +104,23 @@ func outbound(c Config) []rule {
 		rs = append(rs, match(tcp, dport(expr.CmpOpEq, p), accept()))
 	}
 	return append(rs, match(tcp, redirect(wire.PortOutbound)))
+}
+
+// loopbackOnly are the rules for programs that cannot be reached at the
+// workload's address: what the sidecar sends there goes to loopback.
+func loopbackOnly(c Config) []rule {
+	var rs []rule
+	for _, own := range c.Own {
+		source, loop := netip.MustParsePrefix("127.0.0.6/32"), netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		if own.Is6() {
+			source, loop = netip.MustParsePrefix("::6/128"), netip.IPv6Loopback()
+		}
+		for _, p := range c.Loopback {
+			rs = append(rs, match(oif("lo"), l4(unix.IPPROTO_TCP), saddr(expr.CmpOpEq, source),
+				daddr(expr.CmpOpEq, netip.PrefixFrom(own, own.BitLen())), dport(expr.CmpOpEq, p), dnat(netip.AddrPortFrom(loop, p))))
+		}
+	}
+	return rs
 }
 
 // relay are the rules for what leaves the mesh: everything of one family that

@@ -204,9 +204,13 @@ func (b *Builder) compile(ctx context.Context, r Run, key string) (path, output 
 		return "", "", fmt.Errorf("go build: %w", err)
 	}
 	path = filepath.Join(dir, r.name())
-	argv := append([]string{"build", "-o", path}, r.Flags...)
-	argv = append(argv, "--")
+	// `go build` would link anew for every run directory, seven seconds for a
+	// small mesh. `go run` finds the program in Go's own cache (since 1.24), so
+	// it runs, on what it built, a program that brings it here.
+	fresh := path + ".new"
+	argv := append([]string{"run", "-exec", "cp"}, r.Flags...)
 	argv = append(argv, r.Packages...)
+	argv = append(argv, fresh)
 	cmd := exec.CommandContext(ctx, "go", argv...)
 	cmd.Dir = r.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -219,6 +223,9 @@ func (b *Builder) compile(ctx context.Context, r Run, key string) (path, output 
 			return "", "", ctx.Err()
 		}
 		return "", buf.String(), &Error{Output: buf.String(), Err: err}
+	}
+	if err := os.Rename(fresh, path); err != nil { // the old one may be running
+		return "", buf.String(), fmt.Errorf("go build: %w", err)
 	}
 	return path, buf.String(), nil
 }

@@ -22,17 +22,29 @@ import (
 // should be up as soon as its programs are.
 const quick = 50 * time.Millisecond
 
+// patience is how long a program may take to be ready before it is said why it
+// is not.
+const patience = 10 * time.Second
+
 // prober probes one run of a program.
 type prober struct {
 	starter Starter
 	program *Program
 }
 
-// run sends nil when the program becomes ready and the error when it ceases to be.
-func (p *prober) run(ctx context.Context, health chan<- error) {
-	tell := func(err error) bool {
+// verdict is what a prober has found: ready or not, and the error of the last
+// probe. Ready with an error: it cannot be told, and is taken for ready.
+type verdict struct {
+	ready bool
+	err   error
+}
+
+// run sends a verdict when the program becomes ready, when it ceases to be, and
+// when it takes long.
+func (p *prober) run(ctx context.Context, health chan<- verdict) {
+	tell := func(ready bool, err error) bool {
 		select {
-		case health <- err:
+		case health <- verdict{ready, err}:
 			return true
 		case <-ctx.Done():
 			return false
@@ -40,7 +52,7 @@ func (p *prober) run(ctx context.Context, health chan<- error) {
 	}
 	pr := p.program.Probe
 	if pr == nil {
-		tell(nil)
+		tell(true, nil)
 		return
 	}
 	if !sleep(ctx, pr.InitialDelay) {
@@ -51,6 +63,7 @@ func (p *prober) run(ctx context.Context, health chan<- error) {
 		begin    = time.Now()
 		ready    bool
 		ever     bool
+		warned   bool
 		good     int
 		bad      int
 		interval = min(quick, period)
@@ -71,8 +84,14 @@ func (p *prober) run(ctx context.Context, health chan<- error) {
 		case ready && bad >= orDefault(pr.Failure, 3):
 			ready = false
 		case !ever && pr.GiveUp > 0 && time.Since(begin) > pr.GiveUp:
-			tell(nil)
-			return // it cannot be told, and is taken at its word
+			tell(true, err)
+			return // not every port is TCP, and not every program has told the truth
+		case !ever && !warned && time.Since(begin) > patience:
+			warned = true
+			if !tell(false, err) || !sleep(ctx, interval) {
+				return
+			}
+			continue
 		default:
 			if !sleep(ctx, interval) {
 				return
@@ -80,11 +99,10 @@ func (p *prober) run(ctx context.Context, health chan<- error) {
 			continue
 		}
 		if ready {
-			err = nil
 			ever = true
 			interval = period
 		}
-		if !tell(err) || pr.GiveUp > 0 || !sleep(ctx, interval) {
+		if !tell(ready, err) || pr.GiveUp > 0 || !sleep(ctx, interval) {
 			return // a probe that may give up only says when the program has begun
 		}
 	}

@@ -103,8 +103,8 @@ type Kind uint8
 const (
 	Starting Kind = iota // about to be prepared and started
 	Started              // runs: PID
-	Ready                // probe succeeded
-	Unready              // probe failed: Err
+	Ready                // probe succeeded; with Err: it gave up (Probe.GiveUp)
+	Unready              // probe failed, or does for long: Err
 	Failed               // could not be prepared or started: Err, Lines, Again
 	Exited               // ended by itself: Exit, Lines, Again
 	Stopped              // ended because it was told to

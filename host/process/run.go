@@ -126,7 +126,7 @@ func (k *Keeper) single(ctx context.Context) Event {
 // attend probes the running program until it ends.
 func (k *Keeper) attend(ctx context.Context, inst Instance) Event {
 	probing, stop := context.WithCancel(ctx)
-	health := make(chan error)
+	health := make(chan verdict)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		p := &prober{starter: k.Starter, program: &k.Program}
@@ -136,12 +136,12 @@ func (k *Keeper) attend(ctx context.Context, inst Instance) Event {
 	defer stop()
 	for {
 		select {
-		case err := <-health:
-			if err == nil {
-				k.notify(Event{Kind: Ready, PID: inst.PID()})
-			} else {
-				k.notify(Event{Kind: Unready, PID: inst.PID(), Err: err})
+		case v := <-health:
+			kind := Unready
+			if v.ready {
+				kind = Ready
 			}
+			k.notify(Event{Kind: kind, PID: inst.PID(), Err: v.err})
 		case <-inst.Done():
 			return Event{Kind: Exited, PID: inst.PID(), Exit: inst.Exit()}
 		case <-k.kicked():

@@ -218,7 +218,9 @@ func TestProbes(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			k := keep(t, process.Program{Probe: &tc.probe}, "polite")
-			k.next(t, tc.want)
+			if e := k.next(t, tc.want); (e.Err != nil) != (tc.probe.GiveUp > 0) {
+				t.Errorf("error %v", e.Err)
+			}
 		})
 	}
 }
