@@ -24,8 +24,8 @@
 // the connection: connection and the fields that it names, keep-alive,
 // proxy-connection, transfer-encoding, upgrade, http2-settings, and te unless
 // it is "trailers". Encoding ignores them and writes what the framing needs.
-// Host is Headers.Authority. An upgrade is Headers.Protocol, on the request and
-// on its 101 response (200 in HTTP/2 is a plain response to an extended CONNECT).
+// Host is Headers.Authority. An upgrade is a GET with Headers.Protocol, answered by
+// 101 with the same Protocol; HTTP/2 makes an extended CONNECT and its 200 of that.
 // Content-length stays a field: it is checked on the way in, it chooses the
 // framing on the way out. Expect stays a field; the owner answers with Interim.
 package codec
@@ -60,7 +60,7 @@ type Events interface {
 	// Reset, nor after both directions have ended.
 	OnReset(id uint32, code ResetCode)
 	// OnUpgraded follows OnHeaders of a 101 response, or of a 2xx to CONNECT
-	// (HTTP/1 client). From now on OnData and Data carry opaque bytes. A server
+	// (client). From now on OnData and Data carry opaque bytes. A server
 	// codec switches by itself when such a response is sent with Headers.
 	OnUpgraded(id uint32)
 	// OnGoAway: the peer takes no stream above lastID; streams above it get
@@ -95,7 +95,8 @@ type Codec interface {
 	Retained() int
 
 	// NewStream begins an exchange on a client codec; not ok: none may be begun
-	// now (busy, limit of the peer, going away). Headers must follow.
+	// now (busy, limit of the peer, going away). Headers (or Reset) must follow
+	// before the next NewStream.
 	NewStream() (id uint32, ok bool)
 	// Headers sends a head: the request (client) or the final response (server). h is
 	// not changed and not kept. Content-length, Method, Status, Protocol choose
