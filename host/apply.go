@@ -221,6 +221,9 @@ func (h *Host) outsideWants(spec *Spec) []outsideWant {
 		}
 	}
 	for _, g := range spec.Gateways {
+		if g.Engine != EngineEnvoy || h.hub == nil {
+			continue // it listens on the host itself
+		}
 		for _, hp := range g.HostPorts {
 			out = append(out, outsideWant{
 				who: "Gateway " + g.Namespace + "/" + g.Name, port: hp.Port, scheme: hp.Scheme,

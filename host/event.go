@@ -59,9 +59,10 @@ type Event struct {
 	Again    time.Duration
 	Restarts int
 	// Asked and Got are the ports of a Listening event; Message is set when they
-	// differ. Scheme is "" when it is not known.
-	Asked, Got netip.AddrPort
-	Scheme     string
+	// differ. For is whose port it is, "Service default/web"; For and Scheme are
+	// "" for a socket that a gateway asked for.
+	Asked, Got  netip.AddrPort
+	Scheme, For string
 }
 
 func (h *Host) notify(e Event) {

@@ -102,15 +102,8 @@ func (h *Host) listenOutside(w outsideWant) (*outsidePort, error) {
 			}
 		})
 	}
-	h.notify(Event{Kind: Listening, Message: w.who, Asked: asked, Got: got, Scheme: w.scheme, Lines: notes(note)})
+	h.notify(Event{Kind: Listening, For: w.who, Message: note, Asked: asked, Got: got, Scheme: w.scheme})
 	return p, nil
-}
-
-func notes(note string) []string {
-	if note == "" {
-		return nil
-	}
-	return []string{note}
 }
 
 func url(scheme string, at netip.AddrPort) string {
@@ -173,5 +166,5 @@ func (h *Host) listened(l handsocket.Listening) {
 		h.heard = append(h.heard, l)
 	}
 	h.mu.Unlock()
-	h.notify(Event{Kind: Listening, Message: "Gateway", Asked: l.Asked, Got: l.Got, Lines: notes(l.Note)})
+	h.notify(Event{Kind: Listening, Message: l.Note, Asked: l.Asked, Got: l.Got})
 }

@@ -55,8 +55,9 @@ type Gateway struct {
 	Engine              string
 	// Ports by name, for services that target a named port.
 	Ports []Port
-	// HostPorts are listened on by the supervisor and relayed to the same port
-	// of the gateway: for an engine that cannot be handed listening sockets.
+	// HostPorts are wanted on the host. A Go proxy asks for such sockets itself
+	// (hand socket); for an Envoy the supervisor listens and relays to the same
+	// port of the gateway.
 	HostPorts []HostPort
 }
 

@@ -22,7 +22,20 @@ func (r *replica) programEvent(e process.Event) {
 	if e.Kind == process.Ready && r.host.hub != nil && r.want.Engine != EngineNone {
 		go r.tryPorts()
 	}
-	r.judge()
+	if e.Kind == process.Unready && e.Restarts == 0 && !r.knownReady() {
+		r.host.notify(r.event(Problem, "it is not ready yet", e.Err))
+	}
+	r.judge(e.Err)
+}
+
+// knownReady tells whether the workload was ever ready.
+func (r *replica) knownReady() bool {
+	select {
+	case <-r.up:
+		return true
+	default:
+		return false
+	}
 }
 
 // tryPorts finds the ports on which the program listens on loopback only.
@@ -71,7 +84,7 @@ func (r *replica) proxyEvent(e process.Event) {
 	if e.Kind == process.Ready {
 		r.proxyOnce.Do(func() { close(r.proxyUp) })
 	}
-	r.judge()
+	r.judge(e.Err)
 }
 
 // follow brings the replica's state up to date. main: the part is what people
@@ -116,7 +129,7 @@ func (r *replica) follow(e process.Event, ready *bool, pid *int, main bool) {
 }
 
 // judge tells when the workload as a whole begins or ceases to be ready.
-func (r *replica) judge() {
+func (r *replica) judge(err error) {
 	h := r.host
 	h.mu.Lock()
 	ready := r.readyLocked()
@@ -127,7 +140,7 @@ func (r *replica) judge() {
 		return
 	}
 	if !ready {
-		h.notify(r.event(WorkloadUnready, "", nil))
+		h.notify(r.event(WorkloadUnready, "", err))
 		return
 	}
 	// Whoever hears that it is ready may ask the control plane for it.
