@@ -101,7 +101,9 @@ type LocalReply struct {
 	Flags   ResponseFlags
 }
 
-// Stream is one request and its response, as filters see it.
+// Stream is one request and its response, as filters see it. Streams are used
+// again: only a filter that has returned Wait, or has called After, may leave
+// its Stream to another goroutine.
 type Stream interface {
 	Request() *Headers
 	// Response is nil before there is one.

@@ -118,6 +118,8 @@ type Info struct {
 	Start                                        time.Time
 	RequestEnd, UpstreamStart, UpstreamFirstByte time.Duration
 	ResponseStart, Duration                      time.Duration
+	// Remote is the client: what a trusted x-forwarded-for says, else Conn.Remote.
+	Remote netip.AddrPort
 	// Protocol is "HTTP/1.1", "HTTP/2" …
 	Protocol string
 	Request  *Headers

@@ -1,15 +1,18 @@
 package http
 
 import (
+	"maps"
 	"sync"
-	"sync/atomic"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/http/router"
 )
 
 // Counter only goes up.
-type Counter struct{ atomic.Uint64 }
+type Counter = cluster.Counter
 
 // Gauge goes up and down.
-type Gauge struct{ atomic.Int64 }
+type Gauge = cluster.Gauge
 
 // Stats holds the statistics of all connection managers by their prefix. It
 // outlives them: an update of a listener does not reset counters.
@@ -35,9 +38,7 @@ type ManagerStats struct {
 	RqRxReset, RqTxReset, RqNonRelativePath           Counter
 	RqTimeout, RqHeaderTimeout, RqIdleTimeout         Counter
 	RqMaxDuration, RqWsOnNonWsRoute, RqRedirectedPath Counter
-	// Of the router.
-	Routed, NoRoute, NoCluster, DirectResponse, Redirect Counter
-	RetryOrShadowAbandoned                               Counter
+	Router                                            router.Stats
 }
 
 // Prefix returns the statistics of a prefix, made when there are none.
@@ -55,10 +56,7 @@ func (s *Stats) Prefix(prefix string) *ManagerStats {
 // Each yields all statistics with their whole names ("http.PREFIX.downstream_cx_total").
 func (s *Stats) Each(yield func(name string, gauge bool, v uint64) bool) {
 	s.mu.Lock()
-	all := make(map[string]*ManagerStats, len(s.by))
-	for k, m := range s.by {
-		all[k] = m
-	}
+	all := maps.Clone(s.by)
 	s.mu.Unlock()
 	for prefix, m := range all {
 		if !m.each("http."+prefix+".", yield) {
@@ -102,12 +100,12 @@ func (m *ManagerStats) each(prefix string, yield func(name string, gauge bool, v
 		{"downstream_rq_max_duration_reached", &m.RqMaxDuration},
 		{"downstream_rq_ws_on_non_ws_route", &m.RqWsOnNonWsRoute},
 		{"downstream_rq_redirected_with_normalized_path", &m.RqRedirectedPath},
-		{"rq_total", &m.Routed},
-		{"no_route", &m.NoRoute},
-		{"no_cluster", &m.NoCluster},
-		{"rq_direct_response", &m.DirectResponse},
-		{"rq_redirect", &m.Redirect},
-		{"rq_retry_or_shadow_abandoned", &m.RetryOrShadowAbandoned},
+		{"rq_total", &m.Router.Total},
+		{"no_route", &m.Router.NoRoute},
+		{"no_cluster", &m.Router.NoCluster},
+		{"rq_direct_response", &m.Router.DirectResponse},
+		{"rq_redirect", &m.Router.Redirect},
+		{"rq_retry_or_shadow_abandoned", &m.Router.RetryOrShadowAbandoned},
 	} {
 		if !yield(prefix+c.name, false, c.c.Load()) {
 			return false
@@ -128,4 +126,21 @@ func (m *ManagerStats) each(prefix string, yield func(name string, gauge bool, v
 		}
 	}
 	return true
+}
+
+// countResponse counts a response by its class.
+func (m *ManagerStats) countResponse(status int) {
+	m.RqCompleted.Add(1)
+	switch status / 100 {
+	case 1:
+		m.Rq1xx.Add(1)
+	case 2:
+		m.Rq2xx.Add(1)
+	case 3:
+		m.Rq3xx.Add(1)
+	case 4:
+		m.Rq4xx.Add(1)
+	case 5:
+		m.Rq5xx.Add(1)
+	}
 }

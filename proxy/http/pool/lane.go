@@ -1,6 +1,10 @@
 package pool
 
-import "github.com/weftmesh/weft/base/serial"
+import (
+	"time"
+
+	"github.com/weftmesh/weft/base/serial"
+)
 
 // Lane is the thread of execution of a connection. An event inside it is
 // bracketed by Begin and End; brackets nest. The zero value is ready.
@@ -11,6 +15,7 @@ type Lane struct {
 	AtEnd func()
 
 	depth int
+	now   time.Time
 	held  []held
 	dirty []Flusher
 }
@@ -27,6 +32,14 @@ type held struct {
 
 // Begin starts an event. The caller is inside l.Ex.
 func (l *Lane) Begin() { l.depth++ }
+
+// Now is the time of the present event: the clock is read once.
+func (l *Lane) Now() time.Time {
+	if l.now.IsZero() {
+		l.now = time.Now()
+	}
+	return l.now
+}
 
 // End ends it: the outermost one flushes, and leaves the lanes that were
 // reached meanwhile.
@@ -57,6 +70,7 @@ func (l *Lane) End() {
 		}
 	}
 	l.held = l.held[:0]
+	l.now = time.Time{}
 	l.depth = 0
 }
 

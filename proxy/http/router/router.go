@@ -114,6 +114,7 @@ type Router struct {
 	hasHash  bool
 	cookie   string
 	mirrors  bool
+	tunnel   bool // the upgrade was granted
 
 	respPaused bool
 	owed       int // window to give back when the response goes on

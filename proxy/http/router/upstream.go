@@ -171,6 +171,7 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 		r.completeUpgraded(h)
 	}
 	if r.Upgrade != "" && (h.Status == 101 || h.Status/100 == 2) {
+		r.tunnel = true
 		r.deadline, r.tryIdle = time.Time{}, time.Time{}
 		r.plan.timeout, r.plan.perTryIdle = 0, 0
 	}
@@ -262,14 +263,11 @@ func (r *Router) finish() {
 	d := r.ds.Now().Sub(r.began)
 	r.cluster.Stats().RequestTime(d)
 	r.phase = idle
-	if r.Upgrade == "" || !r.tunnelOpen() {
-		r.x.Reset(codec.ResetNone)
+	if r.tunnel && !r.ended {
+		r.phase = responding // the client's direction is still open
 	} else {
-		r.phase = responding
+		r.x.Reset(codec.ResetNone)
 	}
 	r.deadline, r.tryIdle = time.Time{}, time.Time{}
 	r.releaseRetry()
 }
-
-// tunnelOpen tells whether the client's direction of a tunnel is still open.
-func (r *Router) tunnelOpen() bool { return !r.ended && r.x.Active() }

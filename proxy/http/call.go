@@ -1,0 +1,374 @@
+package http
+
+import (
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/pool"
+	"github.com/weftmesh/weft/proxy/http/router"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// Reasons to pause a direction.
+const (
+	pauseConn   uint8 = 1 << iota // the client's connection is slow
+	pauseWindow                   // the client's window is full
+	pauseHeld                     // a filter holds enough
+	pauseRouter                   // the upstream is slow, or not there yet
+)
+
+// call is one request and its response.
+type call struct {
+	m          *Manager
+	c          *conn
+	id         uint32
+	next, prev *call
+
+	info             filter.Info
+	req, resp        *filter.Headers
+	reqTail, resTail *filter.Headers
+	entry            *route.Entry
+	target           route.Target
+	links            []link
+	rt               router.Router
+
+	upgrade   string // protocol asked for, or "CONNECT"
+	terminate bool
+	tunnel    bool // the upgrade was granted
+	trusted   bool // an internal request
+
+	reqEnd    bool // the request is whole
+	routed    bool // the router has the head
+	local     bool // answered here: the rest of the request is dropped
+	responded bool // a response head has entered the filters
+	headSent  bool // and has left for the client
+	resEnd    bool // the response is out
+	over      bool
+	kept      bool // a filter may still know the call: not to be used again
+
+	reqPause, resPause uint8
+	owed               int // window to give back when the request goes on
+	held               int // bytes that filters hold, towards the upstream
+	heldBack           int // and towards the client
+
+	pending    []byte // response body that the client's window does not take
+	pendingEnd bool
+
+	moved                 time.Time // last activity
+	idle                  time.Duration
+	lifeUntil, wholeUntil time.Time
+
+	timers []*time.Timer
+}
+
+var (
+	_ filter.Stream     = (*call)(nil)
+	_ router.Downstream = (*call)(nil)
+)
+
+func newCall(m *Manager) *call {
+	s := &call{m: m}
+	s.rt.Init(&m.router, s)
+	return s
+}
+
+// recycle puts a call that is over back.
+func (s *call) recycle() {
+	pool.PutHeaders(s.req)
+	pool.PutHeaders(s.resp)
+	pool.PutHeaders(s.reqTail)
+	pool.PutHeaders(s.resTail)
+	if s.kept {
+		s.req, s.resp, s.reqTail, s.resTail = nil, nil, nil, nil
+		return
+	}
+	s.rt.Reset()
+	links, pending, timers := s.links[:0], s.pending[:0], s.timers[:0]
+	if cap(pending) > maxRetained {
+		pending = nil
+	}
+	*s = call{m: s.m, rt: s.rt, links: links, pending: pending, timers: timers}
+	s.m.calls.Put(s)
+}
+
+// begin takes a request's head.
+func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
+	s.c, s.id, s.req, s.reqEnd = c, id, h, end
+	s.moved = c.lane.Now()
+	s.info = filter.Info{
+		Conn: c.info, Start: s.moved, Protocol: c.cd.Protocol(), Request: h, Remote: c.info.Remote,
+	}
+	c.add(s)
+	if end {
+		s.info.RequestEnd = 1
+	}
+	st := s.m.stats
+	st.RqTotal.Add(1)
+	st.RqActive.Add(1)
+	if c.two {
+		st.RqHTTP2Total.Add(1)
+	} else {
+		st.RqHTTP1Total.Add(1)
+	}
+	if n := s.m.cfg.MaxRequestsPerConn; n > 0 && c.requests >= n {
+		c.drain()
+	}
+	if l, ok := s.admit(); !ok {
+		s.makeFilters(nil)
+		s.Reply(l)
+		return
+	}
+	if t := s.m.cfg.Tracer; t != nil {
+		t.Start(&s.info, h)
+	}
+	s.chooseRoute()
+	s.armCall()
+	filters, l, ok := s.admitUpgrade()
+	s.makeFilters(filters)
+	if !ok {
+		s.Reply(l)
+		return
+	}
+	s.requestHeaders(0, end && s.upgrade == "")
+}
+
+// chooseRoute asks the route table; it is asked again after ClearRoute.
+func (s *call) chooseRoute() {
+	s.entry, s.target = nil, route.Target{}
+	t := s.m.cfg.Routes()
+	if t == nil {
+		return
+	}
+	q := route.Req{Random: random(), Conn: s.c.info}
+	s.entry = t.Find(s.req, &q)
+	s.info.RouteName, s.info.VirtualHost = "", ""
+	if s.entry == nil {
+		return
+	}
+	s.info.RouteName = s.entry.Name()
+	s.info.VirtualHost = s.entry.VirtualHost().Name
+	if op := s.entry.Route().Decorator; op != "" && s.info.Operation == "" {
+		s.info.Operation = op
+	}
+	if s.entry.Kind() == route.Forwards {
+		s.target = s.entry.Target(s.req, random())
+	}
+}
+
+// admitUpgrade checks whether an upgrade is permitted, by the route or the
+// connection manager, and chooses the filters.
+func (s *call) admitUpgrade() ([]NamedFilter, filter.LocalReply, bool) {
+	usual := s.m.cfg.Filters
+	if s.upgrade == "" {
+		return usual, filter.LocalReply{}, true
+	}
+	u, ok := s.m.upgrade(s.upgrade)
+	if u != nil && u.Filters != nil {
+		usual = u.Filters
+	}
+	if s.entry != nil {
+		if r := s.entry.Upgrade(s.upgrade); r != nil {
+			ok = r.Enabled
+			s.terminate = ok && r.Terminate && s.upgrade == "CONNECT"
+		}
+		if s.entry.Kind() != route.Forwards {
+			ok = true // answered without an upstream
+		}
+	}
+	if !ok && s.entry != nil {
+		s.m.stats.RqWsOnNonWsRoute.Add(1)
+		return usual, filter.LocalReply{Status: 403, GRPCStatus: -1, Details: "upgrade_failed"}, false
+	}
+	return usual, filter.LocalReply{}, true
+}
+
+// sendUpstream is the end of the filter chain.
+func (s *call) sendUpstream(end bool) {
+	s.routed = true
+	s.rt.Headers(router.Request{
+		Entry: s.entry, Target: s.target, Upgrade: s.upgrade, Terminate: s.terminate, Trusted: s.trusted,
+	}, s.req, end)
+}
+
+// onData takes a piece of the request's body from the codec.
+func (s *call) onData(b []byte, end bool) {
+	s.moved = s.c.lane.Now()
+	s.info.Received += uint64(len(b))
+	s.take(end)
+	if s.over || s.local {
+		s.c.cd.Consumed(s.id, len(b))
+		return
+	}
+	s.requestData(0, b, end)
+	switch {
+	case s.over:
+		s.c.cd.Consumed(s.id, len(b))
+	case s.reqPause != 0:
+		s.owed += len(b)
+	default:
+		s.c.cd.Consumed(s.id, len(b))
+	}
+	s.maybeFinish()
+}
+
+// take notes the request's end.
+func (s *call) take(end bool) {
+	if end {
+		s.reqEnd = true
+		s.info.RequestEnd = max(s.moved.Sub(s.info.Start), 1)
+	}
+}
+
+func (s *call) onTrailers(h *filter.Headers) {
+	s.moved = s.c.lane.Now()
+	s.take(true)
+	s.reqTail = h
+	if !s.over && !s.local {
+		s.requestTrailers(0)
+	}
+}
+
+// onReset: the client has given up.
+func (s *call) onReset(code codec.ResetCode) {
+	if s.over {
+		return
+	}
+	s.m.stats.RqRxReset.Add(1)
+	s.info.Flags |= filter.FlagDownstreamConnectionTermination
+	s.info.Details = "downstream_remote_disconnect"
+	if code != codec.ResetConnection {
+		s.info.Details = "http2.remote_reset"
+		if code == codec.ResetProtocol {
+			s.info.Flags |= filter.FlagDownstreamProtocolError
+		}
+	}
+	s.finish()
+}
+
+// PauseRequest implements router.Downstream.
+func (s *call) PauseRequest(on bool) { s.pauseRequest(pauseRouter, on) }
+
+// pauseRequest stops or resumes the client's sending: HTTP/1 by not reading,
+// HTTP/2 by keeping window.
+func (s *call) pauseRequest(why uint8, on bool) {
+	before := s.reqPause
+	if on {
+		s.reqPause |= why
+	} else {
+		s.reqPause &^= why
+	}
+	switch {
+	case s.c.two || before == 0 == (s.reqPause == 0):
+	case on:
+		s.c.pausers++
+	default:
+		s.c.pausers--
+	}
+	if s.reqPause == 0 && s.owed > 0 {
+		n := s.owed
+		s.owed = 0
+		s.c.cd.Consumed(s.id, n)
+	}
+}
+
+// pauseResponse stops or resumes the upstream.
+func (s *call) pauseResponse(why uint8, on bool) {
+	if on {
+		s.resPause |= why
+	} else {
+		s.resPause &^= why
+	}
+	s.rt.PauseResponse(s.resPause != 0)
+}
+
+// maybeFinish ends a tunnel of which both directions have ended.
+func (s *call) maybeFinish() {
+	if s.tunnel && s.resEnd && s.reqEnd && !s.over {
+		s.finish()
+	}
+}
+
+// finish ends the call, whatever has become of it.
+func (s *call) finish() {
+	if s.over {
+		return
+	}
+	s.over = true
+	s.rt.Abort()
+	if s.reqPause != 0 {
+		s.pauseRequest(0xff, false)
+	}
+	if s.c.two && !s.reqEnd {
+		s.c.cd.Reset(s.id, codec.ResetNone)
+	}
+	for _, t := range s.timers {
+		t.Stop()
+	}
+	now := s.c.lane.Now()
+	s.info.Duration = max(now.Sub(s.info.Start), 1)
+	s.info.Response, s.info.Trailers = s.resp, s.resTail
+	for i := range s.links {
+		s.links[i].f.Done(s)
+	}
+	for _, l := range s.m.cfg.AccessLogs {
+		l.Log(&s.info)
+	}
+	if t := s.m.cfg.Tracer; t != nil {
+		t.Finish(&s.info)
+	}
+	st := s.m.stats
+	st.RqActive.Add(-1)
+	if s.tunnel {
+		st.CxUpgradesActive.Add(-1)
+	}
+	if s.headSent {
+		st.countResponse(s.info.Status)
+	}
+	s.c.remove(s)
+}
+
+// add puts a new call into the connection's list.
+func (c *conn) add(s *call) {
+	c.requests++
+	c.active++
+	s.prev = c.last
+	if c.last != nil {
+		c.last.next = s
+	} else {
+		c.first = s
+	}
+	c.last = s
+	if c.two {
+		c.byID[s.id] = s
+	}
+}
+
+// remove takes a call off; it is used again after the event.
+func (c *conn) remove(s *call) {
+	c.active--
+	if s.prev != nil {
+		s.prev.next = s.next
+	} else {
+		c.first = s.next
+	}
+	if s.next != nil {
+		s.next.prev = s.prev
+	} else {
+		c.last = s.prev
+	}
+	if c.two {
+		delete(c.byID, s.id)
+	} else {
+		c.again = true
+	}
+	if c.active == 0 {
+		c.idleSince = c.lane.Now()
+		if c.draining && c.two && c.refusing {
+			c.close()
+		} else if c.m.cfg.IdleTimeout > 0 {
+			c.arm(c.idleSince.Add(c.m.cfg.IdleTimeout))
+		}
+	}
+	c.dead = append(c.dead, s)
+}

@@ -1,0 +1,393 @@
+package http
+
+import (
+	"bytes"
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/h1"
+	"github.com/weftmesh/weft/proxy/http/h2"
+	"github.com/weftmesh/weft/proxy/http/pool"
+)
+
+// preface is what an HTTP/2 client sends first.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// maxRetained is how much of pipelined requests may wait in the codec.
+const maxRetained = 64 << 10
+
+// conn is a downstream connection. Everything happens on its lane.
+type conn struct {
+	// Set at construction.
+	m    *Manager
+	c    stream.Conn
+	info *filter.ConnInfo
+	done func()
+
+	lane  pool.Lane
+	cd    codec.Codec // nil until the version is known
+	two   bool        // HTTP/2
+	sniff []byte
+
+	head        *filter.Headers // lent to the codec
+	first, last *call           // in the order of arrival
+	byID        map[uint32]*call
+	active      int
+	dead        []*call // over, to be put back at the end of the event
+	requests    int
+
+	pausers  int  // calls that want reading to stop (HTTP/1)
+	paused   bool // reading is off
+	blocked  bool // the client is slow: all responses pause
+	again    bool // HTTP/1: a response has ended, take the next request
+	draining bool
+	refusing bool // the second GOAWAY has been sent
+	closing  bool
+	closed   bool
+
+	opened    time.Time
+	idleSince time.Time // no request since
+	partSince time.Time // part of a head is there since
+	drainedAt time.Time
+	timer     *time.Timer
+	timerAt   time.Time // zero: not armed
+
+	xfcc     string // this hop's element, made once
+	xfccMade bool
+}
+
+var _ stream.Handler = (*conn)(nil)
+
+func newConn(m *Manager, c stream.Conn, info *filter.ConnInfo, done func()) *conn {
+	d := &conn{m: m, c: c, info: info, done: done}
+	d.lane.AtEnd = d.atEnd
+	return d
+}
+
+// open binds the connection.
+func (c *conn) open() {
+	c.opened = c.lane.Now()
+	c.idleSince = c.opened
+	switch {
+	case c.m.cfg.Codec == CodecHTTP1, c.m.cfg.Codec == CodecAuto && strings.HasPrefix(c.info.ALPN, "http/1"):
+		c.speak(false)
+	case c.m.cfg.Codec == CodecHTTP2, c.m.cfg.Codec == CodecAuto && c.info.ALPN == "h2":
+		c.speak(true)
+	}
+	c.c.Bind(&c.lane.Ex, c)
+	c.armIdle()
+}
+
+// speak chooses the codec.
+func (c *conn) speak(two bool) {
+	cfg := &c.m.cfg
+	c.two = two
+	if two {
+		c.byID = map[uint32]*call{}
+		c.cd = h2.NewServer((*events)(c), h2.Options{
+			MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
+			MaxStreams:   cfg.HTTP2.MaxConcurrentStreams,
+			StreamWindow: cfg.HTTP2.StreamWindow, ConnWindow: cfg.HTTP2.ConnWindow,
+			Upgrades: cfg.HTTP2.AllowConnect, Underscores: h2.Underscores(underscores(cfg.Underscores)),
+		})
+		c.m.stats.CxHTTP2Total.Add(1)
+		c.m.stats.CxHTTP2Active.Add(1)
+		return
+	}
+	c.cd = h1.NewServer((*events)(c), h1.Options{
+		MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
+		HTTP10: cfg.HTTP1.AcceptHTTP10, DefaultHost: cfg.HTTP1.DefaultHost,
+		Trailers: cfg.HTTP1.Trailers, Underscores: h1.Underscores(underscores(cfg.Underscores)),
+	})
+	c.m.stats.CxHTTP1Total.Add(1)
+	c.m.stats.CxHTTP1Active.Add(1)
+}
+
+// underscores maps to the order of the codecs' constants.
+func underscores(u Underscores) uint8 {
+	switch u {
+	case UnderscoreDrop:
+		return uint8(h1.UnderscoresDrop)
+	case UnderscoreReject:
+		return uint8(h1.UnderscoresReject)
+	}
+	return uint8(h1.UnderscoresAllow)
+}
+
+// OnData implements stream.Handler.
+func (c *conn) OnData(b []byte) {
+	c.lane.Begin()
+	c.m.stats.CxRxBytesTotal.Add(uint64(len(b)))
+	if c.cd == nil {
+		b = c.detect(b)
+	}
+	if c.cd != nil && !c.closing {
+		c.feed(b)
+	}
+	c.lane.End()
+}
+
+// detect decides by the first bytes whether HTTP/2 is spoken. It returns what
+// the codec, once there is one, is to be fed with.
+func (c *conn) detect(b []byte) []byte {
+	if len(c.sniff) > 0 {
+		c.sniff = append(c.sniff, b...)
+		b = c.sniff
+	}
+	n := min(len(b), len(preface))
+	switch {
+	case !bytes.Equal(b[:n], []byte(preface[:n])):
+		c.speak(false)
+	case n == len(preface):
+		c.speak(true)
+	default:
+		c.sniff = append(c.sniff[:0], b...)
+		c.watchHead()
+		return nil
+	}
+	c.sniff = nil
+	return b
+}
+
+func (c *conn) feed(b []byte) {
+	before := c.requests
+	if err := c.cd.Feed(b); err != nil {
+		c.m.stats.CxProtocolError.Add(1)
+		c.close()
+		return
+	}
+	if c.two {
+		return
+	}
+	if c.requests != before || c.active > 0 {
+		c.partSince = time.Time{}
+	} else if len(b) > 0 {
+		c.watchHead() // part of a head, or what is left of a body
+	}
+}
+
+// watchHead starts the request headers timeout.
+func (c *conn) watchHead() {
+	if d := c.m.cfg.RequestHeadersTimeout; d > 0 && c.partSince.IsZero() {
+		c.partSince = c.lane.Now()
+		c.arm(c.partSince.Add(d))
+	}
+}
+
+// OnEnd implements stream.Handler. A client that closes its half has gone, as
+// Envoy sees it; only tunnels know half-closed connections.
+func (c *conn) OnEnd() {
+	c.lane.Begin()
+	tunnel := !c.two && c.first != nil && c.first.tunnel
+	if c.cd != nil {
+		_ = c.cd.End()
+	}
+	if !tunnel {
+		c.shut()
+	}
+	c.lane.End()
+}
+
+// shut ends the connection because the client has gone.
+func (c *conn) shut() {
+	if c.cd != nil {
+		c.cd.Broken()
+	}
+	c.close()
+}
+
+// OnDrain implements stream.Handler.
+func (c *conn) OnDrain() {
+	c.lane.Begin()
+	if c.blocked {
+		c.blocked = false
+		for s := c.first; s != nil; s = s.next {
+			s.pauseResponse(pauseConn, false)
+		}
+	}
+	c.lane.End()
+}
+
+// OnClose implements stream.Handler.
+func (c *conn) OnClose(error) {
+	c.lane.Begin()
+	st := c.m.stats
+	if c.active > 0 {
+		st.CxDestroyActiveRq.Add(1)
+	}
+	c.closing, c.closed = true, true
+	if c.cd != nil {
+		c.cd.Broken()
+		c.cd.Stop()
+		if c.two {
+			st.CxHTTP2Active.Add(-1)
+		} else {
+			st.CxHTTP1Active.Add(-1)
+		}
+	}
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	st.CxDestroy.Add(1)
+	st.CxActive.Add(-1)
+	c.lane.End()
+	c.m.remove(c)
+	c.done()
+}
+
+// close sends what is there and closes.
+func (c *conn) close() {
+	if c.closing {
+		return
+	}
+	c.closing = true
+	c.write()
+	c.c.Close()
+}
+
+func (c *conn) write() {
+	if c.cd == nil {
+		return
+	}
+	if out := c.cd.Output(); len(out) > 0 {
+		c.m.stats.CxTxBytesTotal.Add(uint64(len(out)))
+		c.c.Write(out)
+		c.cd.ClearOutput()
+		c.c.Flush()
+	}
+}
+
+// atEnd is the end of every event on the lane.
+func (c *conn) atEnd() {
+	for c.again && !c.closing {
+		c.again = false
+		c.feed(nil)
+	}
+	c.write()
+	if !c.closing {
+		c.afterWrite()
+	}
+	for i, s := range c.dead {
+		c.dead[i] = nil
+		s.recycle()
+	}
+	c.dead = c.dead[:0]
+}
+
+func (c *conn) afterWrite() {
+	if !c.blocked && c.c.Buffered() > stream.HighWater {
+		c.blocked = true
+		for s := c.first; s != nil; s = s.next {
+			s.pauseResponse(pauseConn, true)
+		}
+	}
+	if c.cd != nil && c.active == 0 && !c.cd.KeepAlive() && c.cd.Streams() == 0 {
+		c.close()
+		return
+	}
+	if !c.two {
+		c.setReading()
+	}
+}
+
+// setReading turns reading on or off (HTTP/1).
+func (c *conn) setReading() {
+	pause := c.pausers > 0 || c.cd != nil && c.cd.Retained() > maxRetained
+	if pause != c.paused {
+		c.paused = pause
+		c.c.SetReading(!pause)
+	}
+}
+
+// drain asks the client to go elsewhere.
+func (c *conn) drain() {
+	if c.draining || c.closing {
+		return
+	}
+	c.draining = true
+	c.m.stats.CxDrainClose.Add(1)
+	if c.cd != nil {
+		c.cd.GoAway(true)
+	}
+	c.drainedAt = c.lane.Now()
+	c.arm(c.drainedAt.Add(c.m.cfg.DrainTimeout))
+}
+
+// find returns the call with that id, nil when it is over.
+func (c *conn) find(id uint32) *call {
+	if c.two {
+		return c.byID[id]
+	}
+	return c.first
+}
+
+// events is the connection as the receiver of codec events.
+type events conn
+
+// NewHeaders implements codec.Events.
+func (e *events) NewHeaders(uint32) *filter.Headers {
+	if e.closing {
+		return nil
+	}
+	if e.head == nil {
+		e.head = pool.GetHeaders()
+	} else {
+		e.head.Reset()
+	}
+	return e.head
+}
+
+// OnHeaders implements codec.Events.
+func (e *events) OnHeaders(id uint32, h *filter.Headers, end bool) {
+	c := (*conn)(e)
+	c.head = nil
+	s := c.m.calls.Get().(*call)
+	s.begin(c, id, h, end)
+}
+
+// OnInterim implements codec.Events: never, on a server.
+func (e *events) OnInterim(uint32, *filter.Headers) {}
+
+// OnData implements codec.Events.
+func (e *events) OnData(id uint32, b []byte, end bool) {
+	c := (*conn)(e)
+	if s := c.find(id); s != nil {
+		s.onData(b, end)
+		return
+	}
+	c.cd.Consumed(id, len(b))
+}
+
+// OnTrailers implements codec.Events.
+func (e *events) OnTrailers(id uint32, h *filter.Headers) {
+	c := (*conn)(e)
+	c.head = nil
+	if s := c.find(id); s != nil {
+		s.onTrailers(h)
+		return
+	}
+	pool.PutHeaders(h)
+}
+
+// OnReset implements codec.Events.
+func (e *events) OnReset(id uint32, code codec.ResetCode) {
+	if s := (*conn)(e).find(id); s != nil {
+		s.onReset(code)
+	}
+}
+
+// OnUpgraded implements codec.Events.
+func (e *events) OnUpgraded(uint32) {}
+
+// OnGoAway implements codec.Events: the client opens the streams.
+func (e *events) OnGoAway(uint32, bool) {}
+
+// OnWindow implements codec.Events.
+func (e *events) OnWindow(id uint32) {
+	if s := (*conn)(e).find(id); s != nil {
+		s.push()
+	}
+}

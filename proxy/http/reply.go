@@ -1,0 +1,137 @@
+package http
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/pool"
+)
+
+// Reply implements filter.Stream and router.Downstream: an answer of the
+// proxy's own. It passes the filters like one from upstream, unless they have
+// seen one already.
+func (s *call) Reply(r filter.LocalReply) {
+	if s.over {
+		return
+	}
+	s.info.Flags |= r.Flags
+	if r.Details != "" {
+		s.info.Details = r.Details
+	}
+	if s.headSent {
+		s.CutResponse(s.info.Details, 0)
+		return
+	}
+	s.rt.Abort()
+	s.dropHeld()
+	s.local = true
+	seen := s.responded
+	s.responded = true
+	// What was there is left to the collector: a filter may be looking at it.
+	s.resp, s.resTail = pool.GetHeaders(), nil
+	s.info.Response, s.info.Trailers = s.resp, nil
+	body := s.localHead(&r)
+	last := len(s.links) - 1
+	if seen {
+		last = -1
+	}
+	head := s.resp
+	s.responseHeaders(last, body == "")
+	if body != "" && !s.over && s.resp == head {
+		s.responseData(last, []byte(body), true)
+	}
+}
+
+// dropHeld forgets what filters hold: it will not be sent.
+func (s *call) dropHeld() {
+	for i := range s.links {
+		s.links[i].req, s.links[i].res = half{}, half{}
+	}
+	s.held, s.heldBack = 0, 0
+	if s.reqPause != 0 {
+		s.pauseRequest(0xff, false)
+	}
+	s.pending, s.pendingEnd = s.pending[:0], false
+}
+
+// localHead writes the head of a local reply and returns its body.
+func (s *call) localHead(r *filter.LocalReply) string {
+	h := s.resp
+	if s.info.GRPC {
+		s.localGRPC(r)
+		return ""
+	}
+	h.Status = r.Status
+	for _, f := range r.Header {
+		h.Add(f.Name, f.Value)
+	}
+	if r.Body == "" {
+		if r.Status >= 200 && r.Status != 204 && r.Status != 304 {
+			h.Set("content-length", "0")
+		}
+		return ""
+	}
+	h.Set("content-length", h.Keep(strconv.AppendInt(nil, int64(len(r.Body)), 10)))
+	if !h.Has("content-type") {
+		h.Set("content-type", "text/plain")
+	}
+	if s.req.Method == "HEAD" {
+		return ""
+	}
+	return r.Body
+}
+
+// localGRPC writes it as gRPC wants it: 200 and the status as trailers that
+// come as the head.
+func (s *call) localGRPC(r *filter.LocalReply) {
+	h := s.resp
+	h.Status = 200
+	h.Add("content-type", "application/grpc")
+	code := r.GRPCStatus
+	if code < 0 || code == 0 && r.Status != 200 {
+		code = grpcOfHTTP(r.Status)
+	}
+	h.Add("grpc-status", strconv.Itoa(code))
+	if r.Body != "" {
+		h.Add("grpc-message", grpcMessage(r.Body))
+	}
+	for _, f := range r.Header {
+		if f.Name != "content-type" && f.Name != "content-length" {
+			h.Add(f.Name, f.Value)
+		}
+	}
+}
+
+// grpcOfHTTP maps an HTTP status to a gRPC status.
+func grpcOfHTTP(status int) int {
+	switch status {
+	case 400:
+		return 13 // internal
+	case 401:
+		return 16 // unauthenticated
+	case 403:
+		return 7 // permission denied
+	case 404:
+		return 12 // unimplemented
+	case 429, 502, 503, 504:
+		return 14 // unavailable
+	}
+	return 2 // unknown
+}
+
+// grpcMessage percent-encodes what the gRPC protocol does not take as it is.
+func grpcMessage(s string) string {
+	const hex = "0123456789ABCDEF"
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
+			b.WriteByte(c)
+		} else {
+			b.WriteByte('%')
+			b.WriteByte(hex[c>>4])
+			b.WriteByte(hex[c&15])
+		}
+	}
+	return b.String()
+}

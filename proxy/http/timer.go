@@ -1,0 +1,190 @@
+package http
+
+import (
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// A connection has one timer for itself and all its requests. It is armed for
+// the earliest deadline and looks at all of them when it fires; a deadline that
+// moves away, as idle timeouts do with every byte, costs nothing.
+
+// arm makes the timer fire at t, or before.
+func (c *conn) arm(t time.Time) {
+	if c.closed || !c.timerAt.IsZero() && !t.Before(c.timerAt) {
+		return
+	}
+	c.timerAt = t
+	d := max(t.Sub(c.lane.Now()), 0)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(d, func() { c.lane.Ex.Post((*alarm)(c)) })
+		return
+	}
+	c.timer.Reset(d)
+}
+
+// alarm is the connection as the task of its timer.
+type alarm conn
+
+// Run implements serial.Task.
+func (a *alarm) Run() {
+	c := (*conn)(a)
+	c.lane.Begin()
+	c.timerAt = time.Time{}
+	if !c.closed {
+		c.tick(c.lane.Now())
+	}
+	c.lane.End()
+}
+
+// tick does what is due and arms the timer for what is not.
+func (c *conn) tick(now time.Time) {
+	for s := c.first; s != nil; {
+		next := s.next // s may end
+		s.tick(now)
+		s = next
+	}
+	if !c.closing {
+		c.tickConn(now)
+	}
+	if c.closing {
+		return
+	}
+	for s := c.first; s != nil; s = s.next {
+		if t := s.nextDue(); !t.IsZero() {
+			c.arm(t)
+		}
+	}
+	c.armIdle()
+	c.armOthers()
+}
+
+// tickConn does what is due for the connection itself.
+func (c *conn) tickConn(now time.Time) {
+	cfg := &c.m.cfg
+	if d := cfg.RequestHeadersTimeout; !c.partSince.IsZero() && now.Sub(c.partSince) >= d {
+		c.m.stats.RqHeaderTimeout.Add(1)
+		c.close()
+		return
+	}
+	if d := cfg.IdleTimeout; d > 0 && c.active == 0 && now.Sub(c.idleSince) >= d {
+		c.m.stats.CxIdleTimeout.Add(1)
+		c.goAndClose()
+		return
+	}
+	if d := cfg.MaxConnDuration; d > 0 && now.Sub(c.opened) >= d && !c.draining {
+		c.m.stats.CxMaxDuration.Add(1)
+		c.drain()
+	}
+	if c.draining && now.Sub(c.drainedAt) >= cfg.DrainTimeout {
+		if c.active == 0 {
+			c.goAndClose()
+			return
+		}
+		if c.two && !c.refusing {
+			c.refusing = true
+			c.cd.GoAway(false)
+		}
+	}
+}
+
+// goAndClose says goodbye to an idle connection.
+func (c *conn) goAndClose() {
+	if c.two {
+		c.cd.GoAway(false)
+	}
+	c.close()
+}
+
+func (c *conn) armIdle() {
+	if d := c.m.cfg.IdleTimeout; d > 0 && c.active == 0 {
+		c.arm(c.idleSince.Add(d))
+	}
+}
+
+func (c *conn) armOthers() {
+	cfg := &c.m.cfg
+	if !c.partSince.IsZero() {
+		c.arm(c.partSince.Add(cfg.RequestHeadersTimeout))
+	}
+	if cfg.MaxConnDuration > 0 && !c.draining {
+		c.arm(c.opened.Add(cfg.MaxConnDuration))
+	}
+	if c.draining && c.active == 0 {
+		c.arm(c.drainedAt.Add(cfg.DrainTimeout))
+	}
+}
+
+// armCall arms the deadlines of a new request.
+func (s *call) armCall() {
+	cfg := &s.c.m.cfg
+	now := s.c.lane.Now()
+	s.idle = max(cfg.StreamIdleTimeout, 0)
+	maxLife := cfg.MaxStreamDuration
+	if e := s.entry; e != nil && e.Forward() != nil {
+		f := e.Forward()
+		if f.IdleTimeout != nil {
+			s.idle = *f.IdleTimeout
+		}
+		if f.MaxStreamDuration != nil {
+			maxLife = *f.MaxStreamDuration
+		}
+	}
+	if s.idle > 0 {
+		s.c.arm(now.Add(s.idle))
+	}
+	s.lifeUntil = time.Time{}
+	if maxLife > 0 {
+		s.lifeUntil = s.info.Start.Add(maxLife)
+		s.c.arm(s.lifeUntil)
+	}
+	s.wholeUntil = time.Time{}
+	if d := cfg.RequestTimeout; d > 0 && !s.reqEnd {
+		s.wholeUntil = s.info.Start.Add(d)
+		s.c.arm(s.wholeUntil)
+	}
+}
+
+// nextDue is the earliest deadline of a request, zero: none.
+func (s *call) nextDue() time.Time {
+	next := s.rt.Next()
+	idle := time.Time{}
+	if s.idle > 0 {
+		idle = s.moved.Add(s.idle)
+	}
+	for _, t := range [...]time.Time{idle, s.lifeUntil, s.wholeUntil} {
+		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
+			next = t
+		}
+	}
+	return next
+}
+
+// tick ends a request that has taken too long.
+func (s *call) tick(now time.Time) {
+	st := s.c.m.stats
+	late := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	switch {
+	case late(s.wholeUntil) && !s.reqEnd:
+		st.RqTimeout.Add(1)
+		s.expire("request timeout", "request_overall_timeout", 0)
+	case late(s.lifeUntil):
+		st.RqMaxDuration.Add(1)
+		s.expire("downstream duration timeout", "max_duration_timeout", filter.FlagDurationTimeout)
+	case s.idle > 0 && now.Sub(s.moved) >= s.idle:
+		st.RqIdleTimeout.Add(1)
+		s.expire("stream timeout", "stream_idle_timeout", filter.FlagStreamIdleTimeout)
+	default:
+		s.rt.Tick(now)
+	}
+}
+
+// expire answers a timeout, or cuts the response off.
+func (s *call) expire(text, details string, flags filter.ResponseFlags) {
+	status := 408
+	if s.reqEnd {
+		status = 504
+	}
+	s.Reply(filter.LocalReply{Status: status, Body: text, GRPCStatus: -1, Details: details, Flags: flags})
+}
