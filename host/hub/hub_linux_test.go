@@ -653,3 +653,36 @@ func descendants(t *testing.T, pid int) []int {
 	}
 	return out
 }
+
+func TestKilledHub(t *testing.T) {
+	m := newMesh(t)
+	a := m.network(1, capture.Config{})
+	p := m.listen(a, false, "sleep")
+	if err := syscall.Kill(m.hub.PID(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-m.hub.Done()
+	<-p.Done()
+	if e := p.Exit(); e.Signal != int(syscall.SIGKILL) {
+		t.Errorf("exit %+v, want SIGKILL", e)
+	}
+	if err := m.hub.RemoveNetwork(t.Context(), a); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Errorf("a call to a dead hub: %v", err)
+	}
+}
+
+// As root without the right to make namespaces plainly (in a container, say)
+// a user namespace may still be had.
+func TestRootInUserNamespace(t *testing.T) {
+	h, err := hub.Start(t.Context(), hub.Options{Layout: netns.DefaultLayout(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), UserNamespace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.Close)
+	m := &mesh{t: t, hub: h, dir: t.TempDir()}
+	a := m.network(1, both)
+	m.listen(a, true, "sidecar")
+	if got := m.run(a, true, "get", "10.96.0.10:9080"); got != "15001 10.96.0.10:9080" {
+		t.Errorf("%q", got)
+	}
+}
