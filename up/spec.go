@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -35,7 +36,7 @@ func spec(l console.Local, engine string) host.Spec {
 func processSpec(p *model.Process, engine string) host.Process {
 	out := host.Process{
 		Name: p.Key.Name, Namespace: p.Key.Namespace, Labels: p.Labels, Annotations: p.Annotations,
-		Command: p.Command, Dir: p.WorkingDir, ServiceAccount: cmp.Or(p.ServiceAccount, "default"),
+		Command: p.Command, Dir: workingDir(p), ServiceAccount: cmp.Or(p.ServiceAccount, "default"),
 		Replicas: p.Replicas, Engine: cmp.Or(p.Engine, engine),
 	}
 	for _, e := range p.Env {
@@ -52,6 +53,14 @@ func processSpec(p *model.Process, engine string) host.Process {
 		}
 	}
 	return out
+}
+
+// workingDir is relative to the folder of the file that holds the object.
+func workingDir(p *model.Process) string {
+	if filepath.IsAbs(p.WorkingDir) {
+		return p.WorkingDir
+	}
+	return filepath.Join(p.Dir, p.WorkingDir)
 }
 
 // gateways makes one gateway for each selector that no process matches: what a

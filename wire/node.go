@@ -68,6 +68,9 @@ type NodeMetadata struct {
 	HTTPProxyPort string `json:"HTTP_PROXY_PORT,omitempty"`
 	// Engine is "go" or "envoy".
 	Engine string `json:"WEFT_ENGINE,omitempty"`
+	// Agent: the stream is that of an agent beside an engine: it wants names and
+	// workloads, and is no proxy to count.
+	Agent bool `json:"WEFT_AGENT,omitempty"`
 	// ALSSocket is where the agent beside a stock Envoy takes gRPC access logs.
 	ALSSocket string `json:"WEFT_ALS,omitempty"`
 }

@@ -115,7 +115,7 @@ func (f *Fleet) apply(s *model.Snapshot) {
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, p := range sessions {
 		g.Go(func() error {
-			if f.build(p, idx) {
+			if f.build(p, idx) && !p.proxy.Meta.Agent {
 				push.awaits(p.id)
 			}
 			return nil
@@ -140,7 +140,9 @@ func (f *Fleet) build(p *session, idx *scope.Index) bool {
 	resources, findings := translate.Translate(scope.Build(idx, proxy))
 	sets := make(map[string]*serve.Set, len(resources.ByType))
 	f.mu.Lock()
-	f.said[p.id] = findings
+	if !p.proxy.Meta.Agent {
+		f.said[p.id] = findings
+	}
 	for url, list := range resources.ByType {
 		sets[url] = serve.NewSet(f.internLocked(url, list))
 	}
@@ -203,9 +205,11 @@ func (f *Fleet) Open(ctx context.Context, node *corev3.Node) (serve.Session, err
 	f.mu.Lock()
 	f.sessions[p] = struct{}{}
 	f.mu.Unlock()
-	f.metrics.connected.Inc()
+	if !meta.Agent {
+		f.metrics.connected.Inc()
+	}
 	f.build(p, f.index.Load())
-	f.log.Info("proxy connected", "proxy", p.id, "engine", meta.Engine)
+	f.log.Info("connected", "agent", meta.Agent, "proxy", p.id, "engine", meta.Engine)
 	return p, nil
 }
 
@@ -248,8 +252,13 @@ func (f *Fleet) admitted(ctx context.Context, w *model.Workload) (*model.Workloa
 func (f *Fleet) remove(p *session) {
 	f.mu.Lock()
 	delete(f.sessions, p)
-	delete(f.said, p.id)
+	if !p.proxy.Meta.Agent {
+		delete(f.said, p.id)
+	}
 	f.mu.Unlock()
+	if p.proxy.Meta.Agent {
+		return
+	}
 	f.metrics.connected.Dec()
 	f.events.left(p.id)
 	f.log.Info("proxy disconnected", "proxy", p.id)
@@ -283,7 +292,7 @@ func (f *Fleet) Config(proxy string) *serve.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for p := range f.sessions {
-		if p.id == proxy || p.name() == proxy {
+		if (p.id == proxy || p.name() == proxy) && !p.proxy.Meta.Agent {
 			if cur := p.state.Load(); cur != nil {
 				return cur.state
 			}

@@ -88,7 +88,9 @@ func (p *session) Report(r serve.Report) {
 		p.mu.Lock()
 		p.settled = r.Version
 		p.mu.Unlock()
-		p.fleet.events.settled(p.id, r.Version)
+		if !p.proxy.Meta.Agent {
+			p.fleet.events.settled(p.id, r.Version)
+		}
 		return
 	}
 	p.mu.Lock()

@@ -42,6 +42,9 @@ func (f *Fleet) Status() []ProxyStatus {
 	var out []ProxyStatus
 	f.mu.Lock()
 	for p := range f.sessions {
+		if p.proxy.Meta.Agent {
+			continue
+		}
 		seen[p.identity] = true
 		out = append(out, p.status())
 	}

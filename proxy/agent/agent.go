@@ -82,6 +82,7 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer conn.Close()
+	o.Metadata.Agent = true
 	a := &agent{Options: o, names: dns.NewNames(), hosts: map[string]dns.Host{}}
 	a.client = xds.New(xds.Options{
 		Conn: conn, Handler: a.update, Logger: o.Log,
