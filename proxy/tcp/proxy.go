@@ -1,0 +1,170 @@
+// Package tcp is the terminal filter for bytes that the data plane does not
+// understand (Envoy's tcp_proxy): it chooses a cluster and a host when a
+// connection arrives, connects, and couples the two until both have ended.
+//
+// The coupling is transport.Join's: through the kernel where both sides are
+// plain sockets, with half-close in both directions. Idle timeout and maximum
+// duration cost nothing per byte. A connection that can have no upstream is
+// closed, with Envoy's response flags in its ConnInfo.
+//
+// The package does no tunnelling, and Drain ends no connection: there is no
+// border in a byte stream at which that would be safe. The listener cuts them when
+// its drain time is over.
+package tcp
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Observer is told about connections, for metrics. Calls for one connection
+// come one after the other, on any goroutine.
+type Observer interface {
+	// ConnOpened: the upstream is connected.
+	ConnOpened(i *filter.ConnInfo)
+	// ConnClosed: the connection has ended, also one that was never opened.
+	ConnClosed(i *filter.ConnInfo)
+}
+
+// AccessLogger writes an access log. The Info has the parts of a connection
+// only, and is not kept.
+type AccessLogger interface{ Log(i *filter.Info) }
+
+// Weighted is a cluster with its share of the connections.
+type Weighted struct {
+	Name   string
+	Weight uint32
+	// Subset is a filter.SubsetKey.
+	Subset string
+}
+
+// Config of a Proxy. Immutable.
+type Config struct {
+	StatPrefix string
+	// Clusters has one at least; a single one needs no weight.
+	Clusters []Weighted
+	// Attempts to connect, 0: 1.
+	Attempts uint32
+	// Idle ends a connection on which nothing moves; nil: one hour, 0: never.
+	Idle *time.Duration
+	// MaxDuration of a connection, 0: unbounded. Up to MaxDurationJitter percent are added.
+	MaxDuration       time.Duration
+	MaxDurationJitter float64
+	// HashSourceIP: consistent hashing goes by the client's address.
+	HashSourceIP bool
+	Observers    []Observer
+	AccessLogs   []AccessLogger
+}
+
+// DefaultIdle is Envoy's idle timeout.
+const DefaultIdle = time.Hour
+
+// Stats of a Proxy; names are Envoy's (tcp.<stat_prefix>.…).
+type Stats struct {
+	CxTotal, CxNoRoute, RxBytes, TxBytes atomic.Uint64
+	IdleTimeout, MaxDurationReached      atomic.Uint64
+	Active                               atomic.Int64
+}
+
+// Each yields the statistics by Envoy's names.
+func (s *Stats) Each(yield func(name string, value int64) bool) {
+	_ = yield("downstream_cx_total", int64(s.CxTotal.Load())) &&
+		yield("downstream_cx_no_route", int64(s.CxNoRoute.Load())) &&
+		yield("downstream_cx_rx_bytes_total", int64(s.RxBytes.Load())) &&
+		yield("downstream_cx_tx_bytes_total", int64(s.TxBytes.Load())) &&
+		yield("idle_timeout", int64(s.IdleTimeout.Load())) &&
+		yield("max_downstream_connection_duration", int64(s.MaxDurationReached.Load())) &&
+		yield("upstream_flush_active", 0)
+}
+
+// Proxy is a filter.Terminal. Safe for concurrent use.
+type Proxy struct {
+	cfg      Config
+	clusters *cluster.Manager
+	idle     time.Duration
+	total    uint64 // of weights
+	stats    Stats
+}
+
+// New checks a configuration. Its clusters need not exist yet.
+func New(m *cluster.Manager, c Config) (*Proxy, error) {
+	p := &Proxy{cfg: c, clusters: m, idle: DefaultIdle}
+	if len(c.Clusters) == 0 {
+		return nil, errors.New("tcp proxy: no cluster is named")
+	}
+	for _, w := range c.Clusters {
+		if w.Name == "" {
+			return nil, errors.New("tcp proxy: a cluster has no name")
+		}
+		p.total += uint64(w.Weight)
+	}
+	if len(c.Clusters) > 1 && (p.total == 0 || p.total > math.MaxUint32) {
+		return nil, fmt.Errorf("tcp proxy: the weights of the clusters add up to %d: want 1 to %d", p.total, uint32(math.MaxUint32))
+	}
+	if c.Idle != nil {
+		p.idle = *c.Idle
+	}
+	if p.cfg.Attempts == 0 {
+		p.cfg.Attempts = 1
+	}
+	return p, nil
+}
+
+// Stats of the proxy.
+func (p *Proxy) Stats() *Stats { return &p.stats }
+
+// StatPrefix as configured.
+func (p *Proxy) StatPrefix() string { return p.cfg.StatPrefix }
+
+// Clusters that the proxy sends to.
+func (p *Proxy) Clusters() []Weighted { return p.cfg.Clusters }
+
+// Serve implements filter.Terminal.
+func (p *Proxy) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
+	p.stats.CxTotal.Add(1)
+	p.stats.Active.Add(1)
+	s := &session{p: p, down: c, info: info, done: done}
+	if d := p.cfg.MaxDuration; d > 0 {
+		if j := p.cfg.MaxDurationJitter; j > 0 {
+			d += time.Duration(rand.Float64() * j / 100 * float64(d))
+		}
+		s.arm(d)
+	}
+	s.begin(p.choose())
+}
+
+// Drain implements filter.Terminal. See the package comment.
+func (p *Proxy) Drain() {}
+
+// choose draws a cluster.
+func (p *Proxy) choose() *Weighted {
+	if len(p.cfg.Clusters) == 1 {
+		return &p.cfg.Clusters[0]
+	}
+	n := rand.Uint64N(p.total)
+	for i := range p.cfg.Clusters {
+		w := uint64(p.cfg.Clusters[i].Weight)
+		if n < w {
+			return &p.cfg.Clusters[i]
+		}
+		n -= w
+	}
+	panic("BUG: weights do not add up")
+}
+
+// hashAddr hashes an address for consistent hashing.
+func hashAddr(a netip.Addr) uint64 {
+	b := a.As16()
+	return xxhash.Sum64(b[:])
+}

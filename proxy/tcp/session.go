@@ -1,0 +1,224 @@
+package tcp
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// session is one downstream connection. Its steps follow each other, each on
+// the goroutine that brings the news; only the timer comes from aside.
+type session struct {
+	p    *Proxy
+	down stream.Conn
+	info *filter.ConnInfo
+	done func()
+
+	// The steps'.
+	cluster *cluster.Cluster
+	limits  *cluster.Limits
+	host    *cluster.Host
+	pick    cluster.Pick
+	attempt uint32
+	joint   *transport.Joint
+
+	mu sync.Mutex
+	// Guarded by mu.
+	timer   *time.Timer // of MaxDuration
+	expired bool
+	ended   bool
+	abandon func() // ends what is under way: the dial or the Joint
+}
+
+// avoidTries is how often a retry looks for a host that was not tried yet.
+const avoidTries = 3
+
+func (s *session) begin(w *Weighted) {
+	s.info.Upstream.Cluster = w.Name
+	s.cluster = s.p.clusters.Get(w.Name)
+	if s.cluster == nil {
+		s.p.stats.CxNoRoute.Add(1)
+		s.fail(filter.FlagNoCluster)
+		return
+	}
+	s.limits = s.cluster.Limits(cluster.Default)
+	s.pick = cluster.Pick{Subset: w.Subset, Dst: s.info.Local}
+	if s.p.cfg.HashSourceIP {
+		s.pick.Hash, s.pick.HasHash = hashAddr(s.info.Remote.Addr()), true
+	}
+	s.connect()
+}
+
+// connect makes one attempt.
+func (s *session) connect() {
+	s.pick.Random = rand.Uint64()
+	h, flags := s.cluster.Pick(&s.pick)
+	if h == nil {
+		s.fail(flags)
+		return
+	}
+	if !s.limits.Acquire(cluster.Connections) {
+		s.fail(filter.FlagUpstreamOverflow)
+		return
+	}
+	s.attempt++
+	s.host = h
+	h.Fill(&s.info.Upstream)
+	h.Begin()
+	cancel := s.cluster.Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
+	s.until(cancel)
+}
+
+// until makes abandon what the timer calls.
+func (s *session) until(abandon func()) {
+	s.mu.Lock()
+	expired := s.expired
+	s.abandon = abandon
+	s.mu.Unlock()
+	if expired {
+		abandon()
+	}
+}
+
+// dialled is told how an attempt went.
+func (s *session) dialled(up stream.Conn, err error) {
+	if err == nil {
+		s.host.Report(cluster.Connected)
+		s.join(up)
+		return
+	}
+	s.limits.Release(cluster.Connections)
+	s.host.End(false)
+	var de *cluster.DialError
+	switch {
+	case errors.As(err, &de) && de.Canceled:
+	case de != nil && de.Timeout:
+		s.host.Report(cluster.ConnectTimedOut)
+	default:
+		s.host.Report(cluster.ConnectFailed)
+	}
+	s.info.Upstream.Failure = err.Error()
+	if s.isExpired() || de != nil && de.Canceled {
+		s.fail(filter.FlagUpstreamConnectionFailure)
+		return
+	}
+	s.info.Flags |= filter.FlagUpstreamConnectionFailure
+	if s.attempt >= s.p.cfg.Attempts {
+		s.fail(filter.FlagUpstreamRetryLimitExceeded)
+		return
+	}
+	s.pick.Avoid = append(s.pick.Avoid, s.host)
+	s.pick.Tries = avoidTries
+	s.connect()
+}
+
+// join couples the two connections.
+func (s *session) join(up stream.Conn) {
+	u := &s.info.Upstream
+	u.Local = up.LocalAddr()
+	if r := up.RemoteAddr(); r.IsValid() {
+		u.Host = r
+	}
+	if cs := up.TLS(); cs != nil && len(cs.PeerCertificates) > 0 {
+		u.PeerURI = transport.SPIFFEID(cs.PeerCertificates[0])
+	}
+	s.info.Flags, u.Failure = 0, "" // of attempts before
+	for _, o := range s.p.cfg.Observers {
+		o.ConnOpened(s.info)
+	}
+	ready := make(chan struct{}) // the end must not be told before joint is set
+	s.joint = transport.Join(s.down, up, transport.JoinOptions{
+		Idle: s.p.idle,
+		Done: func(end transport.JoinEnd) { <-ready; s.finish(end) },
+	})
+	close(ready)
+	s.until(s.joint.Stop)
+}
+
+// finish is told that both connections are closed.
+func (s *session) finish(end transport.JoinEnd) {
+	received, sent := s.joint.Bytes()
+	s.info.Received, s.info.Sent = received, sent
+	st := s.cluster.Stats()
+	st.UpstreamCxTxBytesTotal.Add(received)
+	st.UpstreamCxRxBytesTotal.Add(sent)
+	s.p.stats.RxBytes.Add(received)
+	s.p.stats.TxBytes.Add(sent)
+	if end == transport.JoinIdle {
+		s.p.stats.IdleTimeout.Add(1)
+	}
+	s.limits.Release(cluster.Connections)
+	s.host.Disconnected(end != transport.JoinFailedB, false)
+	s.host.End(true)
+	s.end()
+}
+
+// fail ends a connection that gets no upstream.
+func (s *session) fail(f filter.ResponseFlags) {
+	s.info.Flags |= f
+	s.down.Close()
+	s.end()
+}
+
+// end is the last step, once.
+func (s *session) end() {
+	s.mu.Lock()
+	s.ended = true
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if s.expired {
+		s.info.Flags |= filter.FlagDurationTimeout
+	}
+	s.mu.Unlock()
+	i := s.info
+	i.Duration = time.Since(i.Start)
+	s.p.stats.Active.Add(-1)
+	for _, o := range s.p.cfg.Observers {
+		o.ConnClosed(i)
+	}
+	if len(s.p.cfg.AccessLogs) > 0 {
+		entry := filter.Info{
+			Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
+			Flags: i.Flags, Received: i.Received, Sent: i.Sent,
+		}
+		for _, l := range s.p.cfg.AccessLogs {
+			l.Log(&entry)
+		}
+	}
+	s.done()
+}
+
+// arm starts the timer of the maximum duration.
+func (s *session) arm(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.timer = time.AfterFunc(d, s.expire)
+}
+
+func (s *session) expire() {
+	s.mu.Lock()
+	if s.ended {
+		s.mu.Unlock()
+		return
+	}
+	s.expired = true
+	abandon := s.abandon
+	s.mu.Unlock()
+	s.p.stats.MaxDurationReached.Add(1)
+	if abandon != nil {
+		abandon()
+	}
+}
+
+func (s *session) isExpired() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.expired
+}
