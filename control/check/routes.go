@@ -174,7 +174,7 @@ func (c *checker) destination(rs *model.RouteSet, d *model.Destination, at strin
 			c.find(model.Error, CodeInvisible, &rs.Meta, at+".host", fmt.Sprintf("%s is not exported to namespace %s", d.Host, rs.Key.Namespace), "add the namespace to the exportTo of "+short(&hidden.Meta))
 			return
 		}
-		c.find(model.Error, CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: requests get 503", d.Host), c.suggestHost(d.Host, rs.Key.Namespace))
+		c.find(model.Error, CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: %s", d.Host, outcome(at)), c.suggestHost(d.Host, rs.Key.Namespace))
 		return
 	}
 	switch {
@@ -186,6 +186,14 @@ func (c *checker) destination(rs *model.RouteSet, d *model.Destination, at strin
 	if d.Subset != "" {
 		c.subset(rs, d, at+".subset")
 	}
+}
+
+// outcome says what clients see of a route that leads nowhere.
+func outcome(field string) string {
+	if strings.HasPrefix(field, "spec.http") {
+		return "requests get 503"
+	}
+	return "connections are closed"
 }
 
 func portList(s *model.Service) string {
@@ -218,7 +226,7 @@ func (c *checker) subset(rs *model.RouteSet, d *model.Destination, field string)
 	} else if len(names) > 0 {
 		remedy = "there are " + strings.Join(names, ", ")
 	}
-	c.find(model.Error, CodeSubset, &rs.Meta, field, fmt.Sprintf("no DestinationRule has a subset %q of %s: requests get 503", d.Subset, d.Host), remedy)
+	c.find(model.Error, CodeSubset, &rs.Meta, field, fmt.Sprintf("no DestinationRule has a subset %q of %s: %s", d.Subset, d.Host, outcome(field)), remedy)
 }
 
 // policiesFor returns the DestinationRules for a host: exact ones, else those

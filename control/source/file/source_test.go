@@ -179,7 +179,9 @@ func TestOverlay(t *testing.T) {
 	f.write(filepath.Join(f.overlay, "r.yaml"), "# weft:origin /home/u/mine.yaml:7\n"+route("2"))
 	f.until("the overlay wins", func() bool { return f.objects["VirtualService/default/r"] != base && len(f.last.Findings) == 0 })
 	f.write(filepath.Join(f.overlay, "r.yaml"), "# weft:origin /home/u/mine.yaml:7\n"+route("x"))
-	f.until("a bad one names the original", func() bool { return f.found("/home/u/mine.yaml:15: VirtualService default/r: spec.http[0].route[0].weight") })
+	f.until("a bad one names the original", func() bool {
+		return f.found("/home/u/mine.yaml:15: VirtualService default/r: spec.http[0].route[0].weight")
+	})
 	if f.objects["VirtualService/default/r"] == base {
 		t.Error("a bad version in the overlay brought back what it covered")
 	}
