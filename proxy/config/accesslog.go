@@ -12,7 +12,6 @@ import (
 	streamlogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/stream/v3"
 
 	"github.com/weftmesh/weft/proxy/filter"
-	"github.com/weftmesh/weft/proxy/http"
 )
 
 // AccessLog describes an access log.
@@ -27,9 +26,11 @@ type AccessLog struct {
 	OmitEmpty bool
 }
 
-// AccessLogger writes an access log. It must not keep what it is given. A TCP
-// connection is told as an Info of which only the parts of a connection are set.
-type AccessLogger = http.AccessLogger
+// AccessLogger writes an access log. It must not keep what it is given.
+type AccessLogger interface {
+	Log(i *filter.Info)
+	LogConn(c *filter.ConnInfo)
+}
 
 // when decides whether something is logged.
 type when func(i *filter.Info) bool
@@ -44,6 +45,13 @@ type filtered struct {
 func (l filtered) Log(i *filter.Info) {
 	if l.when(i) {
 		l.AccessLogger.Log(i)
+	}
+}
+
+// LogConn implements AccessLogger.
+func (l filtered) LogConn(c *filter.ConnInfo) {
+	if l.when(&filter.Info{Conn: c, Duration: c.Duration, Flags: c.Flags}) {
+		l.AccessLogger.LogConn(c)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 
@@ -36,38 +35,16 @@ type Decoder struct {
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
 	AccessLog func(AccessLog) (AccessLogger, error)
 	Tracer    func(Tracing) (http.Tracer, error)
+	// TCPObserver is told of TCP connections; nil: nobody is.
+	TCPObserver TCPObserver
 	// Routes finds the present table of a route configuration by name; the Store sets it.
 	Routes       func(name string) func() *route.Table
 	RouteOptions route.Options
 	Logger       *slog.Logger
+	// HTTPStats count for all connection managers, by their prefixes.
+	HTTPStats *http.Stats
 
 	staticSecrets map[string]bool
-
-	mu sync.Mutex
-	// httpStats outlive the connection managers, by prefix.
-	httpStats map[string]*http.Stats
-}
-
-// stats returns the statistics of connection managers with that prefix.
-func (d *Decoder) stats(prefix string) *http.Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	s := d.httpStats[prefix]
-	if s == nil {
-		s = http.NewStats()
-		if d.httpStats == nil {
-			d.httpStats = map[string]*http.Stats{}
-		}
-		d.httpStats[prefix] = s
-	}
-	return s
-}
-
-// HTTPStats are the statistics of all connection managers by prefix.
-func (d *Decoder) HTTPStats() map[string]*http.Stats {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return maps.Clone(d.httpStats)
 }
 
 // checker compiles the tables once per process: they are constants.

@@ -42,6 +42,9 @@ type Options struct {
 	// Listeners makes all the set of listeners (listener.Manager.Update).
 	Listeners func(ctx context.Context, all []*listener.Listener) error
 	Secrets   *transport.SecretStore
+	// NeedIdentity is called once, when the first resource refers to the proxy's
+	// own certificate or roots. It must not block.
+	NeedIdentity func()
 	// Others take types that are no business of this package, by type URL.
 	Others map[string]xds.Handler
 	Log    *slog.Logger
@@ -66,7 +69,8 @@ type Store struct {
 	secrets   map[string]*heldSecret
 	waits     map[waitKey]*wait
 	// ready are clusters that have been seen ready.
-	ready map[string]bool
+	ready         map[string]bool
+	wantsIdentity bool
 	// early are waits for clusters from before Run.
 	early []func()
 	// bindErrors are what the listener manager refused since they were read.

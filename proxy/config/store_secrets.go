@@ -71,7 +71,11 @@ func (s *Store) refSecrets(needs []need) {
 		if !s.opt.Secrets.Get(n.name).Ready() {
 			s.await(waitKey{wire.TypeSecret, n.name}, n.timeout, nil)
 		}
-		if n.local || s.opt.Decoder.staticSecrets[n.name] {
+		if n.local {
+			s.needIdentity()
+			continue
+		}
+		if s.opt.Decoder.staticSecrets[n.name] {
 			continue
 		}
 		h := s.secrets[n.name]
@@ -82,6 +86,14 @@ func (s *Store) refSecrets(needs []need) {
 		if h.refs++; h.refs == 1 {
 			s.subscribe(wire.TypeSecret, n.name)
 		}
+	}
+}
+
+// needIdentity tells once that the proxy's own identity is wanted.
+func (s *Store) needIdentity() {
+	if !s.wantsIdentity && s.opt.NeedIdentity != nil {
+		s.wantsIdentity = true
+		s.opt.NeedIdentity()
 	}
 }
 

@@ -11,3 +11,10 @@ import (
 func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, error) {
 	return nil, errors.New("tcp_proxy is not supported yet")
 }
+
+// TCPObserver is told when a TCP connection has been connected to its upstream,
+// and when it has ended.
+type TCPObserver interface {
+	ConnOpened(i *filter.ConnInfo)
+	ConnClosed(i *filter.ConnInfo)
+}

@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/config"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
+	"github.com/weftmesh/weft/proxy/telemetry/trace"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// httpKinds are the HTTP filters that a configuration may name. The router is
+// the connection manager's own.
+func (r *runtime) httpKinds() []filter.HTTPKind {
+	return []filter.HTTPKind{
+		r.observe.metrics.HTTPKind(),
+	}
+}
+
+// networkKinds are the network filters that may stand before
+// http_connection_manager and tcp_proxy.
+func (r *runtime) networkKinds() []filter.NetworkKind {
+	return []filter.NetworkKind{
+		r.observe.metrics.NetworkKind(),
+	}
+}
+
+// sinks are where logs and spans go. They are made when a configuration first
+// names them, and kept: configurations come and go and name the same ones.
+type sinks struct {
+	mu      sync.Mutex
+	writers map[string]*accesslog.Writer
+	tracers map[string]http.Tracer
+}
+
+// defaultLogFormat is Envoy's for access logs that name none.
+const defaultLogFormat = `[%START_TIME%] "%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%" %RESPONSE_CODE% ` +
+	`%RESPONSE_FLAGS% %BYTES_RECEIVED% %BYTES_SENT% %DURATION% %RESP(X-ENVOY-UPSTREAM-SERVICE-TIME)% ` +
+	`"%REQ(X-FORWARDED-FOR)%" "%REQ(USER-AGENT)%" "%REQ(X-REQUEST-ID)%" "%REQ(:AUTHORITY)%" "%UPSTREAM_HOST%"` + "\n"
+
+// accessLog makes an access log.
+func (r *runtime) accessLog(l config.AccessLog) (config.AccessLogger, error) {
+	w, err := r.writer(l.Path)
+	if err != nil {
+		return nil, err
+	}
+	o := format.Options{Hostname: hostname(), Env: environment, Missing: "-"}
+	if l.OmitEmpty {
+		return nil, errors.New("log_format.omit_empty_values: not supported")
+	}
+	if l.JSON == nil {
+		text := l.Format
+		if text == "" {
+			text = defaultLogFormat
+		}
+		return accesslog.NewText(w, text, o)
+	}
+	fields := make([]accesslog.Field, 0, len(l.JSON))
+	for _, name := range slices.Sorted(maps.Keys(l.JSON)) {
+		s, ok := l.JSON[name].(string)
+		if !ok {
+			return nil, fmt.Errorf("log_format.json_format.%s: only strings are supported", name)
+		}
+		fields = append(fields, accesslog.Field{Name: name, Format: s})
+	}
+	return accesslog.NewJSON(w, fields, o)
+}
+
+// writer returns the writer of a file.
+func (r *runtime) writer(path string) (*accesslog.Writer, error) {
+	r.sinks.mu.Lock()
+	defer r.sinks.mu.Unlock()
+	if w := r.sinks.writers[path]; w != nil {
+		return w, nil
+	}
+	w, err := accesslog.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	if r.sinks.writers == nil {
+		r.sinks.writers = map[string]*accesslog.Writer{}
+	}
+	r.sinks.writers[path] = w
+	r.run(w.Run)
+	return w, nil
+}
+
+// tracer makes what makes spans.
+func (r *runtime) tracer(t config.Tracing) (http.Tracer, error) {
+	switch {
+	case len(t.Tags) > 0:
+		return nil, errors.New("custom_tags: not supported")
+	case t.UpstreamSpan:
+		return nil, errors.New("spawn_upstream_span: not supported")
+	}
+	r.sinks.mu.Lock()
+	defer r.sinks.mu.Unlock()
+	key := fmt.Sprintf("%+v", t)
+	if tr := r.sinks.tracers[key]; tr != nil {
+		return tr, nil
+	}
+	o := trace.Options{
+		Service: t.ServiceName, Sampling: t.Random * t.Overall / 100, Outbound: t.Outbound, Log: r.log.With("component", "trace"),
+	}
+	if t.Cluster == "" {
+		o.Sampling = 0 // nobody takes spans; contexts are passed on all the same
+	} else {
+		conn, err := grpc.NewClient("passthrough:///"+t.Cluster,
+			grpc.WithContextDialer(func(ctx context.Context, name string) (net.Conn, error) { return r.dialCluster(ctx, name) }),
+			grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, err
+		}
+		o.Exporter = trace.NewOTLP(conn)
+		r.run(func(ctx context.Context) error {
+			<-ctx.Done()
+			return conn.Close()
+		})
+	}
+	tr := trace.New(o)
+	if o.Exporter != nil {
+		r.run(tr.Run)
+	}
+	if r.sinks.tracers == nil {
+		r.sinks.tracers = map[string]http.Tracer{}
+	}
+	r.sinks.tracers[key] = tr
+	return tr, nil
+}
+
+// dialCluster connects to a host of a cluster, for the proxy's own calls.
+func (r *runtime) dialCluster(ctx context.Context, name string) (net.Conn, error) {
+	c := r.clusters.Get(name)
+	if c == nil {
+		return nil, fmt.Errorf("there is no cluster %q", name)
+	}
+	h, flags := c.Pick(&cluster.Pick{})
+	if h == nil {
+		return nil, fmt.Errorf("cluster %q has no usable endpoint (%s)", name, flags)
+	}
+	e, spec := h.Endpoint(), c.Spec()
+	nc, err := r.dialer.Dial(ctx, transport.Target{Addr: e.Addr, Path: e.Path, Source: spec.Bind, Source6: spec.Bind6, KeepAlive: spec.Keepalive})
+	if err != nil || !h.Secure() {
+		return nc, err
+	}
+	if spec.TLS == nil {
+		nc.Close()
+		return nil, fmt.Errorf("cluster %q: TLS chosen by endpoint is not supported for spans", name)
+	}
+	return spec.TLS.Handshake(ctx, nc, transport.ClientHello{Host: h.Hostname(), ALPN: []string{"h2"}})
+}

@@ -1,0 +1,260 @@
+// Package proxy is the data plane: it reads an Envoy v3 bootstrap, follows a
+// control plane by delta ADS, and moves the traffic. This page wires the stages
+// in the order in which configuration and then connections go through them:
+//
+//	xds → config → listener → filters → route → cluster → transport
+//
+// It holds no logic of its own beyond that; filters.go lists what may stand in
+// a filter chain.
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/config"
+	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/transport"
+	"github.com/weftmesh/weft/proxy/xds"
+	"github.com/weftmesh/weft/wire"
+)
+
+// Options of a Proxy. Only Bootstrap is needed.
+type Options struct {
+	// Bootstrap is the path of an Envoy v3 bootstrap, YAML or JSON.
+	Bootstrap string
+	// XDSSocket, when not empty, replaces the address of the control plane.
+	XDSSocket string
+	// HandSocket is the supervisor's, which makes sockets outside of this
+	// network namespace; "": the proxy makes all of its own.
+	HandSocket string
+	// Inside are the networks that are reached without HandSocket; with none
+	// of them everything is.
+	Inside []netip.Prefix
+	// HostListeners binds listeners on the host's loopback too (gateways).
+	HostListeners bool
+	// DNS is where the mesh's names are answered; none: the system's resolver
+	// is used, and nothing is answered. NameServers answer what the mesh does
+	// not know; none: the host's, or those of /etc/resolv.conf.
+	DNS, NameServers []string
+	// ClusterDomain is "cluster.local" when empty.
+	ClusterDomain string
+
+	// Merged, Health and Prometheus are the addresses of those endpoints;
+	// AdminSocket is a unix socket beside the bootstrap's admin address.
+	Merged, Health, Prometheus []string
+	AdminSocket                string
+	// Program is the URL of the program's own metrics, for Merged.
+	Program string
+	// PIDs are the processes that the proxy's cost consists of; nil: this one.
+	PIDs func() []int
+
+	// SPIFFE is the name to ask the authority for; "": it knows. CertTTL 0: 24 h.
+	SPIFFE  string
+	CertTTL time.Duration
+
+	// DrainTime is how long connections may go on after ctx ended; 0: 3 s.
+	DrainTime time.Duration
+	Version   string
+	Log       *slog.Logger
+	// Level lets the admin API change the log level.
+	Level *slog.LevelVar
+}
+
+// Proxy is a data plane.
+type Proxy struct {
+	opt  Options
+	boot *config.Bootstrap
+}
+
+const defaultDrainTime = 3 * time.Second
+
+// New reads and checks the bootstrap.
+func New(opt Options) (*Proxy, error) {
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.DrainTime == 0 {
+		opt.DrainTime = defaultDrainTime
+	}
+	if opt.ClusterDomain == "" {
+		opt.ClusterDomain = "cluster.local"
+	}
+	boot, err := config.LoadBootstrap(opt.Bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	if boot.ADS != nil && opt.XDSSocket != "" {
+		boot.ADS.Network, boot.ADS.Address = "unix", opt.XDSSocket
+	}
+	return &Proxy{opt: opt, boot: boot}, nil
+}
+
+// runtime is a running proxy: the stages, and who runs them.
+type runtime struct {
+	opt   Options
+	boot  *config.Bootstrap
+	log   *slog.Logger
+	start time.Time
+
+	group *errgroup.Group
+	// life ends after connections were drained.
+	life context.Context //nolint:containedctx // bounds what configuration starts later: log writers, exporters
+	quit context.CancelFunc
+
+	secrets   *transport.SecretStore
+	dialer    transport.Dialer
+	clusters  *cluster.Manager
+	listeners *listener.Manager
+	httpStats *http.Stats
+	store     *config.Store
+	conn      *grpc.ClientConn // to the control plane; nil: none
+	ads       *xds.Client      // nil: none
+	names     *names
+	observe   *observe
+	sinks     sinks
+}
+
+// Run is New and Proxy.Run in one.
+func Run(ctx context.Context, opt Options) error {
+	p, err := New(opt)
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// Run moves traffic until ctx ends, and then until connections have drained.
+func (p *Proxy) Run(ctx context.Context) error {
+	ctx, quit := context.WithCancel(ctx)
+	defer quit()
+	life, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, life := errgroup.WithContext(life)
+	r := &runtime{
+		opt: p.opt, boot: p.boot, log: p.opt.Log, start: time.Now(), group: g, life: life, quit: quit,
+		secrets: transport.NewSecretStore(), httpStats: http.NewStats(),
+	}
+	if err := r.wire(); err != nil {
+		end()
+		return errors.Join(err, ignoreCancelled(g.Wait()))
+	}
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			r.drain()
+		case <-life.Done(): // some part failed
+		}
+		end()
+		return nil
+	})
+	err := ignoreCancelled(g.Wait())
+	if r.conn != nil {
+		err = errors.Join(err, r.conn.Close())
+	}
+	return err
+}
+
+func ignoreCancelled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// wire connects the stages. What it starts runs in the group.
+func (r *runtime) wire() error {
+	// The control plane, and what goes over its connection.
+	if t := r.boot.ADS; t != nil {
+		conn, err := xds.Connect(*t)
+		if err != nil {
+			return err
+		}
+		r.conn = conn
+	}
+	// transport: how sockets are made, and where names lead.
+	r.dialer = r.newDialer()
+	r.names = r.newNames()
+	// cluster: endpoints, load balancing, pools.
+	r.clusters = cluster.NewManager(r.life, cluster.Options{
+		Dialer: r.dialer, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
+	})
+	// listener: sockets, filter chains.
+	r.listeners = listener.NewManager(listener.Options{
+		Log: r.log.With("component", "listener"), Listen: r.listen(), DrainTime: r.opt.DrainTime,
+	})
+	// telemetry: metrics, and who peers are.
+	r.observe = r.newObserve()
+	// config: decodes into all of the above, joins, warms, swaps.
+	dec := &config.Decoder{
+		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
+		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
+		AccessLog: r.accessLog, Tracer: r.tracer, TCPObserver: r.observe.metrics,
+		RouteOptions: route.Options{Hostname: hostname(), Env: environment},
+		HTTPStats:    r.httpStats, Logger: r.log.With("component", "http"),
+	}
+	r.store = config.NewStore(config.Options{
+		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,
+		NeedIdentity: r.fetchIdentity, Others: r.names.handlers(r.observe), Log: r.log.With("component", "config"),
+	})
+	if err := r.store.Load(r.boot); err != nil {
+		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
+	}
+	r.run(r.clusters.Run, r.listeners.Run, r.store.Run, r.names.run, r.admin().Run)
+	// xds: brings resources to config.
+	if r.conn != nil {
+		r.follow()
+	}
+	return nil
+}
+
+// run starts parts that end with life.
+func (r *runtime) run(parts ...func(context.Context) error) {
+	for _, f := range parts {
+		r.group.Go(func() error { return f(r.life) })
+	}
+}
+
+// follow subscribes to what the bootstrap asks for, and what config finds it needs.
+func (r *runtime) follow() {
+	r.ads = xds.New(xds.Options{
+		Conn: r.conn, Node: r.boot.Node, Handler: r.store.Apply, Logger: r.log.With("component", "xds"),
+	})
+	if r.boot.Clusters {
+		r.ads.SubscribeAll(wire.TypeCluster)
+	}
+	if r.boot.Listeners {
+		r.ads.SubscribeAll(wire.TypeListener)
+	}
+	r.names.follow(r.ads)
+	r.observe.follow(r.ads)
+	r.store.Connect(r.ads)
+	r.run(r.ads.Run)
+}
+
+// drain lets connections end by themselves, for a while.
+func (r *runtime) drain() {
+	r.log.Info("draining", "for", r.opt.DrainTime)
+	r.listeners.Drain(false)
+	bound := time.NewTimer(r.opt.DrainTime)
+	defer bound.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for r.listeners.Active() > 0 {
+		select {
+		case <-tick.C:
+		case <-bound.C:
+			return
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package proxy
+
+import (
+	"strings"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+)
+
+// visitStats yields Envoy's statistics by scope: those that the bootstrap's
+// matcher keeps, and of those the ones that were ever used (a mesh has
+// hundreds of clusters with a hundred statistics each).
+func (r *runtime) visitStats(visit func(scope, name, stat string, value uint64, gauge bool)) {
+	r.eachStat(func(scope, name, stat string, value uint64, gauge bool) {
+		if value != 0 {
+			visit(scope, name, stat, value, gauge)
+		}
+	})
+}
+
+func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, gauge bool)) {
+	keep := func(scope, name, stat string, value uint64, gauge bool) {
+		if k := r.boot.KeepStat; k == nil || k(scope+"."+name+"."+stat) {
+			visit(scope, name, stat, value, gauge)
+		}
+	}
+	for c := range r.clusters.Clusters {
+		c.Each(func(stat string, k cluster.StatKind, v uint64) bool {
+			keep("cluster", c.StatName(), stat, v, k == cluster.KindGauge)
+			return true
+		})
+	}
+	r.httpStats.Each(func(name string, gauge bool, v uint64) bool {
+		scope, rest, _ := strings.Cut(name, ".")
+		if i := strings.LastIndexByte(rest, '.'); i >= 0 {
+			keep(scope, rest[:i], rest[i+1:], v, gauge)
+		}
+		return true
+	})
+	for _, l := range r.listeners.All() {
+		addr := l.Listener.Name
+		if len(l.Listener.Addresses) > 0 {
+			addr = strings.ReplaceAll(l.Listener.Addresses[0].String(), ":", "_")
+		}
+		l.Stats.Each(func(stat string, v int64) bool {
+			keep("listener", addr, stat, uint64(max(v, 0)), strings.HasSuffix(stat, "_active") || strings.HasSuffix(stat, "_draining"))
+			return true
+		})
+	}
+}
+
+// dottedStats are the statistics as /stats shows them.
+func (r *runtime) dottedStats(visit func(name string, value uint64)) {
+	r.eachStat(func(scope, name, stat string, value uint64, _ bool) { visit(scope+"."+name+"."+stat, value) })
+}
