@@ -19,10 +19,14 @@ type Func func()
 // Run calls f.
 func (f Func) Run() { f() }
 
+// keepTasks is for how many tasks room is kept after they have run: a storm on
+// one of very many connections must not hold memory for the rest of its life.
+const keepTasks = 256
+
 // Executor serialises tasks. The zero value is ready and idle.
 type Executor struct {
 	mu    sync.Mutex
-	idle  sync.Cond // lazily bound to mu; waiters of Enter
+	idle  sync.Cond // bound to mu at the first wait; waiters of Enter
 	busy  bool
 	wait  int // goroutines blocked in Enter
 	queue []Task
@@ -47,6 +51,8 @@ func (e *Executor) Enter() {
 	if e.idle.L == nil {
 		e.idle.L = &e.mu
 	}
+	// A wake-up may find that another goroutine was faster; it waits again, and
+	// who is inside then wakes one on leaving.
 	for e.busy {
 		e.wait++
 		e.idle.Wait()
@@ -75,6 +81,9 @@ func (e *Executor) Leave() {
 		for i, t := range batch {
 			batch[i] = nil
 			t.Run()
+		}
+		if cap(batch) > keepTasks {
+			continue
 		}
 		e.mu.Lock()
 		e.spare = batch[:0]

@@ -33,6 +33,7 @@ type session struct {
 	timer   *time.Timer // of MaxDuration
 	expired bool
 	ended   bool
+	stage   uint32 // of abandon: 2n is the n-th dial, 2n+1 what it led to
 	abandon func() // ends what is under way: the dial or the Joint
 }
 
@@ -69,17 +70,22 @@ func (s *session) connect() {
 	}
 	s.attempt++
 	s.host = h
+	stage := s.attempt * 2 // before Dial: its end may come before its return
 	h.Fill(&s.info.Upstream)
 	h.Begin()
 	cancel := s.cluster.Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
-	s.until(cancel)
+	s.until(stage, cancel)
 }
 
-// until makes abandon what the timer calls.
-func (s *session) until(abandon func()) {
+// until makes abandon what the timer calls, unless a later stage has come.
+func (s *session) until(stage uint32, abandon func()) {
 	s.mu.Lock()
+	if stage < s.stage {
+		s.mu.Unlock()
+		return
+	}
 	expired := s.expired
-	s.abandon = abandon
+	s.stage, s.abandon = stage, abandon
 	s.mu.Unlock()
 	if expired {
 		abandon()
@@ -138,7 +144,7 @@ func (s *session) join(up stream.Conn) {
 		Done: func(end transport.JoinEnd) { <-ready; s.finish(end) },
 	})
 	close(ready)
-	s.until(s.joint.Stop)
+	s.until(s.attempt*2+1, s.joint.Stop)
 }
 
 // finish is told that both connections are closed.

@@ -102,20 +102,3 @@ func (t Target) source() netip.Addr {
 	}
 	return netip.Addr{}
 }
-
-// Bound is a Dialer with everything but the address decided; a cluster has one.
-type Bound struct {
-	Dialer Dialer
-	// Like holds source address and keepalive.
-	Like Target
-}
-
-// Dial connects to addr. network is "tcp".
-func (b Bound) Dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
-	if network != "tcp" {
-		return nil, fmt.Errorf("dial %s %s: only tcp is known here", network, addr)
-	}
-	t := b.Like
-	t.Addr = addr
-	return b.Dialer.Dial(ctx, t)
-}
