@@ -24,6 +24,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
@@ -199,7 +200,7 @@ func (r *runtime) wire() error {
 	dec := &config.Decoder{
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
-		AccessLog: r.accessLog, Tracer: r.tracer, TCPObserver: r.observe.metrics,
+		AccessLog: r.accessLog, Tracer: r.tracer, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment},
 		HTTPStats:    r.httpStats, Logger: r.log.With("component", "http"),
 	}

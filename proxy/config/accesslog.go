@@ -26,11 +26,9 @@ type AccessLog struct {
 	OmitEmpty bool
 }
 
-// AccessLogger writes an access log. It must not keep what it is given.
-type AccessLogger interface {
-	Log(i *filter.Info)
-	LogConn(c *filter.ConnInfo)
-}
+// AccessLogger writes an access log. It must not keep what it is given. Of a
+// TCP connection only the parts of a connection are set.
+type AccessLogger interface{ Log(i *filter.Info) }
 
 // when decides whether something is logged.
 type when func(i *filter.Info) bool
@@ -45,13 +43,6 @@ type filtered struct {
 func (l filtered) Log(i *filter.Info) {
 	if l.when(i) {
 		l.AccessLogger.Log(i)
-	}
-}
-
-// LogConn implements AccessLogger.
-func (l filtered) LogConn(c *filter.ConnInfo) {
-	if l.when(&filter.Info{Conn: c, Duration: c.Duration, Flags: c.Flags}) {
-		l.AccessLogger.LogConn(c)
 	}
 }
 

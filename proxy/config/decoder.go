@@ -20,6 +20,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
@@ -35,8 +36,8 @@ type Decoder struct {
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
 	AccessLog func(AccessLog) (AccessLogger, error)
 	Tracer    func(Tracing) (http.Tracer, error)
-	// TCPObserver is told of TCP connections; nil: nobody is.
-	TCPObserver TCPObserver
+	// TCPObservers are told of the connections of TCP proxies.
+	TCPObservers []tcp.Observer
 	// Routes finds the present table of a route configuration by name; the Store sets it.
 	Routes       func(name string) func() *route.Table
 	RouteOptions route.Options

@@ -43,6 +43,12 @@ var supportedListener = strict.Table{
 	hcm + "HttpConnectionManager.InternalAddressConfig":       "cidr_ranges unix_sockets=false",
 	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
 		"spawn_upstream_span",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "stat_prefix cluster weighted_clusters metadata_match~ idle_timeout access_log " +
+		"max_connect_attempts hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match~",
+	"envoy.type.v3.HashPolicy":                                  "source_ip",
+	"envoy.type.v3.HashPolicy.SourceIp":                         "",
 	"envoy.config.trace.v3.Tracing.Http":                        "name typed_config",
 	"envoy.config.trace.v3.OpenTelemetryConfig":                 "grpc_service service_name",
 	"envoy.type.tracing.v3.CustomTag":                           "tag literal environment request_header",

@@ -2,19 +2,75 @@ package config
 
 import (
 	"errors"
+	"fmt"
 
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/tcp"
 )
 
+// tcpProxy makes a TCP proxy.
 func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, error) {
-	return nil, errors.New("tcp_proxy is not supported yet")
+	m := &tcpv3.TcpProxy{}
+	if err := open(a, m); err != nil {
+		return nil, err
+	}
+	c := tcp.Config{
+		StatPrefix: m.StatPrefix, Attempts: m.MaxConnectAttempts.GetValue(), Idle: durationPtr(m.IdleTimeout),
+		MaxDuration:       duration(m.MaxDownstreamConnectionDuration),
+		MaxDurationJitter: m.MaxDownstreamConnectionDurationJitterPercentage.GetValue(),
+		Observers:         d.TCPObservers,
+	}
+	base, err := labels(m.MetadataMatch, subsetMetadata)
+	if err != nil {
+		return nil, at(err, "metadata_match")
+	}
+	switch s := m.ClusterSpecifier.(type) {
+	case *tcpv3.TcpProxy_Cluster:
+		c.Clusters = []tcp.Weighted{{Name: s.Cluster, Subset: filter.SubsetKey(base)}}
+	case *tcpv3.TcpProxy_WeightedClusters:
+		for i, w := range s.WeightedClusters.Clusters {
+			out, err := tcpWeighted(w, base)
+			if err != nil {
+				return nil, at(err, "weighted_clusters.clusters[%d]", i)
+			}
+			c.Clusters = append(c.Clusters, out)
+		}
+	default:
+		return nil, errors.New("no cluster: want cluster or weighted_clusters")
+	}
+	for i, h := range m.HashPolicy {
+		if h.GetSourceIp() == nil {
+			return nil, at(fmt.Errorf("%T is not supported", h.PolicySpecifier), "hash_policy[%d]", i)
+		}
+		c.HashSourceIP = true
+	}
+	logs, err := d.accessLogs(m.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range logs {
+		c.AccessLogs = append(c.AccessLogs, l)
+	}
+	for _, w := range c.Clusters {
+		cc.clusters = append(cc.clusters, w.Name)
+	}
+	return tcp.New(d.Clusters, c)
 }
 
-// TCPObserver is told when a TCP connection has been connected to its upstream,
-// and when it has ended.
-type TCPObserver interface {
-	ConnOpened(i *filter.ConnInfo)
-	ConnClosed(i *filter.ConnInfo)
+// tcpWeighted reads one cluster of several; its labels are merged over the base.
+func tcpWeighted(m *tcpv3.TcpProxy_WeightedCluster_ClusterWeight, base map[string]string) (tcp.Weighted, error) {
+	own, err := labels(m.MetadataMatch, subsetMetadata)
+	if err != nil {
+		return tcp.Weighted{}, at(err, "metadata_match")
+	}
+	all := make(map[string]string, len(base)+len(own))
+	for _, set := range []map[string]string{base, own} {
+		for k, v := range set {
+			all[k] = v
+		}
+	}
+	return tcp.Weighted{Name: m.Name, Weight: m.Weight, Subset: filter.SubsetKey(all)}, nil
 }
