@@ -1,7 +1,6 @@
 package scope
 
 import (
-	"maps"
 	"sort"
 	"strings"
 
@@ -154,28 +153,27 @@ func (p *Policy) Subset(name string) *model.Subset {
 	return nil
 }
 
-// For returns what holds for one port and subset (empty: none): the subset's
-// parts replace the set's, and a port's settings replace all parts of its level.
+// For returns what holds for one port and subset (empty: none). A port's own
+// settings take the place of all others of their level, as Istio documents: what
+// they leave out has its default. A subset's parts then replace the whole's.
 func (p *Policy) For(port uint16, subset string) model.TrafficPolicy {
-	out := p.Traffic
-	if sub := p.Subset(subset); subset != "" && sub != nil {
-		out = overlay(out, sub.Policy)
-		if len(sub.Policy.Ports) > 0 {
-			ports := maps.Clone(p.Traffic.Ports)
-			if ports == nil {
-				ports = map[uint16]model.TrafficPolicy{}
-			}
-			maps.Copy(ports, sub.Policy.Ports)
-			out.Ports = ports
-		}
-	}
-	at, ok := out.Ports[port]
-	if !ok {
+	out := atPort(p.Traffic, port)
+	sub := p.Subset(subset)
+	if subset == "" || sub == nil {
 		return out
 	}
-	// Destination-level settings are not inherited by a port that has its own
-	// (Istio: "will override the destination-level settings"), part by part.
-	return overlay(out, at)
+	out = overlay(out, sub.Policy)
+	if own, ok := sub.Policy.Ports[port]; ok {
+		return own
+	}
+	return out
+}
+
+func atPort(t model.TrafficPolicy, port uint16) model.TrafficPolicy {
+	if own, ok := t.Ports[port]; ok {
+		return own
+	}
+	return t
 }
 
 func overlay(base, over model.TrafficPolicy) model.TrafficPolicy {
