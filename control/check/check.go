@@ -94,14 +94,21 @@ func newChecker(s *model.Snapshot) *checker {
 	return c
 }
 
-func (c *checker) find(sev model.Severity, code string, m *model.Meta, field, msg, remedy string) {
-	c.findings = append(c.findings, model.Finding{
-		Code: code, Severity: sev, Object: m.Key, Origin: m.At(field), Field: field, Message: msg, Remedy: remedy,
-	})
+func (c *checker) fail(code string, m *model.Meta, field, msg, remedy string) {
+	c.find(m, field, model.Finding{Severity: model.Error, Code: code, Message: msg, Remedy: remedy})
 }
 
 func (c *checker) warn(code string, m *model.Meta, field, msg, remedy string) {
-	c.find(model.Warning, code, m, field, msg, remedy)
+	c.find(m, field, model.Finding{Severity: model.Warning, Code: code, Message: msg, Remedy: remedy})
+}
+
+func (c *checker) note(code string, m *model.Meta, field, msg, remedy string) {
+	c.find(m, field, model.Finding{Severity: model.Info, Code: code, Message: msg, Remedy: remedy})
+}
+
+func (c *checker) find(m *model.Meta, field string, f model.Finding) {
+	f.Object, f.Origin, f.Field = m.Key, m.At(field), field
+	c.findings = append(c.findings, f)
 }
 
 // service returns the service of a host: the exact one, else one whose wildcard

@@ -26,7 +26,7 @@ func (c *checker) gateways() {
 			c.serverCredentials(gw, srv, at+".tls")
 			p := place{text(gw.Selector), srv.Port}
 			if other, ok := ports[p]; ok && other.gw != gw && kindOf(other.srv.Protocol) != kindOf(srv.Protocol) {
-				c.find(model.Error, CodeTaken, &gw.Meta, at+".port", fmt.Sprintf("port %d is %s in %s (%s), it cannot be %s here", srv.Port, other.srv.Protocol, short(&other.gw.Meta), other.gw.Origin, srv.Protocol), "use another port")
+				c.fail(CodeTaken, &gw.Meta, at+".port", fmt.Sprintf("port %d is %s in %s (%s), it cannot be %s here", srv.Port, other.srv.Protocol, short(&other.gw.Meta), other.gw.Origin, srv.Protocol), "use another port")
 				continue
 			} else if !ok {
 				ports[p] = claim{gw, srv}
@@ -92,15 +92,15 @@ func (c *checker) serverCredentials(gw *model.Gateway, srv *model.Server, at str
 		sec := c.gatewaySecret(gw, name)
 		switch {
 		case sec == nil:
-			c.find(model.Error, CodeSecret, &gw.Meta, field, "there is no Secret "+name, c.suggestSecret(name))
+			c.fail(CodeSecret, &gw.Meta, field, "there is no Secret "+name, c.suggestSecret(name))
 		case sec.Cert == nil || sec.PrivateKey == nil:
-			c.find(model.Error, CodeSecret, &gw.Meta, field, "Secret "+name+" has no certificate and key", "add tls.crt and tls.key")
+			c.fail(CodeSecret, &gw.Meta, field, "Secret "+name+" has no certificate and key", "add tls.crt and tls.key")
 		case (t.Mode == model.TLSMutual || t.Mode == model.TLSOptionalMutual) && t.CACredential == "" && sec.CA == nil && c.gatewaySecret(gw, name+"-cacert") == nil:
-			c.find(model.Error, CodeSecret, &gw.Meta, field, "Secret "+name+" has no authority to check clients with", "add ca.crt, or a Secret "+name+"-cacert")
+			c.fail(CodeSecret, &gw.Meta, field, "Secret "+name+" has no authority to check clients with", "add ca.crt, or a Secret "+name+"-cacert")
 		}
 	}
 	if t.CACredential != "" && c.gatewaySecret(gw, t.CACredential) == nil {
-		c.find(model.Error, CodeSecret, &gw.Meta, at+".caCertCredentialName", "there is no Secret "+t.CACredential, c.suggestSecret(t.CACredential))
+		c.fail(CodeSecret, &gw.Meta, at+".caCertCredentialName", "there is no Secret "+t.CACredential, c.suggestSecret(t.CACredential))
 	}
 }
 

@@ -81,8 +81,8 @@ func (c *checker) clientCredential(p *model.TrafficPolicySet, t *model.ClientTLS
 	sec := c.secret(t.Credential)
 	switch {
 	case sec == nil:
-		c.find(model.Error, CodeSecret, &p.Meta, field, "there is no Secret "+t.Credential, c.suggestSecret(t.Credential))
+		c.fail(CodeSecret, &p.Meta, field, "there is no Secret "+t.Credential, c.suggestSecret(t.Credential))
 	case t.Mode == model.ClientTLSMutual && (sec.Cert == nil || sec.PrivateKey == nil):
-		c.find(model.Error, CodeSecret, &p.Meta, field, "Secret "+t.Credential+" has no certificate and key", "add tls.crt and tls.key")
+		c.fail(CodeSecret, &p.Meta, field, "Secret "+t.Credential+" has no certificate and key", "add tls.crt and tls.key")
 	}
 }

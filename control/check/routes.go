@@ -29,7 +29,7 @@ func (c *checker) routes() {
 	}
 	for _, rs := range c.s.Routes {
 		if rs.Delegate && !used[rs.Key] {
-			c.find(model.Info, CodeDelegate, &rs.Meta, "spec", "has no hosts and is nobody's delegate: it is not used", "add spec.hosts, or refer to it with delegate")
+			c.note(CodeDelegate, &rs.Meta, "spec", "has no hosts and is nobody's delegate: it is not used", "add spec.hosts, or refer to it with delegate")
 		}
 	}
 	c.duplicateHosts()
@@ -51,11 +51,11 @@ func (c *checker) delegate(rs *model.RouteSet, r *model.Route, at string) {
 		if best := closest(r.Delegate.Name, names); best != "" {
 			remedy = "did you mean " + best + "?"
 		}
-		c.find(model.Error, CodeDelegate, &rs.Meta, field, "there is no VirtualService "+name, remedy)
+		c.fail(CodeDelegate, &rs.Meta, field, "there is no VirtualService "+name, remedy)
 	case !target.Delegate:
-		c.find(model.Error, CodeDelegate, &rs.Meta, field, "VirtualService "+name+" has hosts of its own", "remove its spec.hosts")
+		c.fail(CodeDelegate, &rs.Meta, field, "VirtualService "+name+" has hosts of its own", "remove its spec.hosts")
 	case !target.Exports.To(rs.Key.Namespace):
-		c.find(model.Error, CodeInvisible, &rs.Meta, field, "VirtualService "+name+" is not exported to "+rs.Key.Namespace, "add the namespace to its exportTo")
+		c.fail(CodeInvisible, &rs.Meta, field, "VirtualService "+name+" is not exported to "+rs.Key.Namespace, "add the namespace to its exportTo")
 	}
 }
 
@@ -71,7 +71,7 @@ func (c *checker) routeGateways(rs *model.RouteSet) {
 		field := fmt.Sprintf("spec.gateways[%d]", i)
 		gw := c.gateway(g)
 		if gw == nil {
-			c.find(model.Error, CodeGateway, &rs.Meta, field, "there is no Gateway "+g, c.suggestGateway(g))
+			c.fail(CodeGateway, &rs.Meta, field, "there is no Gateway "+g, c.suggestGateway(g))
 			continue
 		}
 		for j, h := range rs.Hosts {
@@ -171,17 +171,17 @@ func (c *checker) destination(rs *model.RouteSet, d *model.Destination, at strin
 	s := c.visible(d.Host, rs.Key.Namespace)
 	if s == nil {
 		if hidden := c.service(d.Host); hidden != nil {
-			c.find(model.Error, CodeInvisible, &rs.Meta, at+".host", fmt.Sprintf("%s is not exported to namespace %s", d.Host, rs.Key.Namespace), "add the namespace to the exportTo of "+short(&hidden.Meta))
+			c.fail(CodeInvisible, &rs.Meta, at+".host", fmt.Sprintf("%s is not exported to namespace %s", d.Host, rs.Key.Namespace), "add the namespace to the exportTo of "+short(&hidden.Meta))
 			return
 		}
-		c.find(model.Error, CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: %s", d.Host, outcome(at)), c.suggestHost(d.Host, rs.Key.Namespace))
+		c.fail(CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: %s", d.Host, outcome(at)), c.suggestHost(d.Host, rs.Key.Namespace))
 		return
 	}
 	switch {
 	case d.Port != 0 && s.Port(d.Port) == nil:
-		c.find(model.Error, CodePort, &rs.Meta, at+".port.number", fmt.Sprintf("%s has no port %d", short(&s.Meta), d.Port), "it has "+portList(s))
+		c.fail(CodePort, &rs.Meta, at+".port.number", fmt.Sprintf("%s has no port %d", short(&s.Meta), d.Port), "it has "+portList(s))
 	case d.Port == 0 && len(s.Ports) > 1 && !slices.Contains(rs.Gateways, meshGateway) && !rs.Delegate:
-		c.find(model.Error, CodePort, &rs.Meta, at+".port", fmt.Sprintf("%s has several ports", short(&s.Meta)), "write port: {number: …}, it has "+portList(s))
+		c.fail(CodePort, &rs.Meta, at+".port", fmt.Sprintf("%s has several ports", short(&s.Meta)), "write port: {number: …}, it has "+portList(s))
 	}
 	if d.Subset != "" {
 		c.subset(rs, d, at+".subset")
@@ -226,7 +226,7 @@ func (c *checker) subset(rs *model.RouteSet, d *model.Destination, field string)
 	} else if len(names) > 0 {
 		remedy = "there are " + strings.Join(names, ", ")
 	}
-	c.find(model.Error, CodeSubset, &rs.Meta, field, fmt.Sprintf("no DestinationRule has a subset %q of %s: %s", d.Subset, d.Host, outcome(field)), remedy)
+	c.fail(CodeSubset, &rs.Meta, field, fmt.Sprintf("no DestinationRule has a subset %q of %s: %s", d.Subset, d.Host, outcome(field)), remedy)
 }
 
 // policiesFor returns the DestinationRules for a host: exact ones, else those

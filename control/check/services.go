@@ -20,7 +20,7 @@ func (c *checker) services() {
 				continue
 			}
 			if winner := vips[p]; winner != nil && winner.Key.Name != s.Key.Name && !sharedEntry(winner, s) {
-				c.find(model.Error, CodeTaken, &s.Meta, addressField(s), fmt.Sprintf("%s is the address of %s (%s) too", p.Addr(), short(&winner.Meta), winner.Origin), "give each an address of its own")
+				c.fail(CodeTaken, &s.Meta, addressField(s), fmt.Sprintf("%s is the address of %s (%s) too", p.Addr(), short(&winner.Meta), winner.Origin), "give each an address of its own")
 				continue
 			}
 			vips[p] = s
@@ -77,7 +77,7 @@ func (c *checker) exposure(s *model.Service, open map[uint16]*model.Service) {
 			continue
 		}
 		if winner := open[n]; winner != nil && winner != s {
-			c.find(model.Error, CodeTaken, &s.Meta, field, fmt.Sprintf("port %d of the host is taken by %s (%s)", n, short(&winner.Meta), winner.Origin), "use another port")
+			c.fail(CodeTaken, &s.Meta, field, fmt.Sprintf("port %d of the host is taken by %s (%s)", n, short(&winner.Meta), winner.Origin), "use another port")
 			continue
 		}
 		open[n] = s
@@ -88,7 +88,7 @@ func (c *checker) exposure(s *model.Service, open map[uint16]*model.Service) {
 func (c *checker) selection(s *model.Service) {
 	if s.Selector == nil {
 		if !s.FromEntry && s.ExternalName == "" {
-			c.find(model.Info, CodeNothing, &s.Meta, "spec", "has no selector: it has no endpoints", "add spec.selector")
+			c.note(CodeNothing, &s.Meta, "spec", "has no selector: it has no endpoints", "add spec.selector")
 		}
 		return
 	}
@@ -110,7 +110,7 @@ func (c *checker) selection(s *model.Service) {
 		}
 	}
 	if !found {
-		c.find(model.Info, CodeNothing, &s.Meta, field, fmt.Sprintf("nothing in namespace %s has the labels %s: the service has no endpoints", s.Namespace, text(s.Selector)), "check the labels of the processes")
+		c.note(CodeNothing, &s.Meta, field, fmt.Sprintf("nothing in namespace %s has the labels %s: the service has no endpoints", s.Namespace, text(s.Selector)), "check the labels of the processes")
 		return
 	}
 	for i := range s.Ports {
@@ -123,7 +123,7 @@ func (c *checker) selection(s *model.Service) {
 			if best := closest(t, names); best != "" {
 				remedy = "did you mean " + best + "?"
 			}
-			c.find(model.Error, CodePort, &s.Meta, fmt.Sprintf("spec.ports[%d].targetPort", i), fmt.Sprintf("no process that the service selects has a port named %q", t), remedy)
+			c.fail(CodePort, &s.Meta, fmt.Sprintf("spec.ports[%d].targetPort", i), fmt.Sprintf("no process that the service selects has a port named %q", t), remedy)
 		}
 	}
 }

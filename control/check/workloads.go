@@ -20,7 +20,7 @@ func (c *checker) workloads() {
 			if best := closest(p.ServiceAccount, accounts[p.Key.Namespace]); best != "" {
 				remedy = "did you mean " + best + "?"
 			}
-			c.find(model.Error, CodeAccount, &p.Meta, "spec.serviceAccountName", fmt.Sprintf("there is no ServiceAccount %q in namespace %s", p.ServiceAccount, p.Key.Namespace), remedy)
+			c.fail(CodeAccount, &p.Meta, "spec.serviceAccountName", fmt.Sprintf("there is no ServiceAccount %q in namespace %s", p.ServiceAccount, p.Key.Namespace), remedy)
 		}
 	}
 	defaults := map[model.Key]*model.Meta{}
@@ -56,7 +56,7 @@ func (c *checker) selector(m *model.Meta, selector map[string]string, field stri
 		ns = "" // the root namespace's objects are for all
 	}
 	if !c.selects(ns, selector) {
-		c.find(model.Info, CodeNothing, m, field, "nothing has the labels "+text(selector)+": it is not used", "check the labels of the processes")
+		c.note(CodeNothing, m, field, "nothing has the labels "+text(selector)+": it is not used", "check the labels of the processes")
 	}
 }
 
@@ -72,7 +72,7 @@ func (c *checker) egress(s *model.Sidecar) {
 				continue
 			}
 			if !c.anyService(ns, name) {
-				c.find(model.Info, CodeNoHost, &s.Meta, fmt.Sprintf("spec.egress[%d].hosts[%d]", i, j), fmt.Sprintf("%q admits no service", h), "check namespace and host")
+				c.note(CodeNoHost, &s.Meta, fmt.Sprintf("spec.egress[%d].hosts[%d]", i, j), fmt.Sprintf("%q admits no service", h), "check namespace and host")
 			}
 		}
 	}

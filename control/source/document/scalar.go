@@ -61,10 +61,10 @@ func (w *walker) scalar(n *yaml.Node, s *Shape, path string) (any, bool) {
 			return clean, true
 		}
 		// The content may be secret: it is not shown.
-		w.fail(n, CodeType, path, "encode it with: base64 -w0, or use stringData", "must be base64")
+		w.fail(spot{n, path}, CodeType, "encode it with: base64 -w0, or use stringData", "must be base64")
 		return nil, false
 	}
-	w.fail(n, CodeType, path, s.remedy(n), "must be %s, got %s", s.expects(), describe(n))
+	w.fail(spot{n, path}, CodeType, s.remedy(n), "must be %s, got %s", s.expects(), describe(n))
 	return nil, false
 }
 
@@ -81,9 +81,9 @@ func (w *walker) text(n *yaml.Node, path string) (any, bool) {
 		if _, word := yaml11Bools[n.Value]; !word || !plain(n) {
 			return n.Value, true
 		}
-		w.fail(n, CodeType, path, fmt.Sprintf("write it in quotes: %q", n.Value), "must be a string; Kubernetes reads an unquoted %s as a boolean", n.Value)
+		w.fail(spot{n, path}, CodeType, fmt.Sprintf("write it in quotes: %q", n.Value), "must be a string; Kubernetes reads an unquoted %s as a boolean", n.Value)
 	default:
-		w.fail(n, CodeType, path, fmt.Sprintf("write it in quotes: %q", n.Value), "must be a string, got %s", describe(n))
+		w.fail(spot{n, path}, CodeType, fmt.Sprintf("write it in quotes: %q", n.Value), "must be a string, got %s", describe(n))
 	}
 	return nil, false
 }
@@ -92,7 +92,7 @@ func (w *walker) enum(n *yaml.Node, s *Shape, path string) (any, bool) {
 	if slices.Contains(s.Values, n.Value) {
 		return n.Value, true
 	}
-	w.fail(n, CodeValue, path, Suggest(n.Value, s.Values), "must be %s, got %s", s.expects(), describe(n))
+	w.fail(spot{n, path}, CodeValue, Suggest(n.Value, s.Values), "must be %s, got %s", s.expects(), describe(n))
 	return nil, false
 }
 

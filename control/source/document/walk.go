@@ -25,17 +25,22 @@ const (
 	maxDepth = 60
 )
 
-func (w *walker) fail(n *yaml.Node, code, path, remedy, format string, args ...any) {
-	w.say(model.Error, n, code, path, remedy, fmt.Sprintf(format, args...))
-	w.doc.bad = true
+// spot is a node and its path.
+type spot struct {
+	node *yaml.Node
+	path string
 }
 
-func (w *walker) say(s model.Severity, n *yaml.Node, code, path, remedy, msg string) {
-	o := w.doc.Origin
-	o.Line = n.Line + w.offset
-	w.doc.findings = append(w.doc.findings, model.Finding{
-		Code: code, Severity: s, Object: w.doc.Key, Origin: o, Field: path, Message: msg, Remedy: remedy,
-	})
+func (w *walker) fail(at spot, code, remedy, format string, args ...any) {
+	w.doc.bad = true
+	w.say(at, model.Finding{Severity: model.Error, Code: code, Message: fmt.Sprintf(format, args...), Remedy: remedy})
+}
+
+// say reports a Finding about a spot.
+func (w *walker) say(at spot, f model.Finding) {
+	f.Object, f.Origin, f.Field = w.doc.Key, w.doc.Origin, at.path
+	f.Origin.Line = at.node.Line + w.offset
+	w.doc.findings = append(w.doc.findings, f)
 }
 
 // value checks one node. ok is false when there is no usable value: null or bad.
@@ -60,7 +65,7 @@ func (w *walker) value(n *yaml.Node, s *Shape, path string) (v any, ok bool) {
 		return w.free(n, path)
 	}
 	if n.Kind != yaml.ScalarNode {
-		w.fail(n, CodeType, path, "", "must be %s, got %s", s.expects(), describe(n))
+		w.fail(spot{n, path}, CodeType, "", "must be %s, got %s", s.expects(), describe(n))
 		return nil, false
 	}
 	if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
@@ -72,7 +77,7 @@ func (w *walker) value(n *yaml.Node, s *Shape, path string) (v any, ok bool) {
 func (w *walker) enter(n *yaml.Node, path string) bool {
 	w.budget--
 	if w.budget == 0 {
-		w.fail(n, CodeValue, path, "split it, or use fewer aliases", "the document has too many values")
+		w.fail(spot{n, path}, CodeValue, "split it, or use fewer aliases", "the document has too many values")
 	}
 	if w.budget <= 0 {
 		return false
@@ -80,7 +85,7 @@ func (w *walker) enter(n *yaml.Node, path string) bool {
 	if w.depth++; w.depth > maxDepth {
 		w.depth--
 		w.budget = 0 // an alias that holds itself ends here once, not once per path
-		w.fail(n, CodeValue, path, "", "the document is nested too deeply")
+		w.fail(spot{n, path}, CodeValue, "", "the document is nested too deeply")
 		return false
 	}
 	return true
@@ -88,7 +93,7 @@ func (w *walker) enter(n *yaml.Node, path string) bool {
 
 func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 	if n.Kind != yaml.MappingNode {
-		w.fail(n, CodeType, path, listHint(n, s), "must be a mapping with fields such as %s, got %s", examples(s), describe(n))
+		w.fail(spot{n, path}, CodeType, listHint(n, s), "must be a mapping with fields such as %s, got %s", examples(s), describe(n))
 		return nil, false
 	}
 	out := make(map[string]any, len(n.Content)/2)
@@ -97,7 +102,7 @@ func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 		at := Join(path, name)
 		f := s.field(name)
 		if f == nil {
-			w.fail(key, CodeField, at, suggestField(name, s), "unknown field")
+			w.fail(spot{key, at}, CodeField, suggestField(name, s), "unknown field")
 			return
 		}
 		if !w.obey(val, f, at) {
@@ -120,7 +125,7 @@ func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 			for _, name := range set[1:] {
 				delete(out, name)
 			}
-			w.fail(n, CodeValue, path, "keep one", "only one of %s may be set, got %s", strings.Join(group, ", "), strings.Join(set, " and "))
+			w.fail(spot{n, path}, CodeValue, "keep one", "only one of %s may be set, got %s", strings.Join(group, ", "), strings.Join(set, " and "))
 		}
 	}
 	return out, true
@@ -136,16 +141,16 @@ func (w *walker) obey(val *yaml.Node, f *Field, at string) bool {
 		return false
 	}
 	if r.Refuse != "" {
-		w.fail(val, CodeRefused, at, r.Refuse, "is not carried out by Weft")
+		w.fail(spot{val, at}, CodeRefused, r.Refuse, "is not carried out by Weft")
 	} else {
-		w.say(model.Warning, val, CodeIgnored, at, r.Ignore, "has no effect here")
+		w.say(spot{val, at}, model.Finding{Severity: model.Warning, Code: CodeIgnored, Message: "has no effect here", Remedy: r.Ignore})
 	}
 	return false
 }
 
 func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 	if n.Kind != yaml.MappingNode {
-		w.fail(n, CodeType, path, "write \"key: value\" lines", "must be a mapping, got %s", describe(n))
+		w.fail(spot{n, path}, CodeType, "write \"key: value\" lines", "must be a mapping, got %s", describe(n))
 		return nil, false
 	}
 	out := make(map[string]any, len(n.Content)/2)
@@ -153,7 +158,7 @@ func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 		at := Join(path, key.Value)
 		if s.IntKeys {
 			if p, err := strconv.ParseUint(key.Value, 10, 16); err != nil || p == 0 {
-				w.fail(key, CodeType, at, "write a number", "the key must be a port from 1 to 65535, got %q", key.Value)
+				w.fail(spot{key, at}, CodeType, "write a number", "the key must be a port from 1 to 65535, got %q", key.Value)
 				return
 			}
 		}
@@ -165,7 +170,7 @@ func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 		case isNull(resolve(val)) && s.Elem.Type == Object:
 			out[key.Value] = map[string]any{} // "x-user:" means the same as "x-user: {}"
 		case isNull(resolve(val)) && s.Elem.Type == String:
-			w.fail(val, CodeType, at, `write "" if it is meant to be empty`, "has no value")
+			w.fail(spot{val, at}, CodeType, `write "" if it is meant to be empty`, "has no value")
 		}
 	})
 	return out, true
@@ -173,7 +178,7 @@ func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 
 func (w *walker) list(n *yaml.Node, s *Shape, path string) (any, bool) {
 	if n.Kind != yaml.SequenceNode {
-		w.fail(n, CodeType, path, "begin each element with \"- \"", "must be a list, got %s", describe(n))
+		w.fail(spot{n, path}, CodeType, "begin each element with \"- \"", "must be a list, got %s", describe(n))
 		return nil, false
 	}
 	out := make([]any, 0, len(n.Content))
@@ -182,7 +187,7 @@ func (w *walker) list(n *yaml.Node, s *Shape, path string) (any, bool) {
 		v, ok := w.value(e, s.Elem, at)
 		if !ok && isNull(resolve(e)) {
 			if s.Elem.Type != Object {
-				w.fail(e, CodeType, at, "remove the \"-\" or give it a value", "must be %s, got nothing", s.Elem.expects())
+				w.fail(spot{e, at}, CodeType, "remove the \"-\" or give it a value", "must be %s, got nothing", s.Elem.expects())
 			}
 			v, ok = s.Elem.zero(), true
 		}
@@ -202,7 +207,7 @@ func (w *walker) pairs(n *yaml.Node, path string, f func(key, val *yaml.Node)) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, val := resolve(n.Content[i]), n.Content[i+1]
 		if key == nil || key.Kind != yaml.ScalarNode {
-			w.fail(n.Content[i], CodeType, path, "", "a key must be a name, got %s", describe(key))
+			w.fail(spot{n.Content[i], path}, CodeType, "", "a key must be a name, got %s", describe(key))
 			continue
 		}
 		if key.ShortTag() == "!!merge" {
@@ -210,7 +215,7 @@ func (w *walker) pairs(n *yaml.Node, path string, f func(key, val *yaml.Node)) {
 			continue
 		}
 		if line, dup := seen[key.Value]; dup {
-			w.fail(key, CodeTwice, Join(path, key.Value), "keep one", "is written twice, first in line %d", line+w.offset)
+			w.fail(spot{key, Join(path, key.Value)}, CodeTwice, "keep one", "is written twice, first in line %d", line+w.offset)
 			continue
 		}
 		seen[key.Value] = key.Line
@@ -247,7 +252,7 @@ func (w *walker) merge(m *yaml.Node, path string, seen map[string]int, f func(ke
 			}
 		}
 	default:
-		w.fail(m, CodeType, path, "", "<< must refer to a mapping, got %s", describe(m))
+		w.fail(spot{m, path}, CodeType, "", "<< must refer to a mapping, got %s", describe(m))
 	}
 }
 

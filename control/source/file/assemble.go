@@ -72,7 +72,10 @@ func (p *pass) add(e *entry, r *document.Result) {
 		if e.overlay {
 			p.hidden[t.Target] = true
 		} else {
-			p.find(r.Key, t.Origin, document.CodeRefused, model.Error, "is for the overlay of a running mesh", "remove the object itself")
+			p.findings = append(p.findings, model.Finding{
+				Code: document.CodeRefused, Severity: model.Error, Object: r.Key, Origin: t.Origin,
+				Message: "is for the overlay of a running mesh", Remedy: "remove the object itself",
+			})
 		}
 		return
 	}
@@ -82,14 +85,13 @@ func (p *pass) add(e *entry, r *document.Result) {
 		return
 	case taken:
 		first := have.objects[0].Head().Origin
-		p.find(r.Key, r.Objects[0].Head().Origin, document.CodeDuplicate, model.Error, "is there twice: it stands in "+first.String()+" too, which is used", "remove one, or rename it")
+		p.findings = append(p.findings, model.Finding{
+			Code: document.CodeDuplicate, Severity: model.Error, Object: r.Key, Origin: r.Objects[0].Head().Origin,
+			Message: "is there twice: it stands in " + first.String() + " too, which is used", Remedy: "remove one, or rename it",
+		})
 		return
 	}
 	p.next[r.Key] = slot{objects: r.Objects, file: e.path, overlay: e.overlay}
-}
-
-func (p *pass) find(k model.Key, at model.Origin, code string, s model.Severity, msg, remedy string) {
-	p.findings = append(p.findings, model.Finding{Code: code, Severity: s, Object: k, Origin: at, Message: msg, Remedy: remedy})
 }
 
 // lastGood keeps objects whose new version is bad, and those of files of which
@@ -108,14 +110,17 @@ func (p *pass) lastGood() {
 		if p.hidden[k] || there && !(failed && bad.overlay && old.overlay) {
 			continue
 		}
-		switch {
-		case failed:
-			p.next[k] = old
-			p.find(k, bad.origin, document.CodeLastGood, model.Info, "the last good version stays in force", "")
-		case p.torn[old.file]:
-			p.next[k] = old
-			p.find(k, old.objects[0].Head().Origin, document.CodeLastGood, model.Info, "the last good version stays in force", "")
+		at := bad.origin
+		if !failed {
+			if !p.torn[old.file] {
+				continue
+			}
+			at = old.objects[0].Head().Origin
 		}
+		p.next[k] = old
+		p.findings = append(p.findings, model.Finding{
+			Code: document.CodeLastGood, Severity: model.Info, Object: k, Origin: at, Message: "the last good version stays in force",
+		})
 	}
 }
 

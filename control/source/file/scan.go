@@ -18,6 +18,20 @@ import (
 	"github.com/weftmesh/weft/control/source/document"
 )
 
+// A file that was written just now may not be whole yet, and one that is empty
+// just now most likely waits for its new content. Both are left until the next
+// look, which the notice of the write brings.
+const (
+	settle      = 25 * time.Millisecond
+	settleEmpty = 250 * time.Millisecond
+)
+
+// fresh tells whether something changed within the last while.
+func fresh(info fs.FileInfo, while time.Duration) bool {
+	age := time.Since(info.ModTime())
+	return age >= 0 && age < while // the future is another machine's clock
+}
+
 // Bounds: beyond them something else than configuration was given.
 const (
 	maxFile  = 8 << 20
@@ -56,7 +70,18 @@ func (s *Source) scan() scanned {
 		s.walk(root, i == 0 && s.opts.Overlay != "", &out, next)
 	}
 	for p, e := range s.files {
-		if next[p] == nil {
+		if next[p] != nil {
+			continue
+		}
+		// Editors move a file away before they write the new one.
+		if dir, err := os.Stat(filepath.Dir(p)); err == nil && fresh(dir, settle) {
+			next[p] = e
+			at := len(out.order)
+			if e.overlay {
+				at = 0 // it has to come before what it covers
+			}
+			out.order = slices.Insert(out.order, at, e)
+		} else {
 			out.changed = append(out.changed, filepath.Base(e.path)+" removed")
 		}
 	}
@@ -159,6 +184,13 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 	if settled && old.size == info.Size() && old.mod.Equal(info.ModTime()) {
 		next[p] = old
 		out.order = append(out.order, old)
+		return
+	}
+	if s.sent && (fresh(info, settle) || info.Size() == 0 && old != nil && fresh(info, settleEmpty)) {
+		if old != nil {
+			next[p] = old
+			out.order = append(out.order, old)
+		}
 		return
 	}
 	e := &entry{path: p, overlay: overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}

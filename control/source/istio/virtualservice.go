@@ -167,7 +167,7 @@ func tlsRoute(d *document.Document, at string, p *networkingpb.TLSRoute, rs *mod
 		if len(m.GetSniHosts()) == 0 {
 			d.Error(document.CodeMissing, mat+".sniHosts", "name the servers that clients ask for", "is missing")
 		}
-		base := l4Match(d, mat, m.GetPort(), m.GetSourceLabels(), m.GetSourceNamespace(), m.GetGateways())
+		base := l4Match(d, mat, m)
 		var sni []model.Condition
 		for j, h := range m.GetSniHosts() {
 			hat := document.At(mat+".sniHosts", j)
@@ -198,17 +198,27 @@ func tcpRoute(d *document.Document, at string, p *networkingpb.TCPRoute) model.R
 	r := model.Route{}
 	for i, m := range p.GetMatch() {
 		mat := document.At(at+".match", i)
-		base := l4Match(d, mat, m.GetPort(), m.GetSourceLabels(), m.GetSourceNamespace(), m.GetGateways())
+		base := l4Match(d, mat, m)
 		r.Matches = append(r.Matches, multiply([]model.Match{base}, subnets(d, mat, m.GetDestinationSubnets()))...)
 	}
 	r.Destinations = l4Destinations(d, at, p.GetRoute())
 	return r
 }
 
-func l4Match(d *document.Document, at string, port uint32, labels map[string]string, ns string, gateways []string) model.Match {
-	m := model.Match{SourceLabels: labels, SourceNamespace: ns, Gateways: gatewaysOf(d, at+".gateways", gateways)}
-	if port != 0 {
-		m.Conditions = append(m.Conditions, portIs(port))
+// clientMatch is what TLS and TCP matches have in common.
+type clientMatch interface {
+	GetPort() uint32
+	GetSourceLabels() map[string]string
+	GetSourceNamespace() string
+	GetGateways() []string
+}
+
+func l4Match(d *document.Document, at string, p clientMatch) model.Match {
+	m := model.Match{
+		SourceLabels: p.GetSourceLabels(), SourceNamespace: p.GetSourceNamespace(), Gateways: gatewaysOf(d, at+".gateways", p.GetGateways()),
+	}
+	if p.GetPort() != 0 {
+		m.Conditions = append(m.Conditions, portIs(p.GetPort()))
 	}
 	return m
 }
