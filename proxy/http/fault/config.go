@@ -1,0 +1,98 @@
+package fault
+
+import (
+	"errors"
+	"fmt"
+
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/base/strict"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
+)
+
+// Kind describes the filter.
+func Kind() filter.HTTPKind {
+	return filter.HTTPKind{
+		Name:     Name,
+		TypeURLs: []string{"type.googleapis.com/envoy.extensions.filters.http.fault.v3.HTTPFault"},
+		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
+			c, err := parse(a)
+			if err != nil {
+				return nil, err
+			}
+			return &factory{cfg: c, name: ctx.FilterName}, nil
+		},
+		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) { return parse(a) },
+	}
+}
+
+var supported = strict.Table{
+	// Statistics by downstream cluster are not kept, so there is nothing to disable.
+	"envoy.extensions.filters.http.fault.v3.HTTPFault":    "delay abort headers max_active_faults disable_downstream_cluster_stats",
+	"envoy.extensions.filters.http.fault.v3.FaultAbort":   "http_status grpc_status percentage response_body",
+	"envoy.extensions.filters.common.fault.v3.FaultDelay": "fixed_delay percentage",
+}
+
+func parse(a *anypb.Any) (*Config, error) {
+	m := &faultv3.HTTPFault{}
+	if err := match.Open(a, m, supported); err != nil {
+		return nil, err
+	}
+	c := newConfig()
+	var err error
+	if c.headers, err = match.Headers(m.Headers...); err != nil {
+		return nil, fmt.Errorf("headers: %w", err)
+	}
+	c.limit = int64(m.GetMaxActiveFaults().GetValue())
+	if m.MaxActiveFaults != nil && c.limit == 0 {
+		return nil, errors.New("max_active_faults: 0 switches all faults off; remove the fault instead")
+	}
+	if d := m.Delay; d != nil {
+		c.delay, c.delays = d.GetFixedDelay().AsDuration(), match.Fraction(d.Percentage)
+	}
+	if b := m.Abort; b != nil {
+		c.aborts = match.Fraction(b.Percentage)
+		c.reply = filter.LocalReply{
+			Status: int(b.GetHttpStatus()), GRPCStatus: -1, Body: "fault filter abort",
+			Details: "fault_filter_abort", Flags: filter.FlagFaultInjected,
+		}
+		if b.ResponseBody != "" {
+			c.reply.Body = b.ResponseBody
+		}
+		if g, ok := b.ErrorType.(*faultv3.FaultAbort_GrpcStatus); ok {
+			c.reply.GRPCStatus, c.reply.Status = int(g.GrpcStatus), httpOfGRPC(g.GrpcStatus)
+		}
+	}
+	return c, nil
+}
+
+// httpOfGRPC is what a caller that does not speak gRPC gets.
+func httpOfGRPC(code uint32) int {
+	switch code {
+	case 0: // OK
+		return 200
+	case 1: // CANCELLED
+		return 499
+	case 3, 9, 11: // INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
+		return 400
+	case 4: // DEADLINE_EXCEEDED
+		return 504
+	case 5: // NOT_FOUND
+		return 404
+	case 6, 10: // ALREADY_EXISTS, ABORTED
+		return 409
+	case 7: // PERMISSION_DENIED
+		return 403
+	case 8: // RESOURCE_EXHAUSTED
+		return 429
+	case 12: // UNIMPLEMENTED
+		return 501
+	case 14: // UNAVAILABLE
+		return 503
+	case 16: // UNAUTHENTICATED
+		return 401
+	}
+	return 500
+}

@@ -1,0 +1,56 @@
+package route
+
+import (
+	"slices"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Matchers for filters, which match on the same things as routes do. They are
+// immutable and allocate nothing but for joining repeated headers.
+
+// Strings tests whether a string matches one of several patterns.
+type Strings struct{ list []stringMatcher }
+
+// NewStrings compiles ms.
+func NewStrings(ms ...StringMatch) (Strings, error) {
+	var out Strings
+	for i := range ms {
+		c, err := compileString(&ms[i])
+		if err != nil {
+			return Strings{}, err
+		}
+		out.list = append(out.list, c)
+	}
+	return out, nil
+}
+
+// Any tells whether s matches one of the patterns.
+func (m *Strings) Any(s string) bool {
+	return slices.ContainsFunc(m.list, func(c stringMatcher) bool { return c.matches(s) })
+}
+
+// HeaderTests tests the headers of a message.
+type HeaderTests struct{ list []headerMatcher }
+
+// NewHeaderTests compiles ms.
+func NewHeaderTests(ms ...HeaderMatch) (HeaderTests, error) {
+	list, err := compileHeaders(ms)
+	return HeaderTests{list}, err
+}
+
+// All tells whether h passes every test.
+func (m *HeaderTests) All(h *filter.Headers) bool {
+	for i := range m.list {
+		if !m.list[i].matches(h) {
+			return false
+		}
+	}
+	return true
+}
+
+// Chosen tells whether a uniformly random number falls into the share.
+func (f *Fraction) Chosen(random uint64) bool { return f.chosen(random) }
+
+// Check tells whether the denominator is one that there is.
+func (f *Fraction) Check() error { return f.check() }
