@@ -64,16 +64,8 @@ func (e *Executor) Enter() {
 
 // Leave runs what was posted meanwhile and goes out.
 func (e *Executor) Leave() {
-	for {
-		e.mu.Lock()
-		if len(e.queue) == 0 {
-			e.busy = false
-			if e.wait > 0 {
-				e.idle.Signal()
-			}
-			e.mu.Unlock()
-			return
-		}
+	e.mu.Lock()
+	for len(e.queue) > 0 {
 		batch := e.queue
 		e.queue = e.spare[:0]
 		e.spare = nil
@@ -82,13 +74,16 @@ func (e *Executor) Leave() {
 			batch[i] = nil
 			t.Run()
 		}
-		if cap(batch) > keepTasks {
-			continue
-		}
 		e.mu.Lock()
-		e.spare = batch[:0]
-		e.mu.Unlock()
+		if cap(batch) <= keepTasks {
+			e.spare = batch[:0]
+		}
 	}
+	e.busy = false
+	if e.wait > 0 {
+		e.idle.Signal()
+	}
+	e.mu.Unlock()
 }
 
 // Post runs t now when nobody is inside, else queues it for whoever is. It

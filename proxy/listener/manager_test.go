@@ -432,3 +432,31 @@ func TestLeftoverUnixSocket(t *testing.T) {
 		t.Errorf("greeting %q", g)
 	}
 }
+
+func TestDualStack(t *testing.T) {
+	m := start(t, Options{})
+	p := freePort(t).Port()
+	four, six := netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), p), netip.AddrPortFrom(netip.IPv6Loopback(), p)
+	l := tcpListener("two addresses", four, &FilterChain{Terminal: newGreeter("two")})
+	l.Addresses = append(l.Addresses, Address{Addr: six})
+	q := freePort(t).Port()
+	all := tcpListener("all", netip.AddrPortFrom(netip.IPv6Unspecified(), q), &FilterChain{Terminal: newGreeter("all")})
+	all.IPv4Compat = true
+	setAll(t, m, l, all)
+	for addr, want := range map[netip.AddrPort]string{
+		four: "two", six: "two",
+		netip.AddrPortFrom(four.Addr(), q): "all", netip.AddrPortFrom(six.Addr(), q): "all",
+	} {
+		if g := dial(t, tcp(addr)).line(); g != want {
+			t.Errorf("%s: greeting %q, want %q", addr, g, want)
+		}
+	}
+	only := tcpListener("all", netip.AddrPortFrom(netip.IPv6Unspecified(), q), &FilterChain{Terminal: newGreeter("six")})
+	setAll(t, m, only) // the same address, but without IPv4: another socket
+	if g := dial(t, tcp(netip.AddrPortFrom(six.Addr(), q))).line(); g != "six" {
+		t.Errorf("greeting %q", g)
+	}
+	if _, err := net.Dial("tcp", netip.AddrPortFrom(four.Addr(), q).String()); err == nil {
+		t.Error("IPv4 is taken on [::] without IPv4Compat")
+	}
+}

@@ -4,6 +4,8 @@ package transport
 
 import (
 	"io"
+	"net"
+	"runtime"
 	"testing"
 
 	"github.com/weftmesh/weft/base/serial"
@@ -71,4 +73,66 @@ func BenchmarkEnterLeave(b *testing.B) {
 		ex.Enter()
 		ex.Leave()
 	}
+}
+
+// TestIdleConnectionsAreSmall bounds what a connection without traffic costs:
+// the Conn, its executor and the reader's stack, but no buffer.
+func TestIdleConnectionsAreSmall(t *testing.T) {
+	const n = 300
+	var before, after runtime.MemStats
+	hosts := make([]*handler, 0, n)
+	peers := make([]io.Closer, 0, n)
+	socks := make([]*net.TCPConn, 0, n)
+	for range n {
+		host, peer := tcpPair(t)
+		socks = append(socks, host)
+		peers = append(peers, peer)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i, host := range socks {
+		h := echo(t, Serve(host, Options{}))
+		hosts = append(hosts, h)
+		_, _ = peers[i].(*net.TCPConn).Write([]byte("x")) // so that the reader has run
+		_, _ = io.ReadFull(peers[i].(*net.TCPConn), make([]byte, 1))
+	}
+	runtime.GC()
+	runtime.GC() // empties the pools
+	runtime.ReadMemStats(&after)
+	per := (int64(after.HeapInuse+after.StackInuse) - int64(before.HeapInuse+before.StackInuse)) / n
+	t.Logf("%d bytes per idle connection", per)
+	if per > 8<<10 {
+		t.Errorf("%d bytes per idle connection, want 8 KiB at most", per)
+	}
+	for i, h := range hosts {
+		peers[i].Close()
+		h.waitClose()
+	}
+}
+
+// BenchmarkJoin is bulk through two sockets coupled in the kernel.
+func BenchmarkJoin(b *testing.B) {
+	hostA, a := tcpPair(b)
+	hostB, c := tcpPair(b)
+	done := make(chan struct{})
+	Join(Serve(hostA, Options{}), Serve(hostB, Options{}), JoinOptions{Done: func(JoinEnd) { close(done) }})
+	const chunk = 1 << 20
+	b.SetBytes(chunk)
+	go func() {
+		msg := make([]byte, chunk)
+		for {
+			if _, err := a.Write(msg); err != nil {
+				return
+			}
+		}
+	}()
+	got := make([]byte, chunk)
+	for b.Loop() {
+		if _, err := io.ReadFull(c, got); err != nil {
+			b.Fatal(err)
+		}
+	}
+	a.Close()
+	c.Close()
+	<-done
 }
