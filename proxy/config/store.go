@@ -119,9 +119,11 @@ type heldSecret struct{ refs int }
 // routeCell is a route configuration by name. A cell is never dropped: chains
 // that survive updates of their listener hold it.
 type routeCell struct {
-	table    atomic.Pointer[route.Table]
-	refs     int
-	clusters []string // that the table in effect names
+	table atomic.Pointer[route.Table]
+	refs  int
+	// clusters are those that the table in effect names, pending those that one
+	// names which waits for them.
+	clusters, pending []string
 	// generation counts arrivals, so that a wait for clusters knows whether
 	// it is still the newest.
 	generation uint64

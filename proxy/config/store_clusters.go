@@ -187,10 +187,16 @@ func (s *Store) namedClusters() map[string]bool {
 		for _, n := range c.clusters {
 			out[n] = true
 		}
+		for _, n := range c.pending {
+			out[n] = true
+		}
 	}
 	for _, h := range s.listeners {
-		if h.active != nil {
-			for _, n := range h.active.clusters {
+		for _, c := range []*listenerConfig{h.active, h.next} {
+			if c == nil {
+				continue
+			}
+			for _, n := range c.clusters {
 				out[n] = true
 			}
 		}
@@ -269,13 +275,19 @@ func (s *Store) applyEndpoints(u xds.Update) (rejected []xds.Rejection) {
 			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, n := range u.Removed {
-		if err := s.setEndpoints(n, nil); err != nil {
+		// As Envoy does, endpoints that were there stay until their cluster
+		// goes: the removal may arrive before what replaces the cluster.
+		if h := s.endpoints[n]; h == nil || h.arrived {
+			continue
+		}
+		s.arrived(waitKey{wire.TypeEndpoint, n})
+		if err := s.opt.Clusters.SetEndpoints(n, nil); err != nil {
 			s.opt.Log.Error("endpoints: cannot be removed", "service", n, "error", err)
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.progressLocked()
 	return rejected
 }

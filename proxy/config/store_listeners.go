@@ -94,7 +94,7 @@ func (s *Store) unrefListener(c *listenerConfig) {
 		cell := s.cellLocked(n.name)
 		if cell.refs--; cell.refs == 0 {
 			cell.table.Store(nil)
-			cell.clusters = nil
+			cell.clusters, cell.pending = nil, nil
 			cell.generation++
 			s.arrived(waitKey{wire.TypeRoute, n.name})
 			s.unsubscribe(wire.TypeRoute, n.name)
@@ -161,12 +161,13 @@ func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table) {
 	cell.generation++
 	generation := cell.generation
 	clusters := clustersOf(spec)
+	cell.pending = clusters
 	s.whenReady(clusters, func() {
 		if cell.generation != generation {
 			return
 		}
 		cell.table.Store(table)
-		cell.clusters = clusters
+		cell.clusters, cell.pending = clusters, nil
 		s.arrived(waitKey{wire.TypeRoute, name})
 		s.activity.Add(1)
 	})
