@@ -96,6 +96,13 @@ func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
 		samples[i].addRequests(out)
 		samples[i].addConnections(out)
 	}
+	secure := map[edgeKey]bool{}
+	for i := range samples {
+		samples[i].secured(secure)
+	}
+	for k, sum := range out {
+		sum.mtls = sum.mtls || secure[k]
+	}
 	return out, nil
 }
 
@@ -103,6 +110,10 @@ func edgeOf(l map[string]string) (edgeKey, bool) {
 	if l["reporter"] == "destination" && l["source_workload"] != "unknown" && l["source_workload"] != "" {
 		return edgeKey{}, false // its client has a proxy, which reports it
 	}
+	return keyOf(l), true
+}
+
+func keyOf(l map[string]string) edgeKey {
 	version := l["destination_version"]
 	if version == "unknown" {
 		version = ""
@@ -111,7 +122,19 @@ func edgeOf(l map[string]string) (edgeKey, bool) {
 		cmp.Or(l["source_workload"], "unknown"),
 		cmp.Or(known(l["destination_service_name"]), known(l["destination_workload"]), known(l["destination_service"]), "unknown"),
 		version, cmp.Or(l["request_protocol"], "tcp"),
-	}, true
+	}
+}
+
+// secured notes the edges that the server's side saw mutual TLS on: as in
+// Istio, the client's side does not say.
+func (s *sample) secured(out map[edgeKey]bool) {
+	for _, name := range []string{"istio_requests_total", "istio_tcp_connections_opened_total"} {
+		for _, m := range s.families[name].GetMetric() {
+			if l := labels(m); l["reporter"] == "destination" && l["connection_security_policy"] == "mutual_tls" {
+				out[keyOf(l)] = true
+			}
+		}
+	}
 }
 
 func known(s string) string {
@@ -143,7 +166,6 @@ func (s *sample) addRequests(out map[edgeKey]*edgeSum) {
 		if code := l["response_code"]; code == "0" || strings.HasPrefix(code, "5") || grpc != "" && grpc != "0" {
 			sum.failed += value(m)
 		}
-		sum.mtls = sum.mtls || l["connection_security_policy"] == "mutual_tls"
 	}
 	for _, m := range s.families["istio_request_duration_milliseconds"].GetMetric() {
 		if k, ok := edgeOf(labels(m)); ok {
@@ -154,11 +176,9 @@ func (s *sample) addRequests(out map[edgeKey]*edgeSum) {
 
 func (s *sample) addConnections(out map[edgeKey]*edgeSum) {
 	for _, m := range s.families["istio_tcp_connections_opened_total"].GetMetric() {
-		l := labels(m)
-		if k, ok := edgeOf(l); ok {
+		if k, ok := edgeOf(labels(m)); ok {
 			sum := sumOf(out, k)
 			sum.requests += value(m)
-			sum.mtls = sum.mtls || l["connection_security_policy"] == "mutual_tls"
 		}
 	}
 }

@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) error {
 		sources = append(sources, process.New(o.ProcessState, o.Log))
 	}
 	// Snapshot: merge, check, publish.
-	publisher := snapshot.New(snapshot.Options{Sources: names(sources), Check: check.All, Families: o.Families, Log: o.Log})
+	publisher := snapshot.New(snapshot.Options{Sources: names(sources), Check: check.Check, Families: o.Families, Log: o.Log})
 	snapshots := publisher.Cell()
 	// Scope and translate, per proxy.
 	proxies := fleet.New(snapshots, o.Log)

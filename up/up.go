@@ -194,7 +194,7 @@ func (m *mesh) proxyCommand(p host.Proxy) host.Command {
 	if p.Capture == host.CaptureProxy {
 		argv = append(argv, "--no-dns")
 	}
-	if p.Kind == host.KindGateway {
+	if p.Kind == host.KindGateway && p.Engine == host.EngineGo {
 		argv = append(argv, "--host-listeners")
 	}
 	ports := p.Ports

@@ -11,7 +11,7 @@ import (
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/host"
 	"github.com/weftmesh/weft/host/rundir"
-	"github.com/weftmesh/weft/proxy/envoy"
+	"github.com/weftmesh/weft/proxy/agent"
 	"github.com/weftmesh/weft/up"
 )
 
@@ -78,7 +78,7 @@ func check(o *up.Options, capture, envoyPath string, log *slog.Logger) error {
 	default:
 		return usage("--capture %q: want redirect or proxy", capture)
 	}
-	path, err := envoy.Find(envoyPath)
+	path, err := agent.Find(envoyPath)
 	if err != nil && (o.Engine == host.EngineEnvoy || envoyPath != "") {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -92,12 +93,19 @@ func withValue(name string) bool {
 type Builder struct {
 	dir string
 
+	// slots bounds how many compilers run; the first has all of them, since what
+	// programs have in common would otherwise be compiled by each.
+	slots chan struct{}
+	first sync.Once
+
 	mu     sync.Mutex
 	builds map[string]*build
 }
 
 // New makes a builder that keeps what it builds in dir, which it makes.
-func New(dir string) *Builder { return &Builder{dir: dir, builds: map[string]*build{}} }
+func New(dir string) *Builder {
+	return &Builder{dir: dir, builds: map[string]*build{}, slots: make(chan struct{}, max(1, runtime.NumCPU()))}
+}
 
 // build is one call of `go build` that callers share.
 type build struct {
@@ -142,7 +150,7 @@ func (b *Builder) Build(ctx context.Context, r Run, out io.Writer) (string, erro
 			cur = &build{done: make(chan struct{})}
 			b.builds[key] = cur
 			b.mu.Unlock()
-			cur.path, cur.output, cur.err = b.compile(ctx, r, key)
+			cur.path, cur.output, cur.err = b.inTurn(ctx, r, key)
 			cur.at = time.Now()
 			close(cur.done)
 		} else {
@@ -162,6 +170,26 @@ func (b *Builder) Build(ctx context.Context, r Run, out io.Writer) (string, erro
 		}
 		return cur.path, cur.err
 	}
+}
+
+// inTurn compiles when there is a slot. Until the first program has been built,
+// there is none for others.
+func (b *Builder) inTurn(ctx context.Context, r Run, key string) (path, output string, err error) {
+	alone := false
+	b.first.Do(func() {
+		alone = true
+		path, output, err = b.compile(ctx, r, key)
+	})
+	if alone {
+		return path, output, err
+	}
+	select {
+	case b.slots <- struct{}{}:
+		defer func() { <-b.slots }()
+	case <-ctx.Done():
+		return "", "", context.Cause(ctx)
+	}
+	return b.compile(ctx, r, key)
 }
 
 func (b *build) stale() bool {

@@ -195,11 +195,11 @@ func (a *agent) newResolver() *dns.Resolver {
 }
 
 func (a *agent) dnsServer() *dns.Server {
-	return &dns.Server{Resolver: a.resolver, Addresses: loopback(a.Ports.DNS), Log: a.Log}
+	return &dns.Server{Resolver: a.resolver, Addresses: Loopback(a.Ports.DNS), Log: a.Log}
 }
 
-// loopback is a port on both loopback addresses, as far as the machine has them.
-func loopback(port uint16) []string {
+// Loopback is a port on both loopback addresses, as far as the machine has them.
+func Loopback(port uint16) []string {
 	out := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String()}
 	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
 		l.Close()

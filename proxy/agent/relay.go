@@ -18,7 +18,7 @@ import (
 // it was redirected here, and goes on over a socket made outside.
 func (a *agent) relay(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, addr := range loopback(a.Ports.Relay) {
+	for _, addr := range Loopback(a.Ports.Relay) {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {
