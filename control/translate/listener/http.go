@@ -160,6 +160,14 @@ func (b *Builder) tracing() *hcmv3.HttpConnectionManager_Tracing {
 		})
 		return nil
 	}
+	if t.HTTPPath != "" && b.v.Proxy.Engine() == scope.EngineGo {
+		b.report(model.Finding{
+			Code: CodeTracing, Severity: model.Error, Object: b.v.Mesh.Key, Origin: b.v.Mesh.Origin,
+			Field:   "extensionProviders.opentelemetry.http",
+			Message: "the Go engine sends spans over gRPC only: its proxies make none", Remedy: "use the collector's gRPC port (4317) without http",
+		})
+		return nil
+	}
 	config := &tracev3.OpenTelemetryConfig{ServiceName: b.serviceName()}
 	if t.HTTPPath != "" {
 		uri := "http://" + t.Service + ":" + strconv.Itoa(int(t.Port)) + t.HTTPPath
