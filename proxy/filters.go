@@ -17,6 +17,8 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/cors"
+	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -26,6 +28,8 @@ import (
 // the connection manager's own.
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
+		cors.Kind(),
+		fault.Kind(),
 		r.observe.metrics.HTTPKind(),
 	}
 }
