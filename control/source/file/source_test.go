@@ -228,3 +228,53 @@ func TestOversizeFile(t *testing.T) {
 		t.Error("another file went with it")
 	}
 }
+
+// An object whose file is written again and again is never gone in between,
+// neither when it is truncated first nor when it is moved away.
+func TestRewritingNeverDeletes(t *testing.T) {
+	f := start(t, map[string]string{"r.yaml": route("0"), "s.yaml": account("s")})
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case d := <-f.deltas:
+				if len(d.Deletes) > 0 || len(d.Findings) > 0 {
+					t.Errorf("deleted %v, findings:\n%s", d.Deletes, report(d.Findings))
+				}
+				for _, o := range d.Upserts {
+					f.objects[o.Head().Key.String()] = o.Head().Hash
+				}
+			case <-stop:
+				return
+			}
+		}
+	}()
+	r, s := filepath.Join(f.dir, "r.yaml"), filepath.Join(f.dir, "s.yaml")
+	for i := range 150 {
+		f.write("r.yaml", route(fmt.Sprint(i)))
+		if err := os.Rename(s, s+"~"); err != nil {
+			t.Fatal(err)
+		}
+		f.write("s.yaml", account("s"))
+		time.Sleep(time.Duration(i%7) * 10 * time.Millisecond) // the pace of the writer, nothing waits for it
+	}
+	close(stop)
+	<-done
+	if _, err := os.Stat(r); err != nil {
+		t.Fatal(err)
+	}
+	objects, _ := file.Decode([]byte(route("149")), r)
+	f.until("the last version is in force", func() bool { return f.objects["VirtualService/default/r"] == objects[0].Head().Hash })
+}
+
+func BenchmarkDecode(b *testing.B) {
+	text := []byte(strings.Repeat(route("90")+"---\n", 100))
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if objects, _ := file.Decode(text, "r.yaml"); len(objects) != 100 {
+			b.Fatal(len(objects))
+		}
+	}
+}
