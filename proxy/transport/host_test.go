@@ -101,7 +101,7 @@ func TestSlowReaderGetsEverythingThatWasWrittenBeforeClose(t *testing.T) {
 	for name, pair := range ends {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
-			want := noise(4 << 20) // far more than the socket takes
+			want := noise(24 << 20) // more than the sockets of both sides take
 			c := Serve(host, Options{Linger: time.Second})
 			h := newHandler(t)
 			ex := new(serial.Executor)
@@ -145,7 +145,7 @@ func TestDrainComesWhenTheOutputFalls(t *testing.T) {
 			}
 			ex := new(serial.Executor)
 			c.Bind(ex, h)
-			data := noise(6 << 20)
+			data := noise(24 << 20)
 			within(ex, func() {
 				c.Write(data)
 				c.Flush()

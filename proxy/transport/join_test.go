@@ -83,7 +83,7 @@ func TestJoinSlowSink(t *testing.T) {
 	for _, kind := range []string{"tcp", "tls"} {
 		t.Run(kind, func(t *testing.T) {
 			a, b, j, done := joined(t, kind, JoinOptions{})
-			want := noise(12 << 20)
+			want := noise(32 << 20)
 			sendAll(a, want)
 			// Nobody reads: what is taken from a is bounded by the sockets and
 			// the Conn's water mark.
