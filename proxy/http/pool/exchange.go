@@ -34,6 +34,9 @@ type User interface {
 	OnFail(f Failure)
 	OnInterim(h *filter.Headers)
 	OnHeaders(h *filter.Headers, end bool)
+	// OnUpgraded follows OnHeaders when the peer granted an upgrade or CONNECT:
+	// only now Data carries bytes of the tunnel.
+	OnUpgraded()
 	// OnData: HTTP/2 stops after a window's worth that was not Consumed.
 	OnData(b []byte, end bool)
 	OnTrailers(h *filter.Headers)

@@ -381,7 +381,12 @@ func (e *h1Events) OnReset(_ uint32, code codec.ResetCode) {
 }
 
 // OnUpgraded implements codec.Events.
-func (e *h1Events) OnUpgraded(uint32) { e.upgraded = true }
+func (e *h1Events) OnUpgraded(uint32) {
+	e.upgraded = true
+	if e.x != nil {
+		e.x.User.OnUpgraded()
+	}
+}
 
 // OnGoAway implements codec.Events.
 func (e *h1Events) OnGoAway(uint32, bool) {}

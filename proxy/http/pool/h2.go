@@ -307,7 +307,7 @@ func (e *h2Events) OnReset(id uint32, code codec.ResetCode) {
 }
 
 // OnUpgraded implements codec.Events.
-func (e *h2Events) OnUpgraded(uint32) {}
+func (e *h2Events) OnUpgraded(id uint32) { e.tell(id, toUpgraded, nil, nil, false) }
 
 // OnGoAway implements codec.Events.
 func (e *h2Events) OnGoAway(uint32, bool) {

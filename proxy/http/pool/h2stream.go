@@ -44,6 +44,7 @@ const (
 	// To the user.
 	toHeaders
 	toInterim
+	toUpgraded
 	toData
 	toTrailers
 	toReset
@@ -348,6 +349,8 @@ func (s *h2Stream) deliver(m *message) {
 		u.OnHeaders(m.h, m.end)
 	case toInterim:
 		u.OnInterim(m.h)
+	case toUpgraded:
+		u.OnUpgraded()
 	case toData:
 		u.OnData(m.b, m.end)
 	case toTrailers:

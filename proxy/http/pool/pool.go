@@ -45,11 +45,16 @@ type Pool struct {
 // request brought into the handshake or the PROXY header.
 type key struct {
 	serverName, verifyName string
+	alpn                   string // the first protocol that a request wants offered
 	source, dest           netip.AddrPort
 }
 
 func keyOf(o *cluster.DialOptions) key {
-	return key{o.ServerName, o.VerifyName, o.Source, o.Dest}
+	k := key{serverName: o.ServerName, verifyName: o.VerifyName, source: o.Source, dest: o.Dest}
+	if len(o.ALPN) > 0 {
+		k.alpn = o.ALPN[0]
+	}
+	return k
 }
 
 // slots are the keys under which pools hang on a host: their addresses are

@@ -72,7 +72,9 @@ func (r *rawConn) begin() {
 func (r *rawConn) headers(*filter.Headers, bool) {}
 
 func (r *rawConn) data(b []byte, end bool) {
-	r.conn.Write(b)
+	if len(b) > 0 {
+		r.conn.Write(b)
+	}
 	r.sent = r.sent || end
 	if !r.dirty {
 		r.dirty = true

@@ -122,6 +122,9 @@ func (s *shadow) OnHeaders(h *filter.Headers, end bool) {
 	}
 }
 
+// OnUpgraded implements pool.User: never, upgrades are not mirrored.
+func (s *shadow) OnUpgraded() {}
+
 // OnData implements pool.User.
 func (s *shadow) OnData(b []byte, end bool) {
 	s.x.Consumed(len(b))

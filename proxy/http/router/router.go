@@ -115,6 +115,7 @@ type Router struct {
 	cookie   string
 	mirrors  bool
 	tunnel   bool // the upgrade was granted
+	open     bool // and the upstream takes the tunnel's bytes
 
 	respPaused bool
 	owed       int // window to give back when the response goes on
@@ -225,7 +226,7 @@ func (r *Router) Data(b []byte, end bool) {
 		return
 	}
 	r.ended = end
-	ready := r.headSent && r.x.Active()
+	ready := r.ready()
 	if !ready || r.keep {
 		r.save(b, ready)
 	}
@@ -236,6 +237,11 @@ func (r *Router) Data(b []byte, end bool) {
 	if end {
 		r.complete()
 	}
+}
+
+// ready tells whether the body may be sent. Bytes of a tunnel wait until it is granted.
+func (r *Router) ready() bool {
+	return r.headSent && r.x.Active() && (r.Upgrade == "" || r.open || !r.tunnel && r.phase == responding)
 }
 
 // save keeps a piece of the body, as far as it is allowed.
@@ -266,7 +272,7 @@ func (r *Router) Trailers(h *filter.Headers) {
 		return
 	}
 	r.ended, r.trailer = true, h
-	if r.headSent && r.x.Active() {
+	if r.ready() {
 		r.x.Trailers(h)
 	}
 	r.complete()
@@ -384,7 +390,7 @@ func (r *Router) remember(h *cluster.Host) {
 
 func (r *Router) dialOptions(x *pool.Exchange) {
 	spec := r.cluster.Spec()
-	x.Dial = cluster.DialOptions{}
+	x.Dial = cluster.DialOptions{ALPN: r.ds.Info().UpstreamALPN}
 	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
 		name := hostOnly(r.h.Authority)
 		if spec.HTTP.AutoSNI {

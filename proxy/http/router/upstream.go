@@ -31,10 +31,11 @@ func (u *upstream) OnReady() {
 		h := pool.GetHeaders()
 		h.Status = 200
 		u.OnHeaders(h, false)
-	} else {
-		r.sendHead()
+		u.OnUpgraded()
+		return
 	}
-	if r.phase == idle {
+	r.sendHead()
+	if r.Upgrade != "" {
 		return
 	}
 	if len(r.body) > 0 {
@@ -47,6 +48,17 @@ func (u *upstream) OnReady() {
 	if !r.keep {
 		r.body = r.body[:0]
 	}
+	r.resume()
+}
+
+// OnUpgraded implements pool.User: sends what the client has said meanwhile.
+func (u *upstream) OnUpgraded() {
+	r := (*Router)(u)
+	r.open = true
+	if len(r.body) > 0 || r.ended {
+		r.x.Data(r.body, r.ended)
+	}
+	r.body = r.body[:0]
 	r.resume()
 }
 
