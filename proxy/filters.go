@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/fault"
+	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -30,6 +31,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
 		cors.Kind(),
 		fault.Kind(),
+		filterstate.Kind(),
 		r.observe.metrics.HTTPKind(),
 	}
 }

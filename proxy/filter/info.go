@@ -142,6 +142,9 @@ type Info struct {
 	GRPC             bool
 	RequestID        string
 	Trace            Trace
+	// UpstreamALPN, when not nil, is what the TLS connection to the upstream host
+	// offers for this request, instead of its cluster's protocols.
+	UpstreamALPN []string
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
 }

@@ -390,7 +390,8 @@ func (r *Router) remember(h *cluster.Host) {
 
 func (r *Router) dialOptions(x *pool.Exchange) {
 	spec := r.cluster.Spec()
-	x.Dial = cluster.DialOptions{ALPN: r.ds.Info().UpstreamALPN}
+	x.Dial = cluster.DialOptions{}
+	x.Dial.ALPN = r.ds.Info().UpstreamALPN
 	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
 		name := hostOnly(r.h.Authority)
 		if spec.HTTP.AutoSNI {
