@@ -1,0 +1,288 @@
+package rbac
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	templatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/base/strict"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// Names of the filters, in Envoy's words.
+const (
+	HTTPName    = "envoy.filters.http.rbac"
+	NetworkName = "envoy.filters.network.rbac"
+)
+
+const typePrefix = "type.googleapis.com/envoy.extensions.filters."
+
+// HTTPKind describes the filter of requests.
+func HTTPKind() filter.HTTPKind {
+	return filter.HTTPKind{
+		Name:     HTTPName,
+		TypeURLs: []string{typePrefix + "http.rbac.v3.RBAC", typePrefix + "http.rbac.v3.RBACPerRoute"},
+		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
+			m := &httpv3.RBAC{}
+			if err := match.Open(a, m, supported); err != nil {
+				return nil, err
+			}
+			r, err := parse(m.Rules)
+			if err != nil {
+				return nil, fmt.Errorf("rules.%w", err)
+			}
+			return &httpFilter{rules: r, name: ctx.FilterName}, nil
+		},
+		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) {
+			m := &httpv3.RBACPerRoute{}
+			if err := match.Open(a, m, supported); err != nil {
+				return nil, err
+			}
+			r, err := parse(m.GetRbac().GetRules())
+			if err != nil {
+				return nil, fmt.Errorf("rbac.rules.%w", err)
+			}
+			return &perRoute{rules: r}, nil
+		},
+	}
+}
+
+// NetworkKind describes the filter of connections.
+func NetworkKind() filter.NetworkKind {
+	return filter.NetworkKind{
+		Name:     NetworkName,
+		TypeURLs: []string{typePrefix + "network.rbac.v3.RBAC"},
+		Parse: func(_ *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
+			m := &networkv3.RBAC{}
+			if err := match.Open(a, m, supported); err != nil {
+				return nil, err
+			}
+			r, err := parse(m.Rules)
+			if err != nil {
+				return nil, fmt.Errorf("rules.%w", err)
+			}
+			return &networkFilter{rules: r}, nil
+		},
+	}
+}
+
+// supported lists what is read. The prefixes of statistics name counters that
+// are not kept; action LOG only marks requests for Envoy's own access log.
+var supported = strict.Table{
+	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix",
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
+	"envoy.extensions.filters.network.rbac.v3.RBAC":      "rules stat_prefix enforcement_type=ONE_TIME_ON_FIRST_BYTE",
+	"envoy.config.rbac.v3.RBAC":                          "action policies",
+	"envoy.config.rbac.v3.Policy":                        "permissions principals",
+	"envoy.config.rbac.v3.Permission": "and_rules or_rules any header url_path destination_ip destination_port destination_port_range " +
+		"not_rule requested_server_name uri_template",
+	"envoy.config.rbac.v3.Permission.Set": "rules",
+	"envoy.config.rbac.v3.Principal": "and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header url_path " +
+		"filter_state not_id",
+	"envoy.config.rbac.v3.Principal.Set":                                 "ids",
+	"envoy.config.rbac.v3.Principal.Authenticated":                       "principal_name",
+	"envoy.config.core.v3.CidrRange":                                     "address_prefix prefix_len",
+	"envoy.config.core.v3.TypedExtensionConfig":                          "name typed_config",
+	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
+	"envoy.type.matcher.v3.PathMatcher":                                  "path",
+	"envoy.type.matcher.v3.FilterStateMatcher":                           "key string_match",
+	"envoy.type.v3.Int32Range":                                           "start end",
+}
+
+// parse compiles a set of policies; nil stays nil.
+func parse(m *rbacv3.RBAC) (*Rules, error) {
+	if m == nil {
+		return nil, nil //nolint:nilnil // Rules' zero is "allow"
+	}
+	r := &Rules{}
+	switch m.Action {
+	case rbacv3.RBAC_ALLOW:
+	case rbacv3.RBAC_DENY:
+		r.deny = true
+	default:
+		return nil, fmt.Errorf("action: %s is not supported, only ALLOW and DENY", m.Action)
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.Policies)) {
+		in := m.Policies[name]
+		p := policy{name: name, details: denial(name)}
+		var err error
+		if p.permissions, err = permissions(in.Permissions); err != nil {
+			return nil, fmt.Errorf("policies[%q].permissions%w", name, err)
+		}
+		if p.principals, err = principals(in.Principals); err != nil {
+			return nil, fmt.Errorf("policies[%q].principals%w", name, err)
+		}
+		r.policies = append(r.policies, p)
+	}
+	return r, nil
+}
+
+// permissions compiles a list. Errors begin with the index: "[2].header: …".
+func permissions(list []*rbacv3.Permission) ([]rule, error) {
+	out := make([]rule, 0, len(list))
+	for i, m := range list {
+		r, err := permission(m)
+		if err != nil {
+			return nil, fmt.Errorf("[%d].%w", i, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func permission(m *rbacv3.Permission) (rule, error) {
+	switch p := m.GetRule().(type) {
+	case *rbacv3.Permission_Any:
+		return anyRule{}, nil
+	case *rbacv3.Permission_AndRules:
+		list, err := permissions(p.AndRules.GetRules())
+		return allOf(list), prefixed("and_rules.rules", err)
+	case *rbacv3.Permission_OrRules:
+		list, err := permissions(p.OrRules.GetRules())
+		return oneOf(list), prefixed("or_rules.rules", err)
+	case *rbacv3.Permission_NotRule:
+		r, err := permission(p.NotRule)
+		return notRule{r}, prefixed("not_rule.", err)
+	case *rbacv3.Permission_Header:
+		t, err := match.Headers(p.Header)
+		return &headers{t}, prefixed("header: ", err)
+	case *rbacv3.Permission_UrlPath:
+		return path(p.UrlPath)
+	case *rbacv3.Permission_DestinationIp:
+		c, err := cidr(p.DestinationIp)
+		return localIP{c}, prefixed("destination_ip: ", err)
+	case *rbacv3.Permission_DestinationPort:
+		return localPort{uint16(p.DestinationPort), uint16(p.DestinationPort)}, nil
+	case *rbacv3.Permission_DestinationPortRange:
+		return ports(p.DestinationPortRange.GetStart(), p.DestinationPortRange.GetEnd())
+	case *rbacv3.Permission_RequestedServerName:
+		t, err := match.Strings(p.RequestedServerName)
+		return &sni{t}, prefixed("requested_server_name: ", err)
+	case *rbacv3.Permission_UriTemplate:
+		return uriTemplate(p.UriTemplate)
+	}
+	return nil, fmt.Errorf("rule: %T is not supported", m.GetRule())
+}
+
+func principals(list []*rbacv3.Principal) ([]rule, error) {
+	out := make([]rule, 0, len(list))
+	for i, m := range list {
+		r, err := principal(m)
+		if err != nil {
+			return nil, fmt.Errorf("[%d].%w", i, err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
+func principal(m *rbacv3.Principal) (rule, error) {
+	switch p := m.GetIdentifier().(type) {
+	case *rbacv3.Principal_Any:
+		return anyRule{}, nil
+	case *rbacv3.Principal_AndIds:
+		list, err := principals(p.AndIds.GetIds())
+		return allOf(list), prefixed("and_ids.ids", err)
+	case *rbacv3.Principal_OrIds:
+		list, err := principals(p.OrIds.GetIds())
+		return oneOf(list), prefixed("or_ids.ids", err)
+	case *rbacv3.Principal_NotId:
+		r, err := principal(p.NotId)
+		return notRule{r}, prefixed("not_id.", err)
+	case *rbacv3.Principal_Authenticated_:
+		return authenticated(p.Authenticated)
+	case *rbacv3.Principal_SourceIp:
+		c, err := cidr(p.SourceIp)
+		return peerIP{c}, prefixed("source_ip: ", err)
+	case *rbacv3.Principal_DirectRemoteIp:
+		c, err := cidr(p.DirectRemoteIp)
+		return peerIP{c}, prefixed("direct_remote_ip: ", err)
+	case *rbacv3.Principal_RemoteIp:
+		c, err := cidr(p.RemoteIp)
+		return clientIP{c}, prefixed("remote_ip: ", err)
+	case *rbacv3.Principal_Header:
+		t, err := match.Headers(p.Header)
+		return &headers{t}, prefixed("header: ", err)
+	case *rbacv3.Principal_UrlPath:
+		return path(p.UrlPath)
+	case *rbacv3.Principal_FilterState:
+		return filterState(p.FilterState)
+	}
+	return nil, fmt.Errorf("identifier: %T is not supported", m.GetIdentifier())
+}
+
+// prefixed puts a field before an error.
+func prefixed(field string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s%w", field, err)
+}
+
+func path(m *matcherv3.PathMatcher) (rule, error) {
+	t, err := match.Strings(m.GetPath())
+	return &urlPath{t}, prefixed("url_path.path: ", err)
+}
+
+func ports(start, end int32) (rule, error) {
+	if start < 0 || start >= end || end > 65536 {
+		return nil, fmt.Errorf("destination_port_range: %d up to %d is empty or out of range", start, end)
+	}
+	return localPort{uint16(start), uint16(end - 1)}, nil
+}
+
+func cidr(m *corev3.CidrRange) (netip.Prefix, error) {
+	a, err := netip.ParseAddr(m.GetAddressPrefix())
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	bits := int(m.GetPrefixLen().GetValue())
+	if a.Is4In6() && bits >= 96 {
+		a, bits = a.Unmap(), bits-96
+	}
+	return a.Prefix(bits)
+}
+
+func authenticated(m *rbacv3.Principal_Authenticated) (rule, error) {
+	if m.GetPrincipalName() == nil {
+		return &identity{}, nil
+	}
+	t, err := match.Strings(m.PrincipalName)
+	return &identity{&t}, prefixed("authenticated.principal_name: ", err)
+}
+
+// istioPrincipal is the filter state in which Istio keeps the peer's identity.
+const istioPrincipal = "io.istio.peer_principal"
+
+func filterState(m *matcherv3.FilterStateMatcher) (rule, error) {
+	if m.Key != istioPrincipal {
+		return nil, fmt.Errorf("filter_state.key: %q is not supported, only %q", m.Key, istioPrincipal)
+	}
+	if m.GetStringMatch() == nil {
+		return nil, errors.New("filter_state.string_match: is missing")
+	}
+	var t route.Strings
+	t, err := match.Strings(m.GetStringMatch())
+	return &spiffe{t}, prefixed("filter_state.string_match: ", err)
+}
+
+func uriTemplate(m *corev3.TypedExtensionConfig) (rule, error) {
+	in := &templatev3.UriTemplateMatchConfig{}
+	if err := m.GetTypedConfig().UnmarshalTo(in); err != nil {
+		return nil, prefixed("uri_template.typed_config: ", err)
+	}
+	t, err := parseTemplate(in.PathTemplate)
+	return &uriForm{t}, prefixed("uri_template.typed_config.path_template: ", err)
+}

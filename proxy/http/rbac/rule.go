@@ -1,0 +1,114 @@
+package rbac
+
+import (
+	"net/netip"
+	"strings"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/route"
+)
+
+// facts is what rules look at. h is empty for a connection without HTTP.
+type facts struct {
+	conn   *filter.ConnInfo
+	h      *filter.Headers
+	remote netip.Addr // the client, as a trusted x-forwarded-for says
+}
+
+// rule is a permission or a principal.
+type rule interface{ match(f facts) bool }
+
+type (
+	anyRule   struct{}
+	allOf     []rule
+	oneOf     []rule
+	notRule   struct{ r rule }
+	headers   struct{ tests route.HeaderTests }
+	urlPath   struct{ tests route.Strings }
+	uriForm   struct{ t template }
+	sni       struct{ tests route.Strings }
+	localIP   struct{ p netip.Prefix }
+	localPort struct{ from, to uint16 } // inclusive
+	peerIP    struct{ p netip.Prefix }
+	clientIP  struct{ p netip.Prefix }
+	// identity is who the peer's certificate says it is; tests nil: anybody with a certificate.
+	identity struct{ tests *route.Strings }
+	// spiffe is the peer's first URI SAN, as Istio puts it into filter state.
+	spiffe struct{ tests route.Strings }
+)
+
+func (anyRule) match(facts) bool { return true }
+
+func (r allOf) match(f facts) bool {
+	for _, x := range r {
+		if !x.match(f) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r oneOf) match(f facts) bool {
+	for _, x := range r {
+		if x.match(f) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r notRule) match(f facts) bool  { return !r.r.match(f) }
+func (r *headers) match(f facts) bool { return r.tests.All(f.h) }
+func (r *urlPath) match(f facts) bool { return f.h.Path != "" && r.tests.Any(pathOnly(f.h.Path)) }
+func (r *uriForm) match(f facts) bool { return r.t.match(pathOnly(f.h.Path)) }
+func (r *sni) match(f facts) bool     { return r.tests.Any(f.conn.SNI) }
+func (r localIP) match(f facts) bool  { return within(r.p, f.conn.Local.Addr()) }
+func (r peerIP) match(f facts) bool   { return within(r.p, f.conn.Remote.Addr()) }
+func (r clientIP) match(f facts) bool { return within(r.p, f.remote) }
+func (r *spiffe) match(f facts) bool  { return f.conn.PeerURI != "" && r.tests.Any(f.conn.PeerURI) }
+
+func (r localPort) match(f facts) bool {
+	p := f.conn.Local.Port()
+	return r.from <= p && p <= r.to
+}
+
+// match looks at the URI names of the certificate, else its DNS names, else its subject.
+func (r *identity) match(f facts) bool {
+	tls := f.conn.TLS
+	if tls == nil || len(tls.PeerCertificates) == 0 {
+		return false
+	}
+	if r.tests == nil {
+		return true
+	}
+	cert := tls.PeerCertificates[0]
+	switch {
+	case f.conn.PeerURI != "" && r.tests.Any(f.conn.PeerURI):
+		return true
+	case len(cert.URIs) > 0:
+		for _, u := range cert.URIs {
+			if s := u.String(); s != f.conn.PeerURI && r.tests.Any(s) {
+				return true
+			}
+		}
+		return false
+	case len(cert.DNSNames) > 0:
+		for _, n := range cert.DNSNames {
+			if r.tests.Any(n) {
+				return true
+			}
+		}
+		return false
+	}
+	return r.tests.Any(cert.Subject.String())
+}
+
+// within compares across IPv4 and its mapped form.
+func within(p netip.Prefix, a netip.Addr) bool { return p.Contains(a.Unmap()) }
+
+func pathOnly(p string) string {
+	if i := strings.IndexAny(p, "?#"); i >= 0 {
+		return p[:i]
+	}
+	return p
+}
