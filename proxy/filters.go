@@ -20,6 +20,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
+	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -32,6 +33,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		cors.Kind(),
 		fault.Kind(),
 		filterstate.Kind(),
+		rbac.HTTPKind(),
 		r.observe.metrics.HTTPKind(),
 	}
 }
@@ -40,6 +42,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
+		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
 	}
 }
