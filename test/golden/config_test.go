@@ -29,15 +29,20 @@ func TestGoAccepts(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
 			in := read(t, name)
 			resources, _ := in.translate(t, "go")
-			store := config.NewStore(config.Options{
-				Decoder: decoder(t), Clusters: noClusters{}, Secrets: transport.NewSecretStore(), NeedIdentity: func() {},
-			})
-			for _, url := range []string{wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeRoute, wire.TypeSecret} {
-				for _, r := range store.Apply(xds.Update{Type: url, Set: received(resources, url)}) {
-					t.Errorf("%s %s: %v", url, r.Name, r.Err)
-				}
-			}
+			accept(t, resources)
 		})
+	}
+}
+
+func accept(t *testing.T, resources *translate.Resources) {
+	t.Helper()
+	store := config.NewStore(config.Options{
+		Decoder: decoder(t), Clusters: noClusters{}, Secrets: transport.NewSecretStore(), NeedIdentity: func() {},
+	})
+	for _, url := range []string{wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeRoute, wire.TypeSecret} {
+		for _, r := range store.Apply(xds.Update{Type: url, Set: received(resources, url)}) {
+			t.Errorf("%s %s: %v", url, r.Name, r.Err)
+		}
 	}
 }
 
