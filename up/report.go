@@ -122,7 +122,7 @@ func (m *mesh) hostEvent(e host.Event) {
 			m.down()
 		}
 	case host.Note:
-		m.report.say(faint, "%s%s", e.Message, because(e))
+		m.report.say(faint, "%s%s", strings.TrimSpace(name+" "+e.Message), because(e))
 	}
 }
 

@@ -41,8 +41,7 @@ func (f Finding) String() string {
 	case f.Object.Kind != "" && f.Object.Name == "":
 		b.WriteString(string(f.Object.Kind) + ": ")
 	case f.Object.Kind != "":
-		// As people say it: "VirtualService default/reviews".
-		b.WriteString(strings.Replace(f.Object.String(), "/", " ", 1) + ": ")
+		b.WriteString(f.Object.Title() + ": ")
 	}
 	if f.Field != "" {
 		b.WriteString(f.Field + ": ")

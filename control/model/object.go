@@ -54,6 +54,9 @@ func (k Key) String() string {
 	return string(k.Kind) + "/" + k.Namespace + "/" + k.Name
 }
 
+// Title is the key as people say it: "VirtualService default/reviews".
+func (k Key) Title() string { return strings.Replace(k.String(), "/", " ", 1) }
+
 // Origin says where an object was read: for error messages and `weft explain`.
 type Origin struct {
 	// Source is the name of the source, e.g. "file" or "api".

@@ -2,7 +2,9 @@ package file
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -146,16 +148,41 @@ func (s *Source) difference(p *pass, seen scanned) (model.Delta, bool) {
 	}
 	model.SortObjects(d.Upserts)
 	slices.SortFunc(d.Deletes, func(a, b model.Key) int { return strings.Compare(a.String(), b.String()) })
-	slices.Sort(seen.changed)
-	d.Why = strings.Join(seen.changed, ", ")
-	if len(seen.changed) > 3 {
-		d.Why = strings.Join(seen.changed[:3], ", ") + " and others"
-	}
+	d.Why = s.why(&d, seen)
 	if s.sent && slices.Equal(s.findings, p.findings) && len(d.Upserts)+len(d.Deletes) == 0 {
 		return d, false
 	}
 	s.emitted, s.findings, s.sent = now, p.findings, true
 	return d, true
+}
+
+// why says what changed, for a person: the objects, or where none did (a
+// comment, a mistake) the files.
+func (s *Source) why(d *model.Delta, seen scanned) string {
+	var what []string
+	for _, o := range d.Upserts {
+		m := o.Head()
+		file := ""
+		if m.Origin.File != "" {
+			file = " (" + filepath.Base(m.Origin.File) + ")"
+		}
+		switch old := s.emitted[m.Key]; {
+		case old == nil:
+			what = append(what, m.Key.Title()+" added"+file)
+		case old.Head().Hash != m.Hash:
+			what = append(what, m.Key.Title()+" changed"+file)
+		}
+	}
+	for _, k := range d.Deletes {
+		what = append(what, k.Title()+" removed")
+	}
+	if len(what) == 0 {
+		what = slices.Sorted(slices.Values(seen.changed))
+	}
+	if n := len(what); n > 3 {
+		what = append(what[:3:3], fmt.Sprintf("%d more", n-3))
+	}
+	return strings.Join(what, ", ")
 }
 
 // same tells whether content and place are: a moved object is sent again, so

@@ -116,14 +116,14 @@ func TestChanges(t *testing.T) {
 	if d := time.Since(begin); d > time.Second {
 		t.Errorf("a change took %v to show", d)
 	}
-	if f.last.Why != "c.yaml added" {
+	if f.last.Why != "ServiceAccount default/c added (c.yaml)" {
 		t.Errorf("why: %q", f.last.Why)
 	}
 	if err := os.Remove(filepath.Join(f.dir, "a.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	f.until("a goes", func() bool { return !f.has("ServiceAccount/default/a") })
-	if f.last.Why != "a.yaml removed" {
+	if f.last.Why != "ServiceAccount default/a removed" {
 		t.Errorf("why: %q", f.last.Why)
 	}
 	if err := os.RemoveAll(filepath.Join(f.dir, "sub")); err != nil {
