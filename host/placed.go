@@ -41,6 +41,11 @@ func (p placed) Dial(ctx context.Context, network string, to netip.AddrPort) (ne
 	if err2 != nil {
 		return nil, err
 	}
+	// The program may have begun to listen between the two.
+	if nc, again := p.hub.Dial(ctx, hub.Socket{Network: p.network, Proto: network, To: to, Program: true}); again == nil {
+		inside.Close()
+		return nc, nil
+	}
 	p.loopback(to.Port())
 	return inside, nil
 }
