@@ -108,7 +108,10 @@ func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	if b.KeepStat, err = keepStat(m.GetStatsConfig().GetStatsMatcher()); err != nil {
 		return nil, at(err, "stats_config.stats_matcher")
 	}
-	return b, b.dynamic(m)
+	if err := b.dynamic(m); err != nil {
+		return nil, err
+	}
+	return b, nil
 }
 
 // shallow is m without its static resources.

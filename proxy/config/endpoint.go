@@ -16,8 +16,8 @@ import (
 // decodeEndpoints reads a load assignment; names says that addresses may be
 // host names.
 func decodeEndpoints(m *endpointv3.ClusterLoadAssignment, names bool) (*cluster.Endpoints, error) {
-	out := &cluster.Endpoints{Localities: make([]cluster.Locality, 0, len(m.Endpoints))}
-	if p := m.Policy; p != nil {
+	out := &cluster.Endpoints{Localities: make([]cluster.Locality, 0, len(m.GetEndpoints()))}
+	if p := m.GetPolicy(); p != nil {
 		out.Overprovisioning = p.OverprovisioningFactor.GetValue()
 		out.WeightedPriorityHealth = p.WeightedPriorityHealth
 		for _, d := range p.DropOverloads {
@@ -27,7 +27,7 @@ func decodeEndpoints(m *endpointv3.ClusterLoadAssignment, names bool) (*cluster.
 			out.DropPercent += (100 - out.DropPercent) * min(share, 100) / 100
 		}
 	}
-	for i, l := range m.Endpoints {
+	for i, l := range m.GetEndpoints() {
 		loc := cluster.Locality{
 			Region: l.Locality.GetRegion(), Zone: l.Locality.GetZone(), SubZone: l.Locality.GetSubZone(),
 			Priority: l.Priority, Weight: l.LoadBalancingWeight.GetValue(),

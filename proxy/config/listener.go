@@ -64,6 +64,11 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		}
 		l.Inspectors = append(l.Inspectors, in)
 	}
+	// Envoy adds the filter by itself where use_original_dst is set.
+	restores := func(in listener.Inspector) bool { return in.Kind == listener.OriginalDst }
+	if l.UseOriginalDst && !slices.ContainsFunc(l.Inspectors, restores) {
+		l.Inspectors = append([]listener.Inspector{{Kind: listener.OriginalDst}}, l.Inspectors...)
+	}
 	cc := &chainContext{outbound: l.Outbound, bufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue())}
 	for i, c := range m.FilterChains {
 		out, err := d.chain(c, cc)

@@ -96,8 +96,10 @@ const (
 type heldCluster struct {
 	active, next *clusterConfig
 	static       bool
-	// removed: the control plane took it away, but a route still names it.
+	// removed: the control plane took it away, but a route still names it, or
+	// did so until unnamed.
 	removed bool
+	unnamed time.Time
 }
 
 // heldListener is a listener. next waits for routes, secrets or the gate.

@@ -16,6 +16,10 @@ import (
 // the control plane may send the routes after the removal.
 const removedGrace = 5 * time.Second
 
+// linger is how long a cluster stays after the last route that names it: a
+// request that was routed by the former table has yet to look it up.
+const linger = time.Second
+
 func (s *Store) applyClusters(u xds.Update) (rejected []xds.Rejection) {
 	decoded := make([]*clusterConfig, 0, len(u.Set))
 	for _, r := range u.Set {
@@ -67,7 +71,7 @@ func (s *Store) addClusters(list []*clusterConfig, static bool) (rejected []xds.
 			h = &heldCluster{}
 			s.clusters[c.spec.Name] = h
 		}
-		h.removed, h.static = false, static
+		h.removed, h.static, h.unnamed = false, static, time.Time{}
 		s.arrived(waitKey{wire.TypeCluster, c.spec.Name})
 		old := h.next
 		h.next = c
@@ -159,7 +163,19 @@ func (s *Store) dropRemoved() {
 		if named == nil {
 			named = s.namedClusters()
 		}
-		if !named[n] || s.gaveUp(waitKey{wire.TypeCluster, n}) {
+		switch {
+		case s.gaveUp(waitKey{wire.TypeCluster, n}):
+			gone = append(gone, n)
+		case named[n]:
+			h.unnamed = time.Time{}
+		case h.unnamed.IsZero():
+			h.unnamed = time.Now()
+			time.AfterFunc(linger, func() {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.progressLocked()
+			})
+		case time.Since(h.unnamed) >= linger:
 			gone = append(gone, n)
 		}
 	}

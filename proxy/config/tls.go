@@ -211,8 +211,8 @@ func certificate(m *tlsv3.TlsCertificate) (*transport.Certificate, error) {
 
 // secretRef reads where a secret comes from.
 func (d *Decoder) secretRef(m *tlsv3.SdsSecretConfig) (need, error) {
-	n := need{name: m.Name}
-	if m.Name == "" {
+	n := need{name: m.GetName()}
+	if n.name == "" {
 		return n, at(errors.New("is empty"), "name")
 	}
 	if m.SdsConfig == nil { // a static secret of the bootstrap

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,9 +31,11 @@ import (
 
 // testCA signs what it is asked for, unless fail is set.
 type testCA struct {
-	key   *ecdsa.PrivateKey
-	root  *x509.Certificate
-	life  time.Duration
+	key  *ecdsa.PrivateKey
+	root *x509.Certificate
+	life time.Duration
+
+	mu    sync.Mutex
 	fail  error
 	calls int
 	uris  []string
@@ -60,6 +63,8 @@ func newCA(t *testing.T, life time.Duration) *testCA {
 }
 
 func (ca *testCA) CreateCertificate(_ context.Context, r *capb.IstioCertificateRequest, _ ...grpc.CallOption) (*capb.IstioCertificateResponse, error) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
 	ca.calls++
 	if ca.fail != nil {
 		return nil, ca.fail
@@ -84,6 +89,18 @@ func (ca *testCA) CreateCertificate(_ context.Context, r *capb.IstioCertificateR
 		return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
 	}
 	return &capb.IstioCertificateResponse{CertChain: []string{enc(der), enc(ca.root.Raw)}}, nil
+}
+
+func (ca *testCA) setFail(err error) {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	ca.fail = err
+}
+
+func (ca *testCA) count() int {
+	ca.mu.Lock()
+	defer ca.mu.Unlock()
+	return ca.calls
 }
 
 // run starts a client in the bubble and returns where identities arrive.
@@ -122,6 +139,8 @@ func TestRotationAtHalfLife(t *testing.T) {
 		if _, err := tls.X509KeyPair(second.Chain, second.Key); err != nil {
 			t.Error(err)
 		}
+		ca.mu.Lock()
+		defer ca.mu.Unlock()
 		if !slices.Contains(ca.uris, "spiffe://cluster.local/ns/default/sa/reviews") {
 			t.Errorf("the CSR has URIs %v", ca.uris)
 		}
@@ -134,7 +153,7 @@ func TestKeepsTheOldWhileTheAuthorityIsAway(t *testing.T) {
 		got, stop := run(t, ca)
 		defer stop()
 		<-got
-		ca.fail = errors.New("away")
+		ca.setFail(errors.New("away"))
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		select {
@@ -142,10 +161,10 @@ func TestKeepsTheOldWhileTheAuthorityIsAway(t *testing.T) {
 			t.Error("published without an authority")
 		default:
 		}
-		if ca.calls < 10 || ca.calls > 40 {
-			t.Errorf("%d calls in a minute, want one about every 5 s", ca.calls)
+		if n := ca.count(); n < 10 || n > 40 {
+			t.Errorf("%d calls in a minute, want one about every 5 s", n)
 		}
-		ca.fail = nil
+		ca.setFail(nil)
 		back := time.Now()
 		<-got
 		if d := time.Since(back); d > 5*time.Second {

@@ -1,0 +1,107 @@
+package config
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/weftmesh/weft/wire"
+)
+
+func TestReadsItsOwnBootstrap(t *testing.T) {
+	w := &wire.Bootstrap{
+		Node:     wire.NodeID{Type: wire.Sidecar, IP: "10.244.0.5", Name: "reviews-v1-0", Namespace: "default", Domain: "default.svc.cluster.local"},
+		Metadata: wire.NodeMetadata{Namespace: "default", Labels: map[string]string{"app": "reviews"}},
+		Locality: wire.Locality{Region: "r"}, XDSSocket: "/x", Token: "t", SDSSocket: "/s", ALSSocket: "/a", Mark: 1337,
+		Prometheus: netip.MustParseAddrPort("127.0.0.1:15020"), FewStats: true,
+	}
+	raw, err := w.YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := ParseBootstrap(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.ADS == nil || b.ADS.Network != "unix" || b.ADS.Address != "/x" || b.ADS.Metadata["authorization"] != "Bearer t" {
+		t.Errorf("ADS %+v", b.ADS)
+	}
+	if b.Mark != 1337 || b.Admin.String() != "127.0.0.1:15000" || !b.Listeners || !b.Clusters || b.Metadata.Labels["app"] != "reviews" {
+		t.Errorf("%+v", b)
+	}
+	if b.KeepStat("cluster.x.upstream_rq_total") || !b.KeepStat("cluster.xds-grpc.upstream_rq_total") || !b.KeepStat("server.uptime") {
+		t.Error("the statistics matcher is wrong")
+	}
+	r := newRig(t)
+	r.opt.Decoder.Mark = b.Mark
+	if err := r.Load(b); err != nil {
+		t.Errorf("its own static resources are refused: %v", err)
+	}
+}
+
+func TestBootstrapWithTLSAndNames(t *testing.T) {
+	b, err := ParseBootstrap([]byte(`
+node: {id: x}
+dynamic_resources: {ads_config: {api_type: DELTA_GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}, lds_config: {ads: {}}}
+static_resources:
+  clusters:
+  - name: xds
+    type: STRICT_DNS
+    connect_timeout: 1s
+    load_assignment: {cluster_name: xds, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: istiod.istio-system.svc, port_value: 15012}}}}]}]}
+    transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: istiod}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.ADS.Address != "istiod.istio-system.svc:15012" || b.Clusters || !b.Listeners {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestRefusedBootstraps(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"not YAML", "{", "yaml"},
+		{"unknown field", "nodes: {}", "nodes"},
+		{"unsupported field", "layered_runtime: {layers: [{name: x, admin_layer: {}}]}", "layered_runtime: not supported"},
+		{"no cluster", "dynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}",
+			`dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: there is no static cluster "xds"`},
+		{"state of the world", "dynamic_resources: {ads_config: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}", "dynamic_resources.ads_config.api_type: GRPC is not supported"},
+		{"no ads", "dynamic_resources: {lds_config: {ads: {}}}", "dynamic_resources.lds_config: refers to ads"},
+		{"socket option", "cluster_manager: {upstream_bind_config: {socket_options: [{level: 6, name: 1, int_value: 1}]}}", "cluster_manager.upstream_bind_config.socket_options[0]: level 6"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := ParseBootstrap([]byte(c.text))
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+func FuzzBootstrap(f *testing.F) {
+	f.Add([]byte("node: {id: x}"))
+	f.Add([]byte("static_resources: {clusters: [{name: xds, type: STATIC}]}\ndynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b, err := ParseBootstrap(raw)
+		if (b == nil) == (err == nil) {
+			t.Errorf("bootstrap %v, error %v", b, err)
+		}
+	})
+}
+
+func TestFeaturesAreListed(t *testing.T) {
+	list, err := Features()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range list {
+		if f.Message == "envoy.config.cluster.v3.Cluster" {
+			if !strings.Contains(strings.Join(f.Fields, " "), "outlier_detection") || !strings.Contains(strings.Join(f.Unsupported, " "), "health_checks") {
+				t.Errorf("%+v", f)
+			}
+			return
+		}
+	}
+	t.Error("the cluster is missing")
+}
