@@ -52,8 +52,15 @@ func (b *Builder) explicitInbound() {
 		p.name = listenerName(loopback, at.Listen)
 		l := newListener(p.name, b.explicitAddress(), at.Listen, nil)
 		l.TrafficDirection = inbound.direction()
-		l.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector(), httpInspector()}
-		b.sniff(l)
+		if p.needsTLS() {
+			l.ListenerFilters = append(l.ListenerFilters, tlsInspector())
+		}
+		if p.needsHTTP() {
+			l.ListenerFilters = append(l.ListenerFilters, httpInspector())
+		}
+		if len(l.ListenerFilters) > 0 {
+			b.sniff(l)
+		}
 		l.FilterChains = b.inboundChains(&p)
 		b.out.Listeners = append(b.out.Listeners, l)
 	}

@@ -42,7 +42,6 @@ func (b *Builder) virtualInbound() {
 	addr, extra := b.wildcard()
 	l := newListener(wire.VirtualInbound, addr, wire.PortInbound, extra)
 	l.TrafficDirection = inbound.direction()
-	l.ListenerFilters = []*listenerv3.ListenerFilter{originalDst(), tlsInspector(), httpInspector()}
 	b.sniff(l)
 	l.FilterChains = []*listenerv3.FilterChain{
 		chain("virtualInbound-blackhole", &listenerv3.FilterChainMatch{DestinationPort: portValue(wire.PortInbound)},
@@ -50,6 +49,7 @@ func (b *Builder) virtualInbound() {
 	}
 	mtls := b.v.MTLS()
 	known := map[uint16]bool{}
+	var look inspection
 	for _, i := range b.ports() {
 		known[i.Port] = true
 		b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&i.Inbound))
@@ -57,19 +57,22 @@ func (b *Builder) virtualInbound() {
 		i.match = i.Port
 		i.mode = mtls.For(i.Port)
 		i.name = listenerName(addr, i.Port)
+		look.add(&i)
 		l.FilterChains = append(l.FilterChains, b.inboundChains(&i)...)
 	}
 	// Ports that no service names, but a policy: they pass through by its mode.
 	for _, n := range sortedPorts(mtls.Ports) {
 		if !known[n] {
-			l.FilterChains = append(l.FilterChains, b.inboundChains(&port{
-				mode: mtls.For(n), to: wire.InboundPassthrough4, match: n, name: listenerName(addr, n),
-			})...)
+			p := &port{mode: mtls.For(n), to: wire.InboundPassthrough4, match: n, name: listenerName(addr, n)}
+			p.Port = n
+			look.add(p)
+			l.FilterChains = append(l.FilterChains, b.inboundChains(p)...)
 		}
 	}
 	l.FilterChains = append(l.FilterChains, b.inboundChains(&port{
 		mode: mtls.Mode, to: wire.InboundPassthrough4, name: "virtualInbound",
 	})...)
+	l.ListenerFilters = look.filters()
 	b.out.Listeners = append(b.out.Listeners, l)
 }
 
