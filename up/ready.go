@@ -29,9 +29,16 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 	}
 	m.showFindings(ctx)
 	var rows []console.ServiceRow
-	for m.get(ctx, "/v1/services", &rows) != nil {
-		if err := ctx.Err(); err != nil {
-			return err
+	// The control plane learns of the last ones a moment later.
+	for end := time.Now().Add(time.Second); ; {
+		err := m.get(ctx, "/v1/services", &rows)
+		if err == nil && (complete(rows) || time.Now().After(end)) {
+			break
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 	m.report.mu.Lock()
@@ -45,6 +52,15 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 	}
 	m.report.sayLocked(faint, "ready after "+time.Since(m.started).Round(100*time.Millisecond).String()+"; `weft status` shows more, Ctrl-C ends all of it")
 	return nil
+}
+
+func complete(rows []console.ServiceRow) bool {
+	for _, r := range rows {
+		if r.Ready < r.Replicas {
+			return false
+		}
+	}
+	return true
 }
 
 // allReady tells whether everything that runs is ready, and whether anything does.
