@@ -112,6 +112,10 @@ func (r *runtime) tracer(t config.Tracing) (http.Tracer, error) {
 	switch {
 	case len(t.Tags) > 0:
 		return nil, errors.New("custom_tags: not supported")
+	case t.Client != 100:
+		return nil, errors.New("client_sampling: only 100 is supported")
+	case t.MaxPath != 0 && t.MaxPath != 256:
+		return nil, errors.New("max_path_tag_length: only 256 is supported")
 	case t.UpstreamSpan:
 		return nil, errors.New("spawn_upstream_span: not supported")
 	}

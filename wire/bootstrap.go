@@ -119,8 +119,8 @@ func (b *Bootstrap) Proto() (*bootstrapv3.Bootstrap, error) {
 }
 
 // MarkBind is the bind configuration that puts SO_MARK on upstream
-// connections. A cluster with a bind configuration of its own must repeat the
-// socket option: Envoy takes the cluster's instead of the bootstrap's.
+// connections, of both families. A cluster whose own bind configuration has no
+// socket options keeps the mark (seen on Envoy 1.40, and so here).
 func MarkBind(mark int) *corev3.BindConfig {
 	return &corev3.BindConfig{SocketOptions: []*corev3.SocketOption{MarkOption(mark)}}
 }
