@@ -127,6 +127,7 @@ func TestNamesAndProtocols(t *testing.T) {
 		{"host", ClientHello{Host: "a.example.com"}, seen{"a.example.com", "http/1.1", "a.example.com"}, ""},
 		{"sni wins", ClientHello{SNI: "b.example.com", Host: "a.example.com"}, seen{"b.example.com", "http/1.1", "b.example.com"}, ""},
 		{"alpn of the dial", ClientHello{SNI: "b.example.com", ALPN: []string{"h2"}}, seen{"b.example.com", "h2", "b.example.com"}, ""},
+		{"no protocol in common", ClientHello{SNI: "b.example.com", ALPN: []string{"istio-http/1.1", "istio"}}, seen{"b.example.com", "", "b.example.com"}, ""},
 		{"name not in the certificate", ClientHello{SNI: "c.example.com"}, seen{}, "not c.example.com"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

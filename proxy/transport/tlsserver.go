@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 )
 
 // ServerTLS does the server's side of handshakes. Immutable but for the
 // secrets behind it; safe for concurrent use.
 type ServerTLS struct {
 	cfg     *tls.Config
+	open    *tls.Config // cfg without application protocols
 	certs   []*Secret
 	verify  *verifier
 	context TLSContext
@@ -38,7 +40,24 @@ func NewServerTLS(store *SecretStore, c TLSContext) (*ServerTLS, error) {
 	case !c.Validation.empty():
 		s.cfg.ClientAuth = tls.RequestClientCert
 	}
+	if len(c.ALPN) > 0 {
+		s.open = s.cfg.Clone()
+		s.open.NextProtos = nil
+		s.cfg.GetConfigForClient = s.forClient
+	}
 	return s, nil
+}
+
+// forClient leaves application protocols out for clients that offer none of
+// ours: Envoy goes on without one, where crypto/tls would refuse. Meshes rely on
+// it: a client's offer tells which filter chain is meant, too.
+func (s *ServerTLS) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	for _, p := range hello.SupportedProtos {
+		if slices.Contains(s.context.ALPN, p) {
+			return nil, nil
+		}
+	}
+	return s.open, nil
 }
 
 // Ready tells whether all secrets are there.
