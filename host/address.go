@@ -59,6 +59,8 @@ func at(p netip.Prefix, n uint16) netip.Addr {
 type ports struct {
 	mu   sync.Mutex
 	used map[uint16]bool
+	// held are ports that gateways and services will listen on.
+	held map[uint16]bool
 	next uint16
 }
 
@@ -74,7 +76,7 @@ func newPorts() *ports { return &ports{used: map[uint16]bool{}, next: firstPort}
 func (p *ports) take(wanted uint16) (uint16, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if wanted != 0 && !p.used[wanted] && free(wanted) {
+	if wanted != 0 && !p.used[wanted] && !p.held[wanted] && free(wanted) {
 		p.used[wanted] = true
 		return wanted, nil
 	}
@@ -89,6 +91,13 @@ func (p *ports) take(wanted uint16) (uint16, error) {
 		}
 	}
 	return 0, fmt.Errorf("no port between %d and %d is free", firstPort, lastPort)
+}
+
+// hold keeps ports from being allotted to programs; a later call replaces the list.
+func (p *ports) hold(list map[uint16]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = list
 }
 
 func (p *ports) give(n uint16) {

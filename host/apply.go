@@ -74,6 +74,7 @@ func (h *Host) pass(ctx context.Context, spec *Spec) {
 	} else {
 		h.dismiss(ctx, gone) // those that come may want its ports
 	}
+	h.ports.hold(spec.hostPorts())
 	fresh := h.create(wants)
 	if err := h.writeState(); err != nil { // before any proxy asks who it is
 		h.notify(Event{Kind: Problem, Message: "the control plane does not learn what runs", Err: err})

@@ -88,6 +88,22 @@ type ServicePort struct {
 	HostPort HostPort
 }
 
+// hostPorts are the ports of the host that the spec itself asks for.
+func (s *Spec) hostPorts() map[uint16]bool {
+	out := map[uint16]bool{}
+	for _, svc := range s.Services {
+		for _, p := range svc.Ports {
+			out[p.HostPort.Port] = true
+		}
+	}
+	for _, g := range s.Gateways {
+		for _, p := range g.HostPorts {
+			out[p.Port] = true
+		}
+	}
+	return out
+}
+
 // want is one replica that should run. Equal wants are the same replica.
 type want struct {
 	Name, App, Namespace string

@@ -50,7 +50,12 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 	for _, u := range m.info().URLs {
 		m.report.sayLocked(strong, u.URL+"  "+u.For+parenthesis(u.Note))
 	}
-	m.report.sayLocked(faint, "ready after "+time.Since(m.started).Round(100*time.Millisecond).String()+"; `weft status` shows more, Ctrl-C ends all of it")
+	after := time.Since(m.started).Round(100 * time.Millisecond).String()
+	if ready, _ := m.allReady(); ready {
+		m.report.sayLocked(faint, "ready after "+after+"; `weft status` shows more, Ctrl-C ends all of it")
+	} else {
+		m.report.sayLocked(warn, "not everything is ready after "+after+"; `weft status` says what is not, Ctrl-C ends all of it")
+	}
 	return nil
 }
 
