@@ -57,7 +57,7 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	class.Service = s
 	class.V4, class.V6 = p.Families()
 	_, class.Explicit = p.HTTPProxy()
-	class.Gateway, class.Envoy = p.Gateway(), p.Engine() == scope.EngineEnvoy
+	class.Gateway = p.Gateway()
 	policy := b.v.Policy(s)
 	for _, k := range policy.Keys {
 		class.Policy += k.String() + " "
@@ -82,10 +82,10 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 
 // Class is comparable; see Builder.Class.
 type Class struct {
-	Service                          *model.Service
-	Policy, Namespace                string
-	Locality                         model.Locality
-	V4, V6, Explicit, Gateway, Envoy bool
+	Service                   *model.Service
+	Policy, Namespace         string
+	Locality                  model.Locality
+	V4, V6, Explicit, Gateway bool
 }
 
 // Endpoints are the load assignments of the EDS clusters made so far.
@@ -139,7 +139,6 @@ func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 	b.applyPolicy(c, t)
 	b.applyTLS(c, t)
 	b.applyHTTP(c, t)
-	b.mark(c)
 	return c
 }
 
@@ -219,22 +218,4 @@ func (b *Builder) dnsFamily() clusterv3.Cluster_DnsLookupFamily {
 		return clusterv3.Cluster_V6_ONLY
 	}
 	return clusterv3.Cluster_V4_ONLY
-}
-
-// mark makes what a stock Envoy sends recognizable, so that it is not captured
-// again. The Go proxy marks all that it sends by itself.
-func (b *Builder) mark(c *clusterv3.Cluster) {
-	if _, explicit := b.v.Proxy.HTTPProxy(); explicit || b.v.Proxy.Engine() != scope.EngineEnvoy || b.v.Proxy.Gateway() {
-		return
-	}
-	const solSocket, soMark = 1, 36 // Linux
-	if c.UpstreamBindConfig == nil {
-		c.UpstreamBindConfig = &corev3.BindConfig{}
-	}
-	c.UpstreamBindConfig.SocketOptions = append(c.UpstreamBindConfig.SocketOptions, &corev3.SocketOption{
-		Description: "exclude the proxy's own traffic from capture",
-		Level:       solSocket, Name: soMark,
-		Value: &corev3.SocketOption_IntValue{IntValue: wire.ProxyMark},
-		State: corev3.SocketOption_STATE_PREBIND,
-	})
 }

@@ -79,7 +79,6 @@ func (b *Builder) Inbound(i *Inbound) *clusterv3.Cluster {
 		t.policy.Pool = &copied
 	}
 	b.applyHTTP(c, t)
-	b.mark(c)
 	return c
 }
 
@@ -124,10 +123,8 @@ func (b *Builder) Fixed() []*clusterv3.Cluster {
 	}
 	pass := b.passthrough(wire.PassthroughCluster)
 	applyPool(pass, nil, b.v.Mesh.Keepalive)
-	b.mark(pass)
 	in := b.passthrough(wire.InboundPassthrough4)
 	b.bindInbound(in)
-	b.mark(in)
 	return []*clusterv3.Cluster{blackhole, pass, in}
 }
 
