@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -181,14 +182,55 @@ func (c *Console) apply(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
+	before := c.Snapshots.Load()
+	var done []Applied
 	if q.Get("delete") == "true" {
-		reply(w, c.Store.Remove(data, q.Get("name")))
-		return
+		done = c.Store.Remove(data, q.Get("name"))
+	} else {
+		done = c.Store.Apply(data, q.Get("name"))
 	}
-	reply(w, c.Store.Apply(data, q.Get("name")))
+	c.settle(r.Context(), before, done)
+	reply(w, done)
+}
+
+// settleBound is how long a change may take to be in the snapshot before its
+// author gets an answer all the same.
+const settleBound = 2 * time.Second
+
+// settle waits until the snapshot has what was changed, so that a `get` after an
+// `apply` shows it.
+func (c *Console) settle(ctx context.Context, before *model.Snapshot, done []Applied) {
+	ctx, cancel := context.WithTimeout(ctx, settleBound)
+	defer cancel()
+	for {
+		changed := c.Snapshots.Changed()
+		if !slices.ContainsFunc(done, func(a Applied) bool { return pending(before, c.Snapshots.Load(), a) }) {
+			return
+		}
+		if !wait(ctx, changed) {
+			return
+		}
+	}
+}
+
+// pending tells whether a change is not in the snapshot yet.
+func pending(before, now *model.Snapshot, a Applied) bool {
+	if before == nil || now == nil {
+		return false
+	}
+	switch a.Result {
+	case "created", "configured":
+		return now.Objects[a.Object] == before.Objects[a.Object]
+	case "deleted":
+		return now.Objects[a.Object] != nil
+	}
+	return false
 }
 
 func (c *Console) remove(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	reply(w, c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")}))
+	before := c.Snapshots.Load()
+	done := c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")})
+	c.settle(r.Context(), before, []Applied{done})
+	reply(w, done)
 }
