@@ -6,6 +6,7 @@ import (
 
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/model"
 )
 
 // settle is how long the state must be quiet before the table is shown although
@@ -17,14 +18,20 @@ const settle = 20 * time.Second
 func (m *mesh) showWhenReady(ctx context.Context) error {
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
+	idle := false
 	for {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if ready, any := m.allReady(); ready && any || time.Since(m.started) > settle && any {
+		if ready, any := m.allReady(); any && (ready || time.Since(m.started) > settle) {
 			break
+		}
+		if !idle && m.nothing(ctx) {
+			idle = true
+			m.showFindings(ctx)
+			m.report.say(warn, "nothing to run: %s holds no Process and no Gateway; what you add starts at once", m.Folder)
 		}
 	}
 	m.showFindings(ctx)
@@ -57,6 +64,21 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 		m.report.sayLocked(warn, "not everything is ready after "+after+"; `weft status` says what is not, Ctrl-C ends all of it")
 	}
 	return nil
+}
+
+// nothing tells whether the control plane has read the folder and found nothing
+// that runs.
+func (m *mesh) nothing(ctx context.Context) bool {
+	var rows []console.ObjectSummary
+	if m.get(ctx, "/v1/objects", &rows) != nil {
+		return false
+	}
+	for _, o := range rows {
+		if o.Kind == model.KindProcess || o.Kind == model.KindGateway {
+			return false
+		}
+	}
+	return true
 }
 
 func complete(rows []console.ServiceRow) bool {

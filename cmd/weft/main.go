@@ -83,7 +83,25 @@ Begin with a whole mesh on this machine:
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionString()) },
 	})
+	for _, x := range c.Commands() {
+		usageErrors(x)
+	}
 	return c
+}
+
+// usageErrors gives wrong arguments the exit code of wrong flags, and says how
+// the command is used.
+func usageErrors(c *cobra.Command) {
+	check := c.Args
+	if check == nil {
+		return
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w: usage is `%s`", err, c.UseLine())}
+		}
+		return nil
+	}
 }
 
 // logger writes to standard error: text in a terminal and elsewhere, since the
