@@ -188,8 +188,6 @@ func (c *Conn) requestDone(k *block) {
 	s := c.open(k.id)
 	s.gotHead = true
 	s.expect = k.length
-	s.upgrade = k.h.Protocol != ""
-	s.connect = k.h.Method == "CONNECT"
 	if k.end {
 		if s.expect > 0 {
 			c.out = appendReset(c.out, k.id, codec.ResetProtocol)
@@ -231,9 +229,9 @@ func (c *Conn) responseDone(k *block) {
 		return
 	}
 	s.gotHead = true
-	switched := status/100 == 2 && (s.upgrade || s.connect)
-	if switched && s.upgrade {
-		k.h.Status = 101
+	switched := status/100 == 2 && (s.upgrade != "" || s.connect)
+	if switched && s.upgrade != "" {
+		k.h.Status, k.h.Protocol = 101, s.upgrade
 	}
 	if !s.bodiless && status != 204 && status != 304 && !switched {
 		s.expect = k.length

@@ -149,9 +149,9 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 
 func (c *Conn) request(s *stream, h *filter.Headers) {
 	method, path, scheme := h.Method, h.Path, h.Scheme
-	s.bodiless, s.connect, s.upgrade = method == "HEAD", method == "CONNECT", h.Protocol != ""
-	if s.upgrade {
-		method, s.connect = "CONNECT", false
+	s.bodiless, s.connect = method == "HEAD", method == "CONNECT" && h.Protocol == ""
+	if h.Protocol != "" {
+		method, s.upgrade = "CONNECT", strings.Clone(h.Protocol)
 	}
 	c.field(":method", method)
 	if h.Authority != "" {
@@ -162,7 +162,7 @@ func (c *Conn) request(s *stream, h *filter.Headers) {
 	}
 	c.field(":scheme", or(scheme, "http"))
 	c.field(":path", or(path, "/"))
-	if s.upgrade {
+	if h.Protocol != "" {
 		c.field(":protocol", h.Protocol)
 	}
 }

@@ -11,17 +11,17 @@ type stream struct {
 	id         uint32
 	sendWin    int64
 	recvWin    int64
-	recvOwed   int64 // consumed, not given back yet
-	unconsumed int64 // given to the owner, or on its way to it
-	expect     int64 // of content-length still to come, -1: unknown
-	remoteEnd  bool  // the peer has ended
-	localEnd   bool  // we have ended
-	gotHead    bool  // the peer's head has come
-	sentHead   bool  // ours has gone
-	blocked    bool  // is in Conn.blocked
-	bodiless   bool  // HEAD: content-length of the response says nothing
-	upgrade    bool  // extended CONNECT
-	connect    bool
+	recvOwed   int64  // consumed, not given back yet
+	unconsumed int64  // given to the owner, or on its way to it
+	expect     int64  // of content-length still to come, -1: unknown
+	remoteEnd  bool   // the peer has ended
+	localEnd   bool   // we have ended
+	gotHead    bool   // the peer's head has come
+	sentHead   bool   // ours has gone
+	blocked    bool   // is in Conn.blocked
+	bodiless   bool   // HEAD: content-length of the response says nothing
+	upgrade    string // client: the protocol of an extended CONNECT
+	connect    bool   // client: a CONNECT that is not extended
 }
 
 func (c *Conn) stream(id uint32) *stream {
