@@ -23,7 +23,6 @@ import (
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
-	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // httpKinds are the HTTP filters that a configuration may name. The router is
@@ -164,14 +163,5 @@ func (r *runtime) dialCluster(ctx context.Context, name string) (net.Conn, error
 	if h == nil {
 		return nil, fmt.Errorf("cluster %q has no usable endpoint (%s)", name, flags)
 	}
-	e, spec := h.Endpoint(), c.Spec()
-	nc, err := r.dialer.Dial(ctx, transport.Target{Addr: e.Addr, Path: e.Path, Source: spec.Bind, Source6: spec.Bind6, KeepAlive: spec.Keepalive})
-	if err != nil || !h.Secure() {
-		return nc, err
-	}
-	if spec.TLS == nil {
-		nc.Close()
-		return nil, fmt.Errorf("cluster %q: TLS chosen by endpoint is not supported for spans", name)
-	}
-	return spec.TLS.Handshake(ctx, nc, transport.ClientHello{Host: h.Hostname(), ALPN: []string{"h2"}})
+	return c.Connect(ctx, h)
 }

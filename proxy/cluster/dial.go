@@ -70,6 +70,16 @@ func (c *Cluster) Dial(h *Host, o DialOptions, done func(stream.Conn, error)) (c
 	return cancel
 }
 
+// Connect connects to h as Dial does, for calls of the proxy's own (spans), and
+// waits. Such connections are not counted.
+func (c *Cluster) Connect(ctx context.Context, h *Host) (net.Conn, error) {
+	nc, err := c.connect(ctx, h, &DialOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return nc, nil
+}
+
 // failed counts a connection that was not made.
 func (c *Cluster) failed(h *Host, err *DialError) {
 	c.stats.UpstreamCxActive.Add(-1)
