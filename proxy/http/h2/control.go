@@ -98,9 +98,14 @@ func (c *Conn) resetFrame(id uint32, b []byte) {
 	if s == nil {
 		return
 	}
+	answered := s.sentHead
 	c.forget(s)
 	c.ev.OnReset(id, codec.ResetCode(binary.BigEndian.Uint32(b)))
-	c.flood.cut(c)
+	if answered { // to end a watch is no attack
+		c.flood.finished()
+	} else {
+		c.flood.cut(c)
+	}
 }
 
 func (c *Conn) ping(flags byte, b []byte) {

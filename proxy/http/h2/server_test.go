@@ -443,6 +443,19 @@ func TestGoAway(t *testing.T) {
 	}
 }
 
+// TestEndedWatches: streams that are answered and then reset, however many, are no flood.
+func TestEndedWatches(t *testing.T) {
+	r, c := newServer(Options{})
+	r.onHead = func(id uint32) { c.Headers(id, response(200), false) }
+	in := clientWire()
+	for i := range uint32(2000) {
+		in.post(1+2*i).raw(http2.FrameRSTStream, 0, 1+2*i, "\x00\x00\x00\x08")
+	}
+	if err := feed(c, in.Bytes(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestEndAndBroken(t *testing.T) {
 	for name, end := range map[string]func(c *Conn){
 		"end":    func(c *Conn) { _ = c.End() },
