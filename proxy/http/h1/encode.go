@@ -14,10 +14,10 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 		return
 	}
 	start := len(c.out)
-	c.head1(h, end)
+	c.writeHead(h, end)
 	if !c.intact(start) {
 		c.out, c.dirty = c.out[:start], true
-		c.head1(h, end)
+		c.writeHead(h, end)
 		c.dirty = false
 	}
 	if c.send != sendOpaque {
@@ -28,7 +28,7 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 	}
 }
 
-func (c *Conn) head1(h *filter.Headers, end bool) {
+func (c *Conn) writeHead(h *filter.Headers, end bool) {
 	c.lines = 0
 	if c.client {
 		c.request(h, end)
@@ -66,7 +66,7 @@ func (c *Conn) eol() {
 	c.out = append(c.out, '\r', '\n')
 }
 
-func (c *Conn) field1(name, value string) {
+func (c *Conn) fieldOut(name, value string) {
 	c.put(name)
 	c.out = append(c.out, ':', ' ')
 	c.put(value)
@@ -89,7 +89,7 @@ func (c *Conn) request(h *filter.Headers, end bool) {
 	c.put(target)
 	c.out = append(c.out, " HTTP/1.1"...)
 	c.eol()
-	c.field1("host", h.Authority)
+	c.fieldOut("host", h.Authority)
 	length := c.fields(h)
 	switch {
 	case c.connect:
@@ -107,11 +107,11 @@ func (c *Conn) request(h *filter.Headers, end bool) {
 	}
 	switch {
 	case c.upgrade:
-		c.field1("connection", "Upgrade")
-		c.field1("upgrade", h.Protocol)
+		c.fieldOut("connection", "Upgrade")
+		c.fieldOut("upgrade", h.Protocol)
 	case c.going:
 		c.close = true
-		c.field1("connection", "close")
+		c.fieldOut("connection", "close")
 	}
 }
 
@@ -153,9 +153,9 @@ func (c *Conn) response(h *filter.Headers, end bool) {
 	}
 	switch {
 	case c.close:
-		c.field1("connection", "close")
+		c.fieldOut("connection", "close")
 	case c.minor == 0:
-		c.field1("connection", "keep-alive")
+		c.fieldOut("connection", "keep-alive")
 	}
 }
 
@@ -167,8 +167,8 @@ func (c *Conn) switched(h *filter.Headers) {
 		c.recv = opaque
 	}
 	if h.Status == 101 {
-		c.field1("connection", "Upgrade")
-		c.field1("upgrade", h.Protocol)
+		c.fieldOut("connection", "Upgrade")
+		c.fieldOut("upgrade", h.Protocol)
 	}
 }
 
@@ -186,7 +186,7 @@ func (c *Conn) length(n int64) {
 
 func (c *Conn) chunks() {
 	c.send = sendChunks
-	c.field1("transfer-encoding", "chunked")
+	c.fieldOut("transfer-encoding", "chunked")
 }
 
 // fields appends all that are not the connection's and returns content-length,
@@ -207,7 +207,7 @@ func (c *Conn) fields(h *filter.Headers) (length int64) {
 				continue
 			}
 		}
-		c.field1(f.Name, f.Value)
+		c.fieldOut(f.Name, f.Value)
 	}
 	return length
 }
