@@ -202,7 +202,7 @@ func (r *runtime) wire() error {
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment},
-		HTTPStats:    r.httpStats, Logger: r.log.With("component", "http"),
+		HTTPStats:    r.httpStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
 	r.store = config.NewStore(config.Options{
 		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,

@@ -46,8 +46,10 @@ func TestAPI(t *testing.T) {
 	srv := server(t, Options{
 		Ready:      func() (bool, string) { return live, "no listeners yet" },
 		ServerInfo: func() any { return map[string]string{"state": "LIVE"} },
-		ConfigDump: func(eds bool) ([]byte, error) { return []byte(`{"configs":[],"eds":` + map[bool]string{true: "1", false: "0"}[eds] + `}`), nil },
-		Listeners:  func() [][2]string { return [][2]string{{"virtualOutbound", "0.0.0.0:15001"}} },
+		ConfigDump: func(eds bool) ([]byte, error) {
+			return []byte(`{"configs":[],"eds":` + map[bool]string{true: "1", false: "0"}[eds] + `}`), nil
+		},
+		Listeners: func() [][2]string { return [][2]string{{"virtualOutbound", "0.0.0.0:15001"}} },
 		Stats: func(v func(string, uint64)) {
 			v("cluster.b.upstream_rq_total", 2)
 			v("cluster.a.upstream_rq_total", 0)

@@ -55,7 +55,9 @@ func (s *alsServer) StreamAccessLogs(stream alspb.AccessLogService_StreamAccessL
 			outbound = id.GetLogName() != wire.Inbound
 		}
 		for _, e := range m.GetHttpLogs().GetLogEntry() {
-			s.agent.metrics.Request(s.agent.request(e, outbound), outbound)
+			i := s.agent.request(e, outbound)
+			s.agent.metrics.Request(i, outbound)
+			s.agent.metrics.AddedBy(i)
 		}
 		for _, e := range m.GetTcpLogs().GetLogEntry() {
 			c := s.agent.connection(e.GetCommonProperties(), outbound)

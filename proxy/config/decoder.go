@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
@@ -44,6 +45,8 @@ type Decoder struct {
 	Logger       *slog.Logger
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
+	// Added is told what the proxy itself adds to requests; nil: nobody is.
+	Added func(time.Duration)
 
 	staticSecrets map[string]bool
 }

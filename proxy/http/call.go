@@ -55,6 +55,10 @@ type call struct {
 	pending    []byte // response body that the client's window does not take
 	pendingEnd bool
 
+	// sampled: what the proxy adds is measured; out is how long the request took.
+	sampled bool
+	out     time.Duration
+
 	moved                 time.Time // last activity
 	idle                  time.Duration
 	lifeUntil, wholeUntil time.Time
@@ -186,9 +190,39 @@ func (s *call) admitUpgrade() ([]NamedFilter, filter.LocalReply, bool) {
 // sendUpstream is the end of the filter chain.
 func (s *call) sendUpstream(end bool) {
 	s.routed = true
+	s.sample()
 	s.rt.Headers(router.Request{
 		Entry: s.entry, Target: s.target, Upgrade: s.upgrade, Terminate: s.terminate, Trusted: s.trusted,
 	}, s.req, end)
+}
+
+// sampleMask takes one request in 16, by a bit of chance in the clock.
+const sampleMask = 15 << 10
+
+// sample begins to measure what the proxy adds. Events read the clock once, so
+// it takes readings of its own, after output has been sent. Requests that a
+// filter held up are left out: that is what they were configured for.
+func (s *call) sample() {
+	start := s.info.Start
+	s.sampled = s.m.cfg.Added != nil && start.UnixNano()&sampleMask == 0 && start.Equal(s.c.lane.Now())
+	if !s.sampled {
+		return
+	}
+	s.c.lane.AfterFlush(func() {
+		if s.info.Start.Equal(start) {
+			s.out = time.Since(start)
+		}
+	})
+}
+
+// sampleEnd ends the measurement when the response's head has been sent.
+func (s *call) sampleEnd() {
+	first := s.info.Start.Add(s.info.UpstreamFirstByte)
+	if !s.sampled || s.local || s.info.Attempts > 1 || !first.Equal(s.c.lane.Now()) {
+		return
+	}
+	out, added := s.out, s.m.cfg.Added
+	s.c.lane.AfterFlush(func() { added(out + time.Since(first)) })
 }
 
 // onData takes a piece of the request's body from the codec.

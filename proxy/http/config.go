@@ -125,6 +125,9 @@ type ManagerConfig struct {
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
 	Tracer     Tracer
+	// Added, when set, is told of one request in 16 how long the proxy itself held
+	// up the request and the response, from the arrival of bytes to the sending on.
+	Added func(time.Duration)
 	// Stats outlives the managers, so that counters survive an update. nil: an own one.
 	Stats    *Stats
 	Outbound bool

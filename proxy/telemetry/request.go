@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -78,20 +79,20 @@ func (m *Metrics) Request(i *filter.Info, outbound bool) {
 		s.reqMsgs.Add(i.RequestMessages)
 		s.resMsgs.Add(i.ResponseMessages)
 	}
-	m.addedLatency(i)
 }
 
-// addedLatency notes how long the proxy itself held the request and the response
-// up; what a fault made it wait is not its doing.
-func (m *Metrics) addedLatency(i *filter.Info) {
-	if i.UpstreamStart <= 0 || i.ResponseStart <= 0 || i.Attempts > 1 || i.Flags&filter.FlagDelayInjected != 0 {
+// Added notes how long the proxy itself held up a request and its response
+// together.
+func (m *Metrics) Added(d time.Duration) { m.added.observe(float64(d.Nanoseconds()) / 1e6) }
+
+// AddedBy notes it from the times of a request that another engine has logged;
+// what a fault made it wait is not its doing.
+func (m *Metrics) AddedBy(i *filter.Info) {
+	if i.UpstreamStart <= 0 || i.UpstreamFirstByte <= 0 || i.ResponseStart < i.UpstreamFirstByte ||
+		i.Attempts > 1 || i.Flags&filter.FlagDelayInjected != 0 {
 		return
 	}
-	held := i.UpstreamStart
-	if i.UpstreamFirstByte > 0 && i.ResponseStart > i.UpstreamFirstByte {
-		held += i.ResponseStart - i.UpstreamFirstByte
-	}
-	m.added.observe(float64(held.Nanoseconds()) / 1e6)
+	m.Added(i.UpstreamStart + i.ResponseStart - i.UpstreamFirstByte)
 }
 
 // grpcStatus finds the gRPC status in the trailers, or the headers of a

@@ -123,9 +123,9 @@ func TestMessagesCountsOverAnySplit(t *testing.T) {
 func TestAddedLatencyLeavesOutFaults(t *testing.T) {
 	m := New(local, NewDirectory(nil))
 	i := inboundInfo()
-	m.Request(i, false)
+	m.AddedBy(i)
 	i.Flags |= filter.FlagDelayInjected
-	m.Request(i, false)
+	m.AddedBy(i)
 	got := gather(t, m, "weft_added_latency_milliseconds")
 	if !strings.Contains(got, "weft_added_latency_milliseconds_count 1") || !strings.Contains(got, "weft_added_latency_milliseconds_sum 0.13") {
 		t.Error(got)

@@ -213,6 +213,7 @@ func (c *h1Conn) OnDrain() {
 
 // OnClose implements stream.Handler.
 func (c *h1Conn) OnClose(error) {
+	local, busy := c.closing, c.x != nil
 	c.dead = true
 	if l := c.lane; l != nil {
 		l.Begin()
@@ -223,7 +224,7 @@ func (c *h1Conn) OnClose(error) {
 		c.pool.forget(c)
 	}
 	c.cd.Stop()
-	c.pool.gone(&c.common)
+	c.pool.ended(&c.common, local, busy)
 }
 
 // FlushLane implements Flusher.

@@ -197,6 +197,7 @@ func (c *h2Conn) OnDrain() {
 // OnClose implements stream.Handler.
 func (c *h2Conn) OnClose(error) {
 	c.lane.Begin()
+	local, busy := c.closing, c.cd.Streams() > 0
 	c.closing = true
 	c.withdraw()
 	c.cd.Broken()
@@ -206,8 +207,7 @@ func (c *h2Conn) OnClose(error) {
 	c.backlog = nil
 	c.lane.End()
 	c.cd.Stop()
-	c.pool.gone(&c.common)
-	c.pool.dialForQueue()
+	c.pool.ended(&c.common, local, busy)
 }
 
 // FlushLane implements Flusher.

@@ -18,6 +18,7 @@ type Lane struct {
 	now   time.Time
 	held  []held
 	dirty []Flusher
+	after []func()
 }
 
 // Flusher has output to send at the end of an event.
@@ -59,6 +60,11 @@ func (l *Lane) End() {
 		}
 	}
 	l.dirty = l.dirty[:0]
+	for i, f := range l.after {
+		l.after[i] = nil
+		f()
+	}
+	l.after = l.after[:0]
 	// Leaving runs what others have posted to those lanes; they may want to
 	// reach us, and find us busy, so it is posted and comes in our own Leave.
 	for i := 0; i < len(l.held); i++ {
@@ -77,6 +83,10 @@ func (l *Lane) End() {
 // Dirty asks for f to be flushed at the end of the present event. The caller
 // makes sure not to ask twice.
 func (l *Lane) Dirty(f Flusher) { l.dirty = append(l.dirty, f) }
+
+// AfterFlush calls f once the output of the present event has been sent, as far
+// as the sockets took it. f must not write.
+func (l *Lane) AfterFlush(f func()) { l.after = append(l.after, f) }
 
 // clean takes f off again.
 func (l *Lane) clean(f Flusher) {

@@ -372,6 +372,15 @@ func (p *Pool) forget(hc *h1Conn) {
 	p.mu.Unlock()
 }
 
+// ended notes that a connection which had been made has gone. local: this side
+// closed it; busy: an exchange was under way. Its place may be somebody's who
+// waits: a connection that is not used again is never offered.
+func (p *Pool) ended(cc *common, local, busy bool) {
+	p.host.Disconnected(local, busy)
+	p.gone(cc)
+	p.dialForQueue()
+}
+
 // gone counts the end of a connection, or of the attempt to make one.
 func (p *Pool) gone(cc *common) {
 	if cc.limits != nil {

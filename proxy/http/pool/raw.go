@@ -13,6 +13,7 @@ import (
 // own. Head and trailers have no place on it: OnReady is the answer.
 type rawConn struct {
 	common
+	host    *cluster.Host
 	x       *Exchange // nil: over
 	lane    *Lane
 	sent    bool
@@ -33,15 +34,16 @@ func dialRaw(x *Exchange) {
 		return
 	}
 	x.pool = nil
-	gen, lane, limits := x.gen, x.Lane, x.Limits
+	gen, lane, limits, host := x.gen, x.Lane, x.Limits, x.Host
 	x.Cluster.Dial(x.Host, x.Dial, func(c stream.Conn, err error) {
 		lane.Do(func() {
-			r := &rawConn{common: common{limits: limits}, x: x, lane: lane}
+			r := &rawConn{common: common{limits: limits}, host: host, x: x, lane: lane}
 			switch {
 			case x.gen != gen:
 				r.x = nil
 				if err == nil {
 					c.Close()
+					host.Disconnected(true, false)
 				}
 				limits.Release(cluster.Connections)
 			case err != nil:
@@ -153,8 +155,10 @@ func (r *rawConn) OnDrain() {
 }
 
 // OnClose implements stream.Handler.
-func (r *rawConn) OnClose(error) {
+func (r *rawConn) OnClose(err error) {
 	r.lane.Begin()
+	// Our own Close brings no error.
+	r.host.Disconnected(err == nil, r.x != nil)
 	if r.dirty {
 		r.dirty = false
 		r.lane.clean(r)
