@@ -1,8 +1,42 @@
-# Generated code is committed; this needs protoc and protoc-gen-go in PATH:
-#   pip install grpcio-tools    (protoc is then `python3 -m grpc_tools.protoc`)
-#   go build -o ~/bin/protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go
+# Weft. `make` alone builds; the README's second command is `make test`.
+GO ?= go
+FUZZTIME ?= 10m
+# Peers whose path the tests take from the environment.
+export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: generate
-generate:
+.PHONY: build test race lint golden bench fuzz generate presubmit
+
+build: ## the binary, in bin/
+	$(GO) build -o bin/weft ./cmd/weft
+
+test: ## all tests, below 15 minutes on 2 cores
+	$(GO) vet ./...
+	$(GO) test -timeout 14m ./...
+
+race: ## the tests of everything but the end-to-end ones, under the race detector
+	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /test/mesh)
+
+lint: ## the linters that tools/go.mod pins
+	$(GO) run -modfile=tools/go.mod github.com/golangci/golangci-lint/v2/cmd/golangci-lint run ./...
+
+golden: ## rewrite the golden archives from what the code does now
+	$(GO) test ./test/golden -update
+
+bench: ## CPU per request and latency beside Envoy, in one run
+	$(GO) run ./test/bench
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@set -e; for pkg in $$($(GO) list ./...); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    echo "== $$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+# Generated code is committed. This needs protoc, protoc-gen-go and
+# protoc-gen-go-grpc in PATH: `pip install grpcio-tools` brings the first, `go
+# install` the others.
+generate: ## the Go code of wire/weft.proto and of the bookstore's catalogue
 	$(PROTOC) -I wire --go_out=. --go_opt=module=github.com/weftmesh/weft weft.proto
+	$(PROTOC) -I examples/bookstore/catalog/catalogpb --go_out=examples/bookstore/catalog/catalogpb --go_opt=paths=source_relative \
+	  --go-grpc_out=examples/bookstore/catalog/catalogpb --go-grpc_opt=paths=source_relative catalog.proto
+
+presubmit: build test race lint ## what a change has to pass
