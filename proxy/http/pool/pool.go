@@ -218,10 +218,10 @@ func (p *Pool) dial(x *Exchange) {
 	p.dialing++
 	p.mu.Unlock()
 	o := x.Dial
+	cc := common{pool: p, key: keyOf(&o)}
 	if p.want == WantALPN && o.ALPN == nil {
 		o.ALPN = alpnBoth
 	}
-	cc := common{pool: p, key: keyOf(&o)}
 	if counted {
 		cc.limits = x.Limits
 	}
