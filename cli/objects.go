@@ -289,10 +289,13 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 		return fail(CodeFailed, "no %s %s/%s in the mesh", q.Get("kind"), q.Get("namespace"), name)
 	}
 	if asYAML {
-		for i, o := range list {
-			if i > 0 {
-				fmt.Fprintln(c.OutOrStdout(), "---")
+		sep := ""
+		for _, o := range list {
+			if o.Raw == "" {
+				continue
 			}
+			fmt.Fprint(c.OutOrStdout(), sep)
+			sep = "---\n"
 			fmt.Fprintln(c.OutOrStdout(), strings.TrimSpace(o.Raw))
 		}
 		return nil

@@ -44,7 +44,7 @@ type Store interface {
 	Delete(k model.Key) Applied
 	// Remove deletes the objects that YAML documents name.
 	Remove(data []byte, name string) []Applied
-	// Raw returns an object as it was written.
+	// Raw returns an object as it was written; nothing for one that nobody wrote.
 	Raw(k model.Key, o model.Origin) ([]byte, error)
 }
 

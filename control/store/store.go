@@ -157,6 +157,9 @@ func (s *Store) Raw(k model.Key, o model.Origin) ([]byte, error) {
 	if text, err := os.ReadFile(s.file(k)); err == nil {
 		return body(text), nil
 	}
+	if o.File == "" {
+		return nil, nil // nobody wrote it: a running instance
+	}
 	data, err := os.ReadFile(o.File)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%s has been removed: the mesh goes on with what it held", o.File)
