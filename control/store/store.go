@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -168,7 +169,8 @@ func (s *Store) Raw(k model.Key, o model.Origin) ([]byte, error) {
 		return nil, fmt.Errorf("object as written: %w", err)
 	}
 	for _, r := range s.decode(data, o.File) {
-		if r.Key == k {
+		// One document may be several objects, or one of another kind (MeshConfig).
+		if r.Key == k || slices.ContainsFunc(r.Objects, func(x model.Object) bool { return x.Head().Key == k }) {
 			return bytes.TrimSpace(bytes.TrimPrefix(bytes.TrimSpace(r.Text), []byte("---"))), nil
 		}
 	}
