@@ -29,6 +29,8 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 		f.Timeout = m.Timeout.AsDuration()
 	}
 	if s := m.MaxStreamDuration; s != nil {
+		// As in Envoy, where such a route has no timeout of the older kind.
+		f.Timeout = 0
 		f.MaxStreamDuration = durationPtr(s.MaxStreamDuration)
 		if s.GrpcTimeoutHeaderMax != nil {
 			f.GRPCTimeoutMax, f.GRPCTimeoutOffset = durationPtr(s.GrpcTimeoutHeaderMax), duration(s.GrpcTimeoutHeaderOffset)

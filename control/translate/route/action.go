@@ -72,10 +72,11 @@ func (s *site) weighted(list []model.Destination) *routev3.RouteAction_WeightedC
 }
 
 // setTimeout: without one, none (Istio's default), and a client's grpc-timeout
-// is honoured up to the same bound.
+// is honoured up to the same bound. That bound is the deprecated field: a route
+// with the newer max_stream_duration has no timeout at all in Envoy.
 func setTimeout(action *routev3.RouteAction, r *model.Route) {
 	action.Timeout = pb.Duration(r.Timeout)
-	action.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{GrpcTimeoutHeaderMax: pb.Duration(r.Timeout)}
+	action.MaxGrpcTimeout = action.Timeout //nolint:staticcheck // see above
 }
 
 // decorator names the operation in traces: "host:port/path*".

@@ -162,9 +162,9 @@ func (b *Builder) rest() *routev3.VirtualHost {
 		Routes: []*routev3.Route{{
 			Name: "allow_any", Match: everything(),
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier:  &routev3.RouteAction_Cluster{Cluster: wire.PassthroughCluster},
-				Timeout:           pb.Duration(0),
-				MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{GrpcTimeoutHeaderMax: pb.Duration(0)},
+				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.PassthroughCluster},
+				Timeout:          pb.Duration(0),
+				MaxGrpcTimeout:   pb.Duration(0), //nolint:staticcheck // see setTimeout
 			}},
 		}},
 	}
@@ -185,9 +185,9 @@ func (b *Builder) Inbound(cluster, operation string, port uint16) *routev3.Route
 				Match:     everything(),
 				Decorator: &routev3.Decorator{Operation: operation},
 				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-					ClusterSpecifier:  &routev3.RouteAction_Cluster{Cluster: cluster},
-					Timeout:           pb.Duration(0),
-					MaxStreamDuration: &routev3.RouteAction_MaxStreamDuration{GrpcTimeoutHeaderMax: pb.Duration(0)},
+					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
+					Timeout:          pb.Duration(0),
+					MaxGrpcTimeout:   pb.Duration(0), //nolint:staticcheck // see setTimeout
 				}},
 			}},
 		}},
