@@ -55,9 +55,8 @@ type call struct {
 	pending    []byte // response body that the client's window does not take
 	pendingEnd bool
 
-	// sampled: what the proxy adds is measured; out is how long the request took.
-	sampled bool
-	out     time.Duration
+	// added, when set, measures what the proxy adds.
+	added *sample
 
 	moved                 time.Time // last activity
 	idle                  time.Duration
@@ -190,7 +189,7 @@ func (s *call) admitUpgrade() ([]NamedFilter, filter.LocalReply, bool) {
 // sendUpstream is the end of the filter chain.
 func (s *call) sendUpstream(end bool) {
 	s.routed = true
-	s.sample()
+	s.measure()
 	s.rt.Headers(router.Request{
 		Entry: s.entry, Target: s.target, Upgrade: s.upgrade, Terminate: s.terminate, Trusted: s.trusted,
 	}, s.req, end)
@@ -199,30 +198,31 @@ func (s *call) sendUpstream(end bool) {
 // sampleMask takes one request in 16, by a bit of chance in the clock.
 const sampleMask = 15 << 10
 
-// sample begins to measure what the proxy adds. Events read the clock once, so
+// sample is how long the request was held up. It outlives the call, which may
+// be somebody else's when the output has been sent.
+type sample struct{ out time.Duration }
+
+// measure begins to measure what the proxy adds. Events read the clock once, so
 // it takes readings of its own, after output has been sent. Requests that a
 // filter held up are left out: that is what they were configured for.
-func (s *call) sample() {
+func (s *call) measure() {
 	start := s.info.Start
-	s.sampled = s.m.cfg.Added != nil && start.UnixNano()&sampleMask == 0 && start.Equal(s.c.lane.Now())
-	if !s.sampled {
+	if s.m.cfg.Added == nil || start.UnixNano()&sampleMask != 0 || !start.Equal(s.c.lane.Now()) {
 		return
 	}
-	s.c.lane.AfterFlush(func() {
-		if s.info.Start.Equal(start) {
-			s.out = time.Since(start)
-		}
-	})
+	added := &sample{}
+	s.added = added
+	s.c.lane.AfterFlush(func() { added.out = time.Since(start) })
 }
 
-// sampleEnd ends the measurement when the response's head has been sent.
-func (s *call) sampleEnd() {
+// measured ends the measurement when the response's head has been sent.
+func (s *call) measured() {
 	first := s.info.Start.Add(s.info.UpstreamFirstByte)
-	if !s.sampled || s.local || s.info.Attempts > 1 || !first.Equal(s.c.lane.Now()) {
+	if s.added == nil || s.local || s.info.Attempts > 1 || !first.Equal(s.c.lane.Now()) {
 		return
 	}
-	out, added := s.out, s.m.cfg.Added
-	s.c.lane.AfterFlush(func() { added(out + time.Since(first)) })
+	added, tell := s.added, s.m.cfg.Added
+	s.c.lane.AfterFlush(func() { tell(added.out + time.Since(first)) })
 }
 
 // onData takes a piece of the request's body from the codec.

@@ -75,7 +75,7 @@ func (s *call) sendHead(end bool) {
 		end = false
 	}
 	s.c.cd.Headers(s.id, h, end)
-	s.sampleEnd()
+	s.measured()
 	if s.tunnel && !s.c.two {
 		s.c.again = true // bytes that came with the request wait in the codec
 	}

@@ -111,20 +111,14 @@ type Exchange struct {
 
 	state exchangeState
 	b     backend
-	gen   uint64 // of the present use; events of former ones are dropped
-	good  bool   // what the host's statistics count it as
-
-	// guarded by the pool's mu
-	pool       *Pool
-	next, prev *Exchange
-	queued     bool
-	queuedGen  uint64
+	good  bool // what the host's statistics count it as
+	pool  *Pool
+	w     *waiter // while waiting in a queue or for a raw connection
 }
 
 // Start looks for a connection.
 func (x *Exchange) Start(want Want) {
-	x.gen++
-	x.state = exWaiting
+	x.state, x.pool = exWaiting, nil
 	x.Reused, x.Protocol, x.TLS = false, "", nil
 	if want == WantRaw {
 		dialRaw(x)
@@ -180,9 +174,13 @@ func (x *Exchange) Reset(code codec.ResetCode) {
 	case exIdle:
 		return
 	case exWaiting:
+		w := x.w
 		x.over()
-		if x.pool != nil {
-			x.pool.cancel(x)
+		if w != nil {
+			w.take()
+			if x.pool != nil {
+				x.pool.cancel(w)
+			}
 		}
 	case exReady:
 		b := x.b
@@ -198,7 +196,6 @@ func (x *Exchange) over() {
 		x.Host.End(x.good)
 	}
 	x.state, x.b = exIdle, nil
-	x.gen++
 }
 
 // fail tells the user that there is no connection.

@@ -89,17 +89,16 @@ func (c *h2Conn) serve() {
 			p.mu.Unlock()
 			return
 		}
-		x, gen := p.popLocked(c.key)
-		if x != nil {
+		w := p.popLocked(c.key)
+		if w != nil {
 			p.occupyLocked(c)
 		}
 		p.mu.Unlock()
-		if x == nil {
+		if w == nil {
 			return
 		}
-		lane := x.Lane
-		lane.Do(func() {
-			if x.gen == gen {
+		w.lane.Do(func() {
+			if x := w.take(); x != nil {
 				c.begin(x)
 			} else {
 				c.vacate()
@@ -157,7 +156,7 @@ func (c *h2Conn) begin(x *Exchange) {
 		x.fail(Failure{FailOverflow, errRequests})
 		return
 	}
-	s := &h2Stream{c: c, x: x, gen: x.gen, lane: x.Lane}
+	s := &h2Stream{c: c, x: x, lane: x.Lane}
 	x.Reused = false // a dead connection is seen by all its streams: no race as in HTTP/1
 	x.describe("HTTP/2", &c.common)
 	x.ready(s)

@@ -12,12 +12,11 @@ import (
 type h2Stream struct {
 	// Set at construction.
 	c    *h2Conn
-	x    *Exchange
-	gen  uint64
 	lane *Lane // of x
 
-	// belong to x's lane
-	asked, got bool // the request's, the response's end has passed
+	// belong to that lane
+	x          *Exchange // nil: over, it may be somebody else's already
+	asked, got bool      // the request's, the response's end has passed
 
 	// belong to the connection's lane
 	id             uint32
@@ -136,14 +135,24 @@ func (s *h2Stream) trailers(h *filter.Headers) {
 func (s *h2Stream) ended(end bool) {
 	if end {
 		s.asked = true
-		if s.got && s.x.gen == s.gen {
-			s.x.over()
+		if s.got && s.x != nil {
+			s.letGo()
 		}
 	}
 }
 
+// letGo ends the exchange, from its side.
+func (s *h2Stream) letGo() {
+	x := s.x
+	s.x = nil
+	x.over()
+}
+
 // reset implements backend.
-func (s *h2Stream) reset(code codec.ResetCode) { s.cross(message{k: sendReset, s: s, code: code}) }
+func (s *h2Stream) reset(code codec.ResetCode) {
+	s.x = nil
+	s.cross(message{k: sendReset, s: s, code: code})
+}
 
 // consumed implements backend.
 func (s *h2Stream) consumed(n int) { s.cross(message{k: sendConsumed, s: s, n: n}) }
@@ -330,7 +339,7 @@ func (s *h2Stream) toUser(m message) {
 // deliver tells the user, inside its lane.
 func (s *h2Stream) deliver(m *message) {
 	x := s.x
-	if x.gen != s.gen {
+	if x == nil {
 		PutHeaders(m.h) // given up meanwhile
 		return
 	}
@@ -341,7 +350,7 @@ func (s *h2Stream) deliver(m *message) {
 	if m.end {
 		s.got = true
 		if s.asked {
-			x.over()
+			s.letGo()
 		}
 	}
 	switch m.k {
@@ -356,7 +365,7 @@ func (s *h2Stream) deliver(m *message) {
 	case toTrailers:
 		u.OnTrailers(m.h)
 	case toReset:
-		x.over()
+		s.letGo()
 		u.OnReset(m.code)
 	case toFull, toRoom:
 		u.OnBlocked(m.k == toFull)

@@ -28,17 +28,15 @@ type Pool struct {
 
 	mu sync.Mutex
 	// guarded by mu
-	idle        []*h1Conn // last in, first out: the warm ones are used
-	h2          []*h2Conn // that may take another stream
-	first, last *Exchange // waiting for a connection
-	waiting     int
-	dialing     int
-	live        int  // connections, being dialled or open
-	http1       bool // WantALPN: the host has turned out to speak HTTP/1
-	closed      bool
-	tick        int
-	armed       bool
-	timer       *time.Timer
+	idle   []*h1Conn // last in, first out: the warm ones are used
+	h2     []*h2Conn // that may take another stream
+	queue  queue     // waiting for a connection
+	live   int       // connections, being dialled or open
+	http1  bool      // WantALPN: the host has turned out to speak HTTP/1
+	closed bool
+	tick   int
+	armed  bool
+	timer  *time.Timer
 }
 
 // key tells connections apart that must not be mixed up: what the first
@@ -104,14 +102,18 @@ func (p *Pool) start(x *Exchange) {
 		x.fail(Failure{FailOverflow, errOverflow})
 		return
 	}
-	p.pushLocked(x)
-	dial := p.wantsDialLocked()
+	w := newWaiter(x)
+	p.queue.push(w)
+	dial := p.wantsDialLocked(w.key)
+	if dial {
+		p.beginDialLocked(w.key)
+	}
 	p.mu.Unlock()
 	st := p.cluster.Stats()
 	st.UpstreamRqPendingTotal.Add(1)
 	st.UpstreamRqPendingActive.Add(1)
 	if dial {
-		p.dial(x)
+		p.dial(w)
 	}
 }
 
@@ -138,66 +140,54 @@ func (p *Pool) takeLocked(x *Exchange) (*h1Conn, *h2Conn) {
 	return nil, nil
 }
 
-// pushLocked puts x at the end of the queue.
-func (p *Pool) pushLocked(x *Exchange) {
-	x.queued, x.queuedGen = true, x.gen
-	x.next, x.prev = nil, p.last
-	if p.last != nil {
-		p.last.next = x
-	} else {
-		p.first = x
+// dropLocked takes w out of the queue.
+func (p *Pool) dropLocked(w *waiter) {
+	if p.queue.drop(w) {
+		w.limits.Release(cluster.Pending)
+		p.cluster.Stats().UpstreamRqPendingActive.Add(-1)
 	}
-	p.last = x
-	p.waiting++
-}
-
-// dropLocked takes x out of the queue.
-func (p *Pool) dropLocked(x *Exchange) {
-	if x.prev != nil {
-		x.prev.next = x.next
-	} else {
-		p.first = x.next
-	}
-	if x.next != nil {
-		x.next.prev = x.prev
-	} else {
-		p.last = x.prev
-	}
-	x.next, x.prev, x.queued = nil, nil, false
-	p.waiting--
-	x.Limits.Release(cluster.Pending)
-	p.cluster.Stats().UpstreamRqPendingActive.Add(-1)
 }
 
 // popLocked takes the first in the queue that a connection with that key may serve.
-func (p *Pool) popLocked(k key) (*Exchange, uint64) {
-	for x := p.first; x != nil; x = x.next {
-		if keyOf(&x.Dial) == k {
-			gen := x.queuedGen
-			p.dropLocked(x)
-			return x, gen
-		}
+func (p *Pool) popLocked(k key) *waiter {
+	w := p.queue.firstOf(k)
+	if w != nil {
+		p.dropLocked(w)
 	}
-	return nil, 0
+	return w
 }
 
 // cancel forgets a waiting exchange.
-func (p *Pool) cancel(x *Exchange) {
+func (p *Pool) cancel(w *waiter) {
 	p.mu.Lock()
-	if x.queued {
-		p.dropLocked(x)
-	}
+	p.dropLocked(w)
 	p.mu.Unlock()
 	p.cluster.Stats().UpstreamRqCancelled.Add(1)
 }
 
-// wantsDialLocked tells whether the queue needs another connection: one each
-// in HTTP/1; in HTTP/2, and while the protocol is not known, one for all.
-func (p *Pool) wantsDialLocked() bool {
-	if p.multiplexed() {
-		return p.dialing == 0
+// wantsDialLocked tells whether who waits with that key needs another
+// connection: one each in HTTP/1; in HTTP/2, and while the protocol is not known,
+// one for all.
+func (p *Pool) wantsDialLocked(k key) bool {
+	t := p.queue.tallies[k]
+	if t == nil || t.waiting == 0 {
+		return false
 	}
-	return p.dialing < p.waiting
+	if p.multiplexed() {
+		return t.dialing == 0
+	}
+	return t.dialing < t.waiting
+}
+
+func (p *Pool) beginDialLocked(k key) {
+	p.queue.of(k).dialing++
+	p.live++
+}
+
+// endDialLocked counts the end of an attempt; live is left to gone.
+func (p *Pool) endDialLocked(k key) {
+	p.queue.of(k).dialing--
+	p.queue.forget(k)
 }
 
 func (p *Pool) multiplexed() bool {
@@ -206,32 +196,34 @@ func (p *Pool) multiplexed() bool {
 
 var alpnBoth = []string{"h2", "http/1.1"}
 
-// dial makes a connection, with the options of x.
-func (p *Pool) dial(x *Exchange) {
-	counted := x.Limits.Acquire(cluster.Connections)
-	p.mu.Lock()
-	if !counted && p.live > 0 {
-		p.mu.Unlock() // one of the others will become free
-		return
+// dial makes a connection, with the options of w; beginDialLocked has been
+// called. false: the circuit breaker is open, and there are others that will become free.
+func (p *Pool) dial(w *waiter) bool {
+	cc := common{pool: p, key: w.key}
+	if w.limits.Acquire(cluster.Connections) {
+		cc.limits = w.limits
+	} else {
+		p.mu.Lock()
+		if p.live > 1 {
+			p.live--
+			p.endDialLocked(w.key)
+			p.mu.Unlock()
+			return false
+		}
+		p.mu.Unlock() // at least one, or nobody would ever be served
 	}
-	p.live++
-	p.dialing++
-	p.mu.Unlock()
-	o := x.Dial
-	cc := common{pool: p, key: keyOf(&o)}
+	o := w.dial
 	if p.want == WantALPN && o.ALPN == nil {
 		o.ALPN = alpnBoth
 	}
-	if counted {
-		cc.limits = x.Limits
-	}
 	p.cluster.Dial(p.host, o, func(c stream.Conn, err error) { p.dialled(cc, c, err) })
+	return true
 }
 
 // dialled takes the result of Dial, on a goroutine of its own.
 func (p *Pool) dialled(cc common, c stream.Conn, err error) {
 	p.mu.Lock()
-	p.dialing--
+	p.endDialLocked(cc.key)
 	p.mu.Unlock()
 	if err != nil {
 		p.gone(&cc)
@@ -242,49 +234,41 @@ func (p *Pool) dialled(cc common, c stream.Conn, err error) {
 	two := p.want == WantHTTP2
 	if p.want == WantALPN {
 		two = cc.tls != nil && cc.tls.NegotiatedProtocol == "h2"
+		p.mu.Lock()
+		p.http1 = !two
+		p.mu.Unlock()
 	}
 	if two {
 		p.cluster.Stats().UpstreamCxHTTP2Total.Add(1)
 		newH2Conn(cc).open()
-		return
+	} else {
+		p.cluster.Stats().UpstreamCxHTTP1Total.Add(1)
+		hc := newH1Conn(cc)
+		hc.park()
+		p.offer(hc)
 	}
-	p.cluster.Stats().UpstreamCxHTTP1Total.Add(1)
-	p.serveOthers()
-	hc := newH1Conn(cc)
-	hc.park()
-	p.offer(hc)
+	// Who is left may have waited for this connection to carry all, or have
+	// another key.
+	p.dialForQueue()
 }
 
-// serveOthers dials for those who waited for one connection to carry them all,
-// now that the host has turned out to speak HTTP/1.
-func (p *Pool) serveOthers() {
-	if p.want != WantALPN {
-		return
-	}
-	p.mu.Lock()
-	p.http1 = true
-	var more []*Exchange
-	for x := p.first; x != nil && p.dialing+len(more)+1 < p.waiting; x = x.next {
-		more = append(more, x)
-	}
-	p.mu.Unlock()
-	for range more {
-		p.dialForQueue()
-	}
-}
-
-// dialForQueue makes another connection when somebody waits for one.
+// dialForQueue makes the connections that those who wait need.
 func (p *Pool) dialForQueue() {
-	p.mu.Lock()
-	x := p.first
-	if x == nil || !p.wantsDialLocked() {
+	for {
+		var w *waiter
+		p.mu.Lock()
+		for k := range p.queue.tallies {
+			if p.wantsDialLocked(k) {
+				w = p.queue.firstOf(k)
+				p.beginDialLocked(k)
+				break
+			}
+		}
 		p.mu.Unlock()
-		return
+		if w == nil || !p.dial(w) {
+			return
+		}
 	}
-	// A copy: the exchange itself belongs to its lane.
-	probe := &Exchange{Limits: x.Limits, Dial: x.Dial}
-	p.mu.Unlock()
-	p.dial(probe)
 }
 
 // dialFailed fails those who waited for that connection: the first in an
@@ -293,15 +277,15 @@ func (p *Pool) dialFailed(k key, err error) {
 	f := failureOf(err)
 	for {
 		p.mu.Lock()
-		x, gen := p.popLocked(k)
-		all := p.multiplexed() && p.dialing == 0
+		w := p.popLocked(k)
+		t := p.queue.tallies[k]
+		all := p.multiplexed() && (t == nil || t.dialing == 0)
 		p.mu.Unlock()
-		if x == nil {
+		if w == nil {
 			break
 		}
-		lane := x.Lane
-		lane.Do(func() {
-			if x.gen == gen {
+		w.lane.Do(func() {
+			if x := w.take(); x != nil {
 				x.fail(f)
 			}
 		})
@@ -329,12 +313,11 @@ func failureOf(err error) Failure {
 // offer gives a free HTTP/1 connection, parked, to the first who waits, or keeps it.
 func (p *Pool) offer(hc *h1Conn) {
 	p.mu.Lock()
-	x, gen := p.popLocked(hc.key)
+	w := p.popLocked(hc.key)
 	switch {
-	case x != nil:
+	case w != nil:
 		p.mu.Unlock()
-		lane := x.Lane
-		lane.Do(func() { p.handOver(hc, x, gen) })
+		w.lane.Do(func() { p.handOver(hc, w) })
 		return
 	case p.closed:
 		p.mu.Unlock()
@@ -347,11 +330,12 @@ func (p *Pool) offer(hc *h1Conn) {
 	p.mu.Unlock()
 }
 
-// handOver lends an offered connection, inside the lane of x.
-func (p *Pool) handOver(hc *h1Conn, x *Exchange, gen uint64) {
+// handOver lends an offered connection, inside the lane of w.
+func (p *Pool) handOver(hc *h1Conn, w *waiter) {
 	used := hc.requests > 0
+	x := w.take()
 	switch {
-	case x.gen != gen:
+	case x == nil:
 		p.offer(hc) // given up meanwhile
 	case hc.lend(x):
 	case used:

@@ -33,14 +33,13 @@ func dialRaw(x *Exchange) {
 		x.fail(Failure{FailOverflow, errConnections})
 		return
 	}
-	x.pool = nil
-	gen, lane, limits, host := x.gen, x.Lane, x.Limits, x.Host
-	x.Cluster.Dial(x.Host, x.Dial, func(c stream.Conn, err error) {
-		lane.Do(func() {
-			r := &rawConn{common: common{limits: limits}, host: host, x: x, lane: lane}
+	w, host := newWaiter(x), x.Host
+	x.Cluster.Dial(host, x.Dial, func(c stream.Conn, err error) {
+		w.lane.Do(func() {
+			x, limits := w.take(), w.limits
+			r := &rawConn{common: common{limits: limits}, host: host, x: x, lane: w.lane}
 			switch {
-			case x.gen != gen:
-				r.x = nil
+			case x == nil:
 				if err == nil {
 					c.Close()
 					host.Disconnected(true, false)

@@ -138,8 +138,7 @@ func (r *Router) Reset() {
 	if cap(body) > keptBody {
 		body = nil
 	}
-	x := r.x // the exchange counts its uses
-	*r = Router{cfg: r.cfg, ds: r.ds, x: x, body: body}
+	*r = Router{cfg: r.cfg, ds: r.ds, body: body}
 }
 
 // keptBody bounds the buffer that an idle Router keeps.
