@@ -21,6 +21,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -184,11 +185,18 @@ func (s *socket) do(ctx context.Context, method, path string, q url.Values, body
 
 // get decodes the JSON at path into v.
 func (s *socket) get(ctx context.Context, path string, q url.Values, v any) error {
-	return s.call(ctx, http.MethodGet, path, q, nil, v)
+	r, err := s.do(ctx, http.MethodGet, path, q, nil)
+	return s.decode(r, err, v)
 }
 
-func (s *socket) call(ctx context.Context, method, path string, q url.Values, body io.Reader, v any) error {
-	r, err := s.do(ctx, method, path, q, body)
+// post sends a body and says what became of the objects in it.
+func (s *socket) post(ctx context.Context, path string, q url.Values, body io.Reader) (out []console.Applied, err error) {
+	r, err := s.do(ctx, http.MethodPost, path, q, body)
+	err = s.decode(r, err, &out)
+	return out, err
+}
+
+func (s *socket) decode(r io.ReadCloser, err error, v any) error {
 	if err != nil {
 		return err
 	}

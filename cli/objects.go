@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -144,12 +143,12 @@ func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
 	}
 	results := []console.Applied{}
 	for _, d := range docs {
-		var part []console.Applied
 		q := url.Values{"name": {d.name}}
 		if remove {
 			q.Set("delete", "true")
 		}
-		if err := s.call(c.Context(), http.MethodPost, "/v1/apply", q, bytes.NewReader(d.data), &part); err != nil {
+		part, err := s.post(c.Context(), "/v1/apply", q, bytes.NewReader(d.data))
+		if err != nil {
 			return err
 		}
 		results = append(results, part...)
@@ -221,12 +220,12 @@ the folder comes back with the next weft up: the folder is not touched.`,
 			}
 			var results []console.Applied
 			for _, name := range args[1:] {
-				var r console.Applied
 				q := url.Values{"kind": {string(kind)}, "namespace": {namespace}, "name": {name}}
-				if err := s.call(c.Context(), http.MethodPost, "/v1/delete", q, nil, &r); err != nil {
+				part, err := s.post(c.Context(), "/v1/delete", q, nil)
+				if err != nil {
 					return err
 				}
-				results = append(results, r)
+				results = append(results, part...)
 			}
 			return e.showApplied(c, results)
 		},

@@ -230,7 +230,7 @@ func pending(before, now *model.Snapshot, a Applied) bool {
 func (c *Console) remove(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	before := c.Snapshots.Load()
-	done := c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")})
-	c.settle(r.Context(), before, []Applied{done})
+	done := []Applied{c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")})}
+	c.settle(r.Context(), before, done)
 	reply(w, done)
 }

@@ -1,4 +1,5 @@
-// Catalog serves the books over gRPC.
+// Catalog serves the books over gRPC: a list, one book, and prices over a
+// stream that both sides keep open.
 package main
 
 import (

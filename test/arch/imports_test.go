@@ -1,0 +1,207 @@
+// Package arch holds the rules of the code base that a compiler does not:
+// which part may import which, who may know Kubernetes and Envoy's protobufs,
+// and how long things may be. It reads files and runs no tools, so that Go's
+// test cache sees what it depends on.
+package arch
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/weftmesh/weft"
+
+// root is the module's folder.
+const root = "../.."
+
+// allowed says which parts a part may import. A parent may import its children.
+// Only cmd and test see both planes.
+var allowed = map[string][]string{
+	"base": {}, "api": {"base"}, "wire": {"base"},
+
+	// The control plane, in the order of its stages.
+	"control/model":     {"base"},
+	"control/source":    {"control/model", "api", "wire", "base"},
+	"control/check":     {"control/model", "base"},
+	"control/snapshot":  {"control/model", "base"},
+	"control/scope":     {"control/model", "wire", "base"},
+	"control/translate": {"control/scope", "control/model", "wire", "base"},
+	"control/serve":     {"wire", "base"},
+	"control/identity":  {"base"},
+	// fleet joins the stages per proxy; console shows what it holds; store is
+	// where applied objects are kept.
+	"control/fleet":   {"control/translate", "control/scope", "control/serve", "control/model", "wire", "base"},
+	"control/console": {"control/fleet", "control/serve", "control/model", "base"},
+	"control/store":   {"control/console", "control/source", "control/model", "base"},
+	"control":         {"api", "wire", "base"},
+
+	// The data plane.
+	"proxy/filter":    {"base"},
+	"proxy/transport": {"wire", "base"},
+	"proxy/route":     {"proxy/filter", "base"},
+	"proxy/cluster":   {"proxy/filter", "proxy/transport", "base"},
+	"proxy/xds":       {"wire", "base"},
+	"proxy/sds":       {"wire", "base"},
+	"proxy/http":      {"proxy/filter", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/tcp":       {"proxy/filter", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/listener":  {"proxy/filter", "proxy/transport", "base"},
+	"proxy/telemetry": {"proxy/filter", "wire", "base"},
+	"proxy/dns":       {"wire", "base"},
+	"proxy/admin":     {"base"},
+	// config decodes into what all of these describe.
+	"proxy/config": {
+		"proxy/xds", "proxy/filter", "proxy/http", "proxy/tcp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
+	},
+	// agent stands beside an Envoy and uses what is not the data path.
+	"proxy/agent": {
+		"proxy/admin", "proxy/dns", "proxy/sds", "proxy/xds", "proxy/telemetry", "proxy/filter", "proxy/listener", "proxy/transport", "wire", "base",
+	},
+	"proxy": {"wire", "base"},
+
+	// host knows neither plane. up joins it with the control plane's console; cli
+	// talks to both over sockets and shares their JSON types.
+	"host": {"wire", "base"},
+	"cli":  {"control/console", "control/fleet", "control/model", "wire", "base"},
+	"up":   {"host", "cli", "control/console", "control/fleet", "control/model", "wire", "base"},
+}
+
+// both are the parts that may import everything.
+var both = []string{"cmd", "test"}
+
+// foreign are imports from elsewhere that only some parts may have, and why.
+var foreign = []struct {
+	prefix, why string
+	parts       []string
+}{
+	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source"}},
+	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source"}},
+	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source"}},
+	{
+		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
+		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy"},
+	},
+}
+
+// configParsers are folders of filters: Envoy's messages only in their config files.
+var configParsers = []string{"proxy/http/cors", "proxy/http/fault", "proxy/http/filterstate", "proxy/http/match", "proxy/http/rbac"}
+
+// file is a parsed file of ours.
+type file struct {
+	dir, name string // relative to the module, with slashes
+	ast       *ast.File
+	fset      *token.FileSet
+	lines     int
+}
+
+// files parses everything, generated code left out.
+func files(t *testing.T, tests bool) []file {
+	t.Helper()
+	var out []file
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		if d.IsDir() {
+			if base := d.Name(); rel != "." && (strings.HasPrefix(base, ".") || base == "testdata" || base == "bin") {
+				return filepath.SkipDir
+			}
+			return nil
+		}
+		if !strings.HasSuffix(rel, ".go") || strings.HasSuffix(rel, ".pb.go") || strings.HasSuffix(rel, "_test.go") != tests {
+			return nil
+		}
+		fset := token.NewFileSet()
+		f, err := parser.ParseFile(fset, p, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		out = append(out, file{path.Dir(rel), rel, f, fset, fset.Position(f.FileEnd).Line})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(out) < 50 {
+		t.Fatalf("only %d files found: is the module's folder %s?", len(out), root)
+	}
+	return out
+}
+
+// part returns the longest key of allowed that holds a package, or "".
+func part(pkg string) (best string) {
+	for k := range allowed {
+		if (pkg == k || strings.HasPrefix(pkg, k+"/")) && len(k) > len(best) {
+			best = k
+		}
+	}
+	return best
+}
+
+func free(pkg string) bool {
+	first, _, _ := strings.Cut(pkg, "/")
+	return slices.Contains(both, first) || first == "examples" || first == "tools"
+}
+
+// mayImport tells whether a package of a part may import one of ours.
+func mayImport(from, pkg string) bool {
+	to := part(pkg)
+	return to == from || strings.HasPrefix(to, from+"/") || slices.Contains(allowed[from], to)
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, f := range files(t, false) {
+		if free(f.dir) {
+			continue
+		}
+		from := part(f.dir)
+		if from == "" {
+			t.Errorf("%s: the part is in no rule: add it to allowed, with what it may import", f.name)
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			imp, _ := strconv.Unquote(spec.Path.Value)
+			if pkg, ours := strings.CutPrefix(imp, module+"/"); ours && !mayImport(from, pkg) {
+				t.Errorf("%s: %s must not import %s", f.name, from, pkg)
+			}
+			checkForeign(t, f, from, imp)
+		}
+	}
+}
+
+func checkForeign(t *testing.T, f file, from, imp string) {
+	t.Helper()
+	for _, rule := range foreign {
+		if !strings.HasPrefix(imp, rule.prefix) || slices.Contains(rule.parts, from) {
+			continue
+		}
+		base := path.Base(f.name)
+		if slices.Contains(configParsers, f.dir) && strings.HasPrefix(rule.prefix, "github.com/envoyproxy") && (base == "config.go" || f.dir == "proxy/http/match") {
+			continue
+		}
+		t.Errorf("%s: %s must not import %s: %s", f.name, from, imp, rule.why)
+	}
+}
+
+// TestTheRulesBite: the rules refuse what they are there for.
+func TestTheRulesBite(t *testing.T) {
+	for from, pkg := range map[string]string{
+		"control": "proxy/http", "proxy": "control/model", "control/model": "wire", "host": "control/console", "control/serve": "control/model", "base": "wire",
+	} {
+		if mayImport(from, pkg) {
+			t.Errorf("%s may import %s", from, pkg)
+		}
+	}
+}
