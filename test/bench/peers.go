@@ -1,0 +1,270 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/h2c"
+)
+
+// server is a listener whose connections are served until it is closed.
+type server struct {
+	net.Listener
+	mu    sync.Mutex
+	conns map[net.Conn]bool
+}
+
+func (s *server) Addr() string { return s.Listener.Addr().String() }
+
+// Close ends all connections too.
+func (s *server) Close() error {
+	err := s.Listener.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.Close()
+	}
+	return err
+}
+
+func listen(each func(net.Conn)) (upstream, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	s := &server{Listener: l, conns: map[net.Conn]bool{}}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns[c] = true
+			s.mu.Unlock()
+			go each(c)
+		}
+	}()
+	return s, nil
+}
+
+// http1Server answers every request with the same response: as little work as
+// can be, so that it does not take the proxy's core.
+func http1Server(size int) func() (upstream, error) {
+	response := append(fmt.Appendf(nil, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-upstream: bench\r\ncontent-length: %d\r\n\r\n", size),
+		bytes.Repeat([]byte("x"), size)...)
+	return func() (upstream, error) {
+		return listen(func(c net.Conn) {
+			r := bufio.NewReader(c)
+			for {
+				line, err := r.ReadSlice('\n')
+				if err != nil {
+					return
+				}
+				if len(line) == 2 { // the end of a request without a body
+					if _, err := c.Write(response); err != nil {
+						return
+					}
+				}
+			}
+		})
+	}
+}
+
+type h2Server struct {
+	*http.Server
+	l net.Listener
+}
+
+func (s *h2Server) Addr() string { return s.l.Addr().String() }
+
+func http2Server(size int) func() (upstream, error) {
+	body := bytes.Repeat([]byte("x"), size)
+	return func() (upstream, error) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+		s := &h2Server{&http.Server{Handler: h2c.NewHandler(h, &http2.Server{MaxConcurrentStreams: 1000}), ReadHeaderTimeout: time.Minute}, l}
+		go func() { _ = s.Serve(l) }()
+		return s, nil
+	}
+}
+
+func bulkServer() (upstream, error) {
+	return listen(func(c net.Conn) {
+		chunk := make([]byte, 256<<10)
+		for {
+			if _, err := c.Write(chunk); err != nil {
+				return
+			}
+		}
+	})
+}
+
+// request is what HTTP/1 clients send: a host from the middle of the table.
+var request = []byte("GET /api/books?x=1 HTTP/1.1\r\nhost: h25.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n")
+
+// exchange sends one request and reads the response.
+func exchange(c net.Conn, r *bufio.Reader) error {
+	if _, err := c.Write(request); err != nil {
+		return err
+	}
+	length := -1
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if err != nil {
+			return err
+		}
+		if first && !bytes.HasPrefix(line, []byte("HTTP/1.1 200")) {
+			return fmt.Errorf("answered %q", line)
+		}
+		if len(line) == 2 {
+			break
+		}
+		if v, ok := bytes.CutPrefix(line, []byte("content-length: ")); ok {
+			if length, err = strconv.Atoi(string(bytes.TrimSpace(v))); err != nil {
+				return err
+			}
+		}
+	}
+	if length < 0 {
+		return errors.New("a response without content-length")
+	}
+	_, err := r.Discard(length)
+	return err
+}
+
+// parallel runs f on n goroutines and returns all latencies, or an error.
+func parallel(n int, f func(i int) ([]time.Duration, error)) ([]time.Duration, error) {
+	var mu sync.Mutex
+	var all []time.Duration
+	var failed error
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() {
+			times, err := f(i)
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, times...)
+			failed = errors.Join(failed, err)
+		})
+	}
+	wg.Wait()
+	return all, failed
+}
+
+// closedLoop keeps conns connections busy.
+func closedLoop(conns int) func(context.Context, string, int) ([]time.Duration, error) {
+	return func(_ context.Context, addr string, n int) ([]time.Duration, error) {
+		var left atomic.Int64
+		left.Store(int64(n))
+		return parallel(conns, func(int) ([]time.Duration, error) {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			defer c.Close()
+			r := bufio.NewReaderSize(c, 16<<10)
+			var times []time.Duration
+			for left.Add(-1) >= 0 {
+				begin := time.Now()
+				if err := exchange(c, r); err != nil {
+					return nil, err
+				}
+				times = append(times, time.Since(begin))
+			}
+			return times, nil
+		})
+	}
+}
+
+// openLoop sends at a constant rate; latency counts from when a request was due.
+func openLoop(rate int) func(context.Context, string, int) ([]time.Duration, error) {
+	const conns = 32
+	return func(_ context.Context, addr string, n int) ([]time.Duration, error) {
+		begin := time.Now()
+		return parallel(conns, func(i int) ([]time.Duration, error) {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			defer c.Close()
+			r := bufio.NewReaderSize(c, 16<<10)
+			var times []time.Duration
+			for k := i; k < n; k += conns {
+				due := begin.Add(time.Duration(k) * time.Second / time.Duration(rate))
+				time.Sleep(time.Until(due))
+				if err := exchange(c, r); err != nil {
+					return nil, err
+				}
+				times = append(times, time.Since(due))
+			}
+			return times, nil
+		})
+	}
+}
+
+// http2Loop keeps streams requests under way on each of conns connections.
+func http2Loop(conns, streams int) func(context.Context, string, int) ([]time.Duration, error) {
+	return func(ctx context.Context, addr string, n int) ([]time.Duration, error) {
+		var left atomic.Int64
+		left.Store(int64(n))
+		clients := make([]*http2.Transport, conns)
+		for i := range clients {
+			clients[i] = &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+			}}
+			defer clients[i].CloseIdleConnections()
+		}
+		return parallel(conns*streams, func(i int) ([]time.Duration, error) {
+			var times []time.Duration
+			for left.Add(-1) >= 0 {
+				begin := time.Now()
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://h25.example.com/api/books?x=1", nil)
+				if err != nil {
+					return nil, err
+				}
+				resp, err := clients[i%conns].RoundTrip(req)
+				if err != nil {
+					return nil, err
+				}
+				_, err = io.Copy(io.Discard, resp.Body)
+				resp.Body.Close()
+				if err != nil || resp.StatusCode != http.StatusOK {
+					return nil, fmt.Errorf("status %d: %w", resp.StatusCode, err)
+				}
+				times = append(times, time.Since(begin))
+			}
+			return times, nil
+		})
+	}
+}
+
+// bulk reads n megabytes over conns connections.
+func bulk(conns int) func(context.Context, string, int) ([]time.Duration, error) {
+	return func(_ context.Context, addr string, n int) ([]time.Duration, error) {
+		return parallel(conns, func(int) ([]time.Duration, error) {
+			c, err := net.Dial("tcp", addr)
+			if err != nil {
+				return nil, err
+			}
+			defer c.Close()
+			_, err = io.CopyN(io.Discard, c, int64(n)*1e6/int64(conns))
+			return nil, err
+		})
+	}
+}
