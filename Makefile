@@ -18,7 +18,7 @@ race: ## the tests of everything but the end-to-end ones, under the race detecto
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /test/mesh)
 
 lint: ## the linters that tools/go.mod pins
-	$(GO) run -modfile=tools/go.mod github.com/golangci/golangci-lint/v2/cmd/golangci-lint run ./...
+	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
 
 golden: ## rewrite the golden archives from what the code does now
 	$(GO) test ./test/golden -update
