@@ -1,0 +1,218 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/wire"
+)
+
+// runs are run directories below a folder.
+type runs struct{ root string }
+
+func (r runs) Dir(name string) string { return filepath.Join(r.root, name) }
+
+func (r runs) List() []string {
+	entries, err := os.ReadDir(r.root)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, e := range entries {
+		out = append(out, e.Name())
+	}
+	return out
+}
+
+// serve answers a path on a socket of a mesh's.
+func serve(t *testing.T, dir, socket string, answers map[string]any) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("unix", filepath.Join(dir, socket))
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if v, ok := answers[r.URL.Path]; ok {
+			_ = json.NewEncoder(w).Encode(v)
+			return
+		}
+		w.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": "no such thing"})
+	})}
+	go func() { _ = srv.Serve(l) }()
+	t.Cleanup(func() { _ = srv.Close() })
+}
+
+// run executes one command.
+func run(t *testing.T, r RunDirs, args ...string) (string, error) {
+	t.Helper()
+	e := &Env{Runs: r}
+	for _, c := range e.Commands() {
+		if c.Name() != args[0] {
+			continue
+		}
+		var out bytes.Buffer
+		c.SetOut(&out)
+		c.SetErr(&out)
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetArgs(args[1:])
+		err := c.ExecuteContext(t.Context())
+		return out.String(), err
+	}
+	t.Fatalf("no command %s", args[0])
+	return "", nil
+}
+
+func TestExitCodes(t *testing.T) {
+	none := runs{t.TempDir()}
+	if _, err := run(t, none, "status"); Code(err) != CodeNoMesh {
+		t.Errorf("without a mesh: %v", err)
+	}
+	two := runs{t.TempDir()}
+	for _, name := range []string{"a", "b"} {
+		serve(t, two.Dir(name), wire.SupervisorSocket, nil)
+	}
+	if _, err := run(t, two, "status"); Code(err) != CodeUsage || !strings.Contains(err.Error(), "a, b") {
+		t.Errorf("with two meshes: %v", err)
+	}
+	if _, err := run(t, two, "get", "bananas"); Code(err) != CodeUsage {
+		t.Errorf("an unknown kind: %v", err)
+	}
+	one := runs{t.TempDir()}
+	serve(t, one.Dir("m"), wire.SupervisorSocket, map[string]any{
+		"/v1/mesh": wire.MeshInfo{Name: "m"}, "/v1/instances": []wire.Instance{{Name: "x", Kind: "process", State: "restarting"}},
+	})
+	serve(t, one.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/services": []any{}, "/v1/proxies": []any{}, "/v1/findings": []any{}})
+	out, err := run(t, one, "status")
+	if Code(err) != CodeNotHealthy || !strings.Contains(out, "restarting") {
+		t.Errorf("something restarts: %v\n%s", err, out)
+	}
+	if Code(errors.New("x")) != CodeFailed || Code(nil) != 0 {
+		t.Error("plain errors are 1, none is 0")
+	}
+}
+
+func TestParseKind(t *testing.T) {
+	for in, want := range map[string]string{
+		"vs": "VirtualService", "virtualservices": "VirtualService", "DestinationRule": "DestinationRule",
+		"peerauthentications": "PeerAuthentication", "serviceentries": "ServiceEntry", "processes": "Process", "authorizationpolicies": "AuthorizationPolicy",
+	} {
+		if got, err := parseKind(in); err != nil || string(got) != want {
+			t.Errorf("%s: %s %v, want %s", in, got, err, want)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	table := &Table{Head: []string{"NAME", "N"}}
+	table.Row("größer", 1)
+	table.Row("x", Cell{"", Good})
+	var plain, colour bytes.Buffer
+	table.Write(&plain, false)
+	table.Write(&colour, true)
+	if diff := cmp.Diff("NAME    N\ngrößer  1\nx       -\n", plain.String()); diff != "" {
+		t.Error(diff)
+	}
+	if !strings.Contains(colour.String(), string(Good)+"-") {
+		t.Errorf("no colour in %q", colour.String())
+	}
+}
+
+// TestQuantile has values that histogram_quantile gives for the same buckets.
+func TestQuantile(t *testing.T) {
+	b := buckets{1: 10, 5: 30, 10: 40, math.Inf(1): 40}
+	for q, want := range map[float64]float64{.25: 1, .5: 3, .75: 5, .99: 9.8} {
+		if got := b.quantile(q); math.Abs(got-want) > 1e-9 {
+			t.Errorf("%v: %v, want %v", q, got, want)
+		}
+	}
+	if !math.IsNaN((buckets{}).quantile(.5)) {
+		t.Error("no samples have a quantile")
+	}
+	if got := (buckets{1: 1, math.Inf(1): 10}).quantile(.99); got != 1 {
+		t.Errorf("beyond the last bound: %v, want that bound", got)
+	}
+}
+
+func families(t *testing.T, text string) map[string]*dto.MetricFamily {
+	t.Helper()
+	p := expfmt.NewTextParser(model.UTF8Validation)
+	f, err := p.TextToMetricFamilies(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestEdges(t *testing.T) {
+	client := sample{families: families(t, `
+istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200"} 30
+istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="503"} 10
+`)}
+	server := sample{families: families(t, `
+istio_requests_total{reporter="destination",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 40
+istio_requests_total{reporter="destination",source_workload="unknown",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="none"} 4
+`)}
+	sums, secure := map[edgeKey]*edgeSum{}, map[edgeKey]bool{}
+	for _, s := range []sample{client, server} {
+		s.addRequests(sums)
+		s.secured(secure)
+	}
+	list := between(map[edgeKey]*edgeSum{}, sums, 2*time.Second)
+	if len(list) != 2 {
+		t.Fatalf("edges: %+v", list)
+	}
+	for _, e := range list {
+		k := edgeKey{e.Source, e.Destination, e.Version, e.Protocol}
+		switch e.Source {
+		case "web":
+			if e.Rate != 20 || e.Success != .75 || !secure[k] {
+				t.Errorf("web: %+v, secure %v", e, secure[k])
+			}
+		case "unknown": // a client without a sidecar: the server's word counts
+			if e.Rate != 2 || secure[k] {
+				t.Errorf("unknown: %+v, secure %v", e, secure[k])
+			}
+		}
+	}
+}
+
+func TestHistogramsAddUp(t *testing.T) {
+	h := &dto.Histogram{SampleCount: proto.Uint64(4), Bucket: []*dto.Bucket{
+		{UpperBound: proto.Float64(1), CumulativeCount: proto.Uint64(3)}, {UpperBound: proto.Float64(math.Inf(1)), CumulativeCount: proto.Uint64(4)},
+	}}
+	b := buckets{}
+	b.add(h, 1)
+	b.add(h, 1)
+	b.add(h, -1)
+	if b[1] != 3 || b[math.Inf(1)] != 4 {
+		t.Errorf("got %v", b)
+	}
+}
+
+func TestPauseEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
