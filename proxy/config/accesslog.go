@@ -101,11 +101,11 @@ func fileLog(m *filelogv3.FileAccessLog) (AccessLog, error) {
 	l := AccessLog{Path: m.Path}
 	switch f := m.AccessLogFormat.(type) {
 	case nil:
-	case *filelogv3.FileAccessLog_Format: //nolint:staticcheck // deprecated, still written
+	case *filelogv3.FileAccessLog_Format:
 		l.Format = f.Format
-	case *filelogv3.FileAccessLog_JsonFormat: //nolint:staticcheck // as above
+	case *filelogv3.FileAccessLog_JsonFormat:
 		l.JSON = f.JsonFormat.AsMap()
-	case *filelogv3.FileAccessLog_TypedJsonFormat: //nolint:staticcheck // as above
+	case *filelogv3.FileAccessLog_TypedJsonFormat:
 		l.JSON = f.TypedJsonFormat.AsMap()
 	case *filelogv3.FileAccessLog_LogFormat:
 		return logFormat(m.Path, f.LogFormat)
@@ -119,7 +119,7 @@ func logFormat(path string, m *corev3.SubstitutionFormatString) (AccessLog, erro
 	l := AccessLog{Path: path, OmitEmpty: m.GetOmitEmptyValues()}
 	switch f := m.GetFormat().(type) {
 	case nil:
-	case *corev3.SubstitutionFormatString_TextFormat: //nolint:staticcheck // deprecated, still written
+	case *corev3.SubstitutionFormatString_TextFormat:
 		l.Format = f.TextFormat
 	case *corev3.SubstitutionFormatString_JsonFormat:
 		l.JSON = f.JsonFormat.AsMap()

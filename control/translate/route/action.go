@@ -76,7 +76,7 @@ func (s *site) weighted(list []model.Destination) *routev3.RouteAction_WeightedC
 // with the newer max_stream_duration has no timeout at all in Envoy.
 func setTimeout(action *routev3.RouteAction, r *model.Route) {
 	action.Timeout = pb.Duration(r.Timeout)
-	action.MaxGrpcTimeout = action.Timeout //nolint:staticcheck // see above
+	action.MaxGrpcTimeout = action.Timeout
 }
 
 // decorator names the operation in traces: "host:port/path*".

@@ -164,7 +164,7 @@ func (b *Builder) rest() *routev3.VirtualHost {
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.PassthroughCluster},
 				Timeout:          pb.Duration(0),
-				MaxGrpcTimeout:   pb.Duration(0), //nolint:staticcheck // see setTimeout
+				MaxGrpcTimeout:   pb.Duration(0),
 			}},
 		}},
 	}
@@ -187,7 +187,7 @@ func (b *Builder) Inbound(cluster, operation string, port uint16) *routev3.Route
 				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 					Timeout:          pb.Duration(0),
-					MaxGrpcTimeout:   pb.Duration(0), //nolint:staticcheck // see setTimeout
+					MaxGrpcTimeout:   pb.Duration(0),
 				}},
 			}},
 		}},

@@ -18,7 +18,6 @@ type message struct {
 	closing       bool // connection: close
 	keepAlive     bool // connection: keep-alive
 	wantUpgrade   bool // connection: upgrade
-	te            bool // connection: te
 	nominated     []string
 }
 

@@ -80,7 +80,6 @@ type Conn struct {
 	feeding bool
 	mute    bool
 	going   bool // GOAWAY that refuses was sent
-	goneID  uint32
 	gone    bool // the peer sent GOAWAY
 	err     *codec.Error
 	flood   flood
