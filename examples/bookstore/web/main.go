@@ -72,7 +72,7 @@ func outgoing(r *http.Request) context.Context {
 	ctx := r.Context()
 	for name, values := range shop.TraceHeaders(r.Header) {
 		for _, v := range values {
-			ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(name), v)
+			ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(name), v) //nolint:fatcontext // a handful of headers
 		}
 	}
 	return ctx

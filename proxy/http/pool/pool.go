@@ -59,7 +59,7 @@ func keyOf(o *cluster.DialOptions) key {
 // compared, so that they box without allocating.
 var slots = [...]*slot{{WantHTTP1}, {WantHTTP2}, {WantALPN}}
 
-type slot struct{ want Want }
+type slot struct{ want Want } //nolint:unused // it tells the slots apart: equal ones of size zero might share an address
 
 // of returns the host's pool for a protocol.
 func of(c *cluster.Cluster, h *cluster.Host, want Want) *Pool {
