@@ -32,11 +32,12 @@ const (
 	FlagDownstreamProtocolError                                   // DPE
 	FlagUpstreamProtocolError                                     // UPE
 	FlagOverload                                                  // OM
+	FlagUpstreamMaxStreamDuration                                 // UMSDR
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR",
 }
 
 // String returns the short names, comma separated, or "-".

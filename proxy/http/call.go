@@ -269,9 +269,18 @@ func (s *call) onReset(code codec.ResetCode) {
 		return
 	}
 	s.m.stats.RqRxReset.Add(1)
-	s.info.Flags |= filter.FlagDownstreamConnectionTermination
-	s.info.Details = "downstream_remote_disconnect"
-	if code != codec.ResetConnection {
+	switch {
+	case code == codec.ResetConnection:
+		s.info.Flags |= filter.FlagDownstreamConnectionTermination
+		s.info.Details = "downstream_remote_disconnect"
+	case !s.c.two: // the codec has answered, if nobody had
+		s.info.Flags |= filter.FlagDownstreamProtocolError
+		s.info.Details = "http1.codec_error"
+		if !s.headSent {
+			s.info.Status = 400
+		}
+	default:
+		s.info.Flags |= filter.FlagDownstreamConnectionTermination
 		s.info.Details = "http2.remote_reset"
 		if code == codec.ResetProtocol {
 			s.info.Flags |= filter.FlagDownstreamProtocolError

@@ -164,7 +164,9 @@ type ManagerConfig struct {
 	RequestTimeout        time.Duration // whole request received; off
 	RequestHeadersTimeout time.Duration // off
 	DrainTimeout          time.Duration // 5 s
-	DelayedCloseTimeout   time.Duration // 1 s
+	// DelayedCloseTimeout is how long a closed connection still takes what the
+	// client is sending, so that no reset destroys the response. 1 s.
+	DelayedCloseTimeout time.Duration
 
 	MaxRequestsPerConn int // no limit
 	MaxHeadersKiB      int // 60

@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 	"time"
 
@@ -76,6 +77,9 @@ func (c *conn) open() {
 		c.speak(false)
 	case c.m.cfg.Codec == CodecHTTP2, c.m.cfg.Codec == CodecAuto && c.info.ALPN == "h2":
 		c.speak(true)
+	}
+	if l, ok := c.c.(interface{ SetLinger(time.Duration) }); ok {
+		l.SetLinger(max(c.m.cfg.DelayedCloseTimeout, 0))
 	}
 	c.c.Bind(&c.lane.Ex, c)
 	c.armIdle()
@@ -156,6 +160,7 @@ func (c *conn) feed(b []byte) {
 	before := c.requests
 	if err := c.cd.Feed(b); err != nil {
 		c.m.stats.CxProtocolError.Add(1)
+		c.refused(err, before)
 		c.close()
 		return
 	}
@@ -167,6 +172,26 @@ func (c *conn) feed(b []byte) {
 	} else if len(b) > 0 {
 		c.watchHead() // part of a head, or what is left of a body
 	}
+}
+
+// refused tells the access log of a request that was no request: the codec has
+// answered it.
+func (c *conn) refused(err error, before int) {
+	var ce *codec.Error
+	if c.two || c.requests != before || c.active > 0 || !errors.As(err, &ce) || ce.Status == 0 {
+		return
+	}
+	now := c.lane.Now()
+	info := filter.Info{
+		Conn: c.info, Start: now, Duration: 1, ResponseStart: 1, Protocol: c.cd.Protocol(), Remote: c.info.Remote,
+		Request: pool.GetHeaders(), Status: ce.Status, Details: ce.Detail, Flags: filter.FlagDownstreamProtocolError,
+	}
+	for _, l := range c.m.cfg.AccessLogs {
+		l.Log(&info)
+	}
+	pool.PutHeaders(info.Request)
+	c.m.stats.RqTotal.Add(1)
+	c.m.stats.countResponse(ce.Status)
 }
 
 // watchHead starts the request headers timeout.

@@ -77,6 +77,8 @@ func TestLocalReplies(t *testing.T) {
 	refusing := dead(t)
 	tight := upstreamSpec("tight", slow)
 	tight.Breakers[0].Requests = 0
+	short := upstreamSpec("short", slow)
+	short.HTTP.MaxStreamDuration = 40 * time.Millisecond
 	early := "upstream connect error or disconnect/reset before headers. "
 	for _, tt := range []struct {
 		name   string
@@ -141,6 +143,10 @@ func TestLocalReplies(t *testing.T) {
 		{
 			"duration", to("up", func(f *route.Forward) { d := 40 * time.Millisecond; f.MaxStreamDuration = &d }),
 			[]*cluster.Spec{upstreamSpec("up", slow)}, 504, "downstream duration timeout", "DT", "max_duration_timeout",
+		},
+		{
+			"cluster's duration", to("short"), []*cluster.Spec{short}, 504,
+			"upstream max stream duration reached", "UMSDR", "upstream_max_stream_duration_reached",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -307,5 +313,73 @@ func TestClientGone(t *testing.T) {
 			t.Errorf("flags %s, details %s", e.Flags, e.Details)
 		}
 		balanced(t, k)
+	}
+}
+
+// TestNoRequest: what is no HTTP is answered, logged and counted.
+func TestNoRequest(t *testing.T) {
+	k := start(t, routes(to("up")), nil, upstreamSpec("up", backend(t, echo)))
+	for _, tt := range []struct {
+		say    string
+		status int
+		detail string
+	}{
+		{"rubbish\r\n\r\n", 400, "http1.codec_error"},
+		{"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", 400, "http1.codec_error"},
+		{"GET / HTTP/1.1\r\nhost: a\r\nx: " + strings.Repeat("y", 70_000) + "\r\n\r\n", 431, "http1.headers_too_large"},
+		{"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 400, "http1.codec_error"},
+	} {
+		_, r := dial(t, k.addr, tt.say)
+		res, err := nethttp.ReadResponse(r, nil)
+		if err != nil || res.StatusCode != tt.status {
+			t.Errorf("%.30q: %v %v", tt.say, res, err)
+			continue
+		}
+		e := k.log.next(t)
+		if d := cmp.Diff([]any{tt.status, "DPE", tt.detail}, []any{e.Status, e.Flags, e.Details}); d != "" {
+			t.Errorf("%.30q (-want +got):\n%s", tt.say, d)
+		}
+	}
+	balanced(t, k)
+}
+
+// TestSilentPeer: an HTTP/2 connection whose peer does not answer PING is given up; one
+// whose peer answers lives.
+func TestSilentPeer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = nc.Write([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0}) // SETTINGS, and nothing ever after
+			_, _ = io.Copy(io.Discard, nc)
+			nc.Close()
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	ping := func(addr string) *cluster.Spec {
+		s := upstreamSpec("up", addr)
+		s.Protocol = cluster.HTTP2
+		s.HTTP.PingInterval, s.HTTP.PingTimeout = 20*time.Millisecond, 40*time.Millisecond
+		return s
+	}
+	k := start(t, routes(to("up")), nil, ping(ln.Addr().String()))
+	if code, _, _ := get(t, client(t), request(t, "GET", k.url("/"), nil)); code != 503 {
+		t.Errorf("status %d, want 503", code)
+	}
+	if e := k.log.next(t); e.Flags != "UC" {
+		t.Errorf("log %+v", e)
+	}
+	slow := backend(t, func(nethttp.ResponseWriter, *nethttp.Request) { time.Sleep(300 * time.Millisecond) })
+	k = start(t, routes(to("up")), nil, ping(slow))
+	if code, _, _ := get(t, client(t), request(t, "GET", k.url("/"), nil)); code != 200 {
+		t.Errorf("status %d, want 200", code)
 	}
 }

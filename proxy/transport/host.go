@@ -146,6 +146,9 @@ func (c *conn) SetReading(on bool) {
 	c.mu.Unlock()
 }
 
+// SetLinger replaces Options.Linger. Before the first Bind only.
+func (c *conn) SetLinger(d time.Duration) { c.opts.Linger = d }
+
 // LocalAddr implements stream.Conn.
 func (c *conn) LocalAddr() netip.AddrPort { return addrPort(c.nc.LocalAddr()) }
 

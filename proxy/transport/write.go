@@ -12,6 +12,9 @@ import (
 
 // Write implements stream.Conn.
 func (c *conn) Write(p []byte) {
+	if len(p) == 0 {
+		return // an empty buffer would look like a socket that takes nothing
+	}
 	if c.tls != nil {
 		// Encrypted at Flush, so that small pieces share a record.
 		if !c.noPlain {

@@ -79,6 +79,7 @@ type Conn struct {
 
 	feeding bool
 	mute    bool
+	pinged  bool // our PING has not been answered
 	going   bool // GOAWAY that refuses was sent
 	gone    bool // the peer sent GOAWAY
 	err     *codec.Error

@@ -115,8 +115,26 @@ func (c *Conn) ping(flags byte, b []byte) {
 	case flags&flagAck == 0:
 		c.out = appendFrame(c.out, 8, framePing, flagAck, 0)
 		c.out = append(c.out, b...)
+	case string(b) == pingData:
+		c.pinged = false
 	}
 }
+
+// pingData is what our PINGs hold.
+const pingData = "are you?"
+
+// Ping asks the peer for a sign of life.
+func (c *Conn) Ping() {
+	if c.err != nil || c.mute {
+		return
+	}
+	c.pinged = true
+	c.out = appendFrame(c.out, 8, framePing, 0, 0)
+	c.out = append(c.out, pingData...)
+}
+
+// Pinged tells whether a Ping has not been answered yet.
+func (c *Conn) Pinged() bool { return c.pinged }
 
 func (c *Conn) goAwayFrame(b []byte) {
 	if len(b) < 8 {

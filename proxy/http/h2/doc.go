@@ -13,5 +13,6 @@
 // resets of streams just begun, CONTINUATION, the size of a head. PING and SETTINGS make
 // one small frame each; an owner that stops reading while its output is not taken bounds those.
 //
-// There is no server push, no priority, no padding on the way out, no PING of our own, and no timer.
+// There is no server push, no priority, no padding on the way out, and no timer: when to Ping is
+// the owner's business.
 package h2

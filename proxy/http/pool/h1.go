@@ -37,6 +37,17 @@ func (cc *common) connected(c stream.Conn) {
 	}
 }
 
+// send writes to the connection and counts.
+func (cc *common) send(b []byte) {
+	cc.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(b)))
+	cc.conn.Write(b)
+}
+
+// received counts.
+func (cc *common) received(b []byte) {
+	cc.pool.cluster.Stats().UpstreamCxRxBytesTotal.Add(uint64(len(b)))
+}
+
 // h1Conn is an HTTP/1 connection to a host. While idle it is bound to an own
 // executor, while lent to the lane of its exchange; the fields below belong to
 // whoever is inside the present one.
@@ -158,6 +169,7 @@ func (c *h1Conn) OnData(b []byte) {
 		return
 	}
 	l.Begin()
+	c.received(b)
 	if err := c.cd.Feed(b); err != nil {
 		c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
 		c.close()
@@ -244,7 +256,7 @@ func (c *h1Conn) FlushLane() {
 
 func (c *h1Conn) write() {
 	if out := c.cd.Output(); len(out) > 0 {
-		c.conn.Write(out)
+		c.send(out)
 		c.cd.ClearOutput()
 		c.conn.Flush()
 	}

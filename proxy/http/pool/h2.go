@@ -22,7 +22,8 @@ type h2Conn struct {
 
 	// belong to the lane
 	lane    Lane
-	cd      codec.Codec
+	cd      *h2.Conn
+	keeper  keepalive
 	streams map[uint32]*h2Stream
 	backlog []*h2Stream // begun, but the peer takes no more at present
 	closing bool
@@ -60,6 +61,7 @@ func (c *h2Conn) open() {
 	c.lane.Begin()
 	c.conn.Bind(&c.lane.Ex, c)
 	c.touch()
+	c.startKeepalive()
 	c.lane.End()
 	p := c.pool
 	p.mu.Lock()
@@ -165,6 +167,7 @@ func (c *h2Conn) begin(x *Exchange) {
 // OnData implements stream.Handler.
 func (c *h2Conn) OnData(b []byte) {
 	c.lane.Begin()
+	c.received(b)
 	if err := c.cd.Feed(b); err != nil && !c.closing {
 		c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
 		c.close()
@@ -206,6 +209,7 @@ func (c *h2Conn) OnClose(error) {
 	c.backlog = nil
 	c.lane.End()
 	c.cd.Stop()
+	c.keeper.stop()
 	c.pool.ended(&c.common, local, busy)
 }
 
@@ -220,7 +224,7 @@ func (c *h2Conn) FlushLane() {
 
 func (c *h2Conn) write() {
 	if out := c.cd.Output(); len(out) > 0 {
-		c.conn.Write(out)
+		c.send(out)
 		c.cd.ClearOutput()
 		c.conn.Flush()
 	}

@@ -75,6 +75,7 @@ func (r *rawConn) headers(*filter.Headers, bool) {}
 func (r *rawConn) data(b []byte, end bool) {
 	if len(b) > 0 {
 		r.conn.Write(b)
+		r.host.Cluster().Stats().UpstreamCxTxBytesTotal.Add(uint64(len(b)))
 	}
 	r.sent = r.sent || end
 	if !r.dirty {
@@ -126,6 +127,7 @@ func (r *rawConn) OnData(b []byte) {
 		return
 	}
 	r.lane.Begin()
+	r.host.Cluster().Stats().UpstreamCxRxBytesTotal.Add(uint64(len(b)))
 	r.x.User.OnData(b, false)
 	r.lane.End()
 }

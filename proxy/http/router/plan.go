@@ -11,7 +11,7 @@ import (
 )
 
 // plan holds the timeouts of one request. 0: none.
-type plan struct{ timeout, perTry, perTryIdle time.Duration }
+type plan struct{ timeout, perTry, perTryIdle, stream time.Duration }
 
 // planRequest settles timeouts and retry policy from the route and, for trusted
 // requests, from the head.
@@ -31,6 +31,7 @@ func (r *Router) planRequest(f *route.Forward) {
 	if r.retry != nil {
 		p.perTry, p.perTryIdle = r.retry.PerTryTimeout, r.retry.PerTryIdleTimeout
 	}
+	p.stream = r.cluster.Spec().HTTP.MaxStreamDuration
 	if r.Trusted {
 		r.ownWishes()
 	}

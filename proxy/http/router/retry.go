@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
@@ -24,7 +23,7 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 		return
 	}
 	r.phase = waiting
-	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	r.endTry()
 	if r.retryReset(reset) {
 		r.later()
 		return
@@ -111,7 +110,7 @@ func (r *Router) releaseRetry() {
 func (r *Router) later() {
 	r.phase = waiting
 	r.headSent, r.resends = false, 0
-	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	r.endTry()
 	d := r.retry.Backoff(r.retries, rand.Uint64())
 	r.cluster.Stats().UpstreamRqRetryBackoffExponential.Add(1)
 	r.retryAt = r.ds.Now().Add(d)
@@ -126,28 +125,27 @@ func (r *Router) timedOut() {
 		r.host.Stats().RqTimeout.Add(1)
 		r.cluster.Stats().UpstreamRqTxReset.Add(1)
 	}
-	r.giveUp("response_timeout")
+	r.giveUp(timeoutText, "response_timeout", filter.FlagUpstreamRequestTimeout)
 }
 
+const timeoutText = "upstream request timeout"
+
 // giveUp answers a timeout.
-func (r *Router) giveUp(details string) {
+func (r *Router) giveUp(text, details string, flags filter.ResponseFlags) {
 	cut := r.phase == responding
 	r.Abort()
 	if cut {
-		r.ds.CutResponse(details, filter.FlagUpstreamRequestTimeout)
+		r.ds.CutResponse(details, flags)
 		return
 	}
 	r.countStatus(504)
-	r.reply(filter.LocalReply{
-		Status: 504, Body: "upstream request timeout",
-		Details: details, Flags: filter.FlagUpstreamRequestTimeout,
-	})
+	r.reply(filter.LocalReply{Status: 504, Body: text, Details: details, Flags: flags})
 }
 
 // tryTimedOut: the timeout of one attempt.
 func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
 	c.Add(1)
-	r.tryUntil, r.tryIdle = time.Time{}, time.Time{}
+	r.endTry()
 	r.host.Report(cluster.RequestTimedOut)
 	r.host.Stats().RqTimeout.Add(1)
 	r.cluster.Stats().UpstreamRqTxReset.Add(1)
@@ -156,5 +154,5 @@ func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
 		r.later()
 		return
 	}
-	r.giveUp(details)
+	r.giveUp(timeoutText, details, filter.FlagUpstreamRequestTimeout)
 }

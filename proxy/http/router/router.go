@@ -124,6 +124,7 @@ type Router struct {
 	deadline time.Time // of the whole
 	tryUntil time.Time
 	tryIdle  time.Time
+	tryLife  time.Time // of this attempt, response included
 	retryAt  time.Time
 
 	scratch [20]byte
@@ -352,6 +353,10 @@ func (r *Router) try() {
 	x.Lane, x.User, x.Cluster, x.Host, x.Limits = r.ds.Lane(), (*upstream)(r), r.cluster, host, r.limits
 	x.Fresh = r.resends > 0
 	r.dialOptions(x)
+	if d := r.plan.stream; d > 0 {
+		r.tryLife = r.began.Add(d)
+		r.ds.Arm(r.tryLife)
+	}
 	x.Start(r.want())
 }
 
@@ -430,7 +435,8 @@ func (r *Router) want() pool.Want {
 func (r *Router) Abort() {
 	r.phase = idle
 	r.x.Reset(codec.ResetCancel)
-	r.deadline, r.tryUntil, r.tryIdle, r.retryAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	r.deadline, r.retryAt = time.Time{}, time.Time{}
+	r.endTry()
 	r.releaseRetry()
 	if r.paused {
 		r.paused, r.full = false, false
@@ -455,7 +461,7 @@ func (r *Router) PauseResponse(on bool) {
 // Next is the time of the next Tick, zero: none.
 func (r *Router) Next() time.Time {
 	next := r.deadline
-	for _, t := range [...]time.Time{r.tryUntil, r.tryIdle, r.retryAt} {
+	for _, t := range [...]time.Time{r.tryUntil, r.tryIdle, r.tryLife, r.retryAt} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -473,10 +479,16 @@ func (r *Router) Tick(now time.Time) {
 		r.tryTimedOut("upstream_per_try_timeout", &r.cluster.Stats().UpstreamRqPerTryTimeout)
 	case due(r.tryIdle, now):
 		r.tryTimedOut("upstream_per_try_idle_timeout", &r.cluster.Stats().UpstreamRqPerTryIdleTimeout)
+	case due(r.tryLife, now):
+		r.cluster.Stats().UpstreamRqMaxDurationReached.Add(1)
+		r.giveUp("upstream max stream duration reached", "upstream_max_stream_duration_reached", filter.FlagUpstreamMaxStreamDuration)
 	case due(r.retryAt, now):
 		r.try()
 	}
 }
+
+// endTry forgets the deadlines of an attempt.
+func (r *Router) endTry() { r.tryUntil, r.tryIdle, r.tryLife = time.Time{}, time.Time{}, time.Time{} }
 
 func due(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 

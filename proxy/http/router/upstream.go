@@ -184,7 +184,8 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	}
 	if r.Upgrade != "" && (h.Status == 101 || h.Status/100 == 2) {
 		r.tunnel = true
-		r.deadline, r.tryIdle = time.Time{}, time.Time{}
+		r.deadline = time.Time{}
+		r.endTry()
 		r.plan.timeout, r.plan.perTryIdle = 0, 0
 	}
 	r.finishHead(h, now)
@@ -280,6 +281,7 @@ func (r *Router) finish() {
 	} else {
 		r.x.Reset(codec.ResetNone)
 	}
-	r.deadline, r.tryIdle = time.Time{}, time.Time{}
+	r.deadline = time.Time{}
+	r.endTry()
 	r.releaseRetry()
 }
