@@ -2,7 +2,7 @@
 // newest snapshot with who the proxy is (scope), translates, and hands the
 // result to its stream (serve).
 //
-// A proxy is woken only when something that it holds has changed. Equal
+// A proxy is woken only when something that it may ask for has changed. Equal
 // resources of different proxies are one object in memory. Who a proxy is, its
 // token says; the node id must agree with it.
 //
@@ -11,14 +11,13 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"log/slog"
 	"maps"
 	"runtime"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -26,6 +25,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/serve"
@@ -53,19 +53,30 @@ type Fleet struct {
 	metrics   *metrics
 	events    *events
 
-	index atomic.Pointer[scope.Index]
-	// ready is closed when there is a first index.
-	ready chan struct{}
+	// index is of the newest snapshot that was applied; nil before the first.
+	index watch.Cell[*index]
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	// interned shares equal resources between proxies.
-	interned map[internKey]*serve.Resource
-	// said are the findings of translation by proxy id.
-	said map[string][]model.Finding
+	opened   uint64 // sessions ever
+	shared   shared
 }
 
-type internKey struct{ url, name, version string }
+// index is a snapshot, prepared for looking things up.
+type index struct {
+	*scope.Index
+	byToken map[string]*model.Workload // by model.Workload.TokenHash
+}
+
+func newIndex(s *model.Snapshot) *index {
+	idx := &index{Index: scope.NewIndex(s), byToken: make(map[string]*model.Workload, len(s.Workloads))}
+	for _, w := range s.Workloads {
+		if w.TokenHash != "" {
+			idx.byToken[w.TokenHash] = w
+		}
+	}
+	return idx
+}
 
 // New makes a fleet that follows the snapshots.
 func New(s Snapshots, log *slog.Logger) *Fleet {
@@ -74,19 +85,18 @@ func New(s Snapshots, log *slog.Logger) *Fleet {
 		log:       log.With("component", "fleet"),
 		metrics:   newMetrics(),
 		events:    newEvents(),
-		ready:     make(chan struct{}),
 		sessions:  map[*session]struct{}{},
-		interned:  map[internKey]*serve.Resource{},
-		said:      map[string][]model.Finding{},
+		shared:    shared{},
 	}
 }
 
 // Run follows the snapshots until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
+	defer f.events.stop()
 	for {
 		changed := f.snapshots.Changed()
 		if s := f.snapshots.Load(); s != nil {
-			f.apply(s)
+			f.apply(ctx, s)
 		}
 		select {
 		case <-changed:
@@ -97,90 +107,54 @@ func (f *Fleet) Run(ctx context.Context) error {
 }
 
 // apply brings every session to the snapshot.
-func (f *Fleet) apply(s *model.Snapshot) {
+func (f *Fleet) apply(ctx context.Context, s *model.Snapshot) {
 	if old := f.index.Load(); old != nil && old.Snapshot.Version == s.Version {
 		return
 	}
 	start := time.Now()
-	idx := scope.NewIndex(s)
-	first := f.index.Swap(idx) == nil
-	if first {
-		close(f.ready)
-	}
+	push := f.events.begin(s, start)
+	// Sessions that open from here on are built with the new index, or are in
+	// the list.
+	idx := newIndex(s)
+	f.index.Store(idx)
 	f.mu.Lock()
 	sessions := slices.Collect(maps.Keys(f.sessions))
 	f.mu.Unlock()
-	push := f.events.begin(s, start)
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for _, p := range sessions {
 		g.Go(func() error {
-			if f.build(p, idx) && !p.proxy.Meta.Agent {
-				push.awaits(p.id)
+			if ctx.Err() == nil {
+				f.build(p, idx, push)
 			}
 			return nil
 		})
 	}
 	_ = g.Wait()
-	f.prune()
 	f.metrics.snapshot(s)
 	f.metrics.pushTime.Observe(time.Since(start).Seconds())
-	push.sealed()
+	push.sealed(append(slices.Clone(s.Findings), f.Findings()...))
 }
 
-// build translates for one session and tells whether its state changed.
-func (f *Fleet) build(p *session, idx *scope.Index) bool {
+// build translates for one session. When something is different for it, push
+// (nil: that of a new session, which nobody waits for) awaits the proxy's answer.
+func (f *Fleet) build(p *session, idx *index, push *push) {
 	p.building.Lock()
 	defer p.building.Unlock()
-	if old := p.state.Load(); old != nil && old.state.Version >= idx.Snapshot.Version {
-		return false
+	if p.built >= idx.Snapshot.Version {
+		return
 	}
+	p.built = idx.Snapshot.Version
 	proxy := p.proxy
 	proxy.Workload = findWorkload(idx.Snapshot, p.identity)
-	resources, findings := translate.Translate(scope.Build(idx, proxy))
-	sets := make(map[string]*serve.Set, len(resources.ByType))
-	f.mu.Lock()
-	if !p.proxy.Meta.Agent {
-		f.said[p.id] = findings
-	}
-	for url, list := range resources.ByType {
-		sets[url] = serve.NewSet(f.internLocked(url, list))
-	}
-	f.mu.Unlock()
-	return p.publish(&serve.State{Version: idx.Snapshot.Version, Sets: sets})
-}
-
-func (f *Fleet) internLocked(url string, list []translate.Resource) []*serve.Resource {
-	out := make([]*serve.Resource, len(list))
-	for i, r := range list {
-		key := internKey{url, r.Name, r.Version}
-		known := f.interned[key]
-		if known == nil {
-			known = &serve.Resource{Name: r.Name, Version: r.Version, Body: r.Body}
-			f.interned[key] = known
-		}
-		out[i] = known
-	}
-	return out
-}
-
-// prune forgets interned resources that nobody holds any more.
-func (f *Fleet) prune() {
+	resources, findings := translate.Translate(scope.Build(idx.Index, proxy))
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	used := make(map[internKey]*serve.Resource, len(f.interned))
-	for p := range f.sessions {
-		cur := p.state.Load()
-		if cur == nil {
-			continue
-		}
-		for url, set := range cur.state.Sets {
-			for _, r := range set.List() {
-				used[internKey{url, r.Name, r.Version}] = r
-			}
-		}
+	if p.closed {
+		return
 	}
-	f.interned = used
+	p.findings = findings
+	p.publish(&serve.State{Version: p.built, Sets: f.shared.sets(resources)}, push)
 }
 
 // Open implements serve.Backend.
@@ -203,13 +177,15 @@ func (f *Fleet) Open(ctx context.Context, node *corev3.Node) (serve.Session, err
 	}
 	p := newSession(f, node.GetId(), scope.Proxy{ID: id, Meta: meta}, w.Key)
 	f.mu.Lock()
+	f.opened++
+	p.number = f.opened
 	f.sessions[p] = struct{}{}
 	f.mu.Unlock()
 	if !meta.Agent {
 		f.metrics.connected.Inc()
 	}
-	f.build(p, f.index.Load())
-	f.log.Info("connected", "agent", meta.Agent, "proxy", p.id, "engine", meta.Engine)
+	f.build(p, f.index.Load(), nil)
+	f.log.Info("connected", "proxy", p.id, "agent", meta.Agent, "engine", meta.Engine)
 	return p, nil
 }
 
@@ -223,45 +199,37 @@ func (f *Fleet) Authenticate(ctx context.Context) (*model.Workload, error) {
 	wait, cancel := context.WithTimeout(ctx, admission)
 	defer cancel()
 	for {
-		changed := f.snapshots.Changed()
-		if s := f.snapshots.Load(); s != nil {
-			for _, w := range s.Workloads {
-				if w.TokenHash == hash {
-					return f.admitted(wait, w)
-				}
-			}
+		changed := f.index.Changed()
+		idx := f.index.Load()
+		if idx != nil && idx.byToken[hash] != nil {
+			return idx.byToken[hash], nil
 		}
 		select {
 		case <-changed:
+			continue
 		case <-wait.Done():
-			return nil, status.Error(codes.Unauthenticated, "the token belongs to no workload of this mesh: restart the proxy, or the mesh that started it")
 		}
-	}
-}
-
-// admitted waits until the fleet has an index, so that a session can be built.
-func (f *Fleet) admitted(ctx context.Context, w *model.Workload) (*model.Workload, error) {
-	select {
-	case <-f.ready:
-		return w, nil
-	case <-ctx.Done():
-		return nil, status.Error(codes.Unavailable, "the control plane has no configuration yet")
+		switch {
+		case ctx.Err() != nil:
+			return nil, status.FromContextError(ctx.Err()).Err()
+		case idx == nil:
+			return nil, status.Error(codes.Unavailable, "the control plane has no configuration yet")
+		}
+		return nil, status.Error(codes.Unauthenticated, "the token belongs to no workload of this mesh: restart the proxy, or the mesh that started it")
 	}
 }
 
 func (f *Fleet) remove(p *session) {
 	f.mu.Lock()
 	delete(f.sessions, p)
-	if !p.proxy.Meta.Agent {
-		delete(f.said, p.id)
-	}
+	p.closed = true
+	f.shared.release(p.state.Load().state)
 	f.mu.Unlock()
-	if p.proxy.Meta.Agent {
-		return
+	f.log.Info("disconnected", "proxy", p.id, "agent", p.proxy.Meta.Agent)
+	if !p.proxy.Meta.Agent {
+		f.metrics.connected.Dec()
+		f.events.left(p)
 	}
-	f.metrics.connected.Dec()
-	f.events.left(p.id)
-	f.log.Info("proxy disconnected", "proxy", p.id)
 }
 
 func findWorkload(s *model.Snapshot, k model.Key) *model.Workload {
@@ -269,14 +237,26 @@ func findWorkload(s *model.Snapshot, k model.Key) *model.Workload {
 	return w
 }
 
+// proxiesLocked lists the newest session of each proxy, in the order in which
+// they came; agents are left out. A proxy that reconnects may have two.
+func (f *Fleet) proxiesLocked() []*session {
+	newest := map[model.Key]*session{}
+	for p := range f.sessions {
+		if old := newest[p.identity]; !p.proxy.Meta.Agent && (old == nil || old.number < p.number) {
+			newest[p.identity] = p
+		}
+	}
+	return slices.SortedFunc(maps.Values(newest), func(a, b *session) int { return cmp.Compare(a.number, b.number) })
+}
+
 // Findings returns what translation has to say, each once.
 func (f *Fleet) Findings() []model.Finding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	seen := map[model.Finding]bool{}
-	var out []model.Finding
-	for _, id := range slices.Sorted(maps.Keys(f.said)) {
-		for _, x := range f.said[id] {
+	out := []model.Finding{}
+	for _, p := range f.proxiesLocked() {
+		for _, x := range p.findings {
 			if !seen[x] {
 				seen[x] = true
 				out = append(out, x)
@@ -291,18 +271,12 @@ func (f *Fleet) Findings() []model.Finding {
 func (f *Fleet) Config(proxy string) *serve.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for p := range f.sessions {
-		if (p.id == proxy || p.name() == proxy) && !p.proxy.Meta.Agent {
-			if cur := p.state.Load(); cur != nil {
-				return cur.state
-			}
+	for _, p := range f.proxiesLocked() {
+		if cur := p.state.Load(); cur != nil && (p.id == proxy || p.name() == proxy) {
+			return cur.state
 		}
 	}
 	return nil
 }
 
-// sanity: a *Fleet is a serve.Backend.
 var _ serve.Backend = (*Fleet)(nil)
-
-// String names a proxy in messages.
-func (p *session) name() string { return fmt.Sprintf("%s.%s", p.proxy.ID.Name, p.proxy.ID.Namespace) }

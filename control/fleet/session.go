@@ -20,18 +20,25 @@ import (
 	"github.com/weftmesh/weft/control/serve"
 )
 
-// session is one connected proxy.
+// session is one connected proxy, or the agent beside one.
 type session struct {
 	fleet    *Fleet
 	id       string
 	proxy    scope.Proxy
 	identity model.Key
 	since    time.Time
+	// number is higher the later a session was opened.
+	number uint64
 
-	// building admits one build at a time, so that states come in order.
+	// building admits one build at a time, so that states come in order; built is
+	// the version of the newest.
 	building sync.Mutex
+	built    uint64
+	// state is never nil once Fleet.Open has returned. It is written with Fleet.mu
+	// held, which guards the findings of the build and closed too.
 	state    atomic.Pointer[current]
-	first    chan struct{} // closed with the first state
+	findings []model.Finding
+	closed   bool
 
 	mu    sync.Mutex
 	types map[string]*TypeStatus
@@ -46,39 +53,35 @@ type current struct {
 }
 
 func newSession(f *Fleet, id string, p scope.Proxy, identity model.Key) *session {
-	return &session{
-		fleet: f, id: id, proxy: p, identity: identity, since: time.Now(),
-		first: make(chan struct{}), types: map[string]*TypeStatus{},
-	}
+	return &session{fleet: f, id: id, proxy: p, identity: identity, since: time.Now(), types: map[string]*TypeStatus{}}
 }
 
-// publish makes s the state, unless it is equal to the one before. It is called
-// with building held.
-func (p *session) publish(s *serve.State) bool {
+// name is what people call the proxy.
+func (p *session) name() string { return p.proxy.ID.Name + "." + p.proxy.ID.Namespace }
+
+// publish makes s the state, unless it is equal to the one before; push, when
+// there is one, awaits the answer. It is called with building and Fleet.mu held.
+func (p *session) publish(s *serve.State, push *push) {
 	old := p.state.Load()
-	if old == nil {
-		p.state.Store(&current{s, make(chan struct{})})
-		close(p.first)
-		return true
+	if old != nil && maps.EqualFunc(old.state.Sets, s.Sets, func(a, b *serve.Set) bool { return slices.Equal(a.List(), b.List()) }) {
+		return
 	}
-	equal := maps.EqualFunc(old.state.Sets, s.Sets, func(a, b *serve.Set) bool { return slices.Equal(a.List(), b.List()) })
-	if equal {
-		return false
+	// Before the stream learns of it: the proxy may answer at once.
+	if push != nil && !p.proxy.Meta.Agent {
+		push.awaits(p)
 	}
+	p.fleet.shared.hold(s)
 	p.state.Store(&current{s, make(chan struct{})})
-	close(old.changed)
-	return true
+	if old != nil {
+		p.fleet.shared.release(old.state)
+		close(old.changed)
+	}
 }
 
 // State implements serve.Session.
-func (p *session) State(ctx context.Context) (*serve.State, <-chan struct{}, error) {
-	select {
-	case <-p.first:
-		cur := p.state.Load()
-		return cur.state, cur.changed, nil
-	case <-ctx.Done():
-		return nil, nil, ctx.Err()
-	}
+func (p *session) State(context.Context) (*serve.State, <-chan struct{}, error) {
+	cur := p.state.Load()
+	return cur.state, cur.changed, nil
 }
 
 // Report implements serve.Session.
@@ -89,7 +92,7 @@ func (p *session) Report(r serve.Report) {
 		p.settled = r.Version
 		p.mu.Unlock()
 		if !p.proxy.Meta.Agent {
-			p.fleet.events.settled(p.id, r.Version)
+			p.fleet.events.settled(p, r.Version)
 		}
 		return
 	}
@@ -113,7 +116,7 @@ func (p *session) Report(r serve.Report) {
 	p.mu.Unlock()
 	if r.Kind == serve.Rejected {
 		p.fleet.log.Error("proxy rejected configuration", "proxy", p.id, "type", r.Type, "error", r.Error)
-		p.fleet.events.rejected(p.name(), r)
+		p.fleet.events.rejected(p, r)
 	}
 }
 

@@ -2,11 +2,11 @@ package fleet
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
 )
 
 // TypeStatus is how far a proxy is with one type of resource.
@@ -39,35 +39,39 @@ type ProxyStatus struct {
 // Status lists all proxies that are connected, or should be.
 func (f *Fleet) Status() []ProxyStatus {
 	seen := map[model.Key]bool{}
-	var out []ProxyStatus
+	out := []ProxyStatus{}
 	f.mu.Lock()
-	for p := range f.sessions {
-		if p.proxy.Meta.Agent {
-			continue
-		}
+	for _, p := range f.proxiesLocked() {
 		seen[p.identity] = true
 		out = append(out, p.status())
 	}
 	f.mu.Unlock()
-	if s := f.snapshots.Load(); s != nil {
-		for _, w := range s.Workloads {
-			if seen[w.Key] || w.TokenHash == "" || w.Engine == "none" {
-				continue
+	if idx := f.index.Load(); idx != nil {
+		for _, w := range idx.Snapshot.Workloads {
+			if !seen[w.Key] && w.TokenHash != "" && w.Engine != engineNone {
+				out = append(out, missing(w))
 			}
-			st := ProxyStatus{Name: w.Name, Namespace: w.Namespace, Workload: w.App, Engine: w.Engine, Type: "sidecar"}
-			if w.Gateway {
-				st.Type = "router"
-			}
-			if len(w.Addresses) > 0 {
-				st.Address = w.Addresses[0].String()
-			}
-			out = append(out, st)
 		}
 	}
 	slices.SortFunc(out, func(a, b ProxyStatus) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return out
+}
+
+// engineNone is the engine of a workload without a proxy.
+const engineNone = "none"
+
+// missing is the status of a proxy that should be connected.
+func missing(w *model.Workload) ProxyStatus {
+	st := ProxyStatus{Name: w.Name, Namespace: w.Namespace, Workload: w.App, Engine: w.Engine, Type: string(wire.Sidecar)}
+	if w.Gateway {
+		st.Type = string(wire.Router)
+	}
+	if len(w.Addresses) > 0 {
+		st.Address = w.Addresses[0].String()
+	}
+	return st
 }
 
 func (p *session) status() ProxyStatus {
@@ -81,9 +85,8 @@ func (p *session) status() ProxyStatus {
 	cur := p.state.Load()
 	st.Version = p.settled
 	st.Synced = cur != nil && p.settled == cur.state.Version
-	for _, url := range slices.Sorted(maps.Keys(p.types)) {
-		t := *p.types[url]
-		st.Types[url] = t
+	for url, t := range p.types {
+		st.Types[url] = *t
 		st.Synced = st.Synced && t.Error == ""
 	}
 	return st
