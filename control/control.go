@@ -87,10 +87,10 @@ func Run(ctx context.Context, o Options) error {
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Version: o.Version, Log: o.Log,
-		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) bool { return exists(snapshots, k) }),
+		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})
 
-	listeners, err := listen(o)
+	listeners, err := listen(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,13 @@ func Run(ctx context.Context, o Options) error {
 	g.Go(func() error { return proxies.Run(ctx) })
 	g.Go(func() error { return con.Run(ctx) })
 	for _, l := range listeners {
-		g.Go(func() error { return server.Serve(l) })
+		g.Go(func() error {
+			// Stopped before it has begun is no fault.
+			if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
+				return err
+			}
+			return nil
+		})
 	}
 	g.Go(func() error {
 		<-ctx.Done()
@@ -125,19 +131,27 @@ func names(sources []source.Source) []string {
 	return out
 }
 
-func listen(o Options) ([]net.Listener, error) {
-	var out []net.Listener
-	if o.XDSSocket != "" {
-		l, err := console.Listen(o.XDSSocket)
+// listen opens all sockets, or none.
+func listen(ctx context.Context, o Options) (out []net.Listener, err error) {
+	defer func() {
 		if err != nil {
-			return nil, err
+			for _, l := range out {
+				l.Close()
+			}
+		}
+	}()
+	if o.XDSSocket != "" {
+		l, err := console.Listen(ctx, o.XDSSocket)
+		if err != nil {
+			return out, err
 		}
 		out = append(out, l)
 	}
 	if o.XDSAddress != "" {
-		l, err := net.Listen("tcp", o.XDSAddress)
+		var lc net.ListenConfig
+		l, err := lc.Listen(ctx, "tcp", o.XDSAddress)
 		if err != nil {
-			return nil, fmt.Errorf("xDS on %s: %w", o.XDSAddress, err)
+			return out, fmt.Errorf("xDS on %s: %w", o.XDSAddress, err)
 		}
 		out = append(out, l)
 	}
@@ -168,9 +182,4 @@ func ttl(o Options, s fleet.Snapshots) func() time.Duration {
 		}
 		return 0
 	}
-}
-
-func exists(s fleet.Snapshots, k model.Key) bool {
-	snap := s.Load()
-	return snap != nil && snap.Objects[k] != nil
 }

@@ -2,18 +2,41 @@ package console
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/weftmesh/weft/control/serve"
 )
 
 // ConfigResource is one xDS resource that a proxy should hold.
 type ConfigResource struct {
+	// Type is "Listener", "Route", "Cluster", "Endpoint", "Secret", or that of a
+	// message of Weft's own, "Host" or "Workload".
 	Type    string          `json:"type"`
 	Name    string          `json:"name"`
 	Version string          `json:"version"`
 	Body    json.RawMessage `json:"body"`
+}
+
+// Is tells whether the resource is of a type as people write it: "route", "routes".
+func (r ConfigResource) Is(typ string) bool {
+	return strings.EqualFold(r.Type, typ) || strings.EqualFold(r.Type+"s", typ)
+}
+
+// typeName is the last part of a type URL, as people call it.
+func typeName(url string) string {
+	switch short := url[strings.LastIndexByte(url, '.')+1:]; short {
+	case "RouteConfiguration":
+		return "Route"
+	case "ClusterLoadAssignment":
+		return "Endpoint"
+	default:
+		return short
+	}
 }
 
 // config lists the resources made for a proxy: ?proxy=NAME.NAMESPACE&type=cluster&name=.
@@ -25,29 +48,31 @@ func (c *Console) config(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := []ConfigResource{}
-	for url, set := range state.Sets {
-		short := url[strings.LastIndexByte(url, '.')+1:]
-		if t := q.Get("type"); t != "" && !strings.Contains(strings.ToLower(short), strings.ToLower(t)) {
-			continue
-		}
-		for _, res := range set.List() {
-			if n := q.Get("name"); n != "" && n != res.Name {
+	for _, url := range slices.Sorted(maps.Keys(state.Sets)) {
+		for _, res := range state.Sets[url].List() {
+			x := ConfigResource{Type: typeName(url), Name: res.Name, Version: res.Version}
+			if t, n := q.Get("type"), q.Get("name"); t != "" && !x.Is(t) || n != "" && n != x.Name {
 				continue
 			}
-			body := json.RawMessage(`"(redacted)"`)
-			if short != "Secret" {
-				msg, err := res.Body.UnmarshalNew()
-				if err != nil {
-					fail(w, http.StatusInternalServerError, "%s: %v", res.Name, err)
-					return
-				}
-				if body, err = protojson.Marshal(msg); err != nil {
-					fail(w, http.StatusInternalServerError, "%s: %v", res.Name, err)
-					return
-				}
+			var err error
+			if x.Body, err = body(x.Type, res); err != nil {
+				fail(w, http.StatusInternalServerError, "%s %s: %v", x.Type, x.Name, err)
+				return
 			}
-			out = append(out, ConfigResource{Type: short, Name: res.Name, Version: res.Version, Body: body})
+			out = append(out, x)
 		}
 	}
 	reply(w, out)
+}
+
+// body is a resource as JSON, but for private keys.
+func body(typ string, r *serve.Resource) (json.RawMessage, error) {
+	if typ == "Secret" {
+		return json.RawMessage(`"(redacted)"`), nil
+	}
+	msg, err := r.Body.UnmarshalNew()
+	if err != nil {
+		return nil, err
+	}
+	return protojson.Marshal(msg)
 }

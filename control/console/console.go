@@ -3,7 +3,9 @@
 // `weft up` read it; nothing of the data plane does.
 //
 // It reads published state and changes nothing, but for apply and delete, which
-// it hands to the store it was given.
+// it hands to the store it was given. Errors are a status and a sentence,
+// {"error": "…"}; the streams (/v1/events, /v1/local) are one JSON value per line
+// until either side goes.
 package console
 
 import (
@@ -13,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/pprof"
 	"os"
@@ -51,7 +52,9 @@ type Store interface {
 // Applied says what became of one object.
 type Applied struct {
 	Object model.Key `json:"object"`
-	// Result is "created", "configured", "unchanged", "deleted", "not found" or "invalid".
+	// Result is "created", "configured", "unchanged", "deleted", "not found";
+	// "ignored" when the document means nothing here, "invalid" when it was refused,
+	// "failed" when it was good and could not be kept.
 	Result   string          `json:"result"`
 	Findings []model.Finding `json:"findings,omitempty"`
 }
@@ -98,41 +101,14 @@ func New(o Options) *Console {
 
 // Run serves until ctx ends.
 func (c *Console) Run(ctx context.Context) error {
-	l, err := Listen(c.Socket)
+	l, err := Listen(ctx, c.Socket)
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{
-		Handler:           c.mux,
-		ReadHeaderTimeout: 5 * time.Second,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(c.Log.Handler(), slog.LevelWarn),
-	}
-	go func() {
-		<-ctx.Done()
-		_ = srv.Close()
-	}()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := Serve(ctx, l, c.mux, c.Log); err != nil {
 		return fmt.Errorf("console on %s: %w", c.Socket, err)
 	}
 	return nil
-}
-
-// Listen makes a unix socket that only its user may open, in place of one that
-// an earlier process left behind.
-func Listen(path string) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("socket %s: %w", path, err)
-	}
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("socket %s: %w", path, err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		l.Close()
-		return nil, fmt.Errorf("socket %s: %w", path, err)
-	}
-	return l, nil
 }
 
 func reply(w http.ResponseWriter, v any) {
@@ -177,7 +153,12 @@ const bodyLimit = 16 << 20
 
 func (c *Console) apply(w http.ResponseWriter, r *http.Request) {
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, bodyLimit))
-	if err != nil {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		fail(w, http.StatusRequestEntityTooLarge, "more than %d MB at once: apply the files one by one", bodyLimit>>20)
+		return
+	case err != nil:
 		fail(w, http.StatusBadRequest, "reading the documents: %v", err)
 		return
 	}
@@ -220,17 +201,34 @@ func pending(before, now *model.Snapshot, a Applied) bool {
 	}
 	switch a.Result {
 	case "created", "configured":
-		return now.Objects[a.Object] == before.Objects[a.Object]
+		return Find(now, a.Object) == Find(before, a.Object)
 	case "deleted":
-		return now.Objects[a.Object] != nil
+		return Find(now, a.Object) != nil
 	}
 	return false
 }
 
+// Find returns the object that a document with that key is in a snapshot, or
+// nil: the ConfigMap with the mesh configuration is a MeshConfig there.
+func Find(s *model.Snapshot, k model.Key) model.Object {
+	if s == nil {
+		return nil
+	}
+	if k.Kind == model.KindConfigMap {
+		k.Kind = model.KindMeshConfig
+	}
+	return s.Objects[k]
+}
+
 func (c *Console) remove(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	k := model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")}
+	if k.Kind == "" || k.Name == "" {
+		fail(w, http.StatusBadRequest, "delete wants a kind and a name")
+		return
+	}
 	before := c.Snapshots.Load()
-	done := []Applied{c.Store.Delete(model.Key{Kind: model.Kind(q.Get("kind")), Namespace: q.Get("namespace"), Name: q.Get("name")})}
+	done := []Applied{c.Store.Delete(k)}
 	c.settle(r.Context(), before, done)
 	reply(w, done)
 }

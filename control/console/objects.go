@@ -17,7 +17,8 @@ type ObjectSummary struct {
 	Hosts  []string          `json:"hosts,omitempty"`
 	// Findings of the object.
 	Findings []model.Finding `json:"findings,omitempty"`
-	// Raw is the document as written, when asked for.
+	// Raw is the document as written, when asked for; a comment that says why it
+	// is not to be had.
 	Raw string `json:"raw,omitempty"`
 }
 
@@ -29,6 +30,9 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := r.URL.Query()
+	if strings.EqualFold(q.Get("kind"), string(model.KindConfigMap)) {
+		q.Set("kind", string(model.KindMeshConfig)) // the only one that is ours; see Find
+	}
 	findings := map[model.Key][]model.Finding{}
 	for _, f := range c.allFindings() {
 		findings[f.Object] = append(findings[f.Object], f)
@@ -42,11 +46,15 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 		sum := ObjectSummary{Key: k, Source: meta.Origin.String(), Labels: meta.Labels, Hosts: hosts(o), Findings: findings[k]}
 		if q.Get("raw") == "true" {
 			raw, err := c.Store.Raw(k, meta.Origin)
-			if err != nil {
-				fail(w, http.StatusInternalServerError, "%s: %v", k, err)
+			switch {
+			case err == nil:
+				sum.Raw = string(raw)
+			case q.Get("name") != "":
+				fail(w, http.StatusInternalServerError, "%s: %v", k.Title(), err)
 				return
+			default: // one must not hide the others
+				sum.Raw = "# " + k.Title() + ": " + err.Error()
 			}
-			sum.Raw = string(raw)
 		}
 		out = append(out, sum)
 	}

@@ -17,7 +17,8 @@ type ServiceRow struct {
 	Versions  []string `json:"versions"`
 	Ready     int      `json:"ready"`
 	Replicas  int      `json:"replicas"`
-	// Protocols as "HTTP:9080", in the order of the ports.
+	// Protocols of the ports, in their order, each once; "auto" is found out by
+	// the proxies.
 	Protocols []string `json:"protocols"`
 	// MTLS is the mode that the service's workloads demand, "mixed" when they
 	// differ, "-" outside the mesh.
@@ -37,15 +38,12 @@ func (c *Console) services(w http.ResponseWriter, _ *http.Request) {
 func serviceRows(s *model.Snapshot) []ServiceRow {
 	out := make([]ServiceRow, 0, len(s.Services))
 	for _, svc := range s.Services {
-		row := ServiceRow{Service: svc.Name, Namespace: svc.Namespace, Host: svc.Host, MTLS: "-", Versions: []string{}}
+		row := ServiceRow{Service: svc.Name, Namespace: svc.Namespace, Host: svc.Host, MTLS: "-", Versions: []string{}, Protocols: []string{}}
 		for _, p := range svc.Ports {
-			proto := string(p.Protocol)
-			if proto == "" {
-				proto = "auto"
+			if proto := cmp.Or(string(p.Protocol), "auto"); !slices.Contains(row.Protocols, proto) {
+				row.Protocols = append(row.Protocols, proto)
 			}
-			row.Protocols = append(row.Protocols, proto)
 		}
-		row.Protocols = slices.Compact(row.Protocols)
 		if len(svc.VIPs) > 0 {
 			row.Address = svc.VIPs[0].Addr().String()
 		}

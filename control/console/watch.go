@@ -18,7 +18,7 @@ type Local struct {
 	Accounts  []*model.ServiceAccount
 }
 
-// stream writes one JSON value per line until the reader or the server goes.
+// stream writes one JSON value per line.
 type stream struct {
 	enc *json.Encoder
 	rc  *http.ResponseController
@@ -62,8 +62,7 @@ func (c *Console) local(w http.ResponseWriter, r *http.Request) {
 	for {
 		changed := c.Snapshots.Changed()
 		if snap := c.Snapshots.Load(); snap != nil {
-			// Unchanged slices are shared between snapshots: comparing their first
-			// elements would not do, so compare what identifies them.
+			// By content: a snapshot in which only other kinds changed is no news.
 			now := [5]any{sum(snap.Processes), sum(snap.Gateways), sum(snap.Services), sum(snap.Accounts), hash(snap.Mesh)}
 			if now != last {
 				last = now
