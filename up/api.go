@@ -22,7 +22,7 @@ import (
 
 // serveAPI serves the supervisor's own API; see wire/supervisor.go.
 func (m *mesh) serveAPI(ctx context.Context) error {
-	l, err := console.Listen(m.dir.Join(wire.SupervisorSocket))
+	l, err := console.Listen(ctx, m.dir.Join(wire.SupervisorSocket))
 	if err != nil {
 		return err
 	}
