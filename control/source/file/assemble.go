@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,9 +29,16 @@ type failure struct {
 
 // pass is the work of one assemble.
 type pass struct {
-	old      map[model.Key]slot
-	next     map[model.Key]slot
-	hidden   map[model.Key]bool // by a Deleted document
+	old    map[model.Key]slot
+	next   map[model.Key]slot
+	hidden map[model.Key]bool // by a Deleted document
+	// covers holds the overlay's file for each document that it is about, and
+	// covered what the folder's version of it was when that was last looked at.
+	covers  map[model.Key]string
+	covered map[model.Key]uint64
+	// outdated are the covered documents that have been written anew in the
+	// folder, and the overlay's files: the newest word is the one that counts.
+	outdated map[model.Key]string
 	failed   map[model.Key]failure
 	torn     map[string]bool // files with a document that could not be identified
 	findings []model.Finding
@@ -40,24 +48,46 @@ type pass struct {
 func (s *Source) assemble(seen scanned) (model.Delta, bool) {
 	p := &pass{
 		old: s.objects, next: map[model.Key]slot{}, hidden: map[model.Key]bool{},
+		covers: map[model.Key]string{}, covered: map[model.Key]uint64{}, outdated: map[model.Key]string{},
 		failed: map[model.Key]failure{}, torn: map[string]bool{}, findings: seen.trouble,
 	}
 	for _, e := range seen.order {
 		p.findings = append(p.findings, e.trouble...)
 		for i := range e.results {
-			p.add(e, &e.results[i])
+			p.add(e, &e.results[i], s.covered)
 		}
 	}
 	p.lastGood()
-	s.objects = p.next
+	for k, was := range s.covered {
+		// What cannot be read at the moment is compared when it can.
+		if _, seen := p.covered[k]; !seen && p.covers[k] != "" {
+			p.covered[k] = was
+		}
+	}
+	s.objects, s.covered = p.next, p.covered
+	s.forget(p.outdated)
 	slices.SortStableFunc(p.findings, func(a, b model.Finding) int {
 		return cmp.Or(strings.Compare(a.Origin.File, b.Origin.File), a.Origin.Line-b.Origin.Line, strings.Compare(a.Field, b.Field))
 	})
 	return s.difference(p, seen)
 }
 
-// add puts the outcome of one document where it belongs.
-func (p *pass) add(e *entry, r *document.Result) {
+// forget removes the overlay's files of documents. One that cannot be removed
+// is passed over as long as the control plane runs.
+func (s *Source) forget(outdated map[model.Key]string) {
+	for k, path := range outdated {
+		if err := os.Remove(path); err != nil {
+			s.opts.Log.Warn("an applied object that was written anew in the folder cannot be removed", "path", path, "error", err)
+			continue
+		}
+		delete(s.files, path)
+		delete(s.covered, k)
+	}
+}
+
+// add puts the outcome of one document where it belongs. before is what the
+// documents that the overlay covers were the last time.
+func (p *pass) add(e *entry, r *document.Result, before map[model.Key]uint64) {
 	p.findings = append(p.findings, r.Findings...)
 	if r.Bad {
 		if r.Key.Name == "" {
@@ -73,6 +103,7 @@ func (p *pass) add(e *entry, r *document.Result) {
 	if t, ok := r.Objects[0].(*weft.Tombstone); ok {
 		if e.overlay {
 			p.hidden[t.Target] = true
+			p.covers[t.Target] = e.path
 		} else {
 			p.findings = append(p.findings, model.Finding{
 				Code: document.CodeRefused, Severity: model.Error, Object: r.Key, Origin: t.Origin,
@@ -82,9 +113,15 @@ func (p *pass) add(e *entry, r *document.Result) {
 		return
 	}
 	have, taken := p.next[r.Key]
+	over, covered := p.covers[r.Key]
 	switch {
-	case p.hidden[r.Key] && !e.overlay, taken && have.overlay && !e.overlay:
-		return
+	case covered && !e.overlay:
+		if !p.rewritten(r, before) {
+			return
+		}
+		p.outdated[r.Key] = over
+		delete(p.covers, r.Key)
+		delete(p.hidden, r.Key)
 	case taken:
 		first := have.objects[0].Head().Origin
 		p.findings = append(p.findings, model.Finding{
@@ -94,6 +131,21 @@ func (p *pass) add(e *entry, r *document.Result) {
 		return
 	}
 	p.next[r.Key] = slot{objects: r.Objects, file: e.path, overlay: e.overlay}
+	if e.overlay {
+		p.covers[r.Key] = e.path
+	}
+}
+
+// rewritten tells whether the folder's version of a covered document is another
+// than it was when it was covered.
+func (p *pass) rewritten(r *document.Result, before map[model.Key]uint64) bool {
+	now := r.Objects[0].Head().Hash
+	was, known := before[r.Key]
+	if !known {
+		was = now
+	}
+	p.covered[r.Key] = was
+	return was != now
 }
 
 // lastGood keeps objects whose new version is bad, and those of files of which

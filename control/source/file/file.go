@@ -35,8 +35,9 @@ type Options struct {
 	// Paths are the user's folders, or single files.
 	Paths []string
 	// Overlay is a folder whose objects win over those of Paths, and whose
-	// Deleted documents hide them: what `weft apply` and `weft delete` write.
-	// It need not exist yet. Empty: none.
+	// Deleted documents hide them: what `weft apply` and `weft delete` write. An
+	// object that changes in Paths after that takes its place back: the newest
+	// word counts. It need not exist yet. Empty: none.
 	Overlay string
 	Log     *slog.Logger
 }
@@ -50,6 +51,7 @@ type Source struct {
 	files    map[string]*entry
 	objects  map[model.Key]slot // what is in force, by document
 	emitted  map[model.Key]model.Object
+	covered  map[model.Key]uint64 // hashes of the folder's documents that the overlay covers
 	findings []model.Finding
 	sent     bool
 }

@@ -193,6 +193,40 @@ func TestOverlay(t *testing.T) {
 	f.until("it is back", func() bool { return f.objects["VirtualService/default/r"] == base })
 }
 
+// What is written in the folder after something was applied is the newest word.
+func TestOverlayEndsWithAnEdit(t *testing.T) {
+	const key = "VirtualService/default/r"
+	f := start(t, map[string]string{"a.yaml": route("1") + "---\n" + account("x")})
+	base := f.objects[key]
+	applied := filepath.Join(f.overlay, "r.yaml")
+	f.write(applied, route("2"))
+	f.until("the overlay wins", func() bool { return f.objects[key] != base })
+	over := f.objects[key]
+
+	f.write("a.yaml", "# a comment\n"+route("1")+"---\n"+account("y"))
+	f.until("another object of the file changes", func() bool { return f.has("ServiceAccount/default/y") })
+	f.write("a.yaml", route("many")+"---\n"+account("z"))
+	f.until("a mistake", func() bool { return f.has("ServiceAccount/default/z") })
+	if f.objects[key] != over {
+		t.Error("the overlay ended although the folder has no other version")
+	}
+	f.write("a.yaml", route("3"))
+	f.until("the edit wins", func() bool { return f.objects[key] != over && f.objects[key] != base })
+	if f.last.Why != "VirtualService default/r changed (a.yaml), ServiceAccount default/z removed" {
+		t.Errorf("why: %s", f.last.Why)
+	}
+	if _, err := os.Stat(applied); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the applied object is still there: %v", err)
+	}
+
+	f.write(applied, route("2"))
+	f.until("the overlay wins again", func() bool { return f.objects[key] == over })
+	f.write(applied, "apiVersion: weft.dev/v1alpha1\nkind: Deleted\nmetadata: {name: r}\nspec: {objectKind: VirtualService}\n")
+	f.until("a Deleted hides it", func() bool { return !f.has(key) })
+	f.write("a.yaml", route("1"))
+	f.until("an edit brings it back", func() bool { return f.objects[key] == base })
+}
+
 func TestCommentsMoveLinesOnly(t *testing.T) {
 	f := start(t, map[string]string{"a.yaml": account("x")})
 	hash := f.objects["ServiceAccount/default/x"]
