@@ -167,9 +167,12 @@ func TestEdges(t *testing.T) {
 	client := sample{families: families(t, `
 istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200"} 30
 istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="503"} 10
+istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v3",request_protocol="http",response_code="200"} 7
+istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="unknown",request_protocol="http",response_code="503"} 3
 `)}
 	server := sample{families: families(t, `
 istio_requests_total{reporter="destination",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 40
+istio_requests_total{reporter="destination",source_workload="web",destination_service_name="reviews",destination_version="v3",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 19
 istio_requests_total{reporter="destination",source_workload="unknown",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="none"} 4
 `)}
 	sums, secure := map[edgeKey]*edgeSum{}, map[edgeKey]bool{}
@@ -177,18 +180,27 @@ istio_requests_total{reporter="destination",source_workload="unknown",destinatio
 		s.addRequests(sums)
 		s.secured(secure)
 	}
-	list := between(map[edgeKey]*edgeSum{}, sums, 2*time.Second)
-	if len(list) != 2 {
+	before := map[edgeKey]*edgeSum{
+		// From before v3 became a mirror, and when there was no instance.
+		{"web", "reviews", "v3", "http"}: {client: sideSum{requests: 7}, server: sideSum{requests: 7}},
+		{"web", "reviews", "", "http"}:   {client: sideSum{requests: 3, failed: 3}},
+	}
+	list := between(before, sums, 2*time.Second)
+	if len(list) != 3 {
 		t.Fatalf("edges: %+v", list)
 	}
 	for _, e := range list {
 		k := edgeKey{e.Source, e.Destination, e.Version, e.Protocol}
-		switch e.Source {
-		case "web":
+		switch e.Source + e.Version {
+		case "webv3": // copies of requests: only the server's side counts them
+			if e.Rate != 6 || e.Success != 1 || !secure[k] {
+				t.Errorf("mirror: %+v, secure %v", e, secure[k])
+			}
+		case "webv1":
 			if e.Rate != 20 || e.Success != .75 || !secure[k] {
 				t.Errorf("web: %+v, secure %v", e, secure[k])
 			}
-		case "unknown": // a client without a sidecar: the server's word counts
+		case "unknownv1": // a client without a sidecar: the server's word counts
 			if e.Rate != 2 || secure[k] {
 				t.Errorf("unknown: %+v, secure %v", e, secure[k])
 			}

@@ -32,10 +32,15 @@ type Edge struct {
 
 type edgeKey struct{ source, destination, version, protocol string }
 
-// edgeSum is what the metrics of all proxies say about one edge at one moment.
+// edgeSum is what the metrics of all proxies say about one edge at one moment:
+// as the client's side has counted it, and as the server's.
 type edgeSum struct {
+	client, server sideSum
+	mtls           bool
+}
+
+type sideSum struct {
 	requests, failed float64
-	mtls             bool
 	time             buckets
 }
 
@@ -47,7 +52,8 @@ func (e *Env) graphCommand() *cobra.Command {
 		Short: "Show who calls whom: rate, success, latency, mTLS",
 		Long: `Graph reads the proxies' own metrics twice and shows what happened between: requests per
 second (connections per second for TCP), the share that succeeded (no 5xx, gRPC status 0), and
-latency as the client's side saw it. In a terminal it goes on until interrupted.`,
+latency as the client's side saw it (the server's, where no proxy of a client counts: no
+sidecar, or copies of mirrored requests). In a terminal it goes on until interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			out, isFile := c.OutOrStdout().(*os.File)
@@ -84,8 +90,7 @@ func redraw(out io.Writer, list []Edge) {
 	fmt.Fprintf(out, "\n%s  Ctrl-C ends\n", time.Now().Format(time.TimeOnly))
 }
 
-// edges sums the metrics by edge. The client's side is preferred; the server's
-// is used for clients without a proxy.
+// edges sums the metrics by edge.
 func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
 	samples, err := e.scrape(ctx)
 	if err != nil {
@@ -104,13 +109,6 @@ func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
 		sum.mtls = sum.mtls || secure[k]
 	}
 	return out, nil
-}
-
-func edgeOf(l map[string]string) (edgeKey, bool) {
-	if l["reporter"] == "destination" && l["source_workload"] != "unknown" && l["source_workload"] != "" {
-		return edgeKey{}, false // its client has a proxy, which reports it
-	}
-	return keyOf(l), true
 }
 
 func keyOf(l map[string]string) edgeKey {
@@ -144,23 +142,24 @@ func known(s string) string {
 	return s
 }
 
-func sumOf(out map[edgeKey]*edgeSum, k edgeKey) *edgeSum {
+// sumOf returns the sum that a metric with these labels counts for.
+func sumOf(out map[edgeKey]*edgeSum, l map[string]string) *sideSum {
+	k := keyOf(l)
 	s := out[k]
 	if s == nil {
-		s = &edgeSum{time: buckets{}}
+		s = &edgeSum{client: sideSum{time: buckets{}}, server: sideSum{time: buckets{}}}
 		out[k] = s
 	}
-	return s
+	if l["reporter"] == "destination" {
+		return &s.server
+	}
+	return &s.client
 }
 
 func (s *sample) addRequests(out map[edgeKey]*edgeSum) {
 	for _, m := range s.families["istio_requests_total"].GetMetric() {
 		l := labels(m)
-		k, ok := edgeOf(l)
-		if !ok {
-			continue
-		}
-		sum := sumOf(out, k)
+		sum := sumOf(out, l)
 		sum.requests += value(m)
 		grpc := l["grpc_response_status"]
 		if code := l["response_code"]; code == "0" || strings.HasPrefix(code, "5") || grpc != "" && grpc != "0" {
@@ -168,22 +167,19 @@ func (s *sample) addRequests(out map[edgeKey]*edgeSum) {
 		}
 	}
 	for _, m := range s.families["istio_request_duration_milliseconds"].GetMetric() {
-		if k, ok := edgeOf(labels(m)); ok {
-			sumOf(out, k).time.add(m.GetHistogram(), 1)
-		}
+		sumOf(out, labels(m)).time.add(m.GetHistogram(), 1)
 	}
 }
 
 func (s *sample) addConnections(out map[edgeKey]*edgeSum) {
 	for _, m := range s.families["istio_tcp_connections_opened_total"].GetMetric() {
-		if k, ok := edgeOf(labels(m)); ok {
-			sum := sumOf(out, k)
-			sum.requests += value(m)
-		}
+		sumOf(out, labels(m)).requests += value(m)
 	}
 }
 
-// between makes rates of two moments.
+// between makes rates of two moments. The client's side is preferred; the
+// server's counts for clients without a proxy, and for the copies of mirrored
+// requests, which a client's proxy does not count.
 func between(before, now map[edgeKey]*edgeSum, d time.Duration) []Edge {
 	list := []Edge{}
 	for k, n := range now {
@@ -191,15 +187,19 @@ func between(before, now map[edgeKey]*edgeSum, d time.Duration) []Edge {
 		if b == nil {
 			b = &edgeSum{}
 		}
+		was, is := &b.client, &n.client
+		if is.requests <= was.requests {
+			was, is = &b.server, &n.server
+		}
 		edge := Edge{Source: k.source, Destination: k.destination, Version: k.version, Protocol: k.protocol, MTLS: n.mtls, Success: 1, P50: -1, P99: -1}
-		requests := max(0, n.requests-b.requests)
+		requests := max(0, is.requests-was.requests)
 		edge.Rate = requests / d.Seconds()
 		if requests > 0 {
-			edge.Success = 1 - max(0, n.failed-b.failed)/requests
+			edge.Success = 1 - max(0, is.failed-was.failed)/requests
 		}
 		diff := buckets{}
-		for x, v := range n.time {
-			diff[x] = v - b.time[x]
+		for x, v := range is.time {
+			diff[x] = v - was.time[x]
 		}
 		if p := diff.quantile(.5); !math.IsNaN(p) {
 			edge.P50, edge.P99 = p, diff.quantile(.99)
@@ -209,8 +209,12 @@ func between(before, now map[edgeKey]*edgeSum, d time.Duration) []Edge {
 	slices.SortFunc(list, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Destination, b.Destination), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Protocol, b.Protocol))
 	})
-	return list
+	return slices.DeleteFunc(list, past)
 }
+
+// past tells whether a row has nothing to say any more: no request lately, and
+// none before that reached an instance of the mesh.
+func past(e Edge) bool { return e.Rate == 0 && e.Version == "" && !e.MTLS }
 
 func edgeTable(list []Edge) *Table {
 	t := &Table{Head: []string{"SOURCE", "DESTINATION", "VERSION", "PROTOCOL", "RATE/S", "SUCCESS", "P50", "P99", "MTLS"}, Empty: "no traffic yet"}
@@ -221,6 +225,9 @@ func edgeTable(list []Edge) *Table {
 		}
 		if x.Success < .95 {
 			success.Style = Bad
+		}
+		if x.Rate == 0 {
+			success = Cell{}
 		}
 		mtls := Cell{"no", Warn}
 		if x.MTLS {

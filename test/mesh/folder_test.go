@@ -47,9 +47,43 @@ spec:
   - match: [{uri: {prefix: /echo}}]
     route: [{destination: {host: echo}}]
   - route: [{destination: {host: web, port: {number: 8080}}}]
+    retries: {attempts: 0}
 `
 
-var goRun = regexp.MustCompile(`\[go, run, \./(\w+)\]`)
+var (
+	goRun      = regexp.MustCompile(`\[go, run, \./(\w+)\]`)
+	workingDir = regexp.MustCompile(`workingDir: (\S+)`)
+)
+
+// TestBookstoreCommands: what the examples run is there, seen from their files.
+// The other tests run programs that were built before.
+func TestBookstoreCommands(t *testing.T) {
+	for _, pattern := range []string{"*.yaml", "try/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(root, "examples/bookstore", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %v", pattern, files, err)
+		}
+		for _, f := range files {
+			raw, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for doc := range strings.SplitSeq(string(raw), "---\n") {
+				run := goRun.FindStringSubmatch(doc)
+				if run == nil {
+					continue
+				}
+				dir := "."
+				if w := workingDir.FindStringSubmatch(doc); w != nil {
+					dir = w[1]
+				}
+				if _, err := os.Stat(filepath.Join(filepath.Dir(f), dir, run[1], "main.go")); err != nil {
+					t.Errorf("%s: go run ./%s: %v", filepath.Base(f), run[1], err)
+				}
+			}
+		}
+	}
+}
 
 // newShop copies the bookstore. Processes whose name is in envoys get that
 // engine.
