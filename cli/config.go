@@ -14,6 +14,9 @@ import (
 	"github.com/weftmesh/weft/wire"
 )
 
+// configTypes is what --type may say.
+var configTypes = []string{"listener", "route", "cluster", "endpoint", "secret", "host", "workload"}
+
 func (e *Env) configCommand() *cobra.Command {
 	var made bool
 	var typ, name string
@@ -28,6 +31,10 @@ or whole with -o json. With --made it asks the control plane what it made for th
 			return e.instanceNames(c.Context()), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			typ = strings.TrimSuffix(strings.ToLower(typ), "s")
+			if typ != "" && !slices.Contains(configTypes, typ) {
+				return fail(CodeUsage, "--type %s: want one of %s", typ, strings.Join(configTypes, ", "))
+			}
 			inst, err := e.instance(c.Context(), args[0])
 			if err != nil {
 				return err
@@ -46,7 +53,7 @@ or whole with -o json. With --made it asks the control plane what it made for th
 				return err
 			}
 			list = slices.DeleteFunc(list, func(r console.ConfigResource) bool {
-				return typ != "" && !strings.Contains(strings.ToLower(r.Type), strings.ToLower(typ)) || name != "" && r.Name != name
+				return typ != "" && !strings.Contains(strings.ToLower(r.Type), typ) || name != "" && r.Name != name
 			})
 			return e.print(c, list, func() *Table {
 				t := &Table{Head: []string{"TYPE", "NAME", "VERSION"}, Empty: "nothing"}
@@ -58,7 +65,8 @@ or whole with -o json. With --made it asks the control plane what it made for th
 		},
 	}
 	c.Flags().BoolVar(&made, "made", false, "what the control plane made for it")
-	c.Flags().StringVar(&typ, "type", "", "only this type: listener, route, cluster, endpoint, secret, host, workload")
+	c.Flags().StringVar(&typ, "type", "", "only this type: "+strings.Join(configTypes, ", "))
+	_ = c.RegisterFlagCompletionFunc("type", cobra.FixedCompletions(configTypes, cobra.ShellCompDirectiveNoFileComp))
 	c.Flags().StringVar(&name, "name", "", "only the resource of that name")
 	e.meshFlag(c)
 	e.outputFlag(c)

@@ -6,13 +6,11 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 // Edge is one row of `weft graph`: who calls whom.
@@ -56,8 +54,8 @@ latency as the client's side saw it (the server's, where no proxy of a client co
 sidecar, or copies of mirrored requests). In a terminal it goes on until interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			out, isFile := c.OutOrStdout().(*os.File)
-			live := !once && (e.output == "" || e.output == "table") && isFile && term.IsTerminal(int(out.Fd()))
+			out := c.OutOrStdout()
+			live := !once && (e.output == "" || e.output == "table") && terminal(out)
 			before, err := e.edges(c.Context())
 			for err == nil {
 				if err := pause(c.Context(), interval); err != nil {

@@ -20,10 +20,10 @@ func (e *Env) logsCommand() *cobra.Command {
 	var follow, proxy bool
 	var tail int
 	c := &cobra.Command{
-		Use:     "logs [INSTANCE]",
+		Use:     "logs INSTANCE",
 		Short:   "Show what programs, proxies and the control plane have written",
 		Example: "  weft logs reviews-v1-0\n  weft logs -f --proxy web-0\n  weft logs control",
-		Args:    cobra.MaximumNArgs(1),
+		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			return append(e.instanceNames(c.Context()), "control"), cobra.ShellCompDirectiveNoFileComp
 		},
@@ -32,10 +32,7 @@ func (e *Env) logsCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q := url.Values{"tail": {strconv.Itoa(tail)}}
-			if len(args) == 1 {
-				q.Set("instance", args[0])
-			}
+			q := url.Values{"tail": {strconv.Itoa(tail)}, "instance": {args[0]}}
 			if follow {
 				q.Set("follow", "true")
 			}

@@ -60,11 +60,31 @@ func kindNames() string {
 	return strings.Join(names, ", ")
 }
 
-func completeKinds(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
+// completeObjects completes a kind, and then the names of its objects.
+func (e *Env) completeObjects(c *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return strings.Split(kindNames(), ", "), cobra.ShellCompDirectiveNoFileComp
+	}
+	kind, err := parseKind(args[0])
+	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return strings.Split(kindNames(), ", "), cobra.ShellCompDirectiveNoFileComp
+	q := url.Values{"kind": {string(kind)}}
+	if f := c.Flag("namespace"); f != nil {
+		q.Set("namespace", f.Value.String())
+	}
+	var list []console.ObjectSummary
+	s, err := e.console()
+	if err != nil || s.get(c.Context(), "/v1/objects", q, &list) != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, o := range list {
+		if !slices.Contains(args[1:], o.Name) {
+			names = append(names, o.Name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func (e *Env) applyCommand() *cobra.Command {
@@ -74,9 +94,15 @@ func (e *Env) applyCommand() *cobra.Command {
 		Short: "Apply objects to the running mesh",
 		Long: `Apply adds or changes objects of the running mesh, until it ends: the folder that the mesh
 was started from is not touched, and what was applied wins over it. A bad object is
-named and refused; the others of the same file are applied.`,
+named and refused; the others of the same file are applied. An object that is then changed in
+the folder is the folder's again. Apply ends when the proxies have what is new.`,
 		Example: "  weft apply -f split.yaml\n  cat split.yaml | weft apply -f -",
-		Args:    cobra.NoArgs,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return fmt.Errorf("files are given with -f: weft apply -f %s", args[0])
+			}
+			return nil
+		},
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return fail(CodeUsage, "apply needs -f: a file, a folder, or - for standard input")
@@ -141,6 +167,8 @@ func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
 	if err != nil {
 		return err
 	}
+	reach := s.follow(c.Context())
+	defer reach.stop()
 	results := []console.Applied{}
 	for _, d := range docs {
 		q := url.Values{"name": {d.name}}
@@ -153,16 +181,17 @@ func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
 		}
 		results = append(results, part...)
 	}
-	return e.showApplied(c, results)
+	return e.showApplied(c, results, reach)
 }
 
-func (e *Env) showApplied(c *cobra.Command, results []console.Applied) error {
+// showApplied says what became of the objects and who has it.
+func (e *Env) showApplied(c *cobra.Command, results []console.Applied, reach *reach) error {
 	bad := 0
-	t := &Table{Head: []string{"OBJECT", "RESULT"}, Empty: "nothing to apply: no documents"}
+	t := &Table{Head: []string{"OBJECT", "RESULT"}, Empty: "no objects: no documents"}
 	for _, r := range results {
 		st := Good
 		switch r.Result {
-		case "invalid":
+		case "invalid", "failed":
 			bad++
 			st = Bad
 		case "not found":
@@ -186,9 +215,12 @@ func (e *Env) showApplied(c *cobra.Command, results []console.Applied) error {
 				fmt.Fprintln(c.ErrOrStderr(), f.Severity.String()+": "+f.String())
 			}
 		}
+		reach.await(c.Context(), results, c.OutOrStdout())
+	} else {
+		reach.await(c.Context(), results, io.Discard)
 	}
 	if bad > 0 {
-		return fail(CodeInvalid, "%d of %d objects not applied", bad, len(results))
+		return fail(CodeInvalid, "%d of %d objects not found or refused", bad, len(results))
 	}
 	return nil
 }
@@ -202,7 +234,7 @@ func (e *Env) deleteCommand() *cobra.Command {
 		Long: `Delete removes objects from the running mesh, until it ends. An object that was read from
 the folder comes back with the next weft up: the folder is not touched.`,
 		Example:           "  weft delete virtualservice reviews\n  weft delete -f split.yaml",
-		ValidArgsFunction: completeKinds,
+		ValidArgsFunction: e.completeObjects,
 		RunE: func(c *cobra.Command, args []string) error {
 			if len(files) > 0 {
 				return e.apply(c, files, true)
@@ -218,7 +250,9 @@ the folder comes back with the next weft up: the folder is not touched.`,
 			if err != nil {
 				return err
 			}
-			var results []console.Applied
+			reach := s.follow(c.Context())
+			defer reach.stop()
+			results := []console.Applied{}
 			for _, name := range args[1:] {
 				q := url.Values{"kind": {string(kind)}, "namespace": {namespace}, "name": {name}}
 				part, err := s.post(c.Context(), "/v1/delete", q, nil)
@@ -227,7 +261,7 @@ the folder comes back with the next weft up: the folder is not touched.`,
 				}
 				results = append(results, part...)
 			}
-			return e.showApplied(c, results)
+			return e.showApplied(c, results, reach)
 		},
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "delete the objects of a file, a folder, or - for standard input")
@@ -241,11 +275,16 @@ func (e *Env) getCommand() *cobra.Command {
 	var namespace string
 	var all bool
 	c := &cobra.Command{
-		Use:               "get KIND [NAME]",
-		Short:             "List objects of the running mesh, or show one as it was written",
-		Example:           "  weft get virtualservices\n  weft get vs reviews -o yaml\n  weft get all -A",
-		Args:              cobra.RangeArgs(1, 2),
-		ValidArgsFunction: completeKinds,
+		Use:     "get KIND [NAME]",
+		Short:   "List objects of the running mesh, or show one as it was written",
+		Example: "  weft get virtualservices\n  weft get vs reviews -o yaml\n  weft get all -A",
+		Args:    cobra.RangeArgs(1, 2),
+		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
+			if len(args) > 1 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return e.completeObjects(c, args, word)
+		},
 		RunE: func(c *cobra.Command, args []string) error {
 			q := url.Values{}
 			if !strings.EqualFold(args[0], "all") {

@@ -38,8 +38,13 @@ func (e *Env) print(c *cobra.Command, v any, table func() *Table) error {
 // Colour tells whether escape sequences are welcome: a terminal, and neither
 // NO_COLOR (no-color.org) nor TERM=dumb.
 func Colour(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && terminal(w)
+}
+
+// terminal tells whether a person reads what is written.
+func terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
+	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // Style of a cell.

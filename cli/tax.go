@@ -49,6 +49,9 @@ to its sending on, request and response together; the network and the program ar
 			if err != nil {
 				return err
 			}
+			if terminal(c.ErrOrStderr()) {
+				fmt.Fprintf(c.ErrOrStderr(), "looking for %s …\n", interval)
+			}
 			if err := pause(c.Context(), interval); err != nil {
 				return nil //nolint:nilerr // interrupted: the ordinary end
 			}

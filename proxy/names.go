@@ -13,7 +13,6 @@ import (
 
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/dns"
-	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
 	"github.com/weftmesh/weft/wire/weftpb"
@@ -197,12 +196,4 @@ func parseAddrs(list []string) ([]netip.Addr, error) {
 		out = append(out, a)
 	}
 	return out, nil
-}
-
-// workload reads who a peer is.
-func workload(m *weftpb.Workload) filter.WorkloadRef {
-	return filter.WorkloadRef{
-		Name: m.Name, Namespace: m.Namespace, App: m.App, Version: m.Version,
-		Service: m.Service, Revision: m.Revision, Cluster: m.Cluster,
-	}
 }

@@ -21,37 +21,16 @@ type observe struct {
 	ads      *xds.Client
 }
 
-// Labels of Istio's canonical service.
-const (
-	canonicalName     = "service.istio.io/canonical-name"
-	canonicalRevision = "service.istio.io/canonical-revision"
-)
-
 func (r *runtime) newObserve() *observe {
 	o := &observe{registry: prometheus.NewRegistry()}
 	o.peers = telemetry.NewDirectory(o.ask)
-	m := r.boot.Metadata
-	o.metrics = telemetry.New(filter.WorkloadRef{
-		Name: m.WorkloadName, Namespace: m.Namespace, App: m.Labels["app"], Version: m.Labels["version"],
-		Service: or(m.Labels[canonicalName], m.Labels["app"], m.WorkloadName), Revision: or(m.Labels[canonicalRevision], m.Labels["version"], "latest"),
-		Cluster: m.ClusterID,
-	}, o.peers)
+	o.metrics = telemetry.New(telemetry.Local(r.boot.Metadata), o.peers)
 	pids := r.opt.PIDs
 	if pids == nil {
 		pids = func() []int { return []int{os.Getpid()} }
 	}
 	o.registry.MustRegister(o.metrics, telemetry.Processes{PIDs: pids}, admin.EnvoyStats{Visit: r.visitStats})
 	return o
-}
-
-// or is the first that is not empty.
-func or(s ...string) string {
-	for _, v := range s {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 // follow lets peers be asked for. Only Weft's control plane knows them, and
@@ -71,7 +50,7 @@ func (o *observe) apply(u xds.Update) (rejected []xds.Rejection) {
 			rejected = append(rejected, xds.Rejection{Name: res.Name, Err: err})
 			continue
 		}
-		o.peers.Learn(res.Name, workload(m))
+		o.peers.Learn(res.Name, telemetry.WorkloadRef(m))
 	}
 	for _, name := range u.Removed {
 		o.peers.Learn(name, filter.WorkloadRef{})

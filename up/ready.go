@@ -48,6 +48,7 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	m.report.phase.CompareAndSwap(starting, running)
 	m.report.mu.Lock()
 	defer m.report.mu.Unlock()
 	out := m.Out

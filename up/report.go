@@ -1,15 +1,20 @@
 package up
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/host"
+	"github.com/weftmesh/weft/host/gobuild"
 )
 
 // Escape sequences of the terminal.
@@ -30,7 +35,17 @@ type report struct {
 	out    io.Writer
 	colour bool
 	said   map[model.Finding]bool
+	// phase says what goes without saying: at the start that everybody learns of
+	// who is ready, at the end that nobody is any more.
+	phase atomic.Int32
 }
+
+// Phases of a mesh.
+const (
+	starting int32 = iota
+	running
+	ending
+)
 
 func newReport(out io.Writer, colour bool) *report {
 	return &report{out: out, colour: colour, said: map[model.Finding]bool{}}
@@ -67,7 +82,7 @@ func (r *report) findings(list []model.Finding) {
 func (r *report) event(e fleet.Event) {
 	r.findings(e.Findings)
 	why := strings.Join(e.Why, "; ")
-	if why == "" || e.Proxies == 0 && len(e.Findings) > 0 {
+	if why == "" || e.Proxies == 0 && len(e.Findings) > 0 || r.expected(e) {
 		return
 	}
 	got := e.Proxies - len(e.Late)
@@ -83,6 +98,18 @@ func (r *report) event(e fleet.Event) {
 		r.say(bad, "  %s rejected it: %s", x.Proxy, x.Error)
 	}
 }
+
+// expected tells whether an event is only about what runs, of which there are
+// lines already, and has nothing to add to them.
+func (r *report) expected(e fleet.Event) bool {
+	if len(e.Late)+len(e.Rejected) > 0 || e.Proxies > 0 && r.phase.Load() == running {
+		return false
+	}
+	return !slices.ContainsFunc(e.Why, func(why string) bool { return !aboutInstance.MatchString(why) })
+}
+
+// aboutInstance matches what the control plane's source of processes says.
+var aboutInstance = regexp.MustCompile(`^\S+ is (new|ready|not ready|gone)$`)
 
 func plural(n int, one, many string) string {
 	if n == 1 {
@@ -108,10 +135,14 @@ func (m *mesh) hostEvent(e host.Event) {
 	case host.Ready:
 	case host.WorkloadReady:
 		m.report.say(good, "%s is ready", name)
-	case host.WorkloadUnready:
-		m.report.say(warn, "%s is not ready%s", name, because(e))
-	case host.Removed:
-		m.report.say(faint, "%s removed", name)
+	case host.WorkloadUnready, host.Removed:
+		switch {
+		case m.report.phase.Load() == ending:
+		case e.Kind == host.Removed:
+			m.report.say(faint, "%s removed", name)
+		default:
+			m.report.say(warn, "%s is not ready%s", name, because(e))
+		}
 	case host.Failed, host.Exited:
 		m.died(name, e)
 	case host.Listening:
@@ -137,6 +168,10 @@ func because(e host.Event) string {
 func (m *mesh) died(name string, e host.Event) {
 	what := "ended: " + e.Exit.String()
 	if e.Kind == host.Failed {
+		var build *gobuild.Error
+		if errors.As(e.Err, &build) {
+			e.Err = fmt.Errorf("go build: %w", build.Err) // what it said are the lines
+		}
 		what = "could not be started" + because(e)
 	}
 	again := ""

@@ -95,3 +95,30 @@ func TestReport(t *testing.T) {
 		t.Error("colour without being asked")
 	}
 }
+
+// TestReportOfInstances: the host has a line for everyone that gets ready; what
+// proxies then learn of it is news only once the mesh runs.
+func TestReportOfInstances(t *testing.T) {
+	event := func(why string, proxies int) fleet.Event { return fleet.Event{Why: []string{why}, Proxies: proxies} }
+	for _, c := range []struct {
+		name  string
+		phase int32
+		event fleet.Event
+		said  bool
+	}{
+		{"at the start", starting, event("a-0 is ready", 14), false},
+		{"an edit at the start", starting, event("VirtualService default/a changed (a.yaml)", 3), true},
+		{"rejected at the start", starting, fleet.Event{Why: []string{"a-0 is new"}, Rejected: []fleet.Rejection{{}}}, true},
+		{"later", running, event("a-0 is not ready", 14), true},
+		{"later, of nobody's concern", running, event("a-0 is new", 0), false},
+		{"at the end", ending, event("a-0 is gone", 14), false},
+	} {
+		var out bytes.Buffer
+		r := newReport(&out, false)
+		r.phase.Store(c.phase)
+		r.event(c.event)
+		if said := out.Len() > 0; said != c.said {
+			t.Errorf("%s: said %q", c.name, out.String())
+		}
+	}
+}

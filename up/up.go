@@ -88,11 +88,14 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dir.Close()) }()
-
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	m := &mesh{Options: o, dir: dir, report: newReport(o.Out, o.Colour), started: time.Now(), down: cancel}
+	defer func() {
+		if err = errors.Join(err, dir.Close()); err == nil {
+			m.report.say(strong, "ended, and nothing is left behind")
+		}
+	}()
 	for _, r := range dir.Removed {
 		m.report.say(faint, "removed what an earlier mesh had left: %s", r)
 	}
@@ -136,6 +139,7 @@ func (m *mesh) run(ctx context.Context) (err error) {
 	g.Go(func() error { return m.followEvents(ctx) })
 	g.Go(func() error { return m.showWhenReady(ctx) })
 	err = g.Wait()
+	m.report.phase.Store(ending)
 	m.report.say(strong, "ending …")
 	if errors.Is(err, context.Canceled) {
 		return nil

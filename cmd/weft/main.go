@@ -28,7 +28,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := root().ExecuteContext(ctx)
+	err := unknownCommand(root().ExecuteContext(ctx))
 	if err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintln(os.Stderr, "error: "+err.Error())
 	}
@@ -36,6 +36,15 @@ func main() {
 		stop()
 		os.Exit(code)
 	}
+}
+
+// unknownCommand gives cobra's error for a word that is no command, which has no
+// type of its own, the exit code of wrong arguments.
+func unknownCommand(err error) error {
+	if err == nil || !strings.HasPrefix(err.Error(), "unknown command ") || cli.Code(err) == cli.CodeUsage {
+		return err
+	}
+	return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%s (see `weft --help`)", strings.TrimSpace(err.Error()))}
 }
 
 // version is set by the linker for releases; otherwise what the build knows.

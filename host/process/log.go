@@ -124,6 +124,19 @@ func (l *Log) Tail(n int) []string {
 	return lines
 }
 
+// End is the number of the next line.
+func (l *Log) End() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.next
+}
+
+// Since returns the last n lines, or fewer, from number from on.
+func (l *Log) Since(from uint64, n int) []string {
+	lines, _, _ := l.since(from, n)
+	return lines
+}
+
 // since returns up to n of the last lines from number from on, the number of
 // the line after them, and what is closed when there are more; nil: none ever.
 func (l *Log) since(from uint64, n int) (lines []string, next uint64, wake chan struct{}) {

@@ -59,7 +59,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		k.Backoff = backoff.Backoff{Min: 500 * time.Millisecond, Max: 30 * time.Second}
 	}
 	for {
-		begin := time.Now()
+		begin, from := time.Now(), k.Log.End()
 		ev := k.single(ctx)
 		if ctx.Err() != nil {
 			k.notify(Event{Kind: Stopped, Exit: ev.Exit})
@@ -74,7 +74,7 @@ func (k *Keeper) Run(ctx context.Context) {
 			k.Backoff.Reset()
 		}
 		ev.Again = k.Backoff.Next()
-		ev.Lines = k.Log.Tail(lastLines)
+		ev.Lines = k.Log.Since(from, lastLines) // not those of the run before
 		k.notify(ev)
 		k.restarts++
 		t := time.NewTimer(ev.Again)

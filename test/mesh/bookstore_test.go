@@ -393,7 +393,7 @@ func metricsAndLogs(t *testing.T, m *mesh, _ *shop) {
 		for _, line := range strings.Split(out, "\n") {
 			if strings.HasPrefix(line, "istio_requests_total{") && containsAll(line,
 				`reporter="destination"`, `source_workload="web"`, `source_principal="spiffe://cluster.local/ns/default/sa/web"`,
-				`destination_workload="reviews-v1"`, `destination_service="reviews.default.svc.cluster.local"`, `destination_version="v1"`,
+				`destination_workload="reviews-v1"`, `destination_principal="spiffe://cluster.local/ns/default/sa/reviews"`, `destination_service="reviews.default.svc.cluster.local"`, `destination_version="v1"`,
 				`request_protocol="http"`, `response_code="200"`, `connection_security_policy="mutual_tls"`) {
 				return nil
 			}
