@@ -98,6 +98,9 @@ func (e *Env) status(ctx context.Context) (Status, error) {
 			st.Findings = append(st.Findings, model.Finding{Severity: model.Error, Message: "control plane: " + err.Error()})
 		}
 	}
+	for _, s := range st.Services {
+		st.Healthy = st.Healthy && s.Ready >= s.Replicas
+	}
 	for _, p := range st.Proxies {
 		st.Healthy = st.Healthy && p.Connected && p.Synced
 	}

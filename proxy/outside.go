@@ -42,9 +42,15 @@ func (r *runtime) listen() func(context.Context, *listener.Listener, listener.Ad
 	}
 	hand := wire.HandClient{Path: r.opt.HandSocket}
 	return func(ctx context.Context, l *listener.Listener, a listener.Address) (net.Listener, error) {
-		inside, err := listener.Listen(ctx, l, a)
-		if err != nil || a.Path != "" || a.Addr.Addr().IsLoopback() {
-			return inside, err
+		if a.Path != "" || a.Addr.Addr().IsLoopback() {
+			return listener.Listen(ctx, l, a)
+		}
+		var inside net.Listener
+		if len(r.opt.Inside) > 0 { // otherwise the host's network is the only one
+			var err error
+			if inside, err = listener.Listen(ctx, l, a); err != nil {
+				return nil, err
+			}
 		}
 		loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		if a.Addr.Addr().Is6() {
@@ -52,11 +58,16 @@ func (r *runtime) listen() func(context.Context, *listener.Listener, listener.Ad
 		}
 		outside, note, err := hand.Listen(ctx, netip.AddrPortFrom(loopback, a.Addr.Port()))
 		if err != nil {
-			inside.Close()
+			if inside != nil {
+				inside.Close()
+			}
 			return nil, err
 		}
 		if note != "" {
 			r.log.Info("listener on the host", "listener", l.Name, "address", outside.Addr().String(), "note", note)
+		}
+		if inside == nil {
+			return outside, nil
 		}
 		return newMerged(inside, outside), nil
 	}

@@ -44,7 +44,12 @@ func unknownCommand(err error) error {
 	if err == nil || !strings.HasPrefix(err.Error(), "unknown command ") || cli.Code(err) == cli.CodeUsage {
 		return err
 	}
-	return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%s (see `weft --help`)", strings.TrimSpace(err.Error()))}
+	what, like, has := strings.Cut(strings.TrimSpace(err.Error()), "\n\nDid you mean this?\n\t")
+	hint := "see `weft --help`"
+	if has {
+		hint = "did you mean " + strings.Join(strings.Fields(like), ", ") + "? " + hint
+	}
+	return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%s (%s)", what, hint)}
 }
 
 // version is set by the linker for releases; otherwise what the build knows.

@@ -148,6 +148,9 @@ spec:
 		}
 		return err
 	})
+	if urls := m.status().Mesh.URLs; len(urls) == 0 || urls[0].Note != "" || urls[0].URL != m.base {
+		t.Errorf("URLs %+v, want %s first, which nobody else has taken", urls, m.base)
+	}
 	m.apply("header")
 	m.want("/api/reviews/loom", "end-user: ada", 200, `"version":"v3"`)
 	// gRPC goes by CONNECT, inside of which routes do not apply: any version may answer.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
@@ -47,7 +48,10 @@ type server struct {
 }
 
 func main() {
-	conn, err := grpc.NewClient("dns:///"+shop.Env("CATALOG", "catalog:9090"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	// While everything starts, a proxy that says "not yet" is asked again soon.
+	soon := grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: time.Second}}
+	conn, err := grpc.NewClient("dns:///"+shop.Env("CATALOG", "catalog:9090"),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(soon))
 	if err != nil {
 		log.Fatalf("web: %v", err)
 	}
