@@ -1,6 +1,10 @@
 package model
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
 
 // Severity of a Finding.
 type Severity uint8
@@ -13,22 +17,37 @@ const (
 )
 
 // String returns "info", "warning" or "error".
-func (s Severity) String() string { return [...]string{"info", "warning", "error"}[s] }
+func (s Severity) String() string { return severities[s] }
+
+var severities = [...]string{"info", "warning", "error"}
+
+// MarshalText writes the name, for JSON and YAML.
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads a name.
+func (s *Severity) UnmarshalText(text []byte) error {
+	i := slices.Index(severities[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("severity %q: want one of %s", text, strings.Join(severities[:], ", "))
+	}
+	*s = Severity(i) //nolint:gosec // an index of severities
+	return nil
+}
 
 // Finding is one thing a user should know about one object. It is never an
 // error value: an object with a Finding does not stop any other.
 type Finding struct {
 	// Code is stable and greppable, e.g. "WEFT0103"; see findings.go of the
 	// package that makes it.
-	Code     string
-	Severity Severity
-	Object   Key
-	Origin   Origin
+	Code     string   `json:"code,omitempty"`
+	Severity Severity `json:"severity"`
+	Object   Key      `json:"object"`
+	Origin   Origin   `json:"origin"`
 	// Field is the path of the field at fault, e.g. "spec.http[0].route[1].destination.host".
-	Field string
+	Field string `json:"field,omitempty"`
 	// Message says what is wrong; Remedy what to do about it.
-	Message string
-	Remedy  string
+	Message string `json:"message"`
+	Remedy  string `json:"remedy,omitempty"`
 }
 
 // String returns one line: "file:line: Kind ns/name: field: message (remedy)".

@@ -41,9 +41,9 @@ const (
 
 // Key identifies an object: no two objects of one mesh share it.
 type Key struct {
-	Kind      Kind
-	Namespace string
-	Name      string
+	Kind      Kind   `json:"kind"`
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
 }
 
 // String returns "Kind/namespace/name", or "Kind/name" for what has no namespace.
@@ -60,11 +60,11 @@ func (k Key) Title() string { return strings.Replace(k.String(), "/", " ", 1) }
 // Origin says where an object was read: for error messages and `weft explain`.
 type Origin struct {
 	// Source is the name of the source, e.g. "file" or "api".
-	Source string
+	Source string `json:"source,omitempty"`
 	// File is the path as the user knows it; empty when there is none.
-	File string
+	File string `json:"file,omitempty"`
 	// Line is the 1-based line where the object begins; 0 when unknown.
-	Line int
+	Line int `json:"line,omitempty"`
 }
 
 // String returns "file:line", the file, or the source's name.
