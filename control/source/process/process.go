@@ -58,8 +58,11 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 // read looks at the file; changed is false when there is nothing to tell.
 func (s *Source) read() (d model.Delta, changed bool) {
 	raw, err := os.ReadFile(s.path)
-	if errors.Is(err, fs.ErrNotExist) && !s.sent {
+	if errors.Is(err, fs.ErrNotExist) && s.raw == nil {
 		// Nothing runs yet. Others wait for the first word of every source.
+		if s.sent {
+			return d, false
+		}
 		s.sent = true
 		return model.Delta{Source: s.Name(), Full: true, Why: "no processes yet"}, true
 	}
