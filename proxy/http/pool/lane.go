@@ -43,12 +43,23 @@ func (l *Lane) Now() time.Time {
 }
 
 // End ends it: the outermost one flushes, and leaves the lanes that were
-// reached meanwhile.
+// reached meanwhile. Their ends may reach back and leave output here, which
+// goes out too.
 func (l *Lane) End() {
 	if l.depth > 1 {
 		l.depth--
 		return
 	}
+	for again := true; again; again = len(l.dirty)+len(l.after) > 0 {
+		l.flush()
+		l.leave()
+	}
+	l.now = time.Time{}
+	l.depth = 0
+}
+
+// flush sends what the event has written.
+func (l *Lane) flush() {
 	if l.AtEnd != nil {
 		l.AtEnd()
 	}
@@ -65,8 +76,12 @@ func (l *Lane) End() {
 		f()
 	}
 	l.after = l.after[:0]
-	// Leaving runs what others have posted to those lanes; they may want to
-	// reach us, and find us busy, so it is posted and comes in our own Leave.
+}
+
+// leave goes out of the lanes that were reached. Leaving runs what others have
+// posted to them; that may want to reach us, and finds us busy, so it is posted
+// and comes in our own Leave.
+func (l *Lane) leave() {
 	for i := 0; i < len(l.held); i++ {
 		h := l.held[i]
 		l.held[i] = held{}
@@ -76,8 +91,6 @@ func (l *Lane) End() {
 		}
 	}
 	l.held = l.held[:0]
-	l.now = time.Time{}
-	l.depth = 0
 }
 
 // Dirty asks for f to be flushed at the end of the present event. The caller

@@ -137,3 +137,22 @@ func TestQueue(t *testing.T) {
 		t.Errorf("left: %v %v %v", q.first, q.last, q.tallies)
 	}
 }
+
+// TestLaneFlushesWhatComesBack: the end of a reached lane writes to the lane
+// that reached it, after that one has flushed.
+func TestLaneFlushesWhatComesBack(t *testing.T) {
+	var a, b Lane
+	var f flushed
+	b.AtEnd = func() {
+		if f.n == 0 && b.Reach(&a) {
+			a.Dirty(&f)
+		}
+	}
+	a.Do(func() { a.Reach(&b) })
+	if f.n != 1 {
+		t.Errorf("flushed %d times, want once", f.n)
+	}
+	if !a.Ex.TryEnter() || !b.Ex.TryEnter() {
+		t.Error("a lane was not left")
+	}
+}
