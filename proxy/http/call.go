@@ -103,6 +103,9 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 		Conn: c.info, Start: s.moved, Protocol: c.cd.Protocol(), Request: h, Remote: c.info.Remote,
 	}
 	c.add(s)
+	if c.blocked {
+		s.pauseResponse(pauseConn, true)
+	}
 	if end {
 		s.info.RequestEnd = 1
 	}

@@ -229,6 +229,7 @@ func (c *conn) OnDrain() {
 	c.lane.Begin()
 	if c.blocked {
 		c.blocked = false
+		c.again = true // pipelined requests have waited
 		for s := c.first; s != nil; s = s.next {
 			s.pauseResponse(pauseConn, false)
 		}
@@ -287,9 +288,13 @@ func (c *conn) write() {
 
 // atEnd is the end of every event on the lane.
 func (c *conn) atEnd() {
-	for c.again && !c.closing {
+	for c.again && !c.closing && !c.blocked {
 		c.again = false
 		c.feed(nil)
+		if c.cd != nil && len(c.cd.Output()) > stream.LowWater {
+			c.write()
+			c.noteSlow()
+		}
 	}
 	c.write()
 	if !c.closing {
@@ -302,25 +307,34 @@ func (c *conn) atEnd() {
 	c.dead = c.dead[:0]
 }
 
-func (c *conn) afterWrite() {
-	if !c.blocked && c.c.Buffered() > stream.HighWater {
-		c.blocked = true
-		for s := c.first; s != nil; s = s.next {
-			s.pauseResponse(pauseConn, true)
-		}
+// noteSlow pauses all responses while the client does not take what there is.
+func (c *conn) noteSlow() {
+	if c.blocked || c.closing || c.c.Buffered() <= stream.HighWater {
+		return
 	}
+	c.blocked = true
+	for s := c.first; s != nil; s = s.next {
+		s.pauseResponse(pauseConn, true)
+	}
+}
+
+func (c *conn) afterWrite() {
+	c.noteSlow()
 	if c.cd != nil && c.active == 0 && !c.cd.KeepAlive() && c.cd.Streams() == 0 {
 		c.close()
 		return
 	}
-	if !c.two {
-		c.setReading()
-	}
+	c.setReading()
 }
 
-// setReading turns reading on or off (HTTP/1).
+// setReading turns reading on or off. A client that does not take its answers
+// may not ask for more: heads and acknowledgements know no window. Only the
+// directions of a tunnel have nothing to do with each other.
 func (c *conn) setReading() {
-	pause := c.pausers > 0 || c.cd != nil && c.cd.Retained() > maxRetained
+	pause := c.blocked && (c.two || c.first == nil || !c.first.tunnel)
+	if !c.two {
+		pause = pause || c.pausers > 0 || c.cd != nil && c.cd.Retained() > maxRetained
+	}
 	if pause != c.paused {
 		c.paused = pause
 		c.c.SetReading(!pause)

@@ -23,6 +23,9 @@ func (u *upstream) OnReady() {
 	info.Upstream.TLS = r.x.TLS != nil
 	info.Upstream.PeerURI = r.x.PeerURI
 	r.phase = sent
+	if r.respPaused { // before there was anything to pause
+		r.x.Reading(false)
+	}
 	if r.ended {
 		r.armTry(r.ds.Now())
 	}

@@ -1,0 +1,161 @@
+package http
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	nethttp "net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/transport"
+)
+
+// stuck writes to nc, whose reader it is not, until that takes nothing for a
+// while, and returns how much it took: at most of it.
+func stuck(t *testing.T, nc net.Conn, piece []byte, most int) (n int) {
+	t.Helper()
+	for n < most {
+		_ = nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		m, err := nc.Write(piece)
+		n += m
+		if err != nil {
+			return n
+		}
+	}
+	return n
+}
+
+// TestUnreadAnswers: a client that asks on and on without reading is not read
+// any more; what waits for it is bounded.
+func TestUnreadAnswers(t *testing.T) {
+	const most = 24 << 20 // far above all kernel buffers and water marks
+	answer := route.Route{Match: route.Match{Path: "/"}, Direct: &route.Direct{Status: 204}}
+	var frames strings.Builder
+	fr := http2.NewFramer(&frames, nil)
+	for range 400 {
+		_ = fr.WritePing(false, [8]byte{1})
+	}
+	for name, in := range map[string]struct{ first, again string }{
+		"pipelined requests": {again: strings.Repeat("GET / HTTP/1.1\r\nhost: x\r\n\r\n", 200)},
+		"pings":              {first: http2.ClientPreface + "\x00\x00\x00\x04\x00\x00\x00\x00\x00", again: frames.String()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := start(t, routes(answer), func(c *ManagerConfig) { c.AccessLogs = nil })
+			nc, err := net.Dial("tcp", k.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if _, err := io.WriteString(nc, in.first); err != nil {
+				t.Fatal(err)
+			}
+			n := stuck(t, nc, []byte(in.again), most)
+			if n >= most {
+				t.Fatalf("the proxy took %d MiB from a client that reads nothing", n>>20)
+			}
+			// It goes on where it was when the client reads again.
+			_ = nc.SetDeadline(time.Now().Add(5 * time.Second))
+			if got, err := io.CopyN(io.Discard, nc, int64(n)/2); err != nil {
+				t.Errorf("of %d answered %d bytes: %v", n, got, err)
+			}
+		})
+	}
+}
+
+// TestPipelinedOverHTTP2: the next request of a client is taken at the end of
+// the event that ended the one before, on the upstream connection's thread; it
+// must still be sent.
+func TestPipelinedOverHTTP2(t *testing.T) {
+	up := upstreamSpec("up", backend(t, echo))
+	up.Protocol = cluster.HTTP2
+	k := start(t, routes(to("up")), nil, up)
+	nc, r := dial(t, k.addr, strings.Repeat("GET /1 HTTP/1.1\r\nhost: x\r\n\r\n", 100))
+	_ = nc.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for i := range 100 {
+		res, err := nethttp.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("response %d: %v", i, err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+	}
+}
+
+// gated is a handshake that takes until it is closed.
+type gated chan struct{}
+
+func (g gated) Handshake(ctx context.Context, nc net.Conn, _ transport.ClientHello) (net.Conn, error) {
+	select {
+	case <-g:
+		return nc, nil
+	case <-ctx.Done():
+		nc.Close()
+		return nil, ctx.Err()
+	}
+}
+
+// TestSlowBeforeUpstream: a client that is slow already when its request gets
+// an upstream connection stops that one too.
+func TestSlowBeforeUpstream(t *testing.T) {
+	written := make(chan int, 1)
+	gate := make(chan struct{})
+	first := rude(t, func(nc net.Conn) {
+		fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", 1<<30)
+		stuckOn(nc, 64<<20)
+		close(gate)
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	second := rude(t, func(nc net.Conn) {
+		fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n", 1<<30)
+		written <- stuckOn(nc, 64<<20)
+		_, _ = io.Copy(io.Discard, nc)
+	})
+	one, two := to("one"), to("two")
+	one.Match.Path = "/one"
+	late := upstreamSpec("two", second)
+	late.TLS = gated(gate)
+	k := start(t, routes(one, two), nil, upstreamSpec("one", first), late)
+	nc, err := net.Dial("tcp", k.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_, _ = io.WriteString(nc, http2.ClientPreface)
+	fr := http2.NewFramer(nc, nil)
+	_ = fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1<<31 - 1})
+	_ = fr.WriteWindowUpdate(0, 1<<31-1-65535)
+	var block strings.Builder
+	enc := hpack.NewEncoder(&block)
+	for i, path := range []string{"/one", "/two"} {
+		block.Reset()
+		for _, f := range [][2]string{{":method", "GET"}, {":scheme", "http"}, {":authority", "x"}, {":path", path}} {
+			_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+		}
+		_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), BlockFragment: []byte(block.String()), EndStream: true, EndHeaders: true})
+	}
+	if n := <-written; n >= 64<<20 {
+		t.Errorf("the second upstream could write %d MiB to a client that reads nothing", n>>20)
+	}
+}
+
+// stuckOn writes until the other side takes nothing for a while.
+func stuckOn(nc net.Conn, most int) (n int) {
+	piece := make([]byte, stream.LowWater)
+	for n < most {
+		_ = nc.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		m, err := nc.Write(piece)
+		n += m
+		if err != nil {
+			break
+		}
+	}
+	return n
+}
