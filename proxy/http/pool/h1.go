@@ -106,6 +106,7 @@ func (c *h1Conn) close() {
 // whose lane the caller is. false: it is dying.
 func (c *h1Conn) lend(x *Exchange) bool {
 	if !c.ex.TryEnter() {
+		c.retire() // most likely it is dying, else it must not be lost
 		return false
 	}
 	if c.dead || c.closing {
@@ -180,10 +181,13 @@ func (c *h1Conn) OnData(b []byte) {
 }
 
 // after looks whether the exchange is over, outside of the codec's events.
-func (c *h1Conn) after() {
+// true: the connection has been given back and may be somebody else's already.
+func (c *h1Conn) after() (released bool) {
 	if c.x == nil && c.lane != nil && c.sent && c.answered && !c.closing {
 		c.release()
+		return true
 	}
+	return false
 }
 
 // settle takes the connection off the lane's list of what to flush.
@@ -247,7 +251,9 @@ func (c *h1Conn) FlushLane() {
 		c.halved = true
 		c.conn.CloseWrite()
 	}
-	c.after()
+	if c.after() {
+		return
+	}
 	if c.x != nil && !c.blocked && c.conn.Buffered() > stream.HighWater {
 		c.blocked = true
 		c.x.User.OnBlocked(true)
