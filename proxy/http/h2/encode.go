@@ -20,21 +20,40 @@ func (e encoded) Write(p []byte) (int, error) {
 
 // internTable holds copies of fields that went into HPACK's dynamic table. The
 // encoder keeps the strings that it is given, and ours may lie in the arena of
-// a Headers that is about to be reused. It is a small cache, not a complete set.
+// a Headers that is about to be reused. It is a small cache, not a complete set:
+// when it is full it begins anew. Fields never take each other's place, else two
+// that come with every message would be copied with every message.
 type internTable struct {
 	seed  maphash.Seed
-	slots *[64]hpack.HeaderField
+	slots *[internSlots]hpack.HeaderField
+	used  int
 }
+
+const (
+	internSlots = 64
+	// internMost leaves room, so that the way to a field is short.
+	internMost = internSlots * 3 / 4
+)
 
 func (t *internTable) intern(name, value string) hpack.HeaderField {
 	if t.slots == nil {
-		t.seed, t.slots = maphash.MakeSeed(), new([64]hpack.HeaderField)
+		t.seed, t.slots = maphash.MakeSeed(), new([internSlots]hpack.HeaderField)
 	}
-	slot := &t.slots[(maphash.String(t.seed, value)+uint64(len(name)))%uint64(len(t.slots))]
-	if slot.Name != name || slot.Value != value {
-		*slot = hpack.HeaderField{Name: strings.Clone(name), Value: strings.Clone(value)}
+	for i := maphash.String(t.seed, value) + uint64(len(name)); ; i++ {
+		slot := &t.slots[i%internSlots]
+		if slot.Name == "" {
+			if t.used == internMost { // the encoder keeps what it took of the former
+				t.slots, t.used = new([internSlots]hpack.HeaderField), 0
+				slot = &t.slots[i%internSlots]
+			}
+			*slot = hpack.HeaderField{Name: strings.Clone(name), Value: strings.Clone(value)}
+			t.used++
+			return *slot
+		}
+		if slot.Name == name && slot.Value == value {
+			return *slot
+		}
 	}
-	return *slot
 }
 
 // indexed tells whether a field is worth a place in the table: those whose
