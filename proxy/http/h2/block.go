@@ -192,6 +192,7 @@ func (c *Conn) requestDone(k *block) {
 		if s.expect > 0 {
 			c.out = appendReset(c.out, k.id, codec.ResetProtocol)
 			c.forget(s)
+			c.flood.cut(c)
 			return
 		}
 		c.endRemote(s)

@@ -53,6 +53,7 @@ type Conn struct {
 	last    *stream // the one asked for last: frames come in runs
 	free    []*stream
 	blocked []*stream // waiting for send window, in the order they began to
+	shifted bool      // one of them has ended
 	lastID  uint32    // highest id begun: by the peer (server), by us (client)
 
 	// receiving

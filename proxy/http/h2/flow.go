@@ -194,9 +194,9 @@ func (c *Conn) unblock() {
 		}
 		c.blocked = append(c.blocked[:i], c.blocked[i+1:]...)
 		s.blocked = false
-		n := len(c.blocked)
+		c.shifted = false
 		c.ev.OnWindow(s.id)
-		if len(c.blocked) < n {
+		if c.shifted {
 			i = 0 // the event ended others: begin again, those in front wait still
 		}
 	}

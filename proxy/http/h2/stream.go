@@ -55,6 +55,7 @@ func (c *Conn) forget(s *stream) {
 		c.last = nil
 	}
 	if s.blocked {
+		c.shifted = true
 		c.blocked = slices.DeleteFunc(c.blocked, func(o *stream) bool { return o == s })
 	}
 	c.giveBack(s.unconsumed)
