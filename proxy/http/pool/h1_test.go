@@ -77,7 +77,7 @@ func pooled(t *testing.T, want Want) (*Pool, *fakeConn, common) {
 	fc := &fakeConn{}
 	cc := common{pool: p}
 	p.mu.Lock()
-	p.live++
+	p.queue.of(cc.key).live++
 	p.mu.Unlock()
 	cc.connected(fc)
 	return p, fc, cc
@@ -158,5 +158,25 @@ func TestBusyIdleConnection(t *testing.T) {
 	p.mu.Unlock()
 	if !kept && !fc.closed && e.ready == 0 {
 		t.Error("the connection is neither lent, nor kept, nor closed")
+	}
+}
+
+// TestOneConnectionOfEachKey: the circuit breaker is full with a connection of
+// another server name, which cannot carry the request and may stay for an hour.
+func TestOneConnectionOfEachKey(t *testing.T) {
+	p, _, cc := pooled(t, WantHTTP1)
+	limits := p.cluster.Limits(cluster.Default)
+	for limits.Acquire(cluster.Connections) {
+	}
+	hc := newH1Conn(cc)
+	hc.park()
+	p.offer(hc)
+	e := newExchanger(p)
+	e.x.Dial.ServerName = "other.example"
+	e.start(p)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if tl := p.queue.tallies[keyOf(&e.x.Dial)]; tl == nil || tl.waiting != 1 || tl.dialing != 1 {
+		t.Errorf("waiting, dialing, live: %v; want one of each", tl)
 	}
 }

@@ -31,7 +31,6 @@ type Pool struct {
 	idle   []*h1Conn // last in, first out: the warm ones are used
 	h2     []*h2Conn // that may take another stream
 	queue  queue     // waiting for a connection
-	live   int       // connections, being dialled or open
 	http1  bool      // WantALPN: the host has turned out to speak HTTP/1
 	closed bool
 	tick   int
@@ -180,8 +179,9 @@ func (p *Pool) wantsDialLocked(k key) bool {
 }
 
 func (p *Pool) beginDialLocked(k key) {
-	p.queue.of(k).dialing++
-	p.live++
+	t := p.queue.of(k)
+	t.dialing++
+	t.live++
 }
 
 // endDialLocked counts the end of an attempt; live is left to gone.
@@ -204,13 +204,13 @@ func (p *Pool) dial(w *waiter) bool {
 		cc.limits = w.limits
 	} else {
 		p.mu.Lock()
-		if p.live > 1 {
-			p.live--
+		if t := p.queue.of(w.key); t.live > 1 {
+			t.live--
 			p.endDialLocked(w.key)
 			p.mu.Unlock()
 			return false
 		}
-		p.mu.Unlock() // at least one, or nobody would ever be served
+		p.mu.Unlock() // at least one of each key, or nobody would ever be served
 	}
 	o := w.dial
 	if p.want == WantALPN && o.ALPN == nil {
@@ -371,7 +371,8 @@ func (p *Pool) gone(cc *common) {
 		cc.limits.Release(cluster.Connections)
 	}
 	p.mu.Lock()
-	p.live--
+	p.queue.of(cc.key).live--
+	p.queue.forget(cc.key)
 	p.mu.Unlock()
 }
 

@@ -34,8 +34,9 @@ func (w *waiter) take() *Exchange {
 	return x
 }
 
-// tally is what there is of one key.
-type tally struct{ waiting, dialing int }
+// tally is what there is of one key: who waits, connections being dialled, and
+// those with the open ones.
+type tally struct{ waiting, dialing, live int }
 
 // queue holds who waits for a connection. Guarded by the pool's mu.
 type queue struct {
