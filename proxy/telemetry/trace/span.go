@@ -58,7 +58,7 @@ func (t *Tracer) span(i *filter.Info) *tracepb.Span {
 // it, when the route says so.
 func (t *Tracer) name(i *filter.Info) string {
 	if i.Operation != "" {
-		return i.Operation
+		return strings.Clone(i.Operation) // it may be the request's
 	}
 	if i.Request != nil && i.Request.Authority != "" {
 		return strings.Clone(i.Request.Authority)

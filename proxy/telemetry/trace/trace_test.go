@@ -152,3 +152,17 @@ func FuzzExtract(f *testing.F) {
 		}
 	})
 }
+
+// TestSpanOutlivesTheRequest: the operation may come from a header, whose
+// memory is used again.
+func TestSpanOutlivesTheRequest(t *testing.T) {
+	h := &filter.Headers{}
+	h.AddBytes([]byte("x-envoy-decorator-operation"), []byte("checkout"))
+	tr := New(Options{})
+	s := tr.span(&filter.Info{Request: h, Operation: h.Get("x-envoy-decorator-operation")})
+	h.Reset()
+	h.AddBytes([]byte("some-other-request-with-long-name"), []byte("whatever"))
+	if s.Name != "checkout" {
+		t.Errorf("the span is called %q, want checkout", s.Name)
+	}
+}
