@@ -50,7 +50,6 @@ const shadowTimeout = 15 * time.Second
 func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 	host, _ := c.Pick(&cluster.Pick{Random: rand.Uint64(), Dst: r.ds.Info().Conn.Local})
 	if host == nil {
-		c.Stats().UpstreamCxNoneHealthy.Add(1)
 		return
 	}
 	s := &shadow{body: append([]byte(nil), r.body...)}

@@ -336,7 +336,6 @@ func (r *Router) try() {
 			flags = filter.FlagNoHealthyUpstream
 		}
 		info.Upstream = filter.Upstream{Cluster: r.cluster.Name(), Service: r.cluster.Spec().Service}
-		r.cluster.Stats().UpstreamCxNoneHealthy.Add(1)
 		r.countStatus(503)
 		r.reply(filter.LocalReply{
 			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: flags,
