@@ -117,6 +117,8 @@ type HTTPOptions struct {
 	InitialStreamWindow, InitialConnectionWindow uint32
 	// PingInterval and PingTimeout of HTTP/2 keepalive.
 	PingInterval, PingTimeout time.Duration
+	// Trailers passes trailers on over HTTP/1, in both directions (enable_trailers).
+	Trailers bool
 	// AutoSNI takes the SNI, AutoSAN the name to verify, from the request's authority.
 	AutoSNI, AutoSAN bool
 }
@@ -195,8 +197,6 @@ const (
 // 1024 and 3; the Spec must hold them (DefaultBreakers).
 type Breakers struct {
 	Connections, Pending, Requests, Retries uint32
-	// Pools bounds connection pools; 0: none.
-	Pools uint32
 	// Budget, when set, replaces Retries.
 	Budget *RetryBudget
 }

@@ -213,7 +213,6 @@ func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
 		set(&b.Pending, t.MaxPendingRequests)
 		set(&b.Requests, t.MaxRequests)
 		set(&b.Retries, t.MaxRetries)
-		set(&b.Pools, t.MaxConnectionPools)
 		if r := t.RetryBudget; r != nil {
 			if r.BudgetPercent != nil && (r.BudgetPercent.Value < 0 || r.BudgetPercent.Value > 100) {
 				return at(fmt.Errorf("%v is not a percentage", r.BudgetPercent.Value), "thresholds[%d].retry_budget.budget_percent", i)

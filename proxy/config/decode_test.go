@@ -143,6 +143,7 @@ func TestRefusedRoutes(t *testing.T) {
 		{"bad regex", `route: {cluster: a, regex_rewrite: {pattern: {regex: "("}, substitution: x}}`, "virtual_hosts[0].routes[0].route.regex_rewrite.pattern.regex: error parsing regexp"},
 		{"bad weights", "route: {weighted_clusters: {clusters: [{name: a, weight: 1}], total_weight: 7}}", "virtual_hosts[0].routes[0].route.weighted_clusters.total_weight: is 7"},
 		{"no such filter", `route: {cluster: a}, typed_per_filter_config: {x: {"@type": type.googleapis.com/google.protobuf.Empty}}`, `virtual_hosts[0].routes[0].typed_per_filter_config["x"]: type.googleapis.com/google.protobuf.Empty is not supported`},
+		{"large body", "direct_response: {status: 200, body: {inline_string: " + strings.Repeat("x", 4097) + "}}", "virtual_hosts[0].routes[0].direct_response.body: has 4097 bytes"},
 		{"no cluster", "route: {timeout: 1s}", "RouteAction.ClusterSpecifier: value is required"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -233,6 +234,10 @@ func TestRefusedClusters(t *testing.T) {
 		{"eds over a file", "type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /x}}}", "eds_cluster_config.eds_config.path_config_source: not supported"},
 		{"name in a static cluster", "type: STATIC, load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: a.b, port_value: 1}}}}]}]}",
 			`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "a.b" is not an IP address`},
+		{"pools", "type: STATIC, circuit_breakers: {thresholds: [{max_connection_pools: 1}]}", "circuit_breakers.thresholds[0].max_connection_pools: not supported"},
+		{"HTTP/1.0 upstream", "type: STATIC, http_protocol_options: {accept_http_10: true}", "http_protocol_options.accept_http_10: is for listeners only"},
+		{"HTTP/1.0 upstream, explicitly", `type: STATIC, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http_protocol_options: {default_host_for_http_10: x}}}}`,
+			"explicit_http_config.http_protocol_options.default_host_for_http_10: is for listeners only"},
 		{"another mark", "type: STATIC, upstream_bind_config: {socket_options: [{level: 1, name: 36, int_value: 7}]}", "upstream_bind_config.socket_options[0]: level 1, name 36: only SO_MARK"},
 		{"load balancing", "type: ORIGINAL_DST, lb_policy: RANDOM", "lb_policy: CLUSTER_PROVIDED"},
 		{"tls", `type: STATIC, transport_socket: {name: x, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, common_tls_context: {tls_params: {cipher_suites: [NULL-MD5]}}}}`,

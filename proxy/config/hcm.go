@@ -47,7 +47,9 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 	if err := managerEnums(m, &c); err != nil {
 		return nil, err
 	}
-	managerOptions(m, &c)
+	if err := managerOptions(m, &c); err != nil {
+		return nil, err
+	}
 	if err := d.routeSource(m, &c, cc); err != nil {
 		return nil, err
 	}
@@ -125,7 +127,7 @@ func managerEnums(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error {
 	return nil
 }
 
-func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) {
+func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error {
 	if o := m.CommonHttpProtocolOptions; o != nil {
 		c.IdleTimeout = offDuration(o.IdleTimeout)
 		c.MaxConnDuration = duration(o.MaxConnectionDuration)
@@ -143,11 +145,15 @@ func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) {
 		c.HTTP1 = http.HTTP1Options{AcceptHTTP10: o.AcceptHttp_10, DefaultHost: o.DefaultHostForHttp_10, Trailers: o.EnableTrailers}
 	}
 	if o := m.Http2ProtocolOptions; o != nil {
+		if o.ConnectionKeepalive != nil {
+			return at(errors.New("is for clusters only"), "http2_protocol_options.connection_keepalive")
+		}
 		c.HTTP2 = http.HTTP2Options{
 			MaxConcurrentStreams: o.MaxConcurrentStreams.GetValue(), StreamWindow: o.InitialStreamWindowSize.GetValue(),
 			ConnWindow: o.InitialConnectionWindowSize.GetValue(), AllowConnect: o.AllowConnect,
 		}
 	}
+	return nil
 }
 
 // routeSource connects the manager with its routes, inline or by name.

@@ -16,6 +16,9 @@ import (
 // defaultRouteTimeout is Envoy's for routes that do not say.
 const defaultRouteTimeout = 15 * time.Second
 
+// defaultDirectBody is Envoy's bound of the body of a direct response.
+const defaultDirectBody = 4096
+
 // decodeRoutes turns a route configuration into its plain form.
 func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, error) {
 	s := &route.Spec{
@@ -32,9 +35,17 @@ func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, erro
 	if s.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
 		return nil, err
 	}
+	most := int(or(m.MaxDirectResponseBodySizeBytes, defaultDirectBody))
 	for i, vh := range m.VirtualHosts {
-		if err := d.virtualHost(vh, &s.VirtualHosts[i]); err != nil {
+		v := &s.VirtualHosts[i]
+		if err := d.virtualHost(vh, v); err != nil {
 			return nil, at(err, "virtual_hosts[%d]", i)
+		}
+		for j := range v.Routes {
+			if b := v.Routes[j].Direct; b != nil && len(b.Body) > most {
+				return nil, at(fmt.Errorf("has %d bytes, max_direct_response_body_size_bytes is %d", len(b.Body), most),
+					"virtual_hosts[%d].routes[%d].direct_response.body", i, j)
+			}
 		}
 	}
 	return s, nil

@@ -31,7 +31,7 @@ var supportedCluster = strict.Table{
 	"envoy.config.core.v3.TcpKeepalive":                                        "keepalive_probes keepalive_time keepalive_interval",
 	"envoy.config.cluster.v3.CircuitBreakers":                                  "thresholds",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": "priority max_connections max_pending_requests max_requests max_retries " +
-		"retry_budget track_remaining max_connection_pools",
+		"retry_budget track_remaining",
 	"envoy.config.cluster.v3.CircuitBreakers.Thresholds.RetryBudget": "budget_percent min_retry_concurrency",
 	"envoy.config.cluster.v3.OutlierDetection": "consecutive_5xx interval base_ejection_time max_ejection_percent enforcing_consecutive_5xx " +
 		"enforcing_success_rate success_rate_minimum_hosts success_rate_request_volume success_rate_stdev_factor consecutive_gateway_failure " +

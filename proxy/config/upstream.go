@@ -38,6 +38,9 @@ func upstreamHTTP(m *clusterv3.Cluster, s *cluster.Spec) error {
 	if m.MaxRequestsPerConnection != nil { //nolint:staticcheck // as above
 		s.HTTP.MaxRequestsPerConnection = m.MaxRequestsPerConnection.Value //nolint:staticcheck // as above
 	}
+	if err := http1Upstream(m.HttpProtocolOptions, &s.HTTP); err != nil { //nolint:staticcheck // as above
+		return at(err, "http_protocol_options")
+	}
 	if m.Http2ProtocolOptions != nil { //nolint:staticcheck // as above
 		s.Protocol = cluster.HTTP2
 		return at(http2Upstream(m.Http2ProtocolOptions, &s.HTTP), "http2_protocol_options") //nolint:staticcheck // as above
@@ -56,6 +59,7 @@ func protocolOptions(o *httpv3.HttpProtocolOptions, s *cluster.Spec) error {
 		switch c := p.ExplicitHttpConfig.ProtocolConfig.(type) {
 		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions:
 			s.Protocol = cluster.HTTP1
+			return at(http1Upstream(c.HttpProtocolOptions, &s.HTTP), "explicit_http_config.http_protocol_options")
 		case *httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions:
 			s.Protocol = cluster.HTTP2
 			return at(http2Upstream(c.Http2ProtocolOptions, &s.HTTP), "explicit_http_config.http2_protocol_options")
@@ -64,14 +68,19 @@ func protocolOptions(o *httpv3.HttpProtocolOptions, s *cluster.Spec) error {
 		}
 	case *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig:
 		s.Protocol = cluster.UseDownstream
+		if err := http1Upstream(p.UseDownstreamProtocolConfig.HttpProtocolOptions, &s.HTTP); err != nil {
+			return at(err, "use_downstream_protocol_config.http_protocol_options")
+		}
 		return at(http2Upstream(p.UseDownstreamProtocolConfig.Http2ProtocolOptions, &s.HTTP), "use_downstream_protocol_config.http2_protocol_options")
 	case *httpv3.HttpProtocolOptions_AutoConfig:
 		s.Protocol = cluster.AutoALPN
+		if err := http1Upstream(p.AutoConfig.HttpProtocolOptions, &s.HTTP); err != nil {
+			return at(err, "auto_config.http_protocol_options")
+		}
 		return at(http2Upstream(p.AutoConfig.Http2ProtocolOptions, &s.HTTP), "auto_config.http2_protocol_options")
 	default:
 		return errors.New("no upstream protocol is set")
 	}
-	return nil
 }
 
 func commonHTTP(m *corev3.HttpProtocolOptions, h *cluster.HTTPOptions) error {
@@ -86,6 +95,19 @@ func commonHTTP(m *corev3.HttpProtocolOptions, h *cluster.HTTPOptions) error {
 	if m.HeadersWithUnderscoresAction != corev3.HttpProtocolOptions_ALLOW {
 		return at(errors.New("is for listeners only"), "headers_with_underscores_action")
 	}
+	return nil
+}
+
+func http1Upstream(m *corev3.Http1ProtocolOptions, h *cluster.HTTPOptions) error {
+	switch {
+	case m == nil:
+		return nil
+	case m.AcceptHttp_10:
+		return at(errors.New("is for listeners only"), "accept_http_10")
+	case m.DefaultHostForHttp_10 != "":
+		return at(errors.New("is for listeners only"), "default_host_for_http_10")
+	}
+	h.Trailers = m.EnableTrailers
 	return nil
 }
 

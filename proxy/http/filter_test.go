@@ -192,11 +192,13 @@ func TestFilterWait(t *testing.T) {
 		}
 		return f
 	}
+	spec := upstreamSpec("up", up)
+	spec.HTTP.Trailers = true
 	k := start(t, routes(to("up")), func(c *ManagerConfig) {
 		c.HTTP1.Trailers = true
 		c.BufferLimit = 1000
 		withFilters(hold, hold)(c)
-	}, upstreamSpec("up", up))
+	}, spec)
 	big := strings.Repeat("x", 300_000)
 	for name, c := range map[string]*nethttp.Client{"h1": client(t), "h2": client2(t)} {
 		for range 5 {

@@ -159,3 +159,42 @@ func stuckOn(nc net.Conn, most int) (n int) {
 	}
 	return n
 }
+
+// TestNoneHealthyIsCountedOnce: the load balancer counts it, nobody else.
+func TestNoneHealthyIsCountedOnce(t *testing.T) {
+	k := start(t, routes(to("up")), nil, upstreamSpec("up"))
+	if status, _, _ := get(t, client(t), request(t, "GET", k.url("/"), nil)); status != 503 {
+		t.Errorf("status %d, want 503", status)
+	}
+	if n := k.clusters.Get("up").Stats().UpstreamCxNoneHealthy.Load(); n != 1 {
+		t.Errorf("upstream_cx_none_healthy is %d, want 1", n)
+	}
+}
+
+// TestTrailersOfHTTP1Upstreams: they are dropped unless the cluster wants them, as in Envoy.
+func TestTrailersOfHTTP1Upstreams(t *testing.T) {
+	up := backend(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		w.Header().Set("trailer", "x-back")
+		w.Header().Set("x-seen", r.Trailer.Get("x-there"))
+		_, _ = io.WriteString(w, "body")
+		w.Header().Set("x-back", "b")
+	})
+	for _, on := range []bool{false, true} {
+		spec := upstreamSpec("up", up)
+		spec.HTTP.Trailers = on
+		k := start(t, routes(to("up")), nil, spec)
+		req := request(t, "POST", k.url("/"), io.MultiReader(strings.NewReader("x"))) // of unknown length
+		req.Trailer = nethttp.Header{"X-There": {"a"}}
+		res, err := client2(t).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		there, back := res.Header.Get("x-seen") != "", res.Trailer.Get("x-back") != ""
+		if there != on || back != on {
+			t.Errorf("enable_trailers %v: trailers went there %v, came back %v", on, there, back)
+		}
+	}
+}

@@ -77,7 +77,7 @@ var _ stream.Handler = (*h1Conn)(nil)
 func newH1Conn(cc common) *h1Conn {
 	c := &h1Conn{common: cc}
 	opt := &cc.pool.cluster.Spec().HTTP
-	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: true})
+	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: opt.Trailers})
 	if opt.MaxConnectionDuration > 0 {
 		c.born = time.Now()
 	}
