@@ -141,7 +141,8 @@ func (c *Conn) absolute(t []byte) {
 	default:
 		h.Path = h.Keep(t[i:])
 	}
-	c.authority(t[:i])
+	// What is before the host names a user, and nobody routes or decides by that.
+	c.authority(t[bytes.LastIndexByte(t[:i], '@')+1 : i])
 }
 
 func (c *Conn) authority(b []byte) {

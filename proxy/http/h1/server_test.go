@@ -56,6 +56,10 @@ func TestRequests(t *testing.T) {
 			want: []string{`head 1 GET /?q host=a.b:8 scheme=http end=true`}, out: okReply,
 		},
 		{
+			name: "user in the target", in: "GET http://u:p@x@a.b/ HTTP/1.1\r\nHost: other\r\n\r\n",
+			want: []string{`head 1 GET / host=a.b scheme=http end=true`}, out: okReply,
+		},
+		{
 			name: "options asterisk", in: "OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
 			want: []string{`head 1 OPTIONS * host=h end=true`}, out: okReply,
 		},
