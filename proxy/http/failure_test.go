@@ -109,7 +109,7 @@ func TestLocalReplies(t *testing.T) {
 			"upstream_reset_before_response_started{connection_termination}",
 		},
 		{
-			"garbage", to("up"), []*cluster.Spec{upstreamSpec("up", garbage)}, 503,
+			"garbage", to("up"), []*cluster.Spec{upstreamSpec("up", garbage)}, 502,
 			early + "reset reason: protocol error", "UPE",
 			"upstream_reset_before_response_started{protocol_error}",
 		},

@@ -39,14 +39,18 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 		body.WriteString(", transport failure reason: " + info.Upstream.Failure)
 		why += "|" + underscored(info.Upstream.Failure)
 	}
+	status := 503
+	if flags == filter.FlagUpstreamProtocolError {
+		status = 502
+	}
 	l := filter.LocalReply{
-		Status: 503, Body: body.String(), Flags: flags,
+		Status: status, Body: body.String(), Flags: flags,
 		Details: "upstream_reset_before_response_started{" + why + "}",
 	}
 	if reset == route.ResetOverflow {
 		l.Header = []filter.Field{{Name: "x-envoy-overloaded", Value: "true"}}
 	}
-	r.countStatus(503)
+	r.countStatus(status)
 	r.reply(l)
 }
 

@@ -185,7 +185,7 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	if r.h.Protocol != "" {
 		r.completeUpgraded(h)
 	}
-	if r.Upgrade != "" && (h.Status == 101 || h.Status/100 == 2) {
+	if h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2 {
 		r.tunnel = true
 		r.deadline = time.Time{}
 		r.endTry()
