@@ -88,6 +88,38 @@ func TestWhereFrom(t *testing.T) {
 	}
 }
 
+// TestEdge: what only the first proxy says is not taken from outside.
+func TestEdge(t *testing.T) {
+	private := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	names := []string{"x-envoy-external-address", "x-envoy-original-path", "x-envoy-original-host"}
+	for _, tt := range []struct {
+		name string
+		cfg  ManagerConfig
+		peer string
+		want []string // of names
+	}{
+		{"edge", ManagerConfig{UseRemoteAddress: true, InternalCIDRs: private}, "1.2.3.4:5", []string{"1.2.3.4", "", ""}},
+		{"edge, from inside", ManagerConfig{UseRemoteAddress: true, InternalCIDRs: private}, "10.2.3.4:5", []string{"9.9.9.9", "said", "said"}},
+		{"not the edge", ManagerConfig{InternalCIDRs: private}, "1.2.3.4:5", []string{"9.9.9.9", "said", "said"}},
+	} {
+		h := fields(names[0], "9.9.9.9", names[1], "said", names[2], "said")
+		admitted(t, tt.cfg, filter.ConnInfo{Remote: netip.MustParseAddrPort(tt.peer)}, h)
+		var got []string
+		for _, n := range names {
+			got = append(got, h.Get(n))
+		}
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, d)
+		}
+	}
+	for remote, want := range map[bool]bool{false: true, true: false} {
+		h := &filter.Headers{Scheme: "https"}
+		if _, l, ok := admitted(t, ManagerConfig{UseRemoteAddress: remote}, filter.ConnInfo{Remote: netip.MustParseAddrPort("1.2.3.4:5")}, h); ok != want {
+			t.Errorf("https:// in plain text, edge %v: %v %d", remote, ok, l.Status)
+		}
+	}
+}
+
 // TestPath checks normalisation and refusals.
 func TestPath(t *testing.T) {
 	all := ManagerConfig{NormalizePath: true, MergeSlashes: true}
@@ -99,7 +131,8 @@ func TestPath(t *testing.T) {
 		{"left alone", "/a/../b//c?q=/../", ManagerConfig{}, "/a/../b//c?q=/../"},
 		{"dots", "/a/./b/../c", all, "/a/c"},
 		{"dots at the end", "/a/b/..", all, "/a/"},
-		{"above the root", "/../etc/passwd", all, "!path_normalization_failed"},
+		{"above the root", "/a/../../etc/passwd", all, "/etc/passwd"},
+		{"above the root, at the end", "/..", all, "/"},
 		{"query kept", "/a/../b?x=/../y", all, "/b?x=/../y"},
 		{"escaped dots", "/a/%2e%2E/b", all, "/b"},
 		{"escaped letter", "/%61dmin", all, "/admin"},

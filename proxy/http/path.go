@@ -120,11 +120,11 @@ func normalizePath(p string) (string, bool) {
 			b = append(b, c)
 		}
 	}
-	return removeDots(string(b))
+	return removeDots(string(b)), true
 }
 
-// removeDots removes "." and ".." segments. false: it leads above the root.
-func removeDots(p string) (string, bool) {
+// removeDots removes "." and ".." segments. There is nothing above the root.
+func removeDots(p string) string {
 	segments := strings.Split(p, "/")[1:]
 	out := segments[:0]
 	for i, seg := range segments {
@@ -132,10 +132,7 @@ func removeDots(p string) (string, bool) {
 		switch seg {
 		case ".", "..":
 			if seg == ".." {
-				if len(out) == 0 {
-					return "", false
-				}
-				out = out[:len(out)-1]
+				out = out[:max(len(out)-1, 0)]
 			}
 			if last {
 				out = append(out, "")
@@ -144,7 +141,7 @@ func removeDots(p string) (string, bool) {
 			out = append(out, seg)
 		}
 	}
-	return "/" + strings.Join(out, "/"), true
+	return "/" + strings.Join(out, "/")
 }
 
 func unhex(c byte) byte {

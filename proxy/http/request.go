@@ -74,13 +74,19 @@ func (s *call) admit() (filter.LocalReply, bool) {
 			return l, false
 		}
 	}
+	if h.Scheme == "https" && !s.c.two && cfg.UseRemoteAddress && cfg.XFFTrustedHops == 0 && s.c.info.TLS == nil {
+		return refused(403, "http1.invalid_scheme"), false // a request target of https:// in plain text
+	}
 	internal := s.whereFrom(h, &f)
 	s.trusted = internal
 	if f.envoy {
 		s.dropPrivate(h, internal)
 	}
-	if internal {
+	switch {
+	case internal:
 		h.Set("x-envoy-internal", "true")
+	case cfg.UseRemoteAddress && s.info.Remote.IsValid():
+		h.Set("x-envoy-external-address", h.Kept(s.info.Remote.Addr().AppendTo(h.Buffer())))
 	}
 	if !cfg.NoRequestID {
 		s.requestID(h, &f, !internal && cfg.UseRemoteAddress)
@@ -268,6 +274,12 @@ var private = [...]string{
 	"x-envoy-hedge-on-per-try-timeout",
 }
 
+// edge are those that a proxy which is the first does not take from anybody outside.
+var edge = [...]string{
+	"x-envoy-downstream-service-cluster", "x-envoy-downstream-service-node", "x-envoy-original-path", "x-envoy-original-host",
+	"x-envoy-external-address",
+}
+
 // dropPrivate removes what a request from outside may not say.
 func (s *call) dropPrivate(h *filter.Headers, internal bool) {
 	if op, ok := h.Lookup("x-envoy-decorator-operation"); ok {
@@ -281,8 +293,9 @@ func (s *call) dropPrivate(h *filter.Headers, internal bool) {
 		return
 	}
 	if s.m.cfg.UseRemoteAddress {
-		h.Del("x-envoy-downstream-service-cluster")
-		h.Del("x-envoy-downstream-service-node")
+		for _, name := range edge {
+			h.Del(name)
+		}
 	}
 	for _, name := range private {
 		if name == "x-envoy-expected-rq-timeout-ms" && s.m.cfg.RespectExpectedTimeout && !s.m.cfg.UseRemoteAddress {
