@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"net/netip"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type Directory struct {
 	ask func(address string)
 
 	mu    sync.Mutex
+	fresh map[netip.Addr]*Peer // guarded by mu: met since peers was made
+	slow  int                  // guarded by mu: look-ups that needed it since then
 	peers atomic.Pointer[map[netip.Addr]*Peer]
 }
 
@@ -46,7 +49,7 @@ func NewDirectory(ask func(address string)) *Directory {
 }
 
 // Lookup returns the peer with an address; never nil. No lock, no allocation
-// for an address that has been met before.
+// for an address that has been met a while before.
 func (d *Directory) Lookup(a netip.Addr) *Peer {
 	a = a.Unmap()
 	if p := (*d.peers.Load())[a]; p != nil {
@@ -63,23 +66,49 @@ func (d *Directory) meet(a netip.Addr) *Peer {
 	}
 	d.mu.Lock()
 	old := *d.peers.Load()
-	if p := old[a]; p != nil || len(old) >= maxPeers {
+	p := old[a]
+	if p == nil {
+		if p = d.fresh[a]; p != nil {
+			d.shareLocked()
+		}
+	}
+	if p != nil || len(old)+len(d.fresh) >= maxPeers {
 		d.mu.Unlock()
 		if p == nil {
 			p = nobody
 		}
 		return p
 	}
-	next := make(map[netip.Addr]*Peer, len(old)+1)
-	for k, v := range old {
-		next[k] = v
-	}
-	p := &Peer{}
-	next[a] = p
-	d.peers.Store(&next)
+	p = &Peer{}
+	d.addLocked(a, p)
 	d.mu.Unlock()
 	d.ask(a.String())
 	return p
+}
+
+// addLocked adds a peer. What is read without a lock is made anew only now and
+// then, so that many new addresses do not cost their square.
+func (d *Directory) addLocked(a netip.Addr, p *Peer) {
+	if d.fresh == nil {
+		d.fresh = map[netip.Addr]*Peer{}
+	}
+	d.fresh[a] = p
+	d.shareLocked()
+}
+
+// shareLocked notes a look-up with the lock, and makes a new map for those without when
+// the former has cost as many as a copy does.
+func (d *Directory) shareLocked() {
+	old := *d.peers.Load()
+	if d.slow++; len(d.fresh) == 0 || d.slow <= len(old)/8 {
+		return
+	}
+	d.slow = 0
+	next := make(map[netip.Addr]*Peer, len(old)+len(d.fresh))
+	maps.Copy(next, old)
+	maps.Copy(next, d.fresh)
+	d.peers.Store(&next)
+	clear(d.fresh)
 }
 
 // Learn says who has an address; the zero ref: nobody any more.
@@ -88,7 +117,13 @@ func (d *Directory) Learn(address string, ref filter.WorkloadRef) {
 	if err != nil {
 		return
 	}
-	if p := (*d.peers.Load())[a.Unmap()]; p != nil {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	p := (*d.peers.Load())[a.Unmap()]
+	if p == nil {
+		p = d.fresh[a.Unmap()]
+	}
+	if p != nil {
 		p.ref.Store(&ref)
 	}
 }
