@@ -15,6 +15,8 @@ const (
 	defaultConnWindow   = 8 << 20
 	// peerStreams is assumed before the peer's SETTINGS.
 	peerStreams = 100
+	// manyStreams stands for no bound.
+	manyStreams = 1 << 20
 	keepCap     = 4 << 10
 )
 
@@ -292,6 +294,9 @@ func (c *Conn) CanUpgrade() bool { return c.peerUpgrades }
 
 // Settled tells whether the peer's SETTINGS have come.
 func (c *Conn) Settled() bool { return c.settled }
+
+// PeerStreams is how many streams the peer takes at a time.
+func (c *Conn) PeerStreams() int { return int(c.peerStreams) }
 
 // Protocol implements codec.Codec.
 func (c *Conn) Protocol() string { return "HTTP/2" }

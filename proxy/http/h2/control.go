@@ -166,6 +166,9 @@ func (c *Conn) settings(flags byte, b []byte) {
 		c.fail(codec.ResetEnhanceYourCalm, violation, "too many settings")
 		return
 	}
+	if !c.settled {
+		c.peerStreams = manyStreams // unless it says another
+	}
 	c.settled = true
 	for ; len(b) > 0; b = b[6:] {
 		if reason := c.setting(binary.BigEndian.Uint16(b), binary.BigEndian.Uint32(b[2:])); reason != "" {
@@ -190,7 +193,7 @@ func (c *Conn) setting(id uint16, v uint32) (reason string) {
 			return "ENABLE_PUSH out of range"
 		}
 	case settingMaxStreams:
-		c.peerStreams = min(v, 1<<20)
+		c.peerStreams = min(v, manyStreams)
 	case settingInitialWindow:
 		c.initialWindow(v)
 	case settingMaxFrame:

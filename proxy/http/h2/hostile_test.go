@@ -60,3 +60,23 @@ func TestContradictionsAreAFlood(t *testing.T) {
 		t.Errorf("%d requests that contradict themselves were taken", 2*maxPremature)
 	}
 }
+
+// TestSettingsWithoutMaxStreams: the caution ends with the peer's first SETTINGS.
+func TestSettingsWithoutMaxStreams(t *testing.T) {
+	_, c := newClient(Options{})
+	if n := c.PeerStreams(); n != peerStreams {
+		t.Errorf("%d streams before SETTINGS, want %d", n, peerStreams)
+	}
+	if err := feed(c, serverWire().Bytes(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.PeerStreams(); n != manyStreams {
+		t.Errorf("%d streams after SETTINGS without a limit, want %d", n, manyStreams)
+	}
+	if err := feed(c, newWire().raw(http2.FrameSettings, 0, 0, "\x00\x03\x00\x00\x00\x07\x00\x04\x00\x00\xff\xff").raw(http2.FrameSettings, 0, 0, "").Bytes(), 1<<20); err != nil {
+		t.Fatal(err)
+	}
+	if n := c.PeerStreams(); n != 7 {
+		t.Errorf("%d streams after a limit and SETTINGS without one, want 7", n)
+	}
+}

@@ -19,11 +19,13 @@ const sendBuffer = 64 << 10
 type h2Conn struct {
 	common
 	maxStreams int // over its life; 0: no bound
+	most       int // at a time, by configuration
 
 	// belong to the lane
 	lane    Lane
 	cd      *h2.Conn
 	keeper  keepalive
+	said    int // the peer's limit when it was last looked at
 	streams map[uint32]*h2Stream
 	backlog []*h2Stream // begun, but the peer takes no more at present
 	closing bool
@@ -41,12 +43,13 @@ var _ stream.Handler = (*h2Conn)(nil)
 func newH2Conn(cc common) *h2Conn {
 	opt := &cc.pool.cluster.Spec().HTTP
 	c := &h2Conn{
-		common: cc, streams: map[uint32]*h2Stream{}, limit: noLimit,
+		common: cc, streams: map[uint32]*h2Stream{}, most: noLimit,
 		maxStreams: int(opt.MaxRequestsPerConnection),
 	}
 	if opt.MaxConcurrentStreams > 0 {
-		c.limit = int(min(opt.MaxConcurrentStreams, noLimit))
+		c.most = int(min(opt.MaxConcurrentStreams, noLimit))
 	}
+	c.limit = c.most
 	c.cd = h2.NewClient((*h2Events)(c), h2.Options{
 		MaxFields:    int(opt.MaxHeadersCount),
 		StreamWindow: opt.InitialStreamWindow,
@@ -172,8 +175,24 @@ func (c *h2Conn) OnData(b []byte) {
 		c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
 		c.close()
 	}
+	c.followLimit()
 	c.touch() // acknowledgements, windows
 	c.lane.End()
+}
+
+// followLimit gives more streams away, or fewer, when the peer has changed its
+// mind. At least one: what the peer then says to it is its own affair.
+func (c *h2Conn) followLimit() {
+	n := c.cd.PeerStreams()
+	if n == c.said || c.closing {
+		return
+	}
+	c.said = n
+	c.pool.mu.Lock()
+	c.limit = min(c.most, max(n, 1))
+	c.pool.mu.Unlock()
+	c.unblockBacklog()
+	c.serve()
 }
 
 // OnEnd implements stream.Handler.
