@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
@@ -140,5 +141,86 @@ func TestUnknownProxy(t *testing.T) {
 	}
 	if n := len(r.Of(wire.TypeEndpoint)); n != 8 {
 		t.Errorf("%s endpoints resources, want 8", fmt.Sprint(n))
+	}
+}
+
+// TestNoPlaintextInsteadOfTLS: where a DestinationRule asks for TLS with a
+// certificate that is not there, nothing may be sent at all.
+func TestNoPlaintextInsteadOfTLS(t *testing.T) {
+	entry := func() *model.Service {
+		return &model.Service{
+			Meta: model.Meta{Key: model.Key{Kind: model.KindServiceEntry, Namespace: "default", Name: "bank"}},
+			Name: "bank", Namespace: "default", Host: "bank.example.com", FromEntry: true, External: true,
+			Resolution: model.ByDNS, Exports: model.Visibility{Public: true},
+			Ports: []model.ServicePort{{Name: "http", Port: 80, Protocol: model.HTTP}},
+		}
+	}
+	secret := func(cert, ca string) *model.Secret {
+		s := &model.Secret{Meta: model.Meta{Key: model.Key{Kind: model.KindSecret, Namespace: "default", Name: "bank"}}}
+		if cert != "" {
+			s.Cert, s.PrivateKey = []byte(cert), []byte("key")
+		}
+		s.CA = []byte(ca)
+		return s
+	}
+	for _, tc := range []struct {
+		name   string
+		mode   model.ClientTLSMode
+		secret *model.Secret
+		open   bool
+	}{
+		{"simple, with the Secret", model.ClientTLSSimple, secret("", "ca"), true},
+		{"simple, without", model.ClientTLSSimple, nil, false},
+		{"mutual, with the Secret", model.ClientTLSMutual, secret("cert", "ca"), true},
+		{"mutual, without", model.ClientTLSMutual, nil, false},
+		{"mutual, without the certificate in it", model.ClientTLSMutual, secret("", "ca"), false},
+	} {
+		for _, resolution := range []model.Resolution{model.ByDNS, model.ByWorkloads, model.Passthrough} {
+			t.Run(fmt.Sprint(tc.name, resolution), func(t *testing.T) {
+				s := entry()
+				s.Resolution = resolution
+				if resolution == model.ByWorkloads {
+					s.Inline = []model.Endpoint{{Address: "192.0.2.7"}}
+				}
+				snap := &model.Snapshot{
+					Services: []*model.Service{s},
+					Policies: []*model.TrafficPolicySet{{
+						Meta: model.Meta{Key: model.Key{Kind: model.KindDestinationRule, Namespace: "default", Name: "bank"}},
+						Host: s.Host, Exports: model.Visibility{Public: true},
+						Policy: model.TrafficPolicy{TLS: &model.ClientTLS{Mode: tc.mode, Credential: "default/bank"}},
+					}},
+				}
+				if tc.secret != nil {
+					snap.Secrets = []*model.Secret{tc.secret}
+				}
+				r, findings := Translate(scope.Build(scope.NewIndex(snap), scope.Proxy{
+					ID: wire.NodeID{Type: wire.Sidecar, Name: "web", Namespace: "default", IP: "10.0.0.1"},
+				}))
+				name := wire.ClusterName(wire.Outbound, 80, "", s.Host)
+				res, ok := r.Get(wire.TypeCluster, name)
+				if !ok {
+					t.Fatal("no cluster")
+				}
+				c := &clusterv3.Cluster{}
+				if err := res.Body.UnmarshalTo(c); err != nil {
+					t.Fatal(err)
+				}
+				if tc.open {
+					if c.TransportSocket == nil || len(findings) > 0 {
+						t.Errorf("no TLS, or findings: %v", findings)
+					}
+					return
+				}
+				if c.GetType() != clusterv3.Cluster_STATIC || len(c.LoadAssignment.GetEndpoints()) > 0 {
+					t.Errorf("the cluster leads somewhere, without TLS: %v", c)
+				}
+				if _, there := r.Get(wire.TypeEndpoint, name); there {
+					t.Error("there are endpoints that nobody will ask for")
+				}
+				if len(findings) != 1 || findings[0].Severity != model.Error {
+					t.Errorf("findings are %v, want one error", findings)
+				}
+			})
+		}
 	}
 }

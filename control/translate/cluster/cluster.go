@@ -135,6 +135,11 @@ func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 		ConnectTimeout: pb.Duration(b.connectTimeout()),
 		Metadata:       metadata(t),
 	}
+	if !b.credential(t) {
+		// Rather no way than one in plain text.
+		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+		return c
+	}
 	b.discovery(c, t)
 	b.applyPolicy(c, t)
 	b.applyTLS(c, t)

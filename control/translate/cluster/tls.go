@@ -28,9 +28,7 @@ func (b *Builder) applyTLS(c *clusterv3.Cluster, t *target) {
 	case model.ClientTLSIstioMutual:
 		c.TransportSocket = tlsctx.Upstream(b.meshTLS(t, tls))
 	case model.ClientTLSSimple, model.ClientTLSMutual:
-		if ctx := b.clientTLS(t, tls); ctx != nil {
-			c.TransportSocket = tlsctx.Upstream(ctx)
-		}
+		c.TransportSocket = tlsctx.Upstream(b.clientTLS(t, tls))
 	}
 }
 
@@ -124,7 +122,8 @@ func (b *Builder) identities(s *model.Service) []string {
 	}).([]string)
 }
 
-// clientTLS is TLS that the user has set up: SIMPLE or MUTUAL.
+// clientTLS is TLS that the user has set up, SIMPLE or MUTUAL, with a credential
+// that is there.
 func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsContext {
 	sans := tls.SubjectAltNames
 	if len(sans) == 0 {
@@ -147,10 +146,7 @@ func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsC
 		o.CertFile, o.KeyFile = tls.CertFile, tls.KeyFile
 	}
 	if tls.Credential != "" {
-		name, ok := b.mayUse(t, tls.Credential)
-		if !ok {
-			return nil
-		}
+		name, _ := b.v.Credential(tls.Credential)
 		b.secrets[name] = true
 		if tls.Mode == model.ClientTLSMutual {
 			o.CertSecret = name
@@ -168,20 +164,28 @@ func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsC
 	return &tlsv3.UpstreamTlsContext{CommonTlsContext: ctx, Sni: sni}
 }
 
-// mayUse: a proxy gets secrets of its own namespace only.
-func (b *Builder) mayUse(t *target, credential string) (string, bool) {
-	name, secret := b.v.Credential(credential)
-	if secret != nil {
-		return name, true
+// credential tells whether the proxy has what the TLS that the user has set up
+// needs: Secrets of its own namespace only.
+func (b *Builder) credential(t *target) bool {
+	tls := t.policy.TLS
+	if tls == nil || tls.Credential == "" || tls.Mode != model.ClientTLSSimple && tls.Mode != model.ClientTLSMutual {
+		return true
 	}
-	f := model.Finding{
-		Code: CodeCredential, Severity: model.Error, Field: "spec.trafficPolicy.tls.credentialName",
-		Message: "there is no Secret " + name + ": proxies of that namespace cannot connect to " + t.svc.Host,
-		Remedy:  "create the Secret there, or restrict the rule by workloadSelector",
+	name, secret := b.v.Credential(tls.Credential)
+	f := model.Finding{Code: CodeCredential, Severity: model.Error, Field: "spec.trafficPolicy.tls.credentialName"}
+	switch {
+	case secret == nil:
+		f.Message = "there is no Secret " + name + ": proxies of that namespace cannot connect to " + t.svc.Host
+		f.Remedy = "create the Secret there, or restrict the rule by workloadSelector"
+	case tls.Mode == model.ClientTLSMutual && (len(secret.Cert) == 0 || len(secret.PrivateKey) == 0):
+		f.Message = "Secret " + name + " has no certificate and key, which mode MUTUAL needs: proxies of that namespace cannot connect to " + t.svc.Host
+		f.Remedy = "put tls.crt and tls.key into it, or use mode SIMPLE"
+	default:
+		return true
 	}
 	if len(t.keys) > 0 {
 		f.Object, f.Origin = t.keys[0], originOf(b.v, t.keys[0])
 	}
 	b.report(f)
-	return "", false
+	return false
 }
