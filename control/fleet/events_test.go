@@ -173,6 +173,36 @@ func TestAnAnswerAtOnceCounts(t *testing.T) {
 	})
 }
 
+// TestARejectionStays until the resource that it is about is taken or gone: that
+// others of its type are taken does not mend it.
+func TestARejectionStays(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		b.store(snapshot(1, "start", shop))
+		s := b.open("shop", "web")
+		report := func(kind serve.ReportKind, err string, names ...string) {
+			s.Report(serve.Report{Kind: kind, Type: wire.TypeCluster, Names: names, Error: err})
+		}
+		want := func(err string) {
+			t.Helper()
+			if got := b.Status()[0].Types[wire.TypeCluster].Error; got != err {
+				t.Errorf("the error is %q, want %q", got, err)
+			}
+		}
+		report(serve.Rejected, "_80: field x is not for me", "_80", "_8", "_800")
+		want("_80: field x is not for me")
+		report(serve.Acked, "", "_8", "_800", "other")
+		want("_80: field x is not for me")
+		report(serve.Rejected, "not even z", "_90")
+		want("_80: field x is not for me; not even z")
+		report(serve.Rejected, "nor other.", "other", "_90")
+		want("_80: field x is not for me; nor other.")
+		report(serve.Acked, "", "_80")
+		want("nor other.")
+		report(serve.Acked, "", "other")
+		want("")
+	})
+}
+
 func TestEventsTellWhatIsWrongNow(t *testing.T) {
 	finding := func(message string, line int) model.Finding {
 		return model.Finding{Severity: model.Error, Message: message, Origin: model.Origin{File: "a.yaml", Line: line}}

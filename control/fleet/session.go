@@ -42,6 +42,8 @@ type session struct {
 
 	mu    sync.Mutex
 	types map[string]*TypeStatus
+	// faults are the rejections that stand, by type.
+	faults map[string]*faults
 	// settled is the newest version that the proxy holds whole.
 	settled uint64
 }
@@ -53,7 +55,7 @@ type current struct {
 }
 
 func newSession(f *Fleet, id string, p scope.Proxy, identity model.Key) *session {
-	return &session{fleet: f, id: id, proxy: p, identity: identity, since: time.Now(), types: map[string]*TypeStatus{}}
+	return &session{fleet: f, id: id, proxy: p, identity: identity, since: time.Now(), types: map[string]*TypeStatus{}, faults: map[string]*faults{}}
 }
 
 // name is what people call the proxy.
@@ -100,19 +102,21 @@ func (p *session) Report(r serve.Report) {
 	t := p.types[r.Type]
 	if t == nil {
 		t = &TypeStatus{}
-		p.types[r.Type] = t
+		p.types[r.Type], p.faults[r.Type] = t, &faults{}
 	}
+	faults := p.faults[r.Type]
 	switch r.Kind {
 	case serve.Sent:
 		t.Sent++
 		t.Bytes += r.Bytes
 	case serve.Acked:
 		t.Acked++
-		t.Error = ""
+		faults.taken(r.Names)
 	case serve.Rejected:
 		t.Rejected++
-		t.Error = r.Error
+		faults.rejected(r.Names, r.Error)
 	}
+	t.Error = faults.String()
 	p.mu.Unlock()
 	if r.Kind == serve.Rejected {
 		p.fleet.log.Error("proxy rejected configuration", "proxy", p.id, "type", r.Type, "error", r.Error)

@@ -15,7 +15,8 @@ type TypeStatus struct {
 	Acked    int `json:"acked"`
 	Rejected int `json:"rejected"`
 	Bytes    int `json:"bytes"`
-	// Error is the last rejection, empty once a later response was taken.
+	// Error is the rejections that stand: of resources of which no later version
+	// was taken.
 	Error string `json:"error,omitempty"`
 }
 
