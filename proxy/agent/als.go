@@ -190,6 +190,7 @@ func flags(f *datav3.ResponseFlags) (out filter.ResponseFlags) {
 		{f.GetDownstreamProtocolError(), filter.FlagDownstreamProtocolError},
 		{f.GetUpstreamProtocolError(), filter.FlagUpstreamProtocolError},
 		{f.GetOverloadManager(), filter.FlagOverload},
+		{f.GetUpstreamMaxStreamDurationReached(), filter.FlagUpstreamMaxStreamDuration},
 		{f.GetUnauthorizedDetails() != nil, filter.FlagUnauthorizedExternal},
 	} {
 		if x.set {

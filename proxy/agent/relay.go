@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -47,26 +48,34 @@ func (a *agent) relay(ctx context.Context) error {
 	return g.Wait()
 }
 
-// carry joins one connection with the one outside. A failure outside shows
-// inside as a reset, which is what the engine knows how to count.
+// carry takes one connection to where it was going before it was redirected.
 func (a *agent) carry(ctx context.Context, in net.Conn) {
-	defer in.Close()
-	reset := func() {
-		if tcp, ok := in.(*net.TCPConn); ok {
-			_ = tcp.SetLinger(0)
-		}
-	}
 	to, ok := listener.RedirectedTo(in)
 	if !ok {
-		reset()
+		reset(in)
 		return
 	}
+	a.carryTo(ctx, in, to)
+}
+
+// reset closes a connection in a way that the engine knows how to count.
+func reset(in net.Conn) {
+	if tcp, ok := in.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	in.Close()
+}
+
+// carryTo joins one connection with the one outside. A failure outside shows
+// inside as a reset.
+func (a *agent) carryTo(ctx context.Context, in net.Conn, to netip.AddrPort) {
 	out, err := a.dialer().Dial(ctx, transport.Target{Addr: to})
 	if err != nil {
 		a.Log.Debug("relay", "to", to, "error", err)
-		reset()
+		reset(in)
 		return
 	}
+	defer in.Close()
 	defer out.Close()
 	stop := context.AfterFunc(ctx, func() {
 		in.Close()
