@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
@@ -127,6 +128,7 @@ func (r *runtime) tracer(t config.Tracing) (http.Tracer, error) {
 	o := trace.Options{
 		Service: t.ServiceName, Sampling: t.Random * t.Overall / 100, Outbound: t.Outbound, Log: r.log.With("component", "trace"),
 	}
+	var closer io.Closer
 	if t.Cluster == "" {
 		o.Sampling = 0 // nobody takes spans; contexts are passed on all the same
 	} else {
@@ -136,15 +138,14 @@ func (r *runtime) tracer(t config.Tracing) (http.Tracer, error) {
 		if err != nil {
 			return nil, err
 		}
-		o.Exporter = trace.NewOTLP(conn)
-		r.run(func(ctx context.Context) error {
-			<-ctx.Done()
-			return conn.Close()
-		})
+		o.Exporter, closer = trace.NewOTLP(conn), conn
 	}
 	tr := trace.New(o)
-	if o.Exporter != nil {
-		r.run(tr.Run)
+	if closer != nil {
+		r.run(func(ctx context.Context) error {
+			err := tr.Run(ctx) // which sends what is left
+			return errors.Join(err, closer.Close())
+		})
 	}
 	if r.sinks.tracers == nil {
 		r.sinks.tracers = map[string]http.Tracer{}

@@ -38,6 +38,7 @@ type mesh struct {
 	sock     string
 	admin    string
 	register func(*grpc.Server)
+	end      func() // of the proxy; at the latest with the test
 }
 
 // newMesh makes a control plane that does not listen yet and a proxy that runs.
@@ -69,12 +70,15 @@ func newMesh(t *testing.T) *mesh {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	t.Cleanup(func() {
+	m.end = sync.OnceFunc(func() {
 		nethttp.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
 		}
+	})
+	t.Cleanup(func() {
+		m.end()
 		m.Stop()
 	})
 	return m
