@@ -16,6 +16,7 @@ func DefaultMesh() *Mesh {
 		DNSRefresh:        60 * time.Second,
 		DrainDuration:     45 * time.Second,
 		PathNormalization: "BASE",
+		LocalityLB:        &LocalityLB{Enabled: true},
 		CertTTL:           24 * time.Hour,
 	}
 }

@@ -124,7 +124,9 @@ func meshOf(d *document.Document, mc *meshpb.MeshConfig) []model.Object {
 	}
 	m.Keepalive = Keepalive(d, "tcpKeepalive", mc.GetTcpKeepalive())
 	m.DefaultRetry = Retry(d, "defaultHttpRetryPolicy", mc.GetDefaultHttpRetryPolicy())
-	m.LocalityLB = LocalityLB(d, "localityLbSetting", mc.GetLocalityLbSetting())
+	if l := mc.GetLocalityLbSetting(); l != nil {
+		m.LocalityLB = LocalityLB(d, "localityLbSetting", l)
+	}
 	m.ServiceExports = exports(d, "defaultServiceExportTo", mc.GetDefaultServiceExportTo())
 	m.RouteExports = exports(d, "defaultVirtualServiceExportTo", mc.GetDefaultVirtualServiceExportTo())
 	m.PolicyExports = exports(d, "defaultDestinationRuleExportTo", mc.GetDefaultDestinationRuleExportTo())

@@ -65,19 +65,23 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	if len(policy.Keys) > 0 {
 		class.Namespace = p.Namespace() // credentials are looked up there
 	}
-	locality := b.v.Mesh.LocalityLB
+	settings := []*model.LocalityLB{b.v.Mesh.LocalityLB}
 	for _, t := range policy.Parts() {
-		if t.LB != nil && t.LB.Locality != nil {
-			locality = t.LB.Locality
+		if t.LB != nil {
+			settings = append(settings, t.LB.Locality)
 		}
 	}
-	if locality != nil {
+	ok = true
+	for _, l := range settings {
+		if l == nil || !l.Enabled {
+			continue
+		}
 		if p.Workload != nil {
 			class.Locality = p.Workload.Locality
 		}
-		return class, len(locality.Priority) == 0
+		ok = ok && len(l.Priority) == 0 // which looks at the proxy's labels
 	}
-	return class, true
+	return class, ok
 }
 
 // Class is comparable; see Builder.Class.

@@ -9,7 +9,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/wire"
 )
 
 func TestParseDefaultEndpoint(t *testing.T) {
@@ -65,6 +67,57 @@ func TestDistribute(t *testing.T) {
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestDistributeHeavy: weights are as large as users like.
+func TestDistributeHeavy(t *testing.T) {
+	cla := &endpointv3.ClusterLoadAssignment{Endpoints: []*endpointv3.LocalityLbEndpoints{
+		group("r1", "z1", 3_000_000_000), group("r1", "z2", 1_000_000_000), group("r2", "z1", 7),
+	}}
+	distribute([]model.LocalityShare{{From: "*", To: map[string]uint32{"r1/*": 80, "r2/*": 20}}}, model.Locality{}, cla)
+	var got []uint32
+	for _, g := range cla.Endpoints {
+		got = append(got, g.LoadBalancingWeight.GetValue())
+	}
+	if diff := cmp.Diff([]uint32{6000, 2000, 2000}, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestClass: what depends on the proxy's labels is not shared, in whichever
+// subset or port it stands.
+func TestClass(t *testing.T) {
+	priority := &model.LoadBalancer{Locality: &model.LocalityLB{Enabled: true, Priority: []string{"network"}}}
+	plain := &model.LoadBalancer{Locality: &model.LocalityLB{Enabled: true}}
+	off := &model.LoadBalancer{Locality: &model.LocalityLB{Priority: []string{"network"}}}
+	for _, tc := range []struct {
+		name         string
+		whole, other *model.LoadBalancer
+		want         bool
+	}{
+		{"no policy", nil, nil, true},
+		{"in the whole", priority, nil, false},
+		{"in a subset", nil, priority, false},
+		{"before another", priority, plain, false},
+		{"switched off", off, nil, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := &model.Service{
+				Meta: model.Meta{Key: model.Key{Kind: model.KindService, Namespace: "default", Name: "a"}},
+				Name: "a", Namespace: "default", Host: "a.default.svc.cluster.local", Exports: model.Visibility{Public: true},
+			}
+			p := &model.TrafficPolicySet{
+				Meta: model.Meta{Key: model.Key{Kind: model.KindDestinationRule, Namespace: "default", Name: "a"}},
+				Host: s.Host, Exports: model.Visibility{Public: true}, Policy: model.TrafficPolicy{LB: tc.whole},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: tc.other}}},
+			}
+			idx := scope.NewIndex(&model.Snapshot{Services: []*model.Service{s}, Policies: []*model.TrafficPolicySet{p}})
+			v := scope.Build(idx, scope.Proxy{ID: wire.NodeID{Type: wire.Sidecar, Namespace: "default", Name: "x"}})
+			if _, ok := NewBuilder(v, nil).Class(s); ok != tc.want {
+				t.Errorf("shared: %v, want %v", ok, tc.want)
 			}
 		})
 	}

@@ -96,18 +96,18 @@ func distribute(shares []model.LocalityShare, own model.Locality, cla *endpointv
 		var kept []*endpointv3.LocalityLbEndpoints
 		for _, to := range pb.Keys(s.To) {
 			var group []*endpointv3.LocalityLbEndpoints
-			total := uint32(0)
+			total := uint64(0)
 			for _, g := range cla.Endpoints {
 				at := model.Locality{Region: g.Locality.Region, Zone: g.Locality.Zone, SubZone: g.Locality.SubZone}
 				if localityMatches(to, at) && !slices.Contains(kept, g) {
 					group = append(group, g)
-					total += g.LoadBalancingWeight.GetValue()
+					total += uint64(g.LoadBalancingWeight.GetValue())
 				}
 			}
 			for _, g := range group {
 				// A share is divided by the weights of its localities.
-				w := s.To[to] * 100 * g.LoadBalancingWeight.GetValue() / max(total, 1)
-				g.LoadBalancingWeight = pb.U32(max(w, 1))
+				w := uint64(s.To[to]) * 100 * uint64(g.LoadBalancingWeight.GetValue()) / max(total, 1)
+				g.LoadBalancingWeight = pb.U32(uint32(max(w, 1))) // at most 10000
 				kept = append(kept, g)
 			}
 		}
