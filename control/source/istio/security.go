@@ -63,7 +63,9 @@ func convertAuthorizationPolicy(d *document.Document) []model.Object {
 	case securitypb.AuthorizationPolicy_AUDIT:
 		d.Warn(document.CodeIgnored, "spec.action", "read the access log", "AUDIT is not carried out by Weft: the policy has no effect")
 	default:
-		d.Unsupported("spec.action", "use ALLOW or DENY", "%s is not carried out by Weft", ap.GetAction())
+		// Refused, it would let everybody in.
+		out.Action = model.Custom
+		d.Warn(document.CodeIgnored, "spec.action", "use ALLOW or DENY", "%s is not carried out by Weft: everything is denied", ap.GetAction())
 	}
 	if ap.GetProvider() != nil && ap.GetAction() != securitypb.AuthorizationPolicy_CUSTOM {
 		d.Invalid("spec.provider", "remove it", "is for action CUSTOM only")
@@ -201,10 +203,7 @@ func authzOperation(d *document.Document, at string, o *securitypb.Operation) mo
 				}
 				continue
 			case "paths", "notPaths":
-				if strings.ContainsAny(v, "{}") {
-					d.Unsupported(field, `use "*" at one end`, "path templates (%q) are not carried out by Weft", v)
-					continue
-				}
+				pathTemplate(d, field, v)
 			}
 		}
 		if name != "ports" && name != "notPorts" && !slices.ContainsFunc(list, func(v string) bool { return strings.Contains(v, "{") }) {
@@ -217,9 +216,26 @@ func authzOperation(d *document.Document, at string, o *securitypb.Operation) mo
 	return out
 }
 
+// pathTemplate judges "/a/{*}/b/{**}": a brace belongs to one of the two, which
+// is a segment by itself, and no other "*" stands beside them.
+func pathTemplate(d *document.Document, field, path string) {
+	if !strings.ContainsAny(path, "{}") {
+		return
+	}
+	for i, segment := range strings.Split(path, "/") {
+		if segment == "{*}" || segment == "{**}" {
+			continue
+		}
+		if strings.ContainsAny(segment, "{}*") || i == 0 && segment != "" {
+			d.Invalid(field, "write e.g. /a/{*}/b, or /a/{**}", "%q is no path template: {*} and {**} are whole segments, and \"*\" has no place beside them", path)
+			return
+		}
+	}
+}
+
 // conditionKeys are those of "when" that are carried out; some take a [name].
 var conditionKeys = []string{
-	"request.headers", "source.ip", "remote.ip", "source.namespace", "source.serviceAccount", "source.principal",
+	"request.headers", "source.ip", "remote.ip", "source.namespace", "source.serviceAccount", "source.principal", "source.trustDomain",
 	"destination.ip", "destination.port", "connection.sni",
 	"request.auth.principal", "request.auth.audiences", "request.auth.presenter", "request.auth.claims",
 }
@@ -230,7 +246,7 @@ func authzCondition(d *document.Document, at string, c *securitypb.Condition) mo
 	switch {
 	case out.Key == "":
 		d.Error(document.CodeMissing, at+".key", "write e.g. key: request.headers[x-user]", "is missing")
-	case strings.HasPrefix(name, "experimental.envoy.filters.") || name == "source.trustDomain":
+	case strings.HasPrefix(name, "experimental.envoy.filters."):
 		d.Unsupported(at+".key", "", "%q is not carried out by Weft", out.Key)
 	case !slices.Contains(conditionKeys, name):
 		d.Invalid(at+".key", document.Suggest(name, conditionKeys), "%q is not a condition", out.Key)
