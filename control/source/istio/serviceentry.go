@@ -42,7 +42,7 @@ func convertServiceEntry(d *document.Document) []model.Object {
 		if h == "*" {
 			d.Invalid(at, "name hosts, e.g. *.example.com", "\"*\" stands for everything")
 		}
-		if slices.Index(se.GetHosts(), h) < i && slices.Contains(se.GetHosts(), h) {
+		if slices.ContainsFunc(se.GetHosts()[:i], func(o string) bool { return strings.EqualFold(o, h) }) {
 			d.Invalid(at, "remove it", "%q is listed twice", h)
 		}
 		wild := strings.HasPrefix(h, "*")

@@ -86,15 +86,16 @@ func sidecarPort(d *document.Document, at string, p *networkingpb.SidecarPort, r
 	return uint16(p.GetNumber()), p.GetName(), proto
 }
 
-// egressHost judges "namespace/host".
+// egressHost judges "namespace/host", and "~namespace/host", which takes hosts away.
 func egressHost(d *document.Document, at, h string) {
 	ns, name, ok := strings.Cut(h, "/")
+	if len(ns) > 1 {
+		ns = strings.TrimPrefix(ns, "~") // which takes away
+	}
 	switch {
 	case !ok:
 		d.Invalid(at, `write "namespace/host", e.g. "./`+h+`" or "*/`+h+`"`, "%q has no namespace", h)
 		return
-	case strings.HasPrefix(ns, "~") && ns != "~":
-		d.Unsupported(at, "list what is visible instead", "taking hosts away (%q) is not carried out by Weft", h)
 	case ns != "." && ns != "*" && ns != "~" && !document.IsLabel(ns):
 		d.Invalid(at, `write a namespace, ".", "*" or "~"`, "%q is not a namespace", ns)
 	}

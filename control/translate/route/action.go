@@ -19,7 +19,6 @@ import (
 func (s *site) forward(out *routev3.Route, r *model.Route) {
 	action := &routev3.RouteAction{}
 	setTimeout(action, r)
-	action.RetryPolicy = retryPolicy(r.Retry, s.v.Mesh.DefaultRetry)
 	setRewrite(action, r.Rewrite)
 	for i := range r.Mirrors {
 		action.RequestMirrorPolicies = append(action.RequestMirrorPolicies, &routev3.RouteAction_RequestMirrorPolicy{
@@ -48,6 +47,7 @@ func (s *site) forward(out *routev3.Route, r *model.Route) {
 		}
 	}
 	action.HashPolicy = s.hashPolicies(live)
+	action.RetryPolicy = retryPolicy(r.Retry, s.v.Mesh.DefaultRetry, len(action.HashPolicy) > 0)
 	out.Action = &routev3.Route_Route{Route: action}
 }
 

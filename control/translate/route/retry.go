@@ -22,8 +22,9 @@ const (
 )
 
 // retryPolicy translates a route's retries; nil means the mesh's default. It
-// returns nil when nothing is to be tried again.
-func retryPolicy(r, meshDefault *model.Retry) *routev3.RetryPolicy {
+// returns nil when nothing is to be tried again. Where requests are hashed to
+// hosts, a retry goes to the same one unless the route says otherwise.
+func retryPolicy(r, meshDefault *model.Retry, hashed bool) *routev3.RetryPolicy {
 	if r == nil {
 		r = meshDefault
 	}
@@ -42,7 +43,7 @@ func retryPolicy(r, meshDefault *model.Retry) *routev3.RetryPolicy {
 	if r.PerTryTimeout > 0 {
 		out.PerTryTimeout = pb.Duration(r.PerTryTimeout)
 	}
-	if r.IgnorePreviousHosts == nil || *r.IgnorePreviousHosts {
+	if r.IgnorePreviousHosts == nil && !hashed || r.IgnorePreviousHosts != nil && *r.IgnorePreviousHosts {
 		out.RetryHostPredicate = []*routev3.RetryPolicy_RetryHostPredicate{{
 			Name: "envoy.retry_host_predicates.previous_hosts",
 			ConfigType: &routev3.RetryPolicy_RetryHostPredicate_TypedConfig{

@@ -76,7 +76,7 @@ func TestRetryPolicy(t *testing.T) {
 		{"any host, other localities", &model.Retry{Attempts: 1, On: "5xx", IgnorePreviousHosts: &no, RemoteLocalities: &yes}, nil, false, "5xx", nil, 1, 0, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			got := retryPolicy(tc.r, tc.mesh)
+			got := retryPolicy(tc.r, tc.mesh, false)
 			if (got == nil) != tc.none {
 				t.Fatalf("got %v", got)
 			}
@@ -88,6 +88,28 @@ func TestRetryPolicy(t *testing.T) {
 				t.Errorf("codes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestRetryOfHashed: what hashing sends to one host, a retry does not send to
+// another unless the route asks for it.
+func TestRetryOfHashed(t *testing.T) {
+	yes, no := true, false
+	for _, tc := range []struct {
+		name   string
+		r      *model.Retry
+		hashed bool
+		want   int
+	}{
+		{"default", nil, false, 1},
+		{"hashed", nil, true, 0},
+		{"hashed, attempts given", &model.Retry{Attempts: 3}, true, 0},
+		{"hashed, asked for", &model.Retry{Attempts: 3, IgnorePreviousHosts: &yes}, true, 1},
+		{"not asked for", &model.Retry{Attempts: 3, IgnorePreviousHosts: &no}, false, 0},
+	} {
+		if got := len(retryPolicy(tc.r, nil, tc.hashed).GetRetryHostPredicate()); got != tc.want {
+			t.Errorf("%s: %d predicates, want %d", tc.name, got, tc.want)
+		}
 	}
 }
 
