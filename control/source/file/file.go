@@ -113,12 +113,13 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 			return fmt.Errorf("source/file: %w (check the path)", err)
 		}
 	}
-	return fswatch.Run(ctx, s.opts.Log, func() ([]string, error) {
+	return fswatch.Run(ctx, s.opts.Log, func() (fswatch.Look, error) {
 		seen := s.scan()
+		look := fswatch.Look{Dirs: seen.dirs, Again: seen.again}
 		d, changed := s.assemble(seen)
 		if !changed {
-			return seen.dirs, nil
+			return look, nil
 		}
-		return seen.dirs, source.Send(ctx, out, d)
+		return look, source.Send(ctx, out, d)
 	})
 }

@@ -18,18 +18,21 @@ import (
 	"github.com/weftmesh/weft/control/source/document"
 )
 
-// A file that was written just now may not be whole yet, and one that is empty
-// just now most likely waits for its new content. Both are left until the next
-// look, which the notice of the write brings.
+// A file that was written just now may not be whole yet, and one that is empty or
+// gone just now most likely waits for its new content: editors truncate a file, or
+// move it away, before they write. All are left until a look that is asked for.
 const (
 	settle      = 25 * time.Millisecond
 	settleEmpty = 250 * time.Millisecond
 )
 
-// fresh tells whether something changed within the last while.
-func fresh(info fs.FileInfo, while time.Duration) bool {
-	age := time.Since(info.ModTime())
-	return age >= 0 && age < while // the future is another machine's clock
+// unsettled tells how much of a while is left since a change; 0: nothing.
+func unsettled(since time.Time, while time.Duration) time.Duration {
+	age := time.Since(since)
+	if age < 0 || age >= while { // the future is another machine's clock
+		return 0
+	}
+	return while - age
 }
 
 // Bounds: beyond them something else than configuration was given.
@@ -48,6 +51,7 @@ type entry struct {
 	sum     uint64
 	results []document.Result
 	trouble []model.Finding // the file as a whole
+	missing time.Time       // since when it is not there; zero: it is
 }
 
 // scanned is the outcome of one look at all folders.
@@ -56,6 +60,14 @@ type scanned struct {
 	order   []*entry // the overlay first, then paths as given, files by name
 	changed []string // base names, for people
 	trouble []model.Finding
+	again   time.Duration // how soon to look at what was left; 0: nothing was
+}
+
+// left notes that something is to be looked at again after d.
+func (s *scanned) left(d time.Duration) {
+	if s.again == 0 || d < s.again {
+		s.again = d
+	}
 }
 
 // scan reads what changed since the last time.
@@ -73,8 +85,11 @@ func (s *Source) scan() scanned {
 		if next[p] != nil {
 			continue
 		}
-		// Editors move a file away before they write the new one.
-		if dir, err := os.Stat(filepath.Dir(p)); err == nil && fresh(dir, settle) {
+		if e.missing.IsZero() {
+			e.missing = time.Now()
+		}
+		if rest := unsettled(e.missing, settleEmpty); rest > 0 {
+			out.left(rest)
 			next[p] = e
 			at := len(out.order)
 			if e.overlay {
@@ -178,6 +193,9 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 		return // given twice
 	}
 	old := s.files[p]
+	if old != nil {
+		old.missing = time.Time{}
+	}
 	// A file written within a tick of the file system's clock after it was read
 	// may look the same and not be it.
 	settled := old != nil && old.read.Sub(old.mod) > 100*time.Millisecond
@@ -186,15 +204,30 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 		out.order = append(out.order, old)
 		return
 	}
-	if s.sent && (fresh(info, settle) || info.Size() == 0 && old != nil && fresh(info, settleEmpty)) {
+	leave := func(d time.Duration) {
+		out.left(d)
 		if old != nil {
 			next[p] = old
 			out.order = append(out.order, old)
 		}
+	}
+	while := settle
+	if info.Size() == 0 && old != nil {
+		while = settleEmpty
+	}
+	if rest := unsettled(info.ModTime(), while); s.sent && rest > 0 {
+		leave(rest)
 		return
 	}
 	e := &entry{path: p, overlay: overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}
 	data, err := read(p)
+	if errors.Is(err, fs.ErrNotExist) {
+		return // removed between looking and opening
+	}
+	if s.sent && err == nil && !untouched(p, info, len(data)) {
+		leave(settle)
+		return
+	}
 	if err != nil {
 		e.trouble = []model.Finding{unreadable(p, err)}
 		if old != nil {
@@ -214,6 +247,13 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 	}
 	next[p] = e
 	out.order = append(out.order, e)
+}
+
+// untouched tells whether a file is still the one that was looked at, and whether
+// that much of it was read: it may be truncated between a look and the reading.
+func untouched(p string, seen fs.FileInfo, n int) bool {
+	now, err := os.Stat(p)
+	return err == nil && int64(n) == seen.Size() && now.Size() == seen.Size() && now.ModTime().Equal(seen.ModTime())
 }
 
 func read(p string) ([]byte, error) {

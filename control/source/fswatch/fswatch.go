@@ -24,10 +24,19 @@ const (
 	poll = 200 * time.Millisecond
 )
 
+// Look is the outcome of one scan.
+type Look struct {
+	// Dirs are the folders to watch from then on; those that do not exist are left
+	// to the next rescan.
+	Dirs []string
+	// Again, when not 0, is how soon to look again although nothing may happen:
+	// something was left because it was not settled yet.
+	Again time.Duration
+}
+
 // Run calls scan, now and after each change, until ctx ends, whose error it
-// returns, or until scan fails. scan returns the folders to watch from then on;
-// those that do not exist are left to the next rescan.
-func Run(ctx context.Context, log *slog.Logger, scan func() (dirs []string, err error)) error {
+// returns, or until scan fails.
+func Run(ctx context.Context, log *slog.Logger, scan func() (Look, error)) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		log.Warn("no notice of file changes, looking every "+poll.String()+" instead", "error", err)
@@ -38,7 +47,7 @@ func Run(ctx context.Context, log *slog.Logger, scan func() (dirs []string, err 
 	return r.run(ctx)
 }
 
-func polling(ctx context.Context, scan func() ([]string, error)) error {
+func polling(ctx context.Context, scan func() (Look, error)) error {
 	t := time.NewTicker(poll)
 	defer t.Stop()
 	for {
@@ -57,11 +66,12 @@ type runner struct {
 	watcher *fsnotify.Watcher
 	watched map[string]bool
 	log     *slog.Logger
-	scan    func() ([]string, error)
+	scan    func() (Look, error)
 }
 
 func (r *runner) run(ctx context.Context) error {
-	if err := r.look(); err != nil {
+	again, err := r.look()
+	if err != nil {
 		return err
 	}
 	tick := time.NewTicker(rescan)
@@ -71,6 +81,10 @@ func (r *runner) run(ctx context.Context) error {
 	defer wait.Stop()
 	var first time.Time // of the burst that is going on
 	for {
+		if again > 0 {
+			wait.Reset(again)
+			again = 0
+		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -92,7 +106,7 @@ func (r *runner) run(ctx context.Context) error {
 		case <-tick.C:
 		}
 		first = time.Time{}
-		if err := r.look(); err != nil {
+		if again, err = r.look(); err != nil {
 			return err
 		}
 	}
@@ -100,17 +114,18 @@ func (r *runner) run(ctx context.Context) error {
 
 // look scans and brings the watched folders up to date. A folder that is new
 // may have got files before it was watched: then it is scanned again.
-func (r *runner) look() error {
+func (r *runner) look() (again time.Duration, err error) {
 	for range 8 {
-		dirs, err := r.scan()
+		seen, err := r.scan()
 		if err != nil {
-			return err
+			return 0, err
 		}
-		if !r.watch(dirs) {
-			return nil
+		again = seen.Again
+		if !r.watch(seen.Dirs) {
+			break
 		}
 	}
-	return nil
+	return again, nil
 }
 
 func (r *runner) watch(dirs []string) (added bool) {

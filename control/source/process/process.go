@@ -45,13 +45,13 @@ func (s *Source) Name() string { return "process" }
 
 // Run implements source.Source.
 func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
-	dirs := []string{filepath.Dir(s.path)}
-	return fswatch.Run(ctx, s.log, func() ([]string, error) {
+	look := fswatch.Look{Dirs: []string{filepath.Dir(s.path)}}
+	return fswatch.Run(ctx, s.log, func() (fswatch.Look, error) {
 		d, changed := s.read()
 		if !changed {
-			return dirs, nil
+			return look, nil
 		}
-		return dirs, source.Send(ctx, out, d)
+		return look, source.Send(ctx, out, d)
 	})
 }
 
