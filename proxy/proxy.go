@@ -13,12 +13,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/http"
@@ -64,6 +66,10 @@ type Options struct {
 	SPIFFE  string
 	CertTTL time.Duration
 
+	// IO is what carries connections: IOLoop (the default where there are event
+	// loops) or IOGoroutine.
+	IO string
+
 	// DrainTime is how long connections may go on after ctx ended; 0: 3 s.
 	DrainTime time.Duration
 	Version   string
@@ -80,6 +86,12 @@ type Proxy struct {
 
 const defaultDrainTime = 3 * time.Second
 
+// Values of Options.IO.
+const (
+	IOLoop      = "loop"
+	IOGoroutine = "goroutine"
+)
+
 // New reads and checks the bootstrap.
 func New(opt Options) (*Proxy, error) {
 	if opt.Log == nil {
@@ -87,6 +99,11 @@ func New(opt Options) (*Proxy, error) {
 	}
 	if opt.DrainTime == 0 {
 		opt.DrainTime = defaultDrainTime
+	}
+	switch opt.IO {
+	case "", IOLoop, IOGoroutine:
+	default:
+		return nil, fmt.Errorf("I/O host %q is not known: want %q or %q", opt.IO, IOLoop, IOGoroutine)
 	}
 	if opt.ClusterDomain == "" {
 		opt.ClusterDomain = "cluster.local"
@@ -188,11 +205,11 @@ func (r *runtime) wire() error {
 	r.names = r.newNames()
 	// cluster: endpoints, load balancing, pools.
 	r.clusters = cluster.NewManager(r.life, cluster.Options{
-		Dialer: r.dialer, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
+		Dialer: r.dialer, Serve: func(nc net.Conn) stream.Conn { return r.serve(nc, transport.Options{}) }, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
 	})
 	// listener: sockets, filter chains.
 	r.listeners = listener.NewManager(listener.Options{
-		Log: r.log.With("component", "listener"), Listen: r.listen(), DrainTime: r.opt.DrainTime,
+		Log: r.log.With("component", "listener"), Listen: r.listen(), Serve: r.serve, DrainTime: r.opt.DrainTime,
 	})
 	// telemetry: metrics, and who peers are.
 	r.observe = r.newObserve()
@@ -217,6 +234,12 @@ func (r *runtime) wire() error {
 		r.follow()
 	}
 	return nil
+}
+
+// serve makes a stream of a socket, on the chosen I/O host.
+func (r *runtime) serve(nc net.Conn, o transport.Options) stream.Conn {
+	o.Goroutine = r.opt.IO == IOGoroutine
+	return transport.Serve(nc, o)
 }
 
 // run starts parts that end with life.

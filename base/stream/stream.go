@@ -47,6 +47,9 @@ type Conn interface {
 	Write(p []byte)
 	// Flush sends what was written; what the socket does not take is sent later.
 	Flush()
+	// FlushSoon is Flush at the end of the events that the host has at hand, for
+	// connections that many write to: their output shares a system call.
+	FlushSoon()
 	// Buffered is the number of bytes written and not yet taken by the socket.
 	Buffered() int
 	// SetReading stops or resumes OnData (back-pressure). On at first.

@@ -21,7 +21,7 @@ import (
 // proxyFlags are those of `weft proxy`.
 type proxyFlags struct {
 	bootstrap, engine, envoy, level        string
-	node, xds, hand, inside                string
+	node, xds, hand, inside, io            string
 	sds, als                               string
 	hostListeners, noDNS                   bool
 	merged, health, prometheus, dns, relay uint16
@@ -51,6 +51,7 @@ certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
 	f.StringVarP(&p.bootstrap, "config", "c", "", "the bootstrap")
 	f.StringVar(&p.engine, "engine", "go", "go, envoy, or none")
 	f.StringVar(&p.envoy, "envoy", "", "path of the Envoy binary")
+	f.StringVar(&p.io, "io", proxy.IOLoop, "what carries connections: loop (event loops, on Linux) or goroutine")
 	f.StringVar(&p.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&p.node, "node", "", "node id, for --engine none")
 	f.StringVar(&p.xds, "xds-socket", "", "unix socket of the control plane, for what the engine does not fetch itself")
@@ -130,7 +131,7 @@ func (p *proxyFlags) runAgent(ctx context.Context, inside []netip.Prefix, log *s
 
 func (p *proxyFlags) runGo(ctx context.Context, inside []netip.Prefix, log *slog.Logger, level *slog.LevelVar) error {
 	o := proxy.Options{
-		Bootstrap: p.bootstrap, XDSSocket: p.xds, HandSocket: p.hand, Inside: inside, HostListeners: p.hostListeners,
+		Bootstrap: p.bootstrap, IO: p.io, XDSSocket: p.xds, HandSocket: p.hand, Inside: inside, HostListeners: p.hostListeners,
 		Merged: everywhere(p.merged), Health: everywhere(p.health), Prometheus: everywhere(p.prometheus),
 		Version: versionString(), Log: log, Level: level,
 	}

@@ -1,9 +1,7 @@
 package listener
 
 import (
-	"net"
 	"sync"
-	"time"
 )
 
 // chain is a filter chain at work, with its connections.
@@ -21,7 +19,7 @@ type chain struct {
 
 // tracked is a connection in the ring of its chain.
 type tracked struct {
-	nc         net.Conn
+	cut        func() // closes it under its owner, with a reset. Any goroutine.
 	prev, next *tracked
 }
 
@@ -42,6 +40,13 @@ func (c *chain) enter(t *tracked) bool {
 	t.prev.next, t.next.prev = t, t
 	c.n++
 	return true
+}
+
+// handed replaces how a connection is cut, once a host serves it.
+func (c *chain) handed(t *tracked, cut func()) {
+	c.mu.Lock()
+	t.cut = cut
+	c.mu.Unlock()
 }
 
 func (c *chain) leave(t *tracked) {
@@ -86,17 +91,8 @@ func (c *chain) cut() int {
 	defer c.mu.Unlock()
 	n := 0
 	for t := c.conns.next; t != &c.conns; t = t.next {
-		closeNow(t.nc)
+		t.cut()
 		n++
 	}
 	return n
-}
-
-// closeNow closes a socket with a reset. Any goroutine.
-func closeNow(nc net.Conn) {
-	if l, ok := nc.(interface{ SetLinger(int) error }); ok {
-		_ = l.SetLinger(0)
-	}
-	_ = nc.SetDeadline(time.Unix(1, 0))
-	nc.Close()
 }

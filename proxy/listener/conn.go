@@ -94,7 +94,7 @@ func (a *arrival) inspect(ctx context.Context) bool {
 	if !wantTLS && !wantHTTP {
 		return true
 	}
-	stop := context.AfterFunc(ctx, func() { closeNow(a.raw) })
+	stop := context.AfterFunc(ctx, func() { transport.CloseHard(a.raw) })
 	defer stop()
 	if a.l.InspectTimeout > 0 {
 		_ = a.raw.SetReadDeadline(time.Now().Add(a.l.InspectTimeout))
@@ -140,7 +140,7 @@ func (a *arrival) look(b []byte, wantTLS, wantHTTP bool) bool {
 
 // choose finds the chain and counts the connection there.
 func (a *arrival) choose() bool {
-	a.t = &tracked{nc: a.raw}
+	a.t = &tracked{cut: func() { transport.CloseHard(a.raw) }}
 	for {
 		c := a.l.tree.find(&a.facts)
 		if c == nil {
@@ -202,7 +202,10 @@ func (a *arrival) leave() {
 
 // hand gives the connection to network filters and terminal.
 func (a *arrival) hand() {
-	c := transport.Serve(a.nc, transport.Options{Linger: linger})
+	c := a.m.serveConn(a.nc, transport.Options{Linger: linger})
+	if cc, ok := c.(interface{ Cut() }); ok {
+		a.chain.handed(a.t, cc.Cut)
+	}
 	if cs := c.TLS(); cs != nil {
 		a.fillTLS(cs)
 	}

@@ -10,6 +10,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // Options of a Manager.
@@ -23,6 +26,8 @@ type Options struct {
 	// OriginalDst finds the original destination of a redirected connection;
 	// nil: the kernel is asked.
 	OriginalDst func(nc net.Conn, local netip.AddrPort) (netip.AddrPort, bool)
+	// Serve makes a stream of a connected socket; nil: transport.Serve.
+	Serve func(nc net.Conn, o transport.Options) stream.Conn
 }
 
 // Manager holds the listeners. Safe for concurrent use.
@@ -31,6 +36,7 @@ type Manager struct {
 	listen      func(context.Context, *Listener, Address) (net.Listener, error)
 	originalDst func(net.Conn, netip.AddrPort) (netip.AddrPort, bool)
 	drainTime   time.Duration
+	serveConn   func(net.Conn, transport.Options) stream.Conn
 
 	table atomic.Pointer[table]
 	ids   atomic.Uint64
@@ -101,9 +107,12 @@ func (t *table) find(dst netip.AddrPort) *active {
 // NewManager makes a Manager without listeners.
 func NewManager(o Options) *Manager {
 	m := &Manager{
-		log: o.Log, listen: o.Listen, originalDst: o.OriginalDst, drainTime: o.DrainTime,
+		log: o.Log, listen: o.Listen, originalDst: o.OriginalDst, drainTime: o.DrainTime, serveConn: o.Serve,
 		sockets: map[socketKey]*socket{}, stats: map[string]*Stats{}, leaving: map[*chain]*time.Timer{},
 		idle: make(chan struct{}),
+	}
+	if m.serveConn == nil {
+		m.serveConn = transport.Serve
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)

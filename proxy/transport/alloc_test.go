@@ -18,7 +18,7 @@ func TestEchoAllocatesNothing(t *testing.T) {
 	for kind, budget := range map[string]float64{"tcp": 0, "tls": 3} {
 		t.Run(kind, func(t *testing.T) {
 			host, peer := ends[kind](t)
-			h := echo(t, Serve(host, Options{}))
+			h := echo(t, serve(host, Options{}))
 			msg := noise(1000)
 			round := func() {
 				if _, err := peer.Write(msg); err != nil {
@@ -44,7 +44,7 @@ func TestEchoAllocatesNothing(t *testing.T) {
 
 func BenchmarkEcho(b *testing.B) {
 	host, peer := tcpPair(b)
-	h := echo(b, Serve(host, Options{}))
+	h := echo(b, serve(host, Options{}))
 	msg := noise(1000)
 	for b.Loop() {
 		_, _ = peer.Write(msg)
@@ -91,7 +91,7 @@ func TestIdleConnectionsAreSmall(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&before)
 	for i, host := range socks {
-		h := echo(t, Serve(host, Options{}))
+		h := echo(t, serve(host, Options{}))
 		hosts = append(hosts, h)
 		_, _ = peers[i].(*net.TCPConn).Write([]byte("x")) // so that the reader has run
 		_, _ = io.ReadFull(peers[i].(*net.TCPConn), make([]byte, 1))
@@ -115,7 +115,7 @@ func BenchmarkJoin(b *testing.B) {
 	hostA, a := tcpPair(b)
 	hostB, c := tcpPair(b)
 	done := make(chan struct{})
-	Join(Serve(hostA, Options{}), Serve(hostB, Options{}), JoinOptions{Done: func(JoinEnd) { close(done) }})
+	Join(serve(hostA, Options{}), serve(hostB, Options{}), JoinOptions{Done: func(JoinEnd) { close(done) }})
 	const chunk = 1 << 20
 	b.SetBytes(chunk)
 	go func() {

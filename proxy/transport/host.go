@@ -22,6 +22,9 @@ type Options struct {
 	Linger time.Duration
 	// Closed, when set, is called once, when the socket has gone.
 	Closed func()
+	// Goroutine serves the connection by a goroutine of its own also where there
+	// are event loops.
+	Goroutine bool
 }
 
 // closeBound is how long Close waits for the peer to take the output.
@@ -80,9 +83,26 @@ type conn struct {
 }
 
 // Serve makes a stream.Conn of a connected socket: *net.TCPConn, *net.UnixConn
-// or what ServerTLS and ClientTLS return. Anything else works too, with a read
-// buffer held all the time and writes on a goroutine. The Conn owns nc.
-func Serve(nc net.Conn, opts Options) stream.Conn { return newConn(nc, opts) }
+// or what ServerTLS and ClientTLS return. Where there are event loops it is served by
+// one of them, else by a goroutine. Anything else than a socket works too, with a
+// read buffer held all the time and writes on a goroutine. The Conn owns nc.
+func Serve(nc net.Conn, opts Options) stream.Conn {
+	if !opts.Goroutine {
+		if c := serveOnLoop(nc, opts); c != nil {
+			return c
+		}
+	}
+	return newConn(nc, opts)
+}
+
+// CloseHard closes a socket with a reset. Any goroutine.
+func CloseHard(nc net.Conn) {
+	if l, ok := nc.(interface{ SetLinger(int) error }); ok {
+		_ = l.SetLinger(0)
+	}
+	_ = nc.SetDeadline(time.Unix(1, 0))
+	nc.Close()
+}
 
 func newConn(nc net.Conn, opts Options) *conn {
 	c := &conn{nc: nc, opts: opts, size: size16K}
@@ -106,7 +126,7 @@ func newConn(nc net.Conn, opts Options) *conn {
 	}
 	c.readFn, c.writeFn = c.readable, c.writable
 	if side != nil {
-		side.host.Store(c)
+		side.host = c
 	}
 	return c
 }
@@ -283,3 +303,12 @@ func (c *conn) linger() {
 		}
 	}
 }
+
+// Cut ends the connection under its owner, who sees an error. Any goroutine.
+func (c *conn) Cut() { CloseHard(c.nc) }
+
+// blocks implements cipherHost.
+func (c *conn) blocks() bool { return c.raw == nil }
+
+// FlushSoon implements stream.Conn.
+func (c *conn) FlushSoon() { c.Flush() }

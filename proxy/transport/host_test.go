@@ -68,7 +68,7 @@ func TestEchoBulk(t *testing.T) {
 	for name, pair := range ends {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
-			h := echo(t, Serve(host, Options{}))
+			h := echo(t, serve(host, Options{}))
 			want := noise(8 << 20)
 			if name == "pipe" { // a pipe has no half-close
 				want = want[:1<<20]
@@ -102,7 +102,7 @@ func TestSlowReaderGetsEverythingThatWasWrittenBeforeClose(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
 			want := noise(24 << 20) // more than the sockets of both sides take
-			c := Serve(host, Options{Linger: time.Second})
+			c := serve(host, Options{Linger: time.Second})
 			h := newHandler(t)
 			ex := new(serial.Executor)
 			c.Bind(ex, h)
@@ -134,7 +134,7 @@ func TestDrainComesWhenTheOutputFalls(t *testing.T) {
 	for name, pair := range ends {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
-			c := Serve(host, Options{})
+			c := serve(host, Options{})
 			h := newHandler(t)
 			drained := make(chan struct{})
 			h.drain = func() {
@@ -162,7 +162,7 @@ func TestDrainComesWhenFlushTakesAll(t *testing.T) {
 	host, peer := tcpPair(t)
 	_ = host.SetWriteBuffer(4 << 20)
 	go func() { _, _ = io.Copy(io.Discard, peer) }()
-	c := Serve(host, Options{})
+	c := serve(host, Options{})
 	h := newHandler(t)
 	drained := make(chan struct{})
 	h.drain = func() { close(drained) }
@@ -184,7 +184,7 @@ func TestStoppedReadingDelivers(t *testing.T) {
 	for name, pair := range ends {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
-			c := Serve(host, Options{})
+			c := serve(host, Options{})
 			h := newHandler(t)
 			ex := new(serial.Executor)
 			first, second := make(chan struct{}), make(chan struct{})
@@ -221,7 +221,7 @@ func TestHalfClose(t *testing.T) {
 	for _, name := range []string{"tcp", "tls"} {
 		t.Run(name, func(t *testing.T) {
 			host, peer := ends[name](t)
-			c := Serve(host, Options{})
+			c := serve(host, Options{})
 			h := newHandler(t)
 			ex := new(serial.Executor)
 			ended := make(chan struct{})
@@ -252,7 +252,7 @@ func TestHalfClose(t *testing.T) {
 func TestPeerResetIsAnError(t *testing.T) {
 	for _, reading := range []bool{true, false} {
 		host, peer := tcpPair(t)
-		c := Serve(host, Options{})
+		c := serve(host, Options{})
 		h := newHandler(t)
 		ex := new(serial.Executor)
 		c.Bind(ex, h)
@@ -272,7 +272,7 @@ func TestPeerResetIsAnError(t *testing.T) {
 
 func TestResetAfterHalfCloseIsSeen(t *testing.T) {
 	host, peer := tcpPair(t)
-	c := Serve(host, Options{})
+	c := serve(host, Options{})
 	h := newHandler(t)
 	ended := make(chan struct{})
 	h.end = func() { close(ended) }
@@ -289,7 +289,7 @@ func TestResetAfterHalfCloseIsSeen(t *testing.T) {
 
 func TestAbortResetsThePeer(t *testing.T) {
 	host, peer := tcpPair(t)
-	c := Serve(host, Options{Linger: time.Minute})
+	c := serve(host, Options{Linger: time.Minute})
 	h := newHandler(t)
 	ex := new(serial.Executor)
 	c.Bind(ex, h)
@@ -306,7 +306,7 @@ func TestAbortResetsThePeer(t *testing.T) {
 // TestBindMoves passes a connection between two executors under traffic.
 func TestBindMoves(t *testing.T) {
 	host, peer := tcpPair(t)
-	c := Serve(host, Options{})
+	c := serve(host, Options{})
 	exs := [2]*serial.Executor{new(serial.Executor), new(serial.Executor)}
 	var hs [2]*handler
 	all := make(chan struct{})
@@ -341,7 +341,7 @@ func TestBindMoves(t *testing.T) {
 
 func TestUnboundConnCloses(t *testing.T) {
 	host, peer := tcpPair(t)
-	c := Serve(host, Options{Linger: time.Second})
+	c := serve(host, Options{Linger: time.Second})
 	c.Write([]byte("bye"))
 	c.Close()
 	if got := readAll(t, peer); string(got) != "bye" {
@@ -352,7 +352,7 @@ func TestUnboundConnCloses(t *testing.T) {
 
 func TestLateDataDoesNotDestroyTheAnswer(t *testing.T) {
 	host, peer := tcpPair(t)
-	c := Serve(host, Options{Linger: patience})
+	c := serve(host, Options{Linger: patience})
 	h := newHandler(t)
 	h.data = func([]byte) {
 		c.Write([]byte("413"))

@@ -58,10 +58,9 @@ const idleLooks = 4
 // Joint owns both connections.
 func Join(a, b stream.Conn, o JoinOptions) *Joint {
 	j := &Joint{a: a, b: b, done: o.Done, idle: o.Idle}
-	ca, okA := a.(*conn)
-	cb, okB := b.(*conn)
+	ca, cb := socketConn(a), socketConn(b)
 	var start func()
-	if okA && okB && ca.canCopy() && cb.canCopy() {
+	if ca != nil && cb != nil {
 		start = j.direct(ca, cb, o.First)
 	} else {
 		start = j.relay(o.First)

@@ -18,7 +18,7 @@ func joined(t *testing.T, kind string, o JoinOptions) (a, b net.Conn, j *Joint, 
 	o.Done = func(e JoinEnd) { done <- e }
 	hostA, a := ends["tcp"](t)
 	hostB, b := ends[kind](t)
-	j = Join(Serve(hostA, Options{}), Serve(hostB, Options{}), o)
+	j = Join(serve(hostA, Options{}), serve(hostB, Options{}), o)
 	return a, b, j, done
 }
 

@@ -7,10 +7,12 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/url"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -21,7 +23,24 @@ import (
 	"github.com/weftmesh/weft/base/stream"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// onGoroutines is what serve uses: all tests run on both hosts.
+var onGoroutines bool
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	onGoroutines = true
+	code = max(code, m.Run())
+	if err := goleak.Find(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func serve(nc net.Conn, o Options) stream.Conn {
+	o.Goroutine = onGoroutines
+	return Serve(nc, o)
+}
 
 const patience = 10 * time.Second
 

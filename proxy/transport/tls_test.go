@@ -141,8 +141,8 @@ func TestNamesAndProtocols(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cs := Serve(client, Options{}).TLS()
-			got := seen{Serve(server, Options{}).TLS().ServerName, cs.NegotiatedProtocol, cs.PeerCertificates[0].DNSNames[0]}
+			cs := serve(client, Options{}).TLS()
+			got := seen{serve(server, Options{}).TLS().ServerName, cs.NegotiatedProtocol, cs.PeerCertificates[0].DNSNames[0]}
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)
 			}

@@ -3,7 +3,6 @@ package transport
 import (
 	"crypto/tls"
 	"net"
-	"sync/atomic"
 	"time"
 )
 
@@ -22,12 +21,20 @@ func (c *tlsConn) NetConn() net.Conn { return c.in.Conn }
 // crypto/tls lets through as a temporary error and goes on after.
 type cipherSide struct {
 	net.Conn
-	host atomic.Pointer[conn]
+	host cipherHost // nil: during the handshake
+}
+
+// cipherHost is who has taken over the socket under a TLS connection.
+type cipherHost interface {
+	// readNow reads without waiting; blocks tells that it cannot.
+	readNow(p []byte) (int, error)
+	blocks() bool
+	appendCipher(p []byte)
 }
 
 // Read implements net.Conn.
 func (s *cipherSide) Read(p []byte) (int, error) {
-	if h := s.host.Load(); h != nil && h.raw != nil {
+	if h := s.host; h != nil && !h.blocks() {
 		return h.readNow(p)
 	}
 	return s.Conn.Read(p)
@@ -35,7 +42,7 @@ func (s *cipherSide) Read(p []byte) (int, error) {
 
 // Write implements net.Conn.
 func (s *cipherSide) Write(p []byte) (int, error) {
-	if h := s.host.Load(); h != nil {
+	if h := s.host; h != nil {
 		h.appendCipher(p)
 		return len(p), nil
 	}
@@ -46,7 +53,7 @@ func (s *cipherSide) Write(p []byte) (int, error) {
 // deadline in the past behind after its close alert, and the host's writer
 // still has to send that alert.
 func (s *cipherSide) SetWriteDeadline(t time.Time) error {
-	if s.host.Load() != nil {
+	if s.host != nil {
 		return nil
 	}
 	return s.Conn.SetWriteDeadline(t)

@@ -1,0 +1,295 @@
+package transport
+
+import (
+	"io"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/base/serial"
+	"github.com/weftmesh/weft/base/stream"
+)
+
+// turns is how many reads a connection has before others have theirs.
+const turns = 4
+
+// read brings what has arrived to the handler.
+func (c *lconn) read(ev uint32, ex *serial.Executor) {
+	for turn := 0; ; turn++ {
+		switch {
+		case c.told:
+			c.watch()
+			return
+		case c.paused && c.werr != nil:
+			c.finish(c.werr)
+			return
+		case c.paused:
+			c.unread = true
+			return
+		case turn == turns:
+			c.loop.send(c, evRead)
+			return
+		}
+		c.unread = false
+		b, n, err := c.fill()
+		if n > 0 {
+			drained := err == nil && c.dry && c.tls == nil
+			b.b = b.b[:n]
+			c.choose(n, cap(b.b))
+			c.h.OnData(b.b)
+			b.free()
+			if c.ex.Load() != ex { // moved: whatever is left is another event
+				if !drained {
+					c.schedule(evRead | ev&evEnd)
+				}
+				return
+			}
+			if c.closing || c.aborted {
+				return // evClose is on its way
+			}
+			if err == nil {
+				if drained {
+					return
+				}
+				continue
+			}
+		} else {
+			b.free()
+		}
+		if err == errAgain {
+			if c.werr != nil {
+				c.finish(c.werr)
+			}
+			return
+		}
+		if err != io.EOF {
+			c.finish(err)
+			return
+		}
+		c.ended, c.told = true, true
+		c.h.OnEnd()
+		if c.ex.Load() != ex || c.closing {
+			return
+		}
+	}
+}
+
+// fill reads once; with TLS, as many records as fit.
+func (c *lconn) fill() (*buffer, int, error) {
+	b := getBuffer(c.size)
+	p := b.b[:cap(b.b)]
+	if c.tls == nil {
+		n, err := c.readNow(p)
+		return b, n, err
+	}
+	n := 0
+	for {
+		m, err := c.tls.Read(p[n:])
+		n += m
+		if err != nil || n == len(p) || c.size == size16K {
+			c.push() // what crypto/tls wrote on its own: alerts, key updates
+			return b, n, err
+		}
+	}
+}
+
+// choose takes larger buffers for bulk.
+func (c *lconn) choose(n, room int) {
+	switch {
+	case n == room || c.tls != nil && n == size16K:
+		c.size = size64K
+	case n < size16K/2:
+		c.size = size16K
+	}
+}
+
+// readNow reads without waiting.
+func (c *lconn) readNow(p []byte) (int, error) {
+	if c.fd < 0 {
+		return 0, os.ErrClosed
+	}
+	if c.dry {
+		return 0, errAgain
+	}
+	for {
+		n, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		switch errno {
+		case 0:
+			if n == 0 {
+				return 0, io.EOF
+			}
+			c.dry = int(n) < len(p) && !c.hup
+			return int(n), nil
+		case unix.EAGAIN:
+			c.dry = true
+			return 0, errAgain
+		case unix.EINTR:
+		default:
+			return 0, os.NewSyscallError("read", errno)
+		}
+	}
+}
+
+// watch looks for an error after the peer's end: reads only repeat the end.
+func (c *lconn) watch() {
+	if c.werr != nil {
+		c.finish(c.werr)
+		return
+	}
+	if no, err := unix.GetsockoptInt(c.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && no != 0 {
+		c.finish(os.NewSyscallError("read", syscall.Errno(no)))
+	}
+}
+
+// SetReading implements stream.Conn.
+func (c *lconn) SetReading(on bool) {
+	if c.paused != on {
+		return
+	}
+	c.paused = !on
+	if on && c.unread {
+		c.schedule(evRead)
+	}
+}
+
+// Write implements stream.Conn.
+func (c *lconn) Write(p []byte) {
+	if len(p) == 0 || c.closing || c.werr != nil {
+		return
+	}
+	if c.tls != nil {
+		if !c.noPlain { // encrypted at Flush, so that small pieces share a record
+			c.plain = appendTo(c.plain, p)
+		}
+		return
+	}
+	c.appendCipher(p)
+}
+
+// appendCipher appends to what goes out on the socket.
+func (c *lconn) appendCipher(p []byte) {
+	if c.werr != nil || c.aborted || c.halve && c.tls == nil {
+		return
+	}
+	c.out = appendTo(c.out, p)
+	c.mark()
+}
+
+func (c *lconn) mark() {
+	if c.Buffered() > stream.HighWater {
+		c.above = true
+	}
+}
+
+// Buffered implements stream.Conn.
+func (c *lconn) Buffered() int {
+	n := 0
+	if c.out != nil {
+		n = len(c.out.b) - c.off
+	}
+	if c.plain != nil {
+		n += len(c.plain.b)
+	}
+	return n
+}
+
+// Flush implements stream.Conn.
+func (c *lconn) Flush() {
+	c.encrypt()
+	c.push()
+	c.drained()
+}
+
+// FlushSoon implements stream.Conn.
+func (c *lconn) FlushSoon() {
+	switch {
+	case c.late:
+	case c.loop != nil && c.loop.flushSoon(c):
+		c.late = true
+	default:
+		c.Flush()
+	}
+}
+
+// drained makes OnDrain come when output has fallen far enough.
+func (c *lconn) drained() {
+	if c.above && !c.closing && c.Buffered() < stream.LowWater {
+		c.schedule(evDrain)
+	}
+}
+
+// encrypt turns plain into records on the output.
+func (c *lconn) encrypt() {
+	if c.plain == nil {
+		return
+	}
+	c.mark() // a producer that asked Buffered before Flush may wait for OnDrain
+	if _, err := c.tls.Write(c.plain.b); err != nil {
+		c.fail(err)
+	}
+	c.plain.free()
+	c.plain = nil
+}
+
+// endPlain ends the encrypted stream with an alert.
+func (c *lconn) endPlain() {
+	if c.tls == nil || c.noPlain || c.aborted {
+		return
+	}
+	c.encrypt()
+	c.noPlain = true
+	_ = c.tls.CloseWrite() // appends the alert; an error means that it cannot matter
+}
+
+// push sends what the socket takes.
+func (c *lconn) push() {
+	for c.out != nil && !c.full && c.fd >= 0 && c.werr == nil {
+		p := c.out.b[c.off:]
+		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
+		switch {
+		case errno == 0 && int(n) == len(p):
+			c.dropOut()
+		case errno == 0:
+			c.off += int(n)
+		case errno == unix.EAGAIN:
+			c.full = true
+		case errno != unix.EINTR:
+			c.fail(os.NewSyscallError("write", errno))
+		}
+	}
+	if c.halve && !c.halved && c.out == nil && c.fd >= 0 && c.tls == nil {
+		c.halved = true
+		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
+	}
+}
+
+func (c *lconn) dropOut() {
+	if c.out != nil {
+		c.out.free()
+		c.out, c.off = nil, 0
+	}
+}
+
+// fail notes that writing has failed. It is reported after what the peer has
+// sent before, e.g. a response to a request that it did not read to the end.
+func (c *lconn) fail(err error) {
+	if c.werr != nil {
+		return
+	}
+	c.werr = err
+	c.dropOut()
+	if !c.closing {
+		c.schedule(evRead | evEnd)
+	}
+}
+
+// CloseWrite implements stream.Conn.
+func (c *lconn) CloseWrite() {
+	c.endPlain()
+	if !c.halve {
+		c.halve = true
+		c.push()
+	}
+}
