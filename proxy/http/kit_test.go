@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/net/http2"
 
+	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
@@ -81,7 +82,7 @@ type kit struct {
 	stats    *Stats
 	wg       sync.WaitGroup
 	mu       sync.Mutex
-	conns    []net.Conn
+	conns    []stream.Conn
 }
 
 // upstreamSpec is a static cluster of the given addresses.
@@ -151,7 +152,7 @@ func start(t testing.TB, s *route.Spec, change func(*ManagerConfig), specs ...*c
 		ln.Close()
 		k.mu.Lock()
 		for _, c := range k.conns {
-			c.Close()
+			c.(interface{ Cut() }).Cut()
 		}
 		k.mu.Unlock()
 		cancel()
@@ -166,8 +167,9 @@ func (k *kit) accept(ln net.Listener) {
 		if err != nil {
 			return
 		}
+		c := transport.Serve(nc, transport.Options{Linger: 50 * time.Millisecond})
 		k.mu.Lock()
-		k.conns = append(k.conns, nc)
+		k.conns = append(k.conns, c)
 		k.mu.Unlock()
 		info := &filter.ConnInfo{
 			Start:  time.Now(),
@@ -175,7 +177,7 @@ func (k *kit) accept(ln net.Listener) {
 			Remote: nc.RemoteAddr().(*net.TCPAddr).AddrPort(),
 		}
 		k.wg.Add(1)
-		k.m.Serve(transport.Serve(nc, transport.Options{Linger: 50 * time.Millisecond}), info, k.wg.Done)
+		k.m.Serve(c, info, k.wg.Done)
 	}
 }
 
