@@ -280,9 +280,13 @@ func (c *conn) write() {
 	}
 	if out := c.cd.Output(); len(out) > 0 {
 		c.m.stats.CxTxBytesTotal.Add(uint64(len(out)))
-		c.c.Write(out)
+		if c.two { // streams of other events may have something to say too
+			c.c.Write(out)
+			c.c.FlushSoon()
+		} else {
+			c.c.Send(out)
+		}
 		c.cd.ClearOutput()
-		c.c.Flush()
 	}
 }
 

@@ -11,11 +11,12 @@ const (
 	size4K   = 4 << 10
 	size16K  = 16 << 10
 	size64K  = 64 << 10
+	size128K = 128 << 10
 	size256K = 256 << 10
 )
 
 // The pools are shared by all connections of the process: that is their use.
-var pool4K, pool16K, pool64K, pool256K sync.Pool
+var pool4K, pool16K, pool64K, pool128K, pool256K sync.Pool
 
 func poolOf(n int) (*sync.Pool, int) {
 	switch {
@@ -25,6 +26,8 @@ func poolOf(n int) (*sync.Pool, int) {
 		return &pool16K, size16K
 	case n <= size64K:
 		return &pool64K, size64K
+	case n <= size128K:
+		return &pool128K, size128K
 	case n <= size256K:
 		return &pool256K, size256K
 	}

@@ -310,5 +310,11 @@ func (c *conn) Cut() { CloseHard(c.nc) }
 // blocks implements cipherHost.
 func (c *conn) blocks() bool { return c.raw == nil }
 
+// Send implements stream.Conn.
+func (c *conn) Send(p []byte) {
+	c.Write(p)
+	c.Flush()
+}
+
 // FlushSoon implements stream.Conn.
 func (c *conn) FlushSoon() { c.Flush() }

@@ -47,6 +47,7 @@ type lconn struct {
 	off     int
 	plain   *buffer // output before encryption
 	size    int     // of the next read
+	small   uint8   // small reads in a row
 	werr    error   // writing has failed
 	noPlain bool    // the encrypted stream has ended
 	full    bool    // the socket takes no more for now

@@ -95,13 +95,21 @@ func (c *lconn) fill() (*buffer, int, error) {
 	}
 }
 
+// smallReads in a row end the use of large buffers.
+const smallReads = 16
+
 // choose takes larger buffers for bulk.
 func (c *lconn) choose(n, room int) {
 	switch {
 	case n == room || c.tls != nil && n == size16K:
-		c.size = size64K
-	case n < size16K/2:
-		c.size = size16K
+		c.size, c.small = size128K, 0
+	case c.size == size16K:
+	case n > size16K:
+		c.small = 0
+	default:
+		if c.small++; c.small == smallReads {
+			c.size = size16K
+		}
 	}
 }
 
@@ -202,6 +210,25 @@ func (c *lconn) Flush() {
 	c.drained()
 }
 
+// Send implements stream.Conn.
+func (c *lconn) Send(p []byte) {
+	switch {
+	case c.out != nil || c.plain != nil || c.full || c.halve || c.closing || c.werr != nil || c.fd < 0 || len(p) == 0:
+		c.Write(p)
+		c.Flush()
+	case c.tls != nil:
+		if _, err := c.tls.Write(p); err != nil {
+			c.fail(err)
+		}
+		c.push()
+		c.mark()
+	default:
+		if n := c.writeNow(p); n < len(p) {
+			c.appendCipher(p[n:])
+		}
+	}
+}
+
 // FlushSoon implements stream.Conn.
 func (c *lconn) FlushSoon() {
 	switch {
@@ -245,24 +272,38 @@ func (c *lconn) endPlain() {
 
 // push sends what the socket takes.
 func (c *lconn) push() {
-	for c.out != nil && !c.full && c.fd >= 0 && c.werr == nil {
+	if c.out != nil && !c.full && c.fd >= 0 && c.werr == nil {
 		p := c.out.b[c.off:]
-		n, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)))
-		switch {
-		case errno == 0 && int(n) == len(p):
+		switch n := c.writeNow(p); {
+		case n == len(p):
 			c.dropOut()
-		case errno == 0:
-			c.off += int(n)
-		case errno == unix.EAGAIN:
-			c.full = true
-		case errno != unix.EINTR:
-			c.fail(os.NewSyscallError("write", errno))
+		case c.out != nil: // it has not failed
+			c.off += n
 		}
 	}
 	if c.halve && !c.halved && c.out == nil && c.fd >= 0 && c.tls == nil {
 		c.halved = true
 		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	}
+}
+
+// writeNow writes what the socket takes.
+func (c *lconn) writeNow(p []byte) (n int) {
+	for n < len(p) {
+		m, _, errno := unix.RawSyscall(unix.SYS_WRITE, uintptr(c.fd), uintptr(unsafe.Pointer(&p[n])), uintptr(len(p)-n))
+		switch errno {
+		case 0:
+			n += int(m)
+		case unix.EAGAIN:
+			c.full = true
+			return n
+		case unix.EINTR:
+		default:
+			c.fail(os.NewSyscallError("write", errno))
+			return n
+		}
+	}
+	return n
 }
 
 func (c *lconn) dropOut() {

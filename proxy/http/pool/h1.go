@@ -37,12 +37,6 @@ func (cc *common) connected(c stream.Conn) {
 	}
 }
 
-// send writes to the connection and counts.
-func (cc *common) send(b []byte) {
-	cc.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(b)))
-	cc.conn.Write(b)
-}
-
 // received counts.
 func (cc *common) received(b []byte) {
 	cc.pool.cluster.Stats().UpstreamCxRxBytesTotal.Add(uint64(len(b)))
@@ -262,9 +256,9 @@ func (c *h1Conn) FlushLane() {
 
 func (c *h1Conn) write() {
 	if out := c.cd.Output(); len(out) > 0 {
-		c.send(out)
+		c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(out)))
+		c.conn.Send(out)
 		c.cd.ClearOutput()
-		c.conn.Flush()
 	}
 }
 

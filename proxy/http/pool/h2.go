@@ -243,9 +243,10 @@ func (c *h2Conn) FlushLane() {
 
 func (c *h2Conn) write() {
 	if out := c.cd.Output(); len(out) > 0 {
-		c.send(out)
+		c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(out)))
+		c.conn.Write(out)
 		c.cd.ClearOutput()
-		c.conn.Flush()
+		c.conn.FlushSoon() // other requests' pieces may follow
 	}
 }
 
