@@ -45,9 +45,9 @@ type Conn interface {
 	// Write appends to the output and never blocks; p may be reused after the
 	// return. Nothing is sent before Flush.
 	Write(p []byte)
-	// Send is Write and Flush in one, without a copy of what the socket takes at
-	// once.
-	Send(p []byte)
+	// Send is Write of both and Flush in one, without a copy of what the socket
+	// takes at once. Either may be empty.
+	Send(p, q []byte)
 	// Flush sends what was written; what the socket does not take is sent later.
 	Flush()
 	// FlushSoon is Flush at the end of the events that the host has at hand, for

@@ -105,6 +105,7 @@ func (c *conn) speak(two bool) {
 		MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
 		HTTP10: cfg.HTTP1.AcceptHTTP10, DefaultHost: cfg.HTTP1.DefaultHost,
 		Trailers: cfg.HTTP1.Trailers, Underscores: h1.Underscores(underscores(cfg.Underscores)),
+		Direct: c.direct,
 	})
 	c.m.stats.CxHTTP1Total.Add(1)
 	c.m.stats.CxHTTP1Active.Add(1)
@@ -284,10 +285,16 @@ func (c *conn) write() {
 			c.c.Write(out)
 			c.c.FlushSoon()
 		} else {
-			c.c.Send(out)
+			c.c.Send(out, nil)
 		}
 		c.cd.ClearOutput()
 	}
+}
+
+// direct sends a large piece of a body, and what is to go before it.
+func (c *conn) direct(head, b []byte) {
+	c.m.stats.CxTxBytesTotal.Add(uint64(len(head) + len(b)))
+	c.c.Send(head, b)
 }
 
 // atEnd is the end of every event on the lane.

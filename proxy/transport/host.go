@@ -311,8 +311,9 @@ func (c *conn) Cut() { CloseHard(c.nc) }
 func (c *conn) blocks() bool { return c.raw == nil }
 
 // Send implements stream.Conn.
-func (c *conn) Send(p []byte) {
+func (c *conn) Send(p, q []byte) {
 	c.Write(p)
+	c.Write(q)
 	c.Flush()
 }
 

@@ -211,22 +211,65 @@ func (c *lconn) Flush() {
 }
 
 // Send implements stream.Conn.
-func (c *lconn) Send(p []byte) {
+func (c *lconn) Send(p, q []byte) {
 	switch {
-	case c.out != nil || c.plain != nil || c.full || c.halve || c.closing || c.werr != nil || c.fd < 0 || len(p) == 0:
+	case c.out != nil || c.plain != nil || c.full || c.halve || c.closing || c.werr != nil || c.fd < 0:
 		c.Write(p)
+		c.Write(q)
 		c.Flush()
 	case c.tls != nil:
-		if _, err := c.tls.Write(p); err != nil {
-			c.fail(err)
-		}
+		c.seal(p, q)
 		c.push()
 		c.mark()
 	default:
-		if n := c.writeNow(p); n < len(p) {
-			c.appendCipher(p[n:])
+		n := 0
+		if len(p) > 0 && len(q) > 0 {
+			n = c.writeBoth(p, q)
+		}
+		if n < len(p) {
+			n += c.writeRest(p[n:])
+		}
+		if n >= len(p) {
+			c.writeRest(q[n-len(p):])
+		} else {
+			c.appendCipher(q)
 		}
 	}
+}
+
+// seal encrypts p and q; the beginning of q shares a record with p.
+func (c *lconn) seal(p, q []byte) {
+	if len(p) > 0 && len(q) > 0 {
+		n := max(0, min(len(q), size16K-len(p)))
+		b := getBuffer(len(p) + n)
+		b.b = append(append(b.b, p...), q[:n]...)
+		c.encryptNow(b.b)
+		b.free()
+		p, q = nil, q[n:]
+	}
+	c.encryptNow(p)
+	c.encryptNow(q)
+}
+
+func (c *lconn) encryptNow(p []byte) {
+	if len(p) == 0 || c.werr != nil {
+		return
+	}
+	if _, err := c.tls.Write(p); err != nil {
+		c.fail(err)
+	}
+}
+
+// writeRest writes p, keeps what the socket does not take, and returns what it took.
+func (c *lconn) writeRest(p []byte) int {
+	n := 0
+	if !c.full && c.werr == nil {
+		n = c.writeNow(p)
+	}
+	if n < len(p) {
+		c.appendCipher(p[n:])
+	}
+	return n
 }
 
 // FlushSoon implements stream.Conn.
@@ -253,9 +296,7 @@ func (c *lconn) encrypt() {
 		return
 	}
 	c.mark() // a producer that asked Buffered before Flush may wait for OnDrain
-	if _, err := c.tls.Write(c.plain.b); err != nil {
-		c.fail(err)
-	}
+	c.encryptNow(c.plain.b)
 	c.plain.free()
 	c.plain = nil
 }
@@ -285,6 +326,18 @@ func (c *lconn) push() {
 		c.halved = true
 		_ = unix.Shutdown(c.fd, unix.SHUT_WR)
 	}
+}
+
+// writeBoth writes two pieces with one system call. What it leaves is tried again.
+func (c *lconn) writeBoth(p, q []byte) int {
+	v := [2]unix.Iovec{{Base: &p[0]}, {Base: &q[0]}}
+	v[0].SetLen(len(p))
+	v[1].SetLen(len(q))
+	n, _, errno := unix.RawSyscall(unix.SYS_WRITEV, uintptr(c.fd), uintptr(unsafe.Pointer(&v[0])), 2)
+	if errno != 0 {
+		return 0 // the write that follows tells why
+	}
+	return int(n)
 }
 
 // writeNow writes what the socket takes.

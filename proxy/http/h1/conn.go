@@ -32,6 +32,9 @@ type Options struct {
 	Trailers bool
 	// Underscores says what happens to field names with an underscore.
 	Underscores Underscores
+	// Direct, when set, sends large pieces of bodies that would have to be copied:
+	// first head, which is Output so far, then b. Neither is kept.
+	Direct func(head, b []byte)
 }
 
 // Underscores is Envoy's headers_with_underscores_action.

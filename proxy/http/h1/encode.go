@@ -260,16 +260,19 @@ func (c *Conn) Data(id uint32, b []byte, end bool) int {
 			c.close = true // more than was announced: not to be sent, not to be continued
 		}
 		c.toSend -= n
-		c.out = append(c.out, b[:n]...)
+		c.payload(b[:n])
 		if c.toSend == 0 && c.upgrade {
 			c.send = sendWait
 		}
 	case sendChunks:
 		if len(b) > 0 {
-			c.out = appendChunk(c.out, b)
+			c.out = strconv.AppendUint(c.out, uint64(len(b)), 16)
+			c.out = append(c.out, '\r', '\n')
+			c.payload(b)
+			c.out = append(c.out, '\r', '\n')
 		}
 	case sendClose, sendOpaque:
-		c.out = append(c.out, b...)
+		c.payload(b)
 	}
 	if end {
 		c.endBody(nil)
@@ -277,11 +280,17 @@ func (c *Conn) Data(id uint32, b []byte, end bool) int {
 	return len(b)
 }
 
-func appendChunk(out, b []byte) []byte {
-	out = strconv.AppendUint(out, uint64(len(b)), 16)
-	out = append(out, '\r', '\n')
-	out = append(out, b...)
-	return append(out, '\r', '\n')
+// directMin is the size from which a piece of a body is not copied.
+const directMin = 4 << 10
+
+// payload sends b, or appends it to the output.
+func (c *Conn) payload(b []byte) {
+	if len(b) < directMin || c.opt.Direct == nil {
+		c.out = append(c.out, b...)
+		return
+	}
+	c.opt.Direct(c.out, b)
+	c.ClearOutput()
 }
 
 // Trailers implements codec.Codec.

@@ -71,7 +71,7 @@ var _ stream.Handler = (*h1Conn)(nil)
 func newH1Conn(cc common) *h1Conn {
 	c := &h1Conn{common: cc}
 	opt := &cc.pool.cluster.Spec().HTTP
-	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: opt.Trailers})
+	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: opt.Trailers, Direct: c.direct})
 	if opt.MaxConnectionDuration > 0 {
 		c.born = time.Now()
 	}
@@ -256,10 +256,15 @@ func (c *h1Conn) FlushLane() {
 
 func (c *h1Conn) write() {
 	if out := c.cd.Output(); len(out) > 0 {
-		c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(out)))
-		c.conn.Send(out)
+		c.direct(out, nil)
 		c.cd.ClearOutput()
 	}
+}
+
+// direct sends a piece of a body, and what is to go before it.
+func (c *h1Conn) direct(head, b []byte) {
+	c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(head) + len(b)))
+	c.conn.Send(head, b)
 }
 
 func (c *h1Conn) touch() {

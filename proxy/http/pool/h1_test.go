@@ -27,7 +27,7 @@ func (c *fakeConn) Bind(_ *serial.Executor, h stream.Handler) { c.h = h }
 func (c *fakeConn) Write(p []byte)                            { c.out = append(c.out, p...) }
 func (c *fakeConn) Flush()                                    {}
 func (c *fakeConn) FlushSoon()                                {}
-func (c *fakeConn) Send(p []byte)                             { c.Write(p) }
+func (c *fakeConn) Send(p, q []byte)                          { c.Write(p); c.Write(q) }
 func (c *fakeConn) SetReading(bool)                           {}
 func (c *fakeConn) CloseWrite()                               {}
 func (c *fakeConn) Close()                                    { c.closed = true }
