@@ -1,8 +1,9 @@
-// Bench compares the Go proxy with a stock Envoy on the same bootstrap, in one
-// run, in turns, one core each: CPU per request first, since times lie on a
-// machine that others share.
+// Bench compares the Go proxy with a stock Envoy on the same bootstrap, and with
+// nginx and HAProxy where they are installed and can do the same, in one run, in
+// turns, one core each: CPU per request first, since times lie on a machine
+// that others share.
 //
-// It measures the proxy's process only, from the kernel's accounting
+// It measures the proxies' processes only, from the kernel's accounting
 // (/proc/PID/task/*/schedstat); client and server are in this process. Every
 // workload runs several rounds per engine, and the table has the median. It
 // sends to loopback only, a bounded number of requests.
@@ -10,71 +11,63 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"text/tabwriter"
 	"time"
-
-	"github.com/weftmesh/weft/proxy/agent"
 )
 
 func main() {
-	rounds := flag.Int("rounds", 3, "rounds per workload and engine")
-	scale := flag.Float64("scale", 1, "how many requests, relative to the usual")
-	only := flag.String("only", "", "only workloads whose name has this in it")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds per workload and engine")
+	flag.Float64Var(&o.scale, "scale", 1, "how many requests, relative to the usual")
+	flag.StringVar(&o.only, "only", "", "only workloads whose name has this in it")
+	flag.StringVar(&o.engines, "engines", "Envoy,Weft,nginx,HAProxy", "what to measure; also Weft-goroutines: the other I/O host")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *rounds, *scale, *only); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// engine is one proxy to measure.
-type engine struct {
-	name string
-	argv func(bootstrap string) []string
-	env  []string
+type options struct {
+	rounds        int
+	scale         float64
+	only, engines string
 }
 
-func run(ctx context.Context, rounds int, scale float64, only string) error {
+func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "weft-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	engines, err := prepare(ctx, dir)
+	engines, err := prepare(ctx, dir, strings.Split(o.engines, ","))
 	if err != nil {
 		return err
 	}
 	w := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "workload\tEnvoy CPU\tWeft CPU\tEnvoy ÷ Weft\tEnvoy p50 / p99\tWeft p50 / p99\tEnvoy MB\tWeft MB")
+	fmt.Fprint(w, "workload")
+	for _, e := range engines {
+		fmt.Fprint(w, "\t"+e.name)
+	}
+	fmt.Fprintln(w, "\tEnvoy ÷ Weft\tp50 / p99\tresident MB")
 	for _, load := range workloads {
-		if !strings.Contains(load.name, only) {
+		if !strings.Contains(load.name, o.only) {
 			continue
 		}
-		got := make([][]sample, len(engines))
-		for range rounds {
-			for i, e := range engines {
-				s, err := measure(ctx, dir, e, load, scale)
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", load.name, e.name, err)
-				}
-				got[i] = append(got[i], s)
-			}
+		got, err := rounds(ctx, dir, engines, load, o)
+		if err != nil {
+			return err
 		}
-		a, b := median(got[0]), median(got[1])
-		fmt.Fprintf(w, "%s\t%s\t%s\t%.1f\t%s / %s\t%s / %s\t%.0f\t%.0f\n", load.name, load.show(a.cpu), load.show(b.cpu), float64(a.cpu)/float64(b.cpu),
-			short(a.p50), short(a.p99), short(b.p50), short(b.p99), a.resident, b.resident)
+		printRow(w, engines, load, got)
 		if err := w.Flush(); err != nil {
 			return err
 		}
@@ -82,32 +75,65 @@ func run(ctx context.Context, rounds int, scale float64, only string) error {
 	return nil
 }
 
-// prepare builds weft and finds Envoy.
-func prepare(ctx context.Context, dir string) ([]engine, error) {
-	weft := filepath.Join(dir, "weft")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, "./cmd/weft")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build ./cmd/weft (run from the module's folder): %w\n%s", err, out)
+// rounds measures every engine that can do the work, in turns.
+func rounds(ctx context.Context, dir string, engines []engine, load workload, o options) ([]sample, error) {
+	got := make([][]sample, len(engines))
+	for range o.rounds {
+		for i, e := range engines {
+			setup := e.setup(load)
+			if setup == nil {
+				continue
+			}
+			s, err := measure(ctx, dir, e, load, o.scale)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", load.name, e.name, err)
+			}
+			got[i] = append(got[i], s)
+		}
 	}
-	envoy, err := agent.Find("")
-	if err != nil {
-		return nil, err
+	out := make([]sample, len(engines))
+	for i, list := range got {
+		if len(list) > 0 {
+			out[i] = median(list)
+		}
 	}
-	return []engine{
-		{name: "Envoy", argv: func(b string) []string {
-			return []string{envoy, "-c", b, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"}
-		}},
-		{name: "Weft", env: []string{"GOMAXPROCS=1"}, argv: func(b string) []string {
-			return []string{weft, "proxy", "-c", b, "--log-level", "error", "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}
-		}},
-	}, nil
+	return out, nil
+}
+
+func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample) {
+	var latency, memory []string
+	var envoy, weft time.Duration
+	fmt.Fprint(w, load.name)
+	for i, e := range engines {
+		s := got[i]
+		if s.resident == 0 {
+			fmt.Fprint(w, "\t-")
+			continue
+		}
+		switch e.name {
+		case "Envoy":
+			envoy = s.cpu
+		case "Weft":
+			weft = s.cpu
+		}
+		fmt.Fprint(w, "\t"+load.show(s))
+		if s.p50 > 0 {
+			latency = append(latency, short(s.p50)+" / "+short(s.p99))
+		}
+		memory = append(memory, fmt.Sprintf("%.0f", s.resident))
+	}
+	ratio := "-"
+	if envoy > 0 && weft > 0 {
+		ratio = fmt.Sprintf("%.1f", float64(envoy)/float64(weft))
+	}
+	fmt.Fprintf(w, "\t%s\t%s\t%s\n", ratio, strings.Join(latency, ", "), strings.Join(memory, ", "))
 }
 
 // sample is one round.
 type sample struct {
 	cpu      time.Duration // per unit of work
 	p50, p99 time.Duration
-	resident float64 // MB, at the end of the round
+	resident float64 // MB, at the end of the round; of all processes
 }
 
 func median(list []sample) sample {
@@ -127,66 +153,4 @@ func median(list []sample) sample {
 	}
 }
 
-func short(d time.Duration) string {
-	if d == 0 {
-		return "-"
-	}
-	return d.Round(10 * time.Microsecond).String()
-}
-
-// measure runs one round: a fresh proxy, a warm-up, the work.
-func measure(ctx context.Context, dir string, e engine, load workload, scale float64) (sample, error) {
-	up, err := load.serve()
-	if err != nil {
-		return sample{}, err
-	}
-	defer up.Close()
-	port, err := freePort()
-	if err != nil {
-		return sample{}, err
-	}
-	bootstrap := filepath.Join(dir, "bootstrap.yaml")
-	if err := os.WriteFile(bootstrap, []byte(load.bootstrap(port, up.Addr())), 0o600); err != nil {
-		return sample{}, err
-	}
-	argv := e.argv(bootstrap)
-	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), e.env...)
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return sample{}, err
-	}
-	defer func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}()
-	addr := fmt.Sprintf("127.0.0.1:%d", port)
-	if err := reachable(ctx, addr); err != nil {
-		return sample{}, err
-	}
-	n := max(1, int(float64(load.work)*scale))
-	if _, err := load.drive(ctx, addr, max(1, n/10)); err != nil {
-		return sample{}, fmt.Errorf("warm-up: %w", err)
-	}
-	before, err := cpuTime(cmd.Process.Pid)
-	if err != nil {
-		return sample{}, err
-	}
-	times, err := load.drive(ctx, addr, n)
-	if err != nil {
-		return sample{}, err
-	}
-	after, err := cpuTime(cmd.Process.Pid)
-	if err != nil {
-		return sample{}, err
-	}
-	s := sample{cpu: (after - before) / time.Duration(n), resident: resident(cmd.Process.Pid)}
-	if len(times) > 0 {
-		slices.Sort(times)
-		s.p50, s.p99 = times[len(times)/2], times[len(times)*99/100]
-	}
-	return s, nil
-}
-
-var errNotUp = errors.New("the proxy does not listen")
+func short(d time.Duration) string { return d.Round(10 * time.Microsecond).String() }

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/agent"
+)
+
+// engine is one proxy to measure.
+type engine struct {
+	name string
+	// setup makes the configurations of the processes that stand in a row, the
+	// client's first; nil: the engine cannot do that.
+	setup func(workload) func(ports []int, up, dir string) []string
+	argv  func(config string) []string
+	env   []string
+}
+
+// prepare builds weft and finds the others.
+func prepare(ctx context.Context, dir string, names []string) ([]engine, error) {
+	weft := filepath.Join(dir, "weft")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, "./cmd/weft")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("go build ./cmd/weft (run from the module's folder): %w\n%s", err, out)
+	}
+	all := []engine{
+		{name: "Weft", setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(weft, "loop")},
+		{name: "Weft-goroutines", setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(weft, "goroutine")},
+	}
+	if envoy, err := agent.Find(""); err == nil {
+		all = append(all, engine{name: "Envoy", setup: bootstraps, argv: func(c string) []string {
+			return []string{envoy, "-c", c, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"}
+		}})
+	} else if slices.Contains(names, "Envoy") {
+		return nil, err
+	}
+	if path, err := exec.LookPath("nginx"); err == nil {
+		all = append(all, engine{name: "nginx", setup: func(w workload) func([]int, string, string) []string { return w.nginx }, argv: func(c string) []string {
+			return []string{path, "-c", c, "-e", "stderr"}
+		}})
+	}
+	if path, err := exec.LookPath("haproxy"); err == nil {
+		all = append(all, engine{name: "HAProxy", setup: func(w workload) func([]int, string, string) []string { return w.haproxy }, argv: func(c string) []string {
+			return []string{path, "-q", "-db", "-f", c}
+		}})
+	}
+	var out []engine
+	for _, n := range names {
+		if i := slices.IndexFunc(all, func(e engine) bool { return e.name == n }); i >= 0 {
+			out = append(out, all[i])
+		} else {
+			fmt.Fprintf(os.Stderr, "bench: %s is not installed\n", n)
+		}
+	}
+	return out, nil
+}
+
+// bootstraps is the setup of what reads Envoy's API.
+func bootstraps(w workload) func([]int, string, string) []string { return w.bootstraps }
+
+func weftArgs(weft, host string) func(string) []string {
+	return func(c string) []string {
+		return []string{weft, "proxy", "-c", c, "--io", host, "--log-level", "error", "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}
+	}
+}
+
+// measure runs one round: fresh proxies, a warm-up, the work.
+func measure(ctx context.Context, dir string, e engine, load workload, scale float64) (sample, error) {
+	up, err := load.serve()
+	if err != nil {
+		return sample{}, err
+	}
+	defer up.Close()
+	ports := make([]int, 1+load.hops)
+	for i := range ports {
+		if ports[i], err = freePort(); err != nil {
+			return sample{}, err
+		}
+	}
+	var pids []int
+	configs := e.setup(load)(ports, up.Addr(), dir)
+	for i := len(configs) - 1; i >= 0; i-- { // the server's first
+		pid, stop, err := start(ctx, e, dir, configs[i], ports[i])
+		if err != nil {
+			return sample{}, err
+		}
+		defer stop()
+		pids = append(pids, pid)
+	}
+	n := max(1, int(float64(load.work)*scale))
+	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+	if _, err := load.drive(ctx, addr, max(1, n/10)); err != nil {
+		return sample{}, fmt.Errorf("warm-up: %w", err)
+	}
+	before, _ := account(pids)
+	times, err := load.drive(ctx, addr, n)
+	if err != nil {
+		return sample{}, err
+	}
+	after, memory := account(pids)
+	s := sample{cpu: (after - before) / time.Duration(n), resident: memory}
+	if len(times) > 0 {
+		slices.Sort(times)
+		s.p50, s.p99 = times[len(times)/2], times[len(times)*99/100]
+	}
+	return s, nil
+}
+
+// start runs a proxy until stop.
+func start(ctx context.Context, e engine, dir, config string, port int) (pid int, stop func(), err error) {
+	file := filepath.Join(dir, fmt.Sprintf("config-%d.yaml", port))
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return 0, nil, err
+	}
+	argv := e.argv(file)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), e.env...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 0, nil, err
+	}
+	stop = func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
+	if err := reachable(ctx, fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
+		stop()
+		return 0, nil, err
+	}
+	return cmd.Process.Pid, stop, nil
+}
+
+// account sums CPU time and memory of processes.
+func account(pids []int) (cpu time.Duration, mb float64) {
+	for _, pid := range pids {
+		if t, err := cpuTime(pid); err == nil {
+			cpu += t
+		}
+		mb += resident(pid)
+	}
+	return cpu, mb
+}
+
+var errNotUp = errors.New("the proxy does not listen")
