@@ -23,6 +23,7 @@ import (
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/config"
+	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
@@ -130,17 +131,18 @@ type runtime struct {
 	life context.Context //nolint:containedctx // bounds what configuration starts later: log writers, exporters
 	quit context.CancelFunc
 
-	secrets   *transport.SecretStore
-	dialer    transport.Dialer
-	clusters  *cluster.Manager
-	listeners *listener.Manager
-	httpStats *http.Stats
-	store     *config.Store
-	conn      *grpc.ClientConn // to the control plane; nil: none
-	ads       *xds.Client      // nil: none
-	names     *names
-	observe   *observe
-	sinks     sinks
+	secrets     *transport.SecretStore
+	dialer      transport.Dialer
+	clusters    *cluster.Manager
+	listeners   *listener.Manager
+	httpStats   *http.Stats
+	filterStats *filter.Stats
+	store       *config.Store
+	conn        *grpc.ClientConn // to the control plane; nil: none
+	ads         *xds.Client      // nil: none
+	names       *names
+	observe     *observe
+	sinks       sinks
 }
 
 // Run is New and Proxy.Run in one.
@@ -161,7 +163,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	g, life := errgroup.WithContext(life)
 	r := &runtime{
 		opt: p.opt, boot: p.boot, log: p.opt.Log, start: time.Now(), group: g, life: life, quit: quit,
-		secrets: transport.NewSecretStore(), httpStats: http.NewStats(),
+		secrets: transport.NewSecretStore(), httpStats: http.NewStats(), filterStats: &filter.Stats{},
 	}
 	if err := r.wire(); err != nil {
 		end()
@@ -219,7 +221,7 @@ func (r *runtime) wire() error {
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment},
-		HTTPStats:    r.httpStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
+		HTTPStats:    r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
 	r.store = config.NewStore(config.Options{
 		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,

@@ -36,6 +36,7 @@ func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, ga
 		}
 		return true
 	})
+	r.filterStats.Each(keep)
 	for _, l := range r.listeners.All() {
 		addr := l.Listener.Name
 		if len(l.Listener.Addresses) > 0 {

@@ -113,7 +113,7 @@ func (d *Decoder) weighted(m *routev3.WeightedCluster_ClusterWeight) (route.Weig
 	if w.RequestHeaders, w.ResponseHeaders, err = bothHeaderOps(m); err != nil {
 		return w, err
 	}
-	w.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig)
+	w.FilterConfig, w.FilterOff, err = d.perFilter(m.TypedPerFilterConfig)
 	return w, err
 }
 

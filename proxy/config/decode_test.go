@@ -116,7 +116,7 @@ virtual_hosts:
 						Headers: []route.HeaderMatch{{Name: "x-user", Value: &route.StringMatch{Value: "jason"}}, {Name: "x-no", Absent: true}},
 						Query:   []route.QueryMatch{{Name: "q", Value: &route.StringMatch{Kind: route.StringRegex, Value: "a+"}}},
 					},
-					FilterConfig: map[string]any{"fault": "parsed for fault"},
+					FilterConfig: map[string]any{"fault": "parsed for fault"}, FilterOff: map[string]bool{"fault": false},
 					Forward: &route.Forward{
 						Weighted: []route.WeightedCluster{
 							{Cluster: "a", Weight: 90}, {Cluster: "b", Weight: 10, ResponseHeaders: route.HeaderOps{Remove: []string{"x-b"}}},

@@ -45,6 +45,10 @@ type Decoder struct {
 	Logger       *slog.Logger
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
+	// FilterStats are those of filters.
+	FilterStats *filter.Stats
+	// Extensions finds the filter that a name of extension discovery stands for; the Store sets it.
+	Extensions func(e extension, parse parseExtension, fallback filter.HTTPFactory) *discovered
 	// Added is told what the proxy itself adds to requests; nil: nobody is.
 	Added func(time.Duration)
 

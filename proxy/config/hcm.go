@@ -20,6 +20,7 @@ type chainContext struct {
 	bufferLimit int
 	// routes and secrets collect what the listener waits for.
 	routes, secrets []need
+	extensions      []extensionNeed
 	// clusters that inline routes and TCP proxies name.
 	clusters []string
 }
@@ -183,15 +184,15 @@ func (d *Decoder) routeSource(m *hcmv3.HttpConnectionManager, c *http.ManagerCon
 }
 
 func (d *Decoder) managerFilters(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
-	ctx := filter.ParseContext{StatPrefix: m.StatPrefix, Outbound: cc.outbound}
+	ctx := filter.ParseContext{StatPrefix: m.StatPrefix, Outbound: cc.outbound, Stats: d.FilterStats}
 	var err error
-	if c.Filters, err = d.httpFilters(m.HttpFilters, ctx, c); err != nil {
+	if c.Filters, err = d.httpFilters(m.HttpFilters, ctx, filterList{c, cc}); err != nil {
 		return at(err, "http_filters")
 	}
 	for i, u := range m.UpgradeConfigs {
 		up := http.Upgrade{Type: u.UpgradeType, Enabled: u.Enabled == nil || u.Enabled.Value}
 		if len(u.Filters) > 0 {
-			if up.Filters, err = d.httpFilters(u.Filters, ctx, c); err != nil {
+			if up.Filters, err = d.httpFilters(u.Filters, ctx, filterList{c, cc}); err != nil {
 				return at(err, "upgrade_configs[%d].filters", i)
 			}
 		}
@@ -200,8 +201,14 @@ func (d *Decoder) managerFilters(m *hcmv3.HttpConnectionManager, c *http.Manager
 	return nil
 }
 
+// filterList is whom a chain of HTTP filters is for.
+type filterList struct {
+	c  *http.ManagerConfig
+	cc *chainContext
+}
+
 // httpFilters parses a chain, whose last is the router.
-func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext, c *http.ManagerConfig) ([]http.NamedFilter, error) {
+func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext, to filterList) ([]http.NamedFilter, error) {
 	out := make([]http.NamedFilter, 0, len(list))
 	for i, m := range list {
 		a, last := m.GetTypedConfig(), i == len(list)-1
@@ -209,27 +216,47 @@ func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext,
 			return nil, &pathError{fmt.Sprintf("[%d]", i), errors.New("the router must be the last filter, and only there")}
 		}
 		if last {
-			r := &routerv3.Router{}
-			if err := open(a, r); err != nil {
-				return nil, at(err, "[%d].typed_config", i)
-			}
-			c.SuppressEnvoyHeaders = r.SuppressEnvoyHeaders
-			c.RespectExpectedTimeout = r.RespectExpectedRqTimeout
-			return out, nil
-		}
-		k, err := d.httpKind(a)
-		if err != nil {
-			if m.IsOptional {
-				continue
-			}
-			return nil, at(err, "[%d].typed_config", i)
+			return out, at(routerFilter(m, to.c), "[%d]", i)
 		}
 		ctx.FilterName = m.Name
-		f, err := k.Parse(&ctx, a)
+		f, err := d.httpFilter(m, ctx, to.cc)
 		if err != nil {
-			return nil, at(err, "[%d].typed_config", i)
+			return nil, at(err, "[%d]", i)
 		}
-		out = append(out, http.NamedFilter{Name: m.Name, Factory: f})
+		if f != nil {
+			out = append(out, http.NamedFilter{Name: m.Name, Factory: f, Disabled: m.Disabled})
+		}
 	}
 	return nil, errors.New("is empty: want the router at least")
+}
+
+// httpFilter parses one filter, nil: it is optional and not known here.
+func (d *Decoder) httpFilter(m *hcmv3.HttpFilter, ctx filter.ParseContext, cc *chainContext) (filter.HTTPFactory, error) {
+	if m.GetConfigDiscovery() != nil {
+		f, err := d.discover(m, ctx, cc)
+		return f, at(err, "config_discovery")
+	}
+	a := m.GetTypedConfig()
+	k, err := d.httpKind(a)
+	if err != nil {
+		if m.IsOptional {
+			return nil, nil
+		}
+		return nil, at(err, "typed_config")
+	}
+	f, err := k.Parse(&ctx, a)
+	return f, at(err, "typed_config")
+}
+
+func routerFilter(m *hcmv3.HttpFilter, c *http.ManagerConfig) error {
+	if m.Disabled {
+		return at(errors.New("the last filter cannot be off by default"), "disabled")
+	}
+	r := &routerv3.Router{}
+	if err := open(m.GetTypedConfig(), r); err != nil {
+		return at(err, "typed_config")
+	}
+	c.SuppressEnvoyHeaders = r.SuppressEnvoyHeaders
+	c.RespectExpectedTimeout = r.RespectExpectedRqTimeout
+	return nil
 }

@@ -26,6 +26,7 @@ import (
 type listenerConfig struct {
 	listener        *listener.Listener
 	routes, secrets []need
+	extensions      []extensionNeed
 	// clusters that it names itself.
 	clusters []string
 }
@@ -83,7 +84,7 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 			return nil, at(err, "default_filter_chain")
 		}
 	}
-	return &listenerConfig{listener: l, routes: cc.routes, secrets: cc.secrets, clusters: cc.clusters}, nil
+	return &listenerConfig{listener: l, routes: cc.routes, secrets: cc.secrets, extensions: cc.extensions, clusters: cc.clusters}, nil
 }
 
 func addresses(m *listenerv3.Listener, l *listener.Listener) error {

@@ -7,9 +7,7 @@ import (
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -29,7 +27,7 @@ func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, erro
 	if s.RequestHeaders, s.ResponseHeaders, err = bothHeaderOps(m); err != nil {
 		return nil, err
 	}
-	if s.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+	if s.FilterConfig, s.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return nil, err
 	}
 	if s.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
@@ -61,7 +59,7 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 	if v.RequestHeaders, v.ResponseHeaders, err = bothHeaderOps(m); err != nil {
 		return err
 	}
-	if v.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+	if v.FilterConfig, v.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return err
 	}
 	if v.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
@@ -87,7 +85,7 @@ func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
 	if r.RequestHeaders, r.ResponseHeaders, err = bothHeaderOps(m); err != nil {
 		return err
 	}
-	if r.FilterConfig, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
+	if r.FilterConfig, r.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return err
 	}
 	switch a := m.Action.(type) {
@@ -278,41 +276,4 @@ func mirrors(list []*routev3.RouteAction_RequestMirrorPolicy) ([]route.Mirror, e
 		})
 	}
 	return out, nil
-}
-
-// perFilter parses typed_per_filter_config by the kinds of HTTP filters.
-func (d *Decoder) perFilter(m map[string]*anypb.Any) (map[string]any, error) {
-	if len(m) == 0 {
-		return nil, nil
-	}
-	out := make(map[string]any, len(m))
-	for name, a := range m {
-		v, err := d.perFilterOne(name, a)
-		if err != nil {
-			return nil, at(err, "typed_per_filter_config[%q]", name)
-		}
-		out[name] = v
-	}
-	return out, nil
-}
-
-func (d *Decoder) perFilterOne(name string, a *anypb.Any) (any, error) {
-	if a.MessageIs(&routev3.FilterConfig{}) {
-		fc := &routev3.FilterConfig{}
-		if err := unpack(a, fc); err != nil {
-			return nil, err
-		}
-		if fc.Disabled || fc.IsOptional {
-			return nil, errors.New("disabled and is_optional are not supported")
-		}
-		a = fc.Config
-	}
-	k, err := d.httpKind(a)
-	if err != nil {
-		return nil, err
-	}
-	if k.ParseRoute == nil {
-		return nil, fmt.Errorf("the filter %s has no configuration per route", k.Name)
-	}
-	return k.ParseRoute(&filter.ParseContext{FilterName: name}, a)
 }

@@ -62,12 +62,13 @@ type Store struct {
 	ctx context.Context
 	wg  sync.WaitGroup // waits for clusters
 
-	clusters  map[string]*heldCluster
-	listeners map[string]*heldListener
-	routes    map[string]*routeCell
-	endpoints map[string]*heldEndpoints // by service name
-	secrets   map[string]*heldSecret
-	waits     map[waitKey]*wait
+	clusters   map[string]*heldCluster
+	listeners  map[string]*heldListener
+	routes     map[string]*routeCell
+	extensions map[string]*extensionCell
+	endpoints  map[string]*heldEndpoints // by service name
+	secrets    map[string]*heldSecret
+	waits      map[waitKey]*wait
 	// ready are clusters that have been seen ready.
 	ready         map[string]bool
 	wantsIdentity bool
@@ -139,9 +140,10 @@ func NewStore(opt Options) *Store {
 	s := &Store{
 		opt: opt, clusters: map[string]*heldCluster{}, listeners: map[string]*heldListener{}, routes: map[string]*routeCell{},
 		endpoints: map[string]*heldEndpoints{}, secrets: map[string]*heldSecret{}, waits: map[waitKey]*wait{},
-		ready: map[string]bool{}, records: map[recordKey]*Record{},
+		extensions: map[string]*extensionCell{}, ready: map[string]bool{}, records: map[recordKey]*Record{},
 	}
 	opt.Decoder.Routes = s.routesOf
+	opt.Decoder.Extensions = s.extensionOf
 	return s
 }
 
@@ -174,9 +176,10 @@ func (s *Store) Connect(ads Subscriber) {
 	defer s.mu.Unlock()
 	s.ads = ads
 	for typeURL, names := range map[string][]string{
-		wire.TypeEndpoint: wantedOf(s.endpoints, func(h *heldEndpoints) int { return h.refs }),
-		wire.TypeSecret:   wantedOf(s.secrets, func(h *heldSecret) int { return h.refs }),
-		wire.TypeRoute:    wantedOf(s.routes, func(h *routeCell) int { return h.refs }),
+		wire.TypeEndpoint:  wantedOf(s.endpoints, func(h *heldEndpoints) int { return h.refs }),
+		wire.TypeSecret:    wantedOf(s.secrets, func(h *heldSecret) int { return h.refs }),
+		wire.TypeRoute:     wantedOf(s.routes, func(h *routeCell) int { return h.refs }),
+		wire.TypeExtension: wantedOf(s.extensions, func(h *extensionCell) int { return h.refs }),
 	} {
 		if len(names) > 0 {
 			ads.Subscribe(typeURL, names...)
@@ -211,6 +214,8 @@ func (s *Store) Apply(u xds.Update) []xds.Rejection {
 		rejected = s.applyRoutes(u)
 	case wire.TypeSecret:
 		rejected = s.applySecrets(u)
+	case wire.TypeExtension:
+		rejected = s.applyExtensions(u)
 	default:
 		for _, r := range u.Set {
 			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: fmt.Errorf("resources of the type %s are not supported", u.Type)})
@@ -326,7 +331,7 @@ func (s *Store) progressListeners() {
 		if h.next == nil || (s.gate != gateOpen && !h.static) {
 			continue
 		}
-		if s.haveRoutes(h.next.routes) && s.haveSecrets(h.next.secrets) {
+		if s.haveRoutes(h.next.routes) && s.haveSecrets(h.next.secrets) && s.haveExtensions(h.next.extensions) {
 			before[n] = h.active
 			h.active, h.next = h.next, nil
 		}

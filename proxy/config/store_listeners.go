@@ -83,6 +83,7 @@ func (s *Store) addListener(c *listenerConfig, static bool) {
 		}
 	}
 	s.refSecrets(c.secrets)
+	s.refExtensions(c.extensions)
 	s.unrefListener(old)
 }
 
@@ -101,6 +102,7 @@ func (s *Store) unrefListener(c *listenerConfig) {
 		}
 	}
 	s.unrefSecrets(c.secrets)
+	s.unrefExtensions(c.extensions)
 }
 
 // refused turns what the listener manager said in the last update into
@@ -136,18 +138,18 @@ func (s *Store) applyRoutes(u xds.Update) (rejected []xds.Rejection) {
 	for _, n := range u.Removed {
 		// Envoy keeps the routes of a removed configuration too: the listener
 		// that names it goes, or it will be there again.
-		s.arrivedEmpty(n)
+		s.noSuch(waitKey{wire.TypeRoute, n})
 	}
 	s.progressLocked()
 	return rejected
 }
 
-// arrivedEmpty ends the wait for a route configuration that does not exist.
-func (s *Store) arrivedEmpty(name string) {
-	s.arrived(waitKey{wire.TypeRoute, name})
+// noSuch ends the wait for what does not exist.
+func (s *Store) noSuch(k waitKey) {
+	s.arrived(k)
 	w := &wait{over: true, timer: time.NewTimer(0)}
 	w.timer.Stop()
-	s.waits[waitKey{wire.TypeRoute, name}] = w
+	s.waits[k] = w
 }
 
 // setRoutes puts routes into effect as soon as their clusters are ready.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -176,6 +177,8 @@ func (r *rig) set(t *testing.T, typeURL, name, text string) error {
 		m = &listenerv3.Listener{}
 	case wire.TypeRoute:
 		m = &routev3.RouteConfiguration{}
+	case wire.TypeExtension:
+		m = &corev3.TypedExtensionConfig{}
 	}
 	fromYAML(t, text, m)
 	body, err := anypb.New(m)

@@ -37,7 +37,9 @@ var supportedListener = strict.Table{
 		"forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes " +
 		"path_with_escaped_slashes_action strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
 	hcm + "Rds":        "config_source route_config_name",
-	hcm + "HttpFilter": "name typed_config~ is_optional",
+	hcm + "HttpFilter": "name typed_config~ config_discovery is_optional disabled",
+	"envoy.config.core.v3.TypedExtensionConfig":               "name typed_config~",
+	"envoy.config.core.v3.ExtensionConfigSource":              "config_source default_config~ apply_default_config_without_warming type_urls",
 	hcm + "HttpConnectionManager.UpgradeConfig":               "upgrade_type filters enabled",
 	hcm + "HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
 	hcm + "HttpConnectionManager.InternalAddressConfig":       "cidr_ranges unix_sockets=false",

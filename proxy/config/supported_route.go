@@ -51,7 +51,7 @@ var supportedRoute = strict.Table{
 		"regex_rewrite response_code strip_query",
 	"envoy.config.route.v3.DirectResponseAction": "status body",
 	"envoy.config.route.v3.Decorator":            "operation propagate=false",
-	"envoy.config.route.v3.FilterConfig":         "config",
+	"envoy.config.route.v3.FilterConfig":         "config~ is_optional disabled",
 
 	"envoy.type.matcher.v3.StringMatcher":           "exact prefix suffix safe_regex contains ignore_case",
 	"envoy.type.matcher.v3.RegexMatcher":            "regex google_re2",

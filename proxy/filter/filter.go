@@ -113,6 +113,9 @@ type Stream interface {
 	// RouteConfig returns the most specific per-route configuration of the
 	// filter with that name (route, then virtual host), as its ParseRoute made it; nil when none.
 	RouteConfig(name string) any
+	// RouteConfigs returns those of all levels, from the least specific (the route
+	// configuration's) to the most (the weighted cluster's). Read only.
+	RouteConfigs(name string) []any
 	// ClearRoute makes the route be chosen again, after a filter changed headers.
 	ClearRoute()
 	// Reply answers and ends the request. Return the verdict Reply after it,
@@ -155,7 +158,17 @@ type ParseContext struct {
 	StatPrefix string
 	// Outbound: the listener's traffic direction is OUTBOUND.
 	Outbound bool
+	// Stats are those of the whole proxy; nil: nobody reads them.
+	Stats *Stats
 }
+
+// Counter is the counter "http.PREFIX.stat" of the connection manager at hand.
+func (c *ParseContext) Counter(stat string) *Counter {
+	return c.Stats.Counter("http", c.StatPrefix, stat)
+}
+
+// Gauge is the gauge "http.PREFIX.stat" of the connection manager at hand.
+func (c *ParseContext) Gauge(stat string) *Gauge { return c.Stats.Gauge("http", c.StatPrefix, stat) }
 
 // NetworkFilter decides about a connection before its terminal filter takes
 // it. It is asked once, when the connection is ready (TLS done).

@@ -33,11 +33,12 @@ const (
 	FlagUpstreamProtocolError                                     // UPE
 	FlagOverload                                                  // OM
 	FlagUpstreamMaxStreamDuration                                 // UMSDR
+	FlagNoFilterConfig                                            // NFCF
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF",
 }
 
 // String returns the short names, comma separated, or "-".

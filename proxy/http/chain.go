@@ -27,6 +27,9 @@ type half struct {
 func (s *call) makeFilters(fs []NamedFilter) {
 	s.links = s.links[:0]
 	for i := range fs {
+		if off, said := s.entry.FilterDisabled(s.target, fs[i].Name); off || fs[i].Disabled && !said {
+			continue
+		}
 		if f := fs[i].Factory.New(s); f != nil {
 			s.links = append(s.links, link{f: f, name: fs[i].Name})
 		}
@@ -251,6 +254,14 @@ func (s *call) RouteConfig(name string) any {
 		return nil
 	}
 	return s.entry.FilterConfig(s.target, name)
+}
+
+// RouteConfigs implements filter.Stream.
+func (s *call) RouteConfigs(name string) []any {
+	if s.entry == nil {
+		return nil
+	}
+	return s.entry.FilterConfigs(s.target, name)
 }
 
 // ClearRoute implements filter.Stream.

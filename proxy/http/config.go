@@ -91,6 +91,8 @@ const (
 type NamedFilter struct {
 	Name    string
 	Factory filter.HTTPFactory
+	// Disabled: only routes that have configuration for it, or switch it on, use it.
+	Disabled bool
 }
 
 // Upgrade enables one kind of protocol upgrade: "websocket", "CONNECT".

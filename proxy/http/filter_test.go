@@ -63,7 +63,7 @@ func (f *spy) Done(filter.Stream) { f.j.add(f.name + ".") }
 func withFilters(fs ...factory) func(*ManagerConfig) {
 	return func(c *ManagerConfig) {
 		for i, f := range fs {
-			c.Filters = append(c.Filters, NamedFilter{string(rune('a' + i)), f})
+			c.Filters = append(c.Filters, NamedFilter{Name: string(rune('a' + i)), Factory: f})
 		}
 	}
 }

@@ -16,7 +16,7 @@ type compiler struct {
 
 	// Of the virtual host at hand.
 	vhost       *VirtualHost
-	filters     map[string]any // merged with those of the configuration
+	filters     filterConfig // laid over those of the configuration
 	table, host levelOps
 }
 
@@ -47,7 +47,7 @@ func (c *compiler) virtualHost(v *VirtualHost) (*host, error) {
 	if err := checkMirrors(v.Mirrors); err != nil {
 		return nil, err
 	}
-	c.vhost, c.filters = v, merged(c.spec.FilterConfig, v.FilterConfig)
+	c.vhost, c.filters = v, filterConfig{}.under(c.spec.FilterConfig, c.spec.FilterOff).under(v.FilterConfig, v.FilterOff)
 	h := &host{spec: v, entries: make([]Entry, len(v.Routes))}
 	for i := range v.Routes {
 		r := &v.Routes[i]
@@ -75,7 +75,7 @@ func (c *compiler) route(r *Route, e *Entry) error {
 	if err != nil {
 		return err
 	}
-	e.base.filters = merged(c.filters, r.FilterConfig)
+	e.base.filters = c.filters.under(r.FilterConfig, r.FilterOff)
 	c.order(&e.base, own)
 	actions := 0
 	if r.Forward != nil {
@@ -197,7 +197,7 @@ func (c *compiler) targets(f *Forward, own levelOps, e *Entry) error {
 		ch := choice{
 			cluster: w.Cluster, upTo: total, host: w.HostRewrite,
 			subset:  filter.SubsetKey(merged(f.Subset, w.Subset)),
-			filters: merged(e.base.filters, w.FilterConfig),
+			filters: e.base.filters.under(w.FilterConfig, w.FilterOff),
 		}
 		c.order(&ch, most, own)
 		e.choices = append(e.choices, ch)
@@ -218,6 +218,27 @@ func checkMirrors(ms []Mirror) error {
 		}
 	}
 	return nil
+}
+
+// filterConfig is the configuration of filters, all levels together. It is immutable.
+type filterConfig struct {
+	most   map[string]any   // the most specific
+	levels map[string][]any // all, the least specific first
+	off    map[string]bool
+}
+
+// under lays a more specific level over f.
+func (f filterConfig) under(config map[string]any, off map[string]bool) filterConfig {
+	out := filterConfig{merged(f.most, config), f.levels, merged(f.off, off)}
+	if len(config) > 0 {
+		out.levels = make(map[string][]any, len(out.most))
+		maps.Copy(out.levels, f.levels)
+		for name, c := range config {
+			all := out.levels[name]
+			out.levels[name] = append(all[:len(all):len(all)], c)
+		}
+	}
+	return out
 }
 
 // merged lays b over a; the result is shared where one of them is empty.

@@ -43,7 +43,7 @@ type choice struct {
 	upTo              uint64 // sum of the weights up to this one
 	host              string
 	request, response []headerOps // in the order of application
-	filters           map[string]any
+	filters           filterConfig
 }
 
 // Kind tells what to do with the request.
@@ -121,7 +121,24 @@ func (e *Entry) of(t Target) *choice {
 
 // FilterConfig returns the most specific configuration of a filter, nil: none.
 // t may be the zero Target when none has been chosen yet.
-func (e *Entry) FilterConfig(t Target, name string) any { return e.of(t).filters[name] }
+func (e *Entry) FilterConfig(t Target, name string) any { return e.of(t).filters.most[name] }
+
+// FilterConfigs returns those of all levels, from the least specific to the most.
+func (e *Entry) FilterConfigs(t Target, name string) []any { return e.of(t).filters.levels[name] }
+
+// FilterDisabled tells whether the most specific level that speaks of a filter
+// switches it off; said: one does. A nil Entry says nothing.
+func (e *Entry) FilterDisabled(t Target, name string) (off, said bool) {
+	if e == nil {
+		return false, false
+	}
+	c := e.of(t)
+	if c.filters.off == nil {
+		return false, false
+	}
+	off, said = c.filters.off[name]
+	return off, said
+}
 
 // RewriteRequest applies the header operations, then rewrites authority and
 // path. h is info.Request. info.OriginalPath and x-envoy-original-path are set

@@ -13,8 +13,10 @@ type Spec struct {
 	MostSpecificWins bool
 	// IgnorePort strips the port of the authority before virtual hosts are matched.
 	IgnorePort bool
-	// FilterConfig holds per-filter configuration by filter name.
+	// FilterConfig holds per-filter configuration by filter name. FilterOff switches
+	// filters off (true) or on (false), whatever their default is.
 	FilterConfig map[string]any
+	FilterOff    map[string]bool
 	// Mirrors apply where neither virtual host nor route has some.
 	Mirrors []Mirror
 }
@@ -38,6 +40,7 @@ type VirtualHost struct {
 	RequireTLS                      TLSRequirement
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
+	FilterOff                       map[string]bool
 	// Retry and Mirrors are used by routes that have none.
 	Retry   *RetryPolicy
 	Mirrors []Mirror
@@ -55,6 +58,7 @@ type Route struct {
 	Direct                          *Direct
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
+	FilterOff                       map[string]bool
 	// Decorator is the operation name for tracing spans.
 	Decorator string
 	// Metadata is the route's metadata by filter name, opaque here.
@@ -188,6 +192,7 @@ type WeightedCluster struct {
 	Subset                          map[string]string
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
+	FilterOff                       map[string]bool
 	HostRewrite                     string
 }
 

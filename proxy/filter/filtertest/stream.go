@@ -55,6 +55,14 @@ func (s *Stream) Info() *filter.Info { return &s.StreamInfo }
 // RouteConfig implements filter.Stream.
 func (s *Stream) RouteConfig(name string) any { return s.Routes[name] }
 
+// RouteConfigs implements filter.Stream.
+func (s *Stream) RouteConfigs(name string) []any {
+	if c := s.Routes[name]; c != nil {
+		return []any{c}
+	}
+	return nil
+}
+
 // ClearRoute implements filter.Stream.
 func (s *Stream) ClearRoute() { s.Cleared++ }
 

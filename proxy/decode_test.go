@@ -1,0 +1,37 @@
+package proxy_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"io"
+	"testing"
+)
+
+// decoded is a body whose content-encoding has been taken off.
+func decoded(t *testing.T, encoding string, b []byte) string {
+	t.Helper()
+	var r io.Reader
+	var err error
+	switch encoding {
+	case "gzip":
+		r, err = gzip.NewReader(bytes.NewReader(b))
+	default:
+		return fmt.Sprintf("%d bytes of %s", len(b), encoding)
+	}
+	if err != nil {
+		return "does not decode: " + err.Error()
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		return "does not decode: " + err.Error()
+	}
+	return fmt.Sprintf("%s: %s", encoding, summary(out))
+}
+
+func summary(b []byte) string {
+	if len(b) > 200 {
+		return fmt.Sprintf("%d bytes %.20s…", len(b), b)
+	}
+	return string(b)
+}
