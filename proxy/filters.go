@@ -21,6 +21,8 @@ import (
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
+	"github.com/weftmesh/weft/proxy/http/headermutation"
+	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
@@ -33,6 +35,9 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		cors.Kind(),
 		fault.Kind(),
 		filterstate.Kind(),
+		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
+		metadata.HeaderKind(),
+		metadata.SetKind(),
 		rbac.HTTPKind(),
 		r.observe.metrics.HTTPKind(),
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
@@ -291,7 +292,7 @@ func (c *filterCase) bootstrap(t *testing.T, at map[string]string) string {
 		"@type":                "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
 		"explicit_http_config": map[string]any{"http2_protocol_options": map[string]any{}},
 	}}
-	b, err := yaml.Marshal(map[string]any{
+	b, err := json.Marshal(map[string]any{
 		"node":  map[string]any{"id": "n", "cluster": "c"},
 		"admin": map[string]any{"address": socket("admin")},
 		"static_resources": map[string]any{
@@ -307,7 +308,7 @@ func (c *filterCase) bootstrap(t *testing.T, at map[string]string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
+	file := filepath.Join(t.TempDir(), "bootstrap.json")
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -353,7 +354,7 @@ func startEnvoy(t *testing.T, file string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		if t.Failed() {
-			t.Log(log.String()[max(0, log.Len()-500):])
+			t.Logf("%.600s", log.String())
 		}
 	})
 }

@@ -90,7 +90,7 @@ func TestListenerWaitsForExtensions(t *testing.T) {
 
 func TestRefusedDiscovery(t *testing.T) {
 	for change, want := range map[string]string{
-		"apply_default_config_without_warming: true, type_urls":                                                "apply_default_config_without_warming: there is no default_config",
+		"apply_default_config_without_warming: true, type_urls":                                                    "apply_default_config_without_warming: there is no default_config",
 		`default_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}, type_urls`: "default_config: has the type type.googleapis.com/envoy.extensions.filters.http.router.v3.Router",
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -32,6 +32,7 @@ func (s *call) Reply(r filter.LocalReply) {
 	s.resp, s.resTail = pool.GetHeaders(), nil
 	s.info.Response, s.info.Trailers = s.resp, nil
 	body := s.localHead(&r)
+	s.info.Status = s.resp.Status
 	last := len(s.links) - 1
 	if seen {
 		last = -1

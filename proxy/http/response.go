@@ -36,7 +36,7 @@ func (s *call) RespondHeaders(h *filter.Headers, end bool) {
 	}
 	s.moved = s.c.lane.Now()
 	s.resp, s.responded = h, true
-	s.info.Response = h
+	s.info.Response, s.info.Status = h, h.Status
 	s.responseHeaders(len(s.links)-1, end)
 }
 

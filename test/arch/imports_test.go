@@ -188,7 +188,7 @@ func checkForeign(t *testing.T, f file, from, imp string) {
 			continue
 		}
 		base := path.Base(f.name)
-		if slices.Contains(configParsers, f.dir) && strings.HasPrefix(rule.prefix, "github.com/envoyproxy") && (base == "config.go" || f.dir == "proxy/http/match") {
+		if (slices.Contains(configParsers, f.dir) || strings.HasPrefix(f.dir, "proxy/http/")) && strings.HasPrefix(rule.prefix, "github.com/envoyproxy") && (base == "config.go" || f.dir == "proxy/http/match") {
 			continue
 		}
 		t.Errorf("%s: %s must not import %s: %s", f.name, from, imp, rule.why)
