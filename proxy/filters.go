@@ -18,10 +18,13 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/cors"
+	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
+	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
@@ -32,10 +35,13 @@ import (
 // the connection manager's own.
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
+		buffer.Kind(),
 		cors.Kind(),
+		csrf.Kind(),
 		fault.Kind(),
 		filterstate.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
+		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		rbac.HTTPKind(),
@@ -50,6 +56,16 @@ func (r *runtime) networkKinds() []filter.NetworkKind {
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
 	}
+}
+
+// members tells filters how a cluster is.
+func (r *runtime) members(name string) (all, available int, ok bool) {
+	c := r.clusters.Get(name)
+	if c == nil {
+		return 0, 0, false
+	}
+	st := c.Stats()
+	return int(st.MembershipTotal.Load()), int(st.MembershipHealthy.Load() + st.MembershipDegraded.Load()), true
 }
 
 // sinks are where logs and spans go. They are made when a configuration first

@@ -29,7 +29,8 @@ const (
 	// Continue passes the message on to the next filter.
 	Continue Verdict = iota
 	// Stop ends the way of this piece: the filter has consumed or dropped it.
-	// Valid for data only; it is how a filter replaces bytes (see Stream.Inject).
+	// Valid for data, it is how a filter replaces bytes (see Stream.Inject), and for
+	// trailers, when the filter has injected the end before.
 	Stop
 	// Reply: the filter has answered with Stream.Reply; the request goes no further.
 	Reply
@@ -124,6 +125,11 @@ type Stream interface {
 	// Inject sends b on behalf of filter f in the given direction, as if it had come
 	// in; for filters that Stop data and replace it.
 	Inject(f HTTPFilter, d Direction, b []byte, end bool)
+	// Buffer lets f, which is about to Wait, hold up to limit bytes in a direction
+	// without back-pressure. More are answered with 413, or 500 for a response.
+	Buffer(f HTTPFilter, d Direction, limit int)
+	// Cluster is the one that the route has chosen, "": none.
+	Cluster() string
 	// Resume goes on after Wait, with the next filter in that direction. Any goroutine.
 	Resume(f HTTPFilter, d Direction)
 	// Post runs f on the stream's thread of execution, unless the stream has ended. Any goroutine.

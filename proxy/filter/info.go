@@ -34,11 +34,12 @@ const (
 	FlagOverload                                                  // OM
 	FlagUpstreamMaxStreamDuration                                 // UMSDR
 	FlagNoFilterConfig                                            // NFCF
+	FlagFailedLocalHealthCheck                                    // LH
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH",
 }
 
 // String returns the short names, comma separated, or "-".

@@ -16,6 +16,7 @@ type link struct {
 // half is what a waiting filter holds back in one direction.
 type half struct {
 	wait    bool
+	limit   int // of what is held, 0: the usual bound, with back-pressure
 	head    bool
 	headEnd bool
 	data    []byte
@@ -79,7 +80,7 @@ func (s *call) requestTrailers(i int) {
 	for ; i < len(s.links); i++ {
 		l := &s.links[i]
 		v := l.f.RequestTrailers(s, s.reqTail)
-		if s.over || s.local || v == filter.Reply {
+		if s.over || s.local || v == filter.Reply || v == filter.Stop {
 			return
 		}
 		if v == filter.Wait {
@@ -96,8 +97,15 @@ func (s *call) requestTrailers(i int) {
 
 // hold keeps data for a waiting filter and pauses the source at the bound.
 func (s *call) hold(h *half, b []byte, end, request bool) {
+	if h.limit > 0 && len(h.data)+len(b) > h.limit {
+		s.tooLarge(request)
+		return
+	}
 	h.data = append(h.data, b...)
 	h.dataEnd = h.dataEnd || end
+	if h.limit > 0 {
+		return
+	}
 	if request {
 		s.held += len(b)
 		if s.held >= s.m.cfg.BufferLimit {
@@ -109,6 +117,17 @@ func (s *call) hold(h *half, b []byte, end, request bool) {
 	if s.heldBack >= s.m.cfg.BufferLimit {
 		s.pauseResponse(pauseHeld, true)
 	}
+}
+
+// tooLarge answers a body that is larger than a filter can hold.
+func (s *call) tooLarge(request bool) {
+	if request {
+		s.m.stats.RqTooLarge.Add(1)
+		s.Reply(filter.LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"})
+		return
+	}
+	s.m.stats.RsTooLarge.Add(1)
+	s.Reply(filter.LocalReply{Status: 500, GRPCStatus: -1, Body: "Internal Server Error", Details: "response_payload_too_large"})
 }
 
 // responseHeaders brings the response's head to filter i and those before it, then
@@ -157,7 +176,7 @@ func (s *call) responseTrailers(i int) {
 		l := &s.links[i]
 		was := s.resp
 		v := l.f.ResponseTrailers(s, s.resTail)
-		if s.over || s.resp != was || v == filter.Reply {
+		if s.over || s.resp != was || v == filter.Reply || v == filter.Stop {
 			return
 		}
 		if v == filter.Wait {
@@ -201,7 +220,9 @@ func (s *call) resumeRequest(i int) {
 		return
 	}
 	s.links[i].req = half{}
-	s.held -= len(h.data)
+	if h.limit == 0 {
+		s.held -= len(h.data)
+	}
 	if s.held < s.m.cfg.BufferLimit {
 		s.pauseRequest(pauseHeld, false)
 	}
@@ -222,7 +243,9 @@ func (s *call) resumeResponse(i int) {
 		return
 	}
 	s.links[i].res = half{}
-	s.heldBack -= len(h.data)
+	if h.limit == 0 {
+		s.heldBack -= len(h.data)
+	}
 	if s.heldBack < s.m.cfg.BufferLimit {
 		s.pauseResponse(pauseHeld, false)
 	}
@@ -295,6 +318,21 @@ func (s *call) Inject(f filter.HTTPFilter, d filter.Direction, b []byte, end boo
 	}
 	s.responseData(i-1, b, end)
 }
+
+// Buffer implements filter.Stream.
+func (s *call) Buffer(f filter.HTTPFilter, d filter.Direction, limit int) {
+	i := s.index(f)
+	switch {
+	case i < 0:
+	case d == filter.ToUpstream:
+		s.links[i].req.limit = limit
+	default:
+		s.links[i].res.limit = limit
+	}
+}
+
+// Cluster implements filter.Stream.
+func (s *call) Cluster() string { return s.target.Cluster }
 
 // Resume implements filter.Stream.
 func (s *call) Resume(f filter.HTTPFilter, d filter.Direction) {

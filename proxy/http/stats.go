@@ -38,6 +38,7 @@ type ManagerStats struct {
 	RqRxReset, RqTxReset, RqNonRelativePath           Counter
 	RqTimeout, RqHeaderTimeout, RqIdleTimeout         Counter
 	RqMaxDuration, RqWsOnNonWsRoute, RqRedirectedPath Counter
+	RqTooLarge, RsTooLarge                            Counter
 	Router                                            router.Stats
 }
 
@@ -100,6 +101,8 @@ func (m *ManagerStats) each(prefix string, yield func(name string, gauge bool, v
 		{"downstream_rq_max_duration_reached", &m.RqMaxDuration},
 		{"downstream_rq_ws_on_non_ws_route", &m.RqWsOnNonWsRoute},
 		{"downstream_rq_redirected_with_normalized_path", &m.RqRedirectedPath},
+		{"downstream_rq_too_large", &m.RqTooLarge},
+		{"rs_too_large", &m.RsTooLarge},
 		{"rq_total", &m.Router.Total},
 		{"no_route", &m.Router.NoRoute},
 		{"no_cluster", &m.Router.NoCluster},

@@ -22,6 +22,7 @@ type Stream struct {
 	Resumed []filter.Direction
 	Cleared int
 	Data    []byte // injected
+	Limit   int    // of Buffer
 
 	now    time.Duration
 	timers []*timer
@@ -73,6 +74,12 @@ func (s *Stream) Reply(r filter.LocalReply) { s.Replies = append(s.Replies, r) }
 func (s *Stream) Inject(_ filter.HTTPFilter, _ filter.Direction, b []byte, _ bool) {
 	s.Data = append(s.Data, b...)
 }
+
+// Buffer implements filter.Stream.
+func (s *Stream) Buffer(_ filter.HTTPFilter, _ filter.Direction, limit int) { s.Limit = limit }
+
+// Cluster implements filter.Stream.
+func (s *Stream) Cluster() string { return s.StreamInfo.Upstream.Cluster }
 
 // Resume implements filter.Stream.
 func (s *Stream) Resume(_ filter.HTTPFilter, d filter.Direction) { s.Resumed = append(s.Resumed, d) }

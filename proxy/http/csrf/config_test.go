@@ -1,0 +1,23 @@
+package csrf
+
+import (
+	"testing"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/filtertest"
+)
+
+const typ = `{"@type":"type.googleapis.com/envoy.extensions.filters.http.csrf.v3.CsrfPolicy"`
+
+func TestRefused(t *testing.T) {
+	parse := func(c *filter.ParseContext, a *anypb.Any) error {
+		_, err := Kind().Parse(c, a)
+		return err
+	}
+	filtertest.Refused(t, parse, map[string]string{
+		typ + `}`: "FilterEnabled",
+		typ + `,"filterEnabled":{"defaultValue":{}},"additionalOrigins":[{"safeRegex":{"regex":"("}}]}`: "additional_origins",
+	})
+}
