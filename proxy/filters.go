@@ -25,6 +25,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
+	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
@@ -42,6 +43,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		filterstate.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
+		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		rbac.HTTPKind(),
@@ -53,6 +55,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
+		localrate.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/client"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
@@ -220,8 +221,9 @@ func (r *runtime) wire() error {
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, TCPObservers: []tcp.Observer{r.observe.metrics},
-		RouteOptions: route.Options{Hostname: hostname(), Env: environment},
-		HTTPStats:    r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
+		RouteOptions:   route.Options{Hostname: hostname(), Env: environment},
+		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters),
+		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
 	r.store = config.NewStore(config.Options{
 		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/http/localrate"
 )
 
 // visitStats yields Envoy's statistics by scope: those that the bootstrap's
@@ -51,5 +52,10 @@ func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, ga
 
 // dottedStats are the statistics as /stats shows them.
 func (r *runtime) dottedStats(visit func(name string, value uint64)) {
-	r.eachStat(func(scope, name, stat string, value uint64, _ bool) { visit(scope+"."+name+"."+stat, value) })
+	r.eachStat(func(scope, name, stat string, value uint64, _ bool) {
+		if scope == localrate.Scope { // Envoy puts the configured prefix first here
+			scope, name = name, scope
+		}
+		visit(scope+"."+name+"."+stat, value)
+	})
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -52,12 +53,16 @@ type Decoder struct {
 	// Added is told what the proxy itself adds to requests; nil: nobody is.
 	Added func(time.Duration)
 
+	// ServiceCluster and Calls are for filters: see filter.ParseContext.
+	ServiceCluster string
+	Calls          filter.Caller
+
 	staticSecrets map[string]bool
 }
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, supportedCluster, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
+	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
 })
 
 // Features lists what is supported, message by message.

@@ -184,7 +184,9 @@ func (d *Decoder) routeSource(m *hcmv3.HttpConnectionManager, c *http.ManagerCon
 }
 
 func (d *Decoder) managerFilters(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
-	ctx := filter.ParseContext{StatPrefix: m.StatPrefix, Outbound: cc.outbound, Stats: d.FilterStats}
+	ctx := filter.ParseContext{
+		StatPrefix: m.StatPrefix, Outbound: cc.outbound, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls,
+	}
 	var err error
 	if c.Filters, err = d.httpFilters(m.HttpFilters, ctx, filterList{c, cc}); err != nil {
 		return at(err, "http_filters")

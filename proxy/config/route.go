@@ -62,6 +62,9 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 	if v.FilterConfig, v.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return err
 	}
+	if v.FilterConfig, err = withLimits(v.FilterConfig, m.RateLimits, true, false); err != nil {
+		return err
+	}
 	if v.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
 		return err
 	}
@@ -87,6 +90,12 @@ func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
 	}
 	if r.FilterConfig, r.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return err
+	}
+	if a := m.GetRoute(); a != nil {
+		r.FilterConfig, err = withLimits(r.FilterConfig, a.RateLimits, false, a.GetIncludeVhRateLimits().GetValue()) //nolint:staticcheck // deprecated, and in use
+		if err != nil {
+			return at(err, "route")
+		}
 	}
 	switch a := m.Action.(type) {
 	case *routev3.Route_Route:

@@ -10,7 +10,7 @@ var supportedRoute = strict.Table{
 		"request_mirror_policies ignore_port_in_host_matching typed_per_filter_config~ metadata~ " +
 		"max_direct_response_body_size_bytes" + headerOps,
 	"envoy.config.route.v3.VirtualHost": "name domains routes require_tls typed_per_filter_config~ retry_policy metadata~ " +
-		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies" + headerOps,
+		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies rate_limits" + headerOps,
 	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~" + headerOps,
 
 	"envoy.config.route.v3.RouteMatch": "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive " +
@@ -25,7 +25,7 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.RouteAction": "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match~ " +
 		"prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
 		"append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority hash_policy " +
-		"max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
+		"rate_limits include_vh_rate_limits max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
 	"envoy.config.route.v3.WeightedCluster": "clusters total_weight runtime_key_prefix",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name weight metadata_match~ typed_per_filter_config~ " +
 		"host_rewrite_literal" + headerOps,

@@ -166,6 +166,10 @@ type ParseContext struct {
 	Outbound bool
 	// Stats are those of the whole proxy; nil: nobody reads them.
 	Stats *Stats
+	// ServiceCluster is the cluster that this proxy is of (node.cluster).
+	ServiceCluster string
+	// Calls makes calls of the proxy's own.
+	Calls Caller
 }
 
 // Counter is the counter "http.PREFIX.stat" of the connection manager at hand.

@@ -76,6 +76,9 @@ type ConnInfo struct {
 	PeerURI, LocalURI string
 	// Counted: the chain has the filter istio.stats.
 	Counted bool
+	// State is what filters keep for as long as the connection lasts, by keys of
+	// their own; for the connection's own thread of execution.
+	State map[string]any
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
 	// Duration of the connection, set when it has ended.
@@ -131,6 +134,10 @@ type Info struct {
 	// OriginalPath is the path before a rewrite, empty when there was none.
 	OriginalPath string
 	RouteName    string
+	// RouteCluster is where the route sends the request, RouteMetadata the
+	// route's metadata by filter name.
+	RouteCluster  string
+	RouteMetadata map[string]any
 	// Operation names the span (the route's decorator); empty: the authority does.
 	Operation        string
 	VirtualHost      string

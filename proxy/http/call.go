@@ -148,7 +148,7 @@ func (s *call) chooseRoute() {
 	}
 	q := route.Req{Random: random(), Conn: s.c.info}
 	s.entry = t.Find(s.req, &q)
-	s.info.RouteName, s.info.VirtualHost = "", ""
+	s.info.RouteName, s.info.VirtualHost, s.info.RouteCluster, s.info.RouteMetadata = "", "", "", nil
 	if s.entry == nil {
 		return
 	}
@@ -157,8 +157,10 @@ func (s *call) chooseRoute() {
 	if op := s.entry.Route().Decorator; op != "" && s.info.Operation == "" {
 		s.info.Operation = op
 	}
+	s.info.RouteMetadata = s.entry.Route().Metadata
 	if s.entry.Kind() == route.Forwards {
 		s.target = s.entry.Target(s.req, random())
+		s.info.RouteCluster = s.target.Cluster
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
 )
 
 // Matchers for filters, which match on the same things as routes do. They are
@@ -54,3 +55,22 @@ func (f *Fraction) Chosen(random uint64) bool { return f.chosen(random) }
 
 // Check tells whether the denominator is one that there is.
 func (f *Fraction) Check() error { return f.check() }
+
+// HeaderChanges are compiled header operations.
+type HeaderChanges struct{ ops headerOps }
+
+// NewHeaderChanges compiles o.
+func NewHeaderChanges(o HeaderOps, f format.Options) (*HeaderChanges, error) {
+	ops, err := compileOps(&o, f)
+	return &HeaderChanges{ops}, err
+}
+
+// Empty tells whether there are none.
+func (c *HeaderChanges) Empty() bool { return c == nil || c.ops.empty() }
+
+// Apply changes h; values are made of info. nil changes nothing.
+func (c *HeaderChanges) Apply(h *filter.Headers, info *filter.Info) {
+	if c != nil {
+		c.ops.apply(h, info)
+	}
+}

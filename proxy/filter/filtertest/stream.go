@@ -16,6 +16,8 @@ type Stream struct {
 	StreamInfo filter.Info
 	// Routes is the configuration of the chosen route by filter name.
 	Routes map[string]any
+	// Levels, by filter name, are what RouteConfigs returns; nil: that of Routes.
+	Levels map[string][]any
 
 	// What happened.
 	Replies []filter.LocalReply
@@ -58,6 +60,9 @@ func (s *Stream) RouteConfig(name string) any { return s.Routes[name] }
 
 // RouteConfigs implements filter.Stream.
 func (s *Stream) RouteConfigs(name string) []any {
+	if all := s.Levels[name]; all != nil {
+		return all
+	}
 	if c := s.Routes[name]; c != nil {
 		return []any{c}
 	}

@@ -24,6 +24,7 @@ import (
 var Supported = strict.Table{
 	"envoy.config.route.v3.HeaderMatcher": "name exact_match safe_regex_match range_match present_match prefix_match suffix_match " +
 		"contains_match string_match invert_match treat_missing_header_as_empty",
+	"envoy.config.route.v3.QueryParameterMatcher":   "name string_match present_match",
 	"envoy.type.matcher.v3.StringMatcher":           "exact prefix suffix safe_regex contains ignore_case",
 	"envoy.type.matcher.v3.RegexMatcher":            "regex google_re2",
 	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2":  "",
@@ -33,11 +34,11 @@ var Supported = strict.Table{
 }
 
 // Open reads a filter's configuration into m and checks it strictly, then by the API's own constraints.
-func Open(a *anypb.Any, m proto.Message, table strict.Table) error {
+func Open(a *anypb.Any, m proto.Message, tables ...strict.Table) error {
 	if err := a.UnmarshalTo(m); err != nil {
 		return err
 	}
-	c, err := strict.New(Supported, table)
+	c, err := strict.New(append(tables, Supported)...)
 	if err != nil {
 		return err
 	}
