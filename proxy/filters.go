@@ -25,6 +25,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
+	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
@@ -43,6 +44,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		filterstate.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
+		jwt.Kind(),
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),

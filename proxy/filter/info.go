@@ -2,6 +2,7 @@ package filter
 
 import (
 	"crypto/tls"
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -167,4 +168,19 @@ type Trace struct {
 	Sampled bool
 	// Valid: there is one.
 	Valid bool
+}
+
+// SetMetadata lays v over the dynamic metadata of a namespace. v is read only
+// from then on: requests may share it.
+func (i *Info) SetMetadata(namespace string, v map[string]any) {
+	if i.Metadata == nil {
+		i.Metadata = map[string]any{}
+	}
+	if old, ok := i.Metadata[namespace].(map[string]any); ok {
+		both := make(map[string]any, len(old)+len(v))
+		maps.Copy(both, old)
+		maps.Copy(both, v)
+		v = both
+	}
+	i.Metadata[namespace] = v
 }

@@ -87,11 +87,12 @@ func (s *call) recycle() {
 		return
 	}
 	s.rt.Reset()
-	links, pending, timers := s.links[:0], s.pending[:0], s.timers[:0]
+	links, pending, timers, metadata := s.links[:0], s.pending[:0], s.timers[:0], s.info.Metadata
+	clear(metadata)
 	if cap(pending) > maxRetained {
 		pending = nil
 	}
-	*s = call{m: s.m, rt: s.rt, links: links, pending: pending, timers: timers}
+	*s = call{m: s.m, rt: s.rt, links: links, pending: pending, timers: timers, info: filter.Info{Metadata: metadata}}
 	s.m.calls.Put(s)
 }
 
@@ -100,7 +101,7 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 	s.c, s.id, s.req, s.reqEnd = c, id, h, end
 	s.moved = c.lane.Now()
 	s.info = filter.Info{
-		Conn: c.info, Start: s.moved, Protocol: c.cd.Protocol(), Request: h, Remote: c.info.Remote,
+		Conn: c.info, Start: s.moved, Protocol: c.cd.Protocol(), Request: h, Remote: c.info.Remote, Metadata: s.info.Metadata,
 	}
 	c.add(s)
 	if c.blocked {

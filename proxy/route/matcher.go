@@ -74,3 +74,15 @@ func (c *HeaderChanges) Apply(h *filter.Headers, info *filter.Info) {
 		c.ops.apply(h, info)
 	}
 }
+
+// Matcher tests requests as a route does.
+type Matcher struct{ m matcher }
+
+// NewMatcher compiles m.
+func NewMatcher(m Match) (*Matcher, error) {
+	c, err := compileMatch(&m)
+	return &Matcher{c}, err
+}
+
+// Matches tells whether a request fits.
+func (m *Matcher) Matches(h *filter.Headers, r *Req) bool { return m.m.matches(h, pathOnly(h.Path), r) }

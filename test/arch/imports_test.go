@@ -91,7 +91,7 @@ var foreign = []struct {
 }
 
 // configParsers are folders of filters: Envoy's messages only in their config files.
-var configParsers = []string{"proxy/http/cors", "proxy/http/descriptor", "proxy/http/fault", "proxy/http/filterstate", "proxy/http/localrate", "proxy/http/match", "proxy/http/rbac"}
+var configParsers = []string{"proxy/http/cors", "proxy/http/descriptor", "proxy/http/fault", "proxy/http/filterstate", "proxy/http/jwt", "proxy/http/localrate", "proxy/http/match", "proxy/http/rbac"}
 
 // file is a parsed file of ours.
 type file struct {

@@ -1,0 +1,233 @@
+package jwt
+
+import (
+	"strings"
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// requirement is a rule about the tokens of a request.
+type requirement interface {
+	// check looks at the request; s is good when the requirement is met. When
+	// keys are missing it sets c.await, and its result does not count.
+	check(c *check) (s status)
+}
+
+// check is the state of one look at a request.
+type check struct {
+	h      *filter.Headers
+	now    time.Time
+	stats  *counters
+	found  []outcome
+	tokens []candidate // scratch
+	waited []*source   // whose fetch has ended meanwhile
+	await  *source
+}
+
+// outcome is a token that was verified.
+type outcome struct {
+	p     *provider
+	t     *token
+	place *place
+}
+
+// taken tells whether a verified token has been taken out of that place.
+func (c *check) taken(p *place) bool {
+	for i := range c.found {
+		o := &c.found[i]
+		if !o.p.forward && o.place.kind == p.kind && o.place.name == p.name && p.kind != inCookie {
+			return true
+		}
+	}
+	return false
+}
+
+// one asks for a token of a provider; own audiences replace the provider's.
+type one struct {
+	p   *provider
+	own audiences
+}
+
+func (r *one) check(c *check) status {
+	sanitize(r.p, c.h)
+	from := len(c.tokens)
+	c.tokens = extract(c.tokens, r.p.places, c.h, c.taken)
+	s := missing
+	for len(c.tokens) > from {
+		last := len(c.tokens) - 1
+		k := c.tokens[last]
+		c.tokens = c.tokens[:last]
+		// A good token does not cover a bad one, which the upstream might take.
+		if s = r.token(c, k); s != good || c.await != nil {
+			c.tokens = c.tokens[:from]
+			return s
+		}
+	}
+	return s
+}
+
+func (r *one) token(c *check, k candidate) status {
+	p := r.p
+	if p.cache != nil {
+		if t := p.cache.get(k.raw); t != nil && p.current(t, c.now) {
+			c.stats.hit.Add(1)
+			if !k.place.allows(t.iss) {
+				return unknownIssuer
+			}
+			if s := p.accept(t, c.now, r.own); s != good {
+				return s
+			}
+			c.found = append(c.found, outcome{p, t, k.place})
+			return good
+		}
+		c.stats.miss.Add(1)
+	} else {
+		c.stats.miss.Add(1)
+	}
+	t, s := parse(strings.Clone(k.raw))
+	if s != good {
+		return s
+	}
+	if !k.place.allows(t.iss) {
+		return unknownIssuer
+	}
+	return c.verify(p, t, k.place, r.own)
+}
+
+// current tells whether a token was verified by the keys that the provider has now.
+func (p *provider) current(t *token, now time.Time) bool {
+	k, _, ok := p.source.get(now)
+	return ok && k == t.verifiedBy
+}
+
+// verify checks claims and signature, and keeps a good token.
+func (c *check) verify(p *provider, t *token, where *place, own audiences) status {
+	if s := p.accept(t, c.now, own); s != good {
+		return s
+	}
+	k, s, ok := p.source.get(c.now)
+	switch {
+	case !ok && c.hasWaited(&p.source):
+		return noFetch
+	case !ok:
+		c.await = &p.source
+		return good
+	case s != good:
+		return s
+	}
+	if s := k.verify(t); s != good {
+		return s
+	}
+	t.verifiedBy = k
+	p.prepare(t)
+	if p.cache != nil {
+		p.cache.put(t)
+	}
+	c.found = append(c.found, outcome{p, t, where})
+	return good
+}
+
+func (c *check) hasWaited(s *source) bool {
+	for _, w := range c.waited {
+		if w == s {
+			return true
+		}
+	}
+	return false
+}
+
+func sanitize(p *provider, h *filter.Headers) {
+	for _, name := range p.sanitized {
+		h.Del(name)
+	}
+}
+
+// lenient lets requests without a token pass, and if failed also those with a bad one.
+// Good ones are taken notice of, whichever provider they are of.
+type lenient struct {
+	providers []*provider
+	places    []place
+	failed    bool
+}
+
+func (r *lenient) check(c *check) status {
+	for _, p := range r.providers {
+		sanitize(p, c.h)
+	}
+	from := len(c.tokens)
+	c.tokens = extract(c.tokens, r.places, c.h, c.taken)
+	s := missing
+	for len(c.tokens) > from {
+		last := len(c.tokens) - 1
+		k := c.tokens[last]
+		c.tokens = c.tokens[:last]
+		if s = r.token(c, k); c.await != nil {
+			c.tokens = c.tokens[:from]
+			return s
+		}
+	}
+	if r.failed || s == missing {
+		return good
+	}
+	return s
+}
+
+func (r *lenient) token(c *check, k candidate) status {
+	t, s := parse(strings.Clone(k.raw))
+	if s != good {
+		return s
+	}
+	if !k.place.allows(t.iss) {
+		return unknownIssuer
+	}
+	p := r.of(t.iss)
+	if p == nil {
+		return unknownIssuer
+	}
+	return c.verify(p, t, k.place, nil)
+}
+
+// of finds the provider of an issuer, or one that stands for all.
+func (r *lenient) of(issuer string) *provider {
+	var open *provider
+	for _, p := range r.providers {
+		if p.issuer == issuer {
+			return p
+		}
+		if p.issuer == "" && open == nil {
+			open = p
+		}
+	}
+	return open
+}
+
+// anyOf is met when one is.
+type anyOf []requirement
+
+func (r anyOf) check(c *check) status {
+	s := good
+	for _, x := range r {
+		if s = x.check(c); s == good || c.await != nil {
+			return s
+		}
+	}
+	return s
+}
+
+// allOf is met when all are.
+type allOf []requirement
+
+func (r allOf) check(c *check) status {
+	for _, x := range r {
+		if s := x.check(c); s != good || c.await != nil {
+			return s
+		}
+	}
+	return good
+}
+
+// nothing is always met.
+type nothing struct{}
+
+func (nothing) check(*check) status { return good }
