@@ -232,7 +232,7 @@ func (r *runtime) wire() error {
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
 	}
-	r.run(r.clusters.Run, r.listeners.Run, r.store.Run, r.names.run, r.admin().Run)
+	r.run(r.clusters.Run, r.listeners.Run, r.store.Run, r.names.run, r.admin().Run, r.trim)
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()
