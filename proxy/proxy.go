@@ -256,7 +256,7 @@ func (r *runtime) run(parts ...func(context.Context) error) {
 // follow subscribes to what the bootstrap asks for, and what config finds it needs.
 func (r *runtime) follow() {
 	r.ads = xds.New(xds.Options{
-		Conn: r.conn, Node: r.boot.Node, Handler: r.store.Apply, Logger: r.log.With("component", "xds"),
+		Conn: r.conn, Node: r.boot.Node, StateOfTheWorld: r.boot.ADS.StateOfTheWorld, EveryNode: r.boot.ADS.EveryNode, Handler: r.store.Apply, Logger: r.log.With("component", "xds"),
 	})
 	if r.boot.Clusters {
 		r.ads.SubscribeAll(wire.TypeCluster)

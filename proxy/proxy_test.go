@@ -94,15 +94,20 @@ func (m *mesh) listen() {
 // set gives the control plane a resource written as YAML.
 func (m *mesh) set(name, text string, msg proto.Message) {
 	m.t.Helper()
-	js, err := yaml.YAMLToJSON([]byte(text))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	if err := protojson.Unmarshal(js, msg); err != nil {
-		m.t.Fatalf("%v\n%s", err, text)
-	}
+	fromYAML(m.t, text, msg)
 	typeURL := "type.googleapis.com/" + string(msg.ProtoReflect().Descriptor().FullName())
 	m.Set(typeURL, name, msg)
+}
+
+func fromYAML(t *testing.T, text string, msg proto.Message) {
+	t.Helper()
+	js, err := yaml.YAMLToJSON([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	if err := protojson.Unmarshal(js, msg); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
 }
 
 func (m *mesh) cluster(name, extra string) {

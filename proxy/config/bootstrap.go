@@ -195,8 +195,13 @@ func (b *Bootstrap) dynamic(m *bootstrapv3.Bootstrap) error {
 }
 
 func (b *Bootstrap) ads(m *corev3.ApiConfigSource, clusters []*clusterv3.Cluster) error {
-	if m.ApiType != corev3.ApiConfigSource_DELTA_GRPC && m.ApiType != corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC {
-		return at(fmt.Errorf("%v is not supported, only DELTA_GRPC", m.ApiType), "api_type")
+	world := false
+	switch m.ApiType {
+	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
+	case corev3.ApiConfigSource_GRPC, corev3.ApiConfigSource_AGGREGATED_GRPC:
+		world = true
+	default:
+		return at(fmt.Errorf("%v is not supported, only DELTA_GRPC and GRPC", m.ApiType), "api_type")
 	}
 	if len(m.GrpcServices) != 1 {
 		return at(fmt.Errorf("there are %d, want one", len(m.GrpcServices)), "grpc_services")
@@ -207,7 +212,7 @@ func (b *Bootstrap) ads(m *corev3.ApiConfigSource, clusters []*clusterv3.Cluster
 	if i < 0 {
 		return at(fmt.Errorf("there is no static cluster %q", name), "grpc_services[0].envoy_grpc.cluster_name")
 	}
-	t := &xds.Target{Metadata: map[string]string{}}
+	t := &xds.Target{Metadata: map[string]string{}, StateOfTheWorld: world, EveryNode: world && !m.SetNodeOnFirstMessageOnly}
 	for _, h := range svc.InitialMetadata {
 		t.Metadata[lower(h.Key)] = h.Value
 	}

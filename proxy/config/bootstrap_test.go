@@ -66,7 +66,7 @@ func TestRefusedBootstraps(t *testing.T) {
 		{"unsupported field", "layered_runtime: {layers: [{name: x, admin_layer: {}}]}", "layered_runtime: not supported"},
 		{"no cluster", "dynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}",
 			`dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: there is no static cluster "xds"`},
-		{"state of the world", "dynamic_resources: {ads_config: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}", "dynamic_resources.ads_config.api_type: GRPC is not supported"},
+		{"REST", "dynamic_resources: {ads_config: {api_type: REST, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}", "dynamic_resources.ads_config.api_type: REST is not supported"},
 		{"no ads", "dynamic_resources: {lds_config: {ads: {}}}", "dynamic_resources.lds_config: refers to ads"},
 		{"socket option", "cluster_manager: {upstream_bind_config: {socket_options: [{level: 6, name: 1, int_value: 1}]}}", "cluster_manager.upstream_bind_config.socket_options[0]: level 6"},
 	} {

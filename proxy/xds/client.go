@@ -1,4 +1,4 @@
-// Package xds is the client of a control plane: delta ADS, for any types and
+// Package xds is the client of a control plane: ADS, for any types and
 // any subscriptions by name or wildcard, over one stream.
 //
 // It guarantees: updates are handed to the Handler one response at a time, in
@@ -8,8 +8,9 @@
 // survives the loss of the stream, which is remade with backoff and resumed by
 // initial_resource_versions. While the server is away nothing happens at all.
 //
-// It does not decode resources, does not speak the state-of-the-world variant,
-// and keeps no bodies: the Handler owns them.
+// It speaks the incremental variant, and for servers that lack it that of the
+// state of the world. It does not decode resources (but for their names, in the
+// latter), and keeps no bodies: the Handler owns them.
 package xds
 
 import (
@@ -17,7 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +26,7 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/base/backoff"
@@ -61,6 +62,12 @@ type Options struct {
 	Node    *corev3.Node
 	Handler Handler
 	Logger  *slog.Logger
+	// StateOfTheWorld speaks the variant in which every response is the whole
+	// state of its type, for servers that know no other.
+	StateOfTheWorld bool
+	// EveryNode sends the node with every request of that variant, not only with
+	// the first (set_node_on_first_message_only false).
+	EveryNode bool
 	// Connected, when set, is told of every change of the stream's state.
 	Connected func(up bool)
 }
@@ -72,6 +79,8 @@ type Client struct {
 	subs *subscriptions
 	// versions holds what was accepted, by type and name; Run's own.
 	versions map[string]map[string]string
+	// seen holds hashes of what was handed over in the state-of-the-world variant.
+	seen map[string]map[string]uint64
 }
 
 // New returns a client that does nothing until Run.
@@ -82,7 +91,7 @@ func New(opt Options) *Client {
 	if opt.Connected == nil {
 		opt.Connected = func(bool) {}
 	}
-	return &Client{opt: opt, subs: newSubscriptions(), versions: map[string]map[string]string{}}
+	return &Client{opt: opt, subs: newSubscriptions(), versions: map[string]map[string]string{}, seen: map[string]map[string]uint64{}}
 }
 
 // SubscribeAll subscribes to all resources of a type (wildcard).
@@ -116,18 +125,41 @@ func (c *Client) Run(ctx context.Context) error {
 	}
 }
 
+// dialect is one stream in a variant of the protocol.
+type dialect interface {
+	// recv waits for the next response. It has a goroutine of its own.
+	recv() (proto.Message, error)
+	// subscribe tells the server what changed since it was last told.
+	subscribe() error
+	// answer hands a response over and acknowledges it, or not.
+	answer(r proto.Message) error
+	// due is when later wants to be called; nil: not at all.
+	due() <-chan time.Time
+	later() error
+}
+
+// open begins a stream.
+func (c *Client) open(ctx context.Context) (dialect, error) {
+	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(c.opt.Conn)
+	if c.opt.StateOfTheWorld {
+		stream, err := ads.StreamAggregatedResources(ctx)
+		return &world{client: c, stream: stream, types: map[string]*worldType{}}, err
+	}
+	stream, err := ads.DeltaAggregatedResources(ctx)
+	return &delta{client: c, stream: stream, sent: map[string]*sentType{}}, err
+}
+
 // session runs one stream. answered: the server sent at least one response.
 func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(c.opt.Conn).DeltaAggregatedResources(ctx)
+	s, err := c.open(ctx)
 	if err != nil {
 		cancel()
 		return false, fmt.Errorf("open the ADS stream: %w", err)
 	}
-	s := &session{client: c, stream: stream, sent: map[string]*sentType{}}
-	responses := make(chan *discoveryv3.DeltaDiscoveryResponse)
+	responses := make(chan proto.Message)
 	ended := make(chan error, 1)
-	go func() { ended <- receive(ctx, stream, responses) }()
+	go func() { ended <- receive(ctx, s, responses) }()
 	running := true
 	defer func() {
 		cancel()
@@ -156,6 +188,10 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 		case err := <-ended:
 			running = false
 			return answered, err
+		case <-s.due():
+			if err := s.later(); err != nil {
+				return answered, err
+			}
 		case <-wake:
 		case <-ctx.Done():
 			return answered, ctx.Err()
@@ -163,9 +199,9 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	}
 }
 
-func receive(ctx context.Context, stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse], out chan<- *discoveryv3.DeltaDiscoveryResponse) error {
+func receive(ctx context.Context, s dialect, out chan<- proto.Message) error {
 	for {
-		r, err := stream.Recv()
+		r, err := s.recv()
 		if err != nil {
 			return fmt.Errorf("ADS stream: %w", err)
 		}
@@ -177,140 +213,14 @@ func receive(ctx context.Context, stream grpc.BidiStreamingClient[discoveryv3.De
 	}
 }
 
-// session is the state of one stream.
-type session struct {
-	client  *Client
-	stream  grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
-	sent    map[string]*sentType
-	greeted bool // the node has been sent
-}
-
-// sentType is what the server knows of a type's subscription.
-type sentType struct {
-	all   bool
-	names map[string]bool
-}
-
-func (s *session) send(r *discoveryv3.DeltaDiscoveryRequest) error {
-	if !s.greeted {
-		r.Node = s.client.opt.Node
-		s.greeted = true
+// refuse makes the detail of a NACK; nil: nothing was rejected.
+func (c *Client) refuse(typeURL string, rejected []Rejection) *statuspb.Status {
+	if len(rejected) == 0 {
+		return nil
 	}
-	if err := s.stream.Send(r); err != nil {
-		return fmt.Errorf("ADS stream: send %s: %w", short(r.TypeUrl), err)
-	}
-	return nil
-}
-
-// subscribe tells the server what changed since it was last told.
-func (s *session) subscribe() error {
-	for _, w := range s.client.subs.snapshot() {
-		s.client.forget(w)
-		t := s.sent[w.typeURL]
-		first := t == nil
-		if first {
-			if !w.all && len(w.names) == 0 {
-				continue // an empty first request would mean all
-			}
-			t = &sentType{names: map[string]bool{}}
-			s.sent[w.typeURL] = t
-		}
-		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: w.typeURL}
-		diff(w, t, r)
-		if first {
-			if w.all && len(r.ResourceNamesSubscribe) == 1 {
-				r.ResourceNamesSubscribe = nil // the wildcard that every server knows
-			}
-			r.InitialResourceVersions = s.client.versions[w.typeURL]
-		} else if len(r.ResourceNamesSubscribe)+len(r.ResourceNamesUnsubscribe) == 0 {
-			continue
-		}
-		if err := s.send(r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// forget drops the versions of what the Handler let go of.
-func (c *Client) forget(w wanted) {
-	for _, n := range w.again {
-		delete(c.versions[w.typeURL], n)
-	}
-	if w.all {
-		return
-	}
-	for _, n := range w.dropped {
-		delete(c.versions[w.typeURL], n)
-	}
-}
-
-// diff puts into r what leads from t to w, and makes t equal to w.
-func diff(w wanted, t *sentType, r *discoveryv3.DeltaDiscoveryRequest) {
-	if w.all && !t.all {
-		r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, "*")
-		t.all = true
-	}
-	for _, n := range w.names {
-		if !t.names[n] {
-			t.names[n] = true
-			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
-		}
-	}
-	for _, n := range w.again {
-		if !slices.Contains(r.ResourceNamesSubscribe, n) {
-			r.ResourceNamesSubscribe = append(r.ResourceNamesSubscribe, n)
-		}
-	}
-	for _, n := range w.dropped {
-		if t.names[n] {
-			delete(t.names, n)
-			r.ResourceNamesUnsubscribe = append(r.ResourceNamesUnsubscribe, n)
-		}
-	}
-}
-
-// answer hands a response over and acknowledges it, or not.
-func (s *session) answer(r *discoveryv3.DeltaDiscoveryResponse) error {
-	ack := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.TypeUrl, ResponseNonce: r.Nonce}
-	if rejected := s.client.apply(r); len(rejected) > 0 {
-		text := describe(rejected)
-		s.client.opt.Logger.Warn("control plane: rejected resources", "type", short(r.TypeUrl), "error", text)
-		ack.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text}
-	}
-	return s.send(ack)
-}
-
-// apply hands a response to the Handler and remembers the accepted versions.
-func (c *Client) apply(r *discoveryv3.DeltaDiscoveryResponse) []Rejection {
-	u := Update{Type: r.TypeUrl, Removed: r.RemovedResources, Set: make([]Resource, 0, len(r.Resources))}
-	var rejected []Rejection
-	for _, res := range r.Resources {
-		if b := res.Resource; b != nil && b.TypeUrl != r.TypeUrl {
-			rejected = append(rejected, Rejection{res.Name, fmt.Errorf("body is a %s", b.TypeUrl)})
-			continue
-		}
-		u.Set = append(u.Set, Resource{Name: res.Name, Version: res.Version, Body: res.Resource, Aliases: res.Aliases})
-	}
-	rejected = append(rejected, c.opt.Handler(u)...)
-	have := c.versions[r.TypeUrl]
-	if have == nil {
-		have = map[string]string{}
-		c.versions[r.TypeUrl] = have
-	}
-	for _, n := range r.RemovedResources {
-		delete(have, n)
-	}
-	bad := make(map[string]bool, len(rejected))
-	for _, x := range rejected {
-		bad[x.Name] = true
-	}
-	for _, res := range u.Set {
-		if !bad[res.Name] && c.subs.wants(r.TypeUrl, res.Name) {
-			have[res.Name] = res.Version
-		}
-	}
-	return rejected
+	text := describe(rejected)
+	c.opt.Logger.Warn("control plane: rejected resources", "type", short(typeURL), "error", text)
+	return &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text}
 }
 
 // maxDescribed bounds the text of a NACK: it travels in an HTTP/2 message and

@@ -21,6 +21,8 @@ type Target struct {
 	Network, Address string
 	// Metadata goes with every call, e.g. "authorization". Lower-case keys.
 	Metadata map[string]string
+	// StateOfTheWorld and EveryNode are as in Options.
+	StateOfTheWorld, EveryNode bool
 	// TLS, when set, secures the connection.
 	TLS *tls.Config
 	// Dial makes the connection; nil: net.Dialer. It is how the mark gets on it.

@@ -148,7 +148,7 @@ func (c *Conn) response(h *filter.Headers, end bool) {
 	default:
 		c.send, c.close = sendClose, true
 	}
-	if c.going || c.connect || end && c.early() {
+	if c.going || c.connect || c.early() { // as Envoy: a client that is told may not send its next request here
 		c.close = true
 	}
 	switch {
