@@ -220,7 +220,7 @@ func (a *arrival) hand() {
 		closeFilters(filters, a.info)
 		a.leave()
 	})
-	if a.chain.isDraining() {
+	if a.m.retired.Load() || a.chain.isDraining() {
 		a.chain.Terminal.Drain() // it began while this connection was on its way
 	}
 }

@@ -41,6 +41,10 @@ type Manager struct {
 	table atomic.Pointer[table]
 	ids   atomic.Uint64
 	wg    sync.WaitGroup // accept loops and arrivals
+	loops sync.WaitGroup // accept loops
+	// arriving are connections that were accepted and are not Active yet.
+	arriving atomic.Int64
+	retired  atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -277,6 +281,33 @@ func (m *Manager) Drain(inboundOnly bool) {
 		}
 	}
 }
+
+// Retire stops accepting for good, because another process accepts from the same
+// sockets now, and asks all connections to end at their next border. Unlike
+// Drain it cuts nothing: connections live as long as they need, also those that
+// had been accepted but not begun, and updates go on to take effect on them. When
+// Retire returns, nothing is accepted any more.
+func (m *Manager) Retire() {
+	m.retired.Store(true)
+	m.mu.Lock()
+	m.drained = drainedAll
+	for key, s := range m.sockets {
+		s.ln.Close()
+		delete(m.sockets, key)
+	}
+	var chains []*chain
+	for _, l := range m.table.Load().list {
+		chains = append(chains, l.chains...)
+	}
+	m.mu.Unlock()
+	m.loops.Wait()
+	for _, c := range chains {
+		c.Terminal.Drain()
+	}
+}
+
+// Busy is the number of connections, with those that are just arriving.
+func (m *Manager) Busy() int64 { return m.arriving.Load() + m.Active() }
 
 // Status is a listener for admin pages.
 type Status struct {

@@ -119,7 +119,11 @@ func (m *Manager) run(s *socket) {
 	}
 	s.running = true
 	ctx := m.ctx
-	m.wg.Go(func() { m.accept(ctx, s) })
+	m.loops.Add(1)
+	m.wg.Go(func() {
+		defer m.loops.Done()
+		m.accept(ctx, s)
+	})
 }
 
 // accept is the accept loop.
@@ -145,7 +149,11 @@ func (m *Manager) accept(ctx context.Context, s *socket) {
 		}
 		pause = 0
 		s.tune(nc)
-		m.wg.Go(func() { m.serve(ctx, s, nc) })
+		m.arriving.Add(1)
+		m.wg.Go(func() {
+			defer m.arriving.Add(-1)
+			m.serve(ctx, s, nc)
+		})
 	}
 }
 
