@@ -45,6 +45,7 @@ type conn struct {
 	blocked  bool // the client is slow: all responses pause
 	again    bool // HTTP/1: a response has ended, take the next request
 	draining bool
+	patient  bool // HTTP/1: to be drained, but not to be closed while idle
 	refusing bool // the second GOAWAY has been sent
 	closing  bool
 	closed   bool
@@ -99,6 +100,7 @@ func (c *conn) speak(two bool) {
 		})
 		c.m.stats.CxHTTP2Total.Add(1)
 		c.m.stats.CxHTTP2Active.Add(1)
+		c.sayGoing()
 		return
 	}
 	c.cd = h1.NewServer((*events)(c), h1.Options{
@@ -109,6 +111,14 @@ func (c *conn) speak(two bool) {
 	})
 	c.m.stats.CxHTTP1Total.Add(1)
 	c.m.stats.CxHTTP1Active.Add(1)
+	c.sayGoing()
+}
+
+// sayGoing makes up for a drain that came before the version was known.
+func (c *conn) sayGoing() {
+	if c.draining {
+		c.cd.GoAway(true)
+	}
 }
 
 // underscores maps to the order of the codecs' constants.
@@ -351,6 +361,16 @@ func (c *conn) setReading() {
 		c.c.SetReading(!pause)
 	}
 }
+
+// leave is drain for the proxy's sake, which can wait.
+func (c *conn) leave() {
+	c.patient = true
+	c.drain()
+}
+
+// idleMayClose tells whether a connection that is being drained may be closed
+// under a client that is silent.
+func (c *conn) idleMayClose() bool { return c.two || !c.patient }
 
 // drain asks the client to go elsewhere.
 func (c *conn) drain() {

@@ -197,8 +197,11 @@ func TestDrain(t *testing.T) {
 	if _, err := r.ReadByte(); err != io.EOF {
 		t.Errorf("after connection: close: %v", err)
 	}
-	if _, err := ir.ReadByte(); err != io.EOF {
-		t.Errorf("idle connection: %v", err)
+	// One that has said nothing yet may be about to.
+	until(t, "the HTTP/2 connection is closed", func() bool { return k.stat("downstream_cx_active") == 1 })
+	_, _ = io.WriteString(idle, "GET /3 HTTP/1.1\r\nhost: x\r\n\r\n")
+	if res, err = nethttp.ReadResponse(ir, nil); err != nil || res.StatusCode != 200 || !res.Close {
+		t.Fatalf("idle connection: %v %v", res, err)
 	}
 	idle.Close()
 	until(t, "all connections are gone", func() bool { return k.stat("downstream_cx_active") == 0 })

@@ -50,7 +50,8 @@ func (m *Manager) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
 }
 
 // Drain implements filter.Terminal: HTTP/1 connections close with their next
-// response, HTTP/2 ones get a GOAWAY; what is idle is closed after the drain timeout.
+// response, for an idle one that was closed could cross the client's next
+// request; HTTP/2 ones get a GOAWAY, and close when idle after the drain timeout.
 func (m *Manager) Drain() {
 	m.mu.Lock()
 	all := make([]*conn, 0, len(m.conns))
@@ -59,7 +60,7 @@ func (m *Manager) Drain() {
 	}
 	m.mu.Unlock()
 	for _, c := range all {
-		c.lane.Do(c.drain)
+		c.lane.Do(c.leave)
 	}
 }
 

@@ -78,7 +78,7 @@ func (c *conn) tickConn(now time.Time) {
 		c.drain()
 	}
 	if c.draining && now.Sub(c.drainedAt) >= cfg.DrainTimeout {
-		if c.active == 0 {
+		if c.active == 0 && c.idleMayClose() {
 			c.goAndClose()
 			return
 		}
@@ -111,7 +111,7 @@ func (c *conn) armOthers() {
 	if cfg.MaxConnDuration > 0 && !c.draining {
 		c.arm(c.opened.Add(cfg.MaxConnDuration))
 	}
-	if c.draining && c.active == 0 {
+	if c.draining && (c.active == 0 && c.idleMayClose() || c.two && !c.refusing) {
 		c.arm(c.drainedAt.Add(cfg.DrainTimeout))
 	}
 }
