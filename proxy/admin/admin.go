@@ -59,17 +59,54 @@ type Options struct {
 	Level *slog.LevelVar
 	// Drain stops taking new connections; Quit ends the process in order.
 	Drain, Quit func()
-	Log         *slog.Logger
+	// Listen makes the sockets; nil: Listen.
+	Listen func(ctx context.Context, network, address string) (net.Listener, error)
+	Log    *slog.Logger
 }
 
 // Server is the API. Make one with New and Run it.
-type Server struct{ Options }
+type Server struct {
+	Options
+	open []socket // made by Open
+}
+
+// socket is a listening socket and what is to be found there.
+type socket struct {
+	net.Listener
+	http.Handler
+}
 
 // New makes a server.
-func New(o Options) *Server { return &Server{o} }
+func New(o Options) *Server {
+	if o.Listen == nil {
+		o.Listen = Listen
+	}
+	return &Server{Options: o}
+}
 
-// Run serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
+// Listen makes a socket. A unix socket replaces the file that is there and is
+// closed to other users.
+func Listen(ctx context.Context, network, address string) (net.Listener, error) {
+	var lc net.ListenConfig
+	if network != "unix" {
+		return lc.Listen(ctx, network, address)
+	}
+	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := lc.Listen(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(address, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Open makes the sockets before Run, which then does not.
+func (s *Server) Open(ctx context.Context) error {
 	api := s.api()
 	health := http.NewServeMux()
 	health.HandleFunc("/healthz/ready", s.ready)
@@ -81,45 +118,55 @@ func (s *Server) Run(ctx context.Context) error {
 	merged.HandleFunc("/healthz/ready", s.ready)
 	merged.HandleFunc("POST /quitquitquit", fromLoopback(s.quit))
 
-	var listeners []net.Listener
-	g, ctx := errgroup.WithContext(ctx)
-	var lc net.ListenConfig
 	open := func(network string, addrs []string, h http.Handler) error {
 		for _, a := range addrs {
-			l, err := lc.Listen(ctx, network, a)
+			l, err := s.Options.Listen(ctx, network, a)
 			if err != nil {
 				return fmt.Errorf("admin API on %s: %w", a, err)
 			}
-			listeners = append(listeners, l)
-			s.serve(ctx, g, l, h)
+			s.open = append(s.open, socket{l, h})
 		}
 		return nil
 	}
 	err := errors.Join(open("tcp", s.API, api), open("tcp", s.Merged, merged), open("tcp", s.Health, health), open("tcp", s.Prometheus, prom))
 	if err == nil && s.Socket != "" {
-		if err = os.Remove(s.Socket); errors.Is(err, os.ErrNotExist) {
-			err = nil
-		}
-		if err == nil {
-			err = open("unix", []string{s.Socket}, api)
-		}
-		if err == nil {
-			err = os.Chmod(s.Socket, 0o600)
-		}
+		err = open("unix", []string{s.Socket}, api)
 	}
 	if err != nil {
-		for _, l := range listeners {
-			l.Close()
+		s.close()
+	}
+	return err
+}
+
+func (s *Server) close() {
+	for _, l := range s.open {
+		l.Close()
+	}
+	s.open = nil
+}
+
+// Run serves until ctx ends, and answers what has been asked by then.
+func (s *Server) Run(ctx context.Context) error {
+	if s.open == nil {
+		if err := s.Open(ctx); err != nil {
+			return err
 		}
-		return err
+	}
+	defer s.close()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, l := range s.open {
+		s.serve(ctx, g, l.Listener, l.Handler)
 	}
 	return g.Wait()
 }
 
+// lastAnswers is how long answers may take after the end.
+const lastAnswers = 500 * time.Millisecond
+
 func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h http.Handler) {
 	srv := &http.Server{
 		Handler: h, ReadHeaderTimeout: 10 * time.Second,
-		BaseContext: func(net.Listener) context.Context { return ctx },
+		BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 		ErrorLog:    slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
 	}
 	g.Go(func() error {
@@ -130,6 +177,11 @@ func (s *Server) serve(ctx context.Context, g *errgroup.Group, l net.Listener, h
 	})
 	g.Go(func() error {
 		<-ctx.Done()
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+		defer cancel()
+		if srv.Shutdown(bound) == nil {
+			return nil
+		}
 		return srv.Close()
 	})
 }

@@ -20,13 +20,17 @@ type Server struct {
 	// Addresses to listen on, host:port, UDP and TCP each.
 	Addresses []string
 	Log       *slog.Logger
+	// Listen and ListenPacket make the sockets; nil: net's.
+	Listen       func(ctx context.Context, network, address string) (net.Listener, error)
+	ListenPacket func(ctx context.Context, network, address string) (net.PacketConn, error)
+
+	open []*dns.Server // made by Open
 }
 
-// Run serves until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	var servers []*dns.Server
+// Open makes the sockets before Run, which then does not.
+func (s *Server) Open(ctx context.Context) error {
 	handler := dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
-		bound, cancel := context.WithTimeout(ctx, answerBound)
+		bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerBound)
 		defer cancel()
 		m := s.Resolver.Answer(bound, q)
 		if _, tcp := w.RemoteAddr().(*net.TCPAddr); !tcp {
@@ -41,46 +45,73 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	})
 	var lc net.ListenConfig
-	for _, addr := range s.Addresses {
-		pc, err := lc.ListenPacket(ctx, "udp", addr)
-		if err != nil {
-			closeAll(servers)
-			return fmt.Errorf("dns on %s: %w", addr, err)
-		}
-		servers = append(servers, &dns.Server{PacketConn: pc, Handler: handler})
-		l, err := lc.Listen(ctx, "tcp", pc.LocalAddr().String())
-		if err != nil {
-			closeAll(servers)
-			return fmt.Errorf("dns on %s: %w", addr, err)
-		}
-		servers = append(servers, &dns.Server{Listener: l, Handler: handler})
+	listen, packets := s.Listen, s.ListenPacket
+	if listen == nil {
+		listen = lc.Listen
 	}
+	if packets == nil {
+		packets = lc.ListenPacket
+	}
+	for _, addr := range s.Addresses {
+		pc, err := packets(ctx, "udp", addr)
+		if err != nil {
+			s.close()
+			return fmt.Errorf("dns on %s: %w", addr, err)
+		}
+		s.open = append(s.open, &dns.Server{PacketConn: pc, Handler: handler})
+		l, err := listen(ctx, "tcp", pc.LocalAddr().String())
+		if err != nil {
+			s.close()
+			return fmt.Errorf("dns on %s: %w", addr, err)
+		}
+		s.open = append(s.open, &dns.Server{Listener: l, Handler: handler})
+	}
+	return nil
+}
+
+// lastAnswers is how long answers may take after the end.
+const lastAnswers = 500 * time.Millisecond
+
+// Run serves until ctx ends, and answers what has been asked by then.
+func (s *Server) Run(ctx context.Context) error {
+	if s.open == nil {
+		if err := s.Open(ctx); err != nil {
+			return err
+		}
+	}
+	defer s.close()
 	g, ctx := errgroup.WithContext(ctx)
-	for _, srv := range servers {
+	for _, srv := range s.open {
+		started := make(chan struct{})
+		srv.NotifyStartedFunc = func() { close(started) }
 		g.Go(func() error {
 			if err := srv.ActivateAndServe(); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("dns: %w", err)
 			}
 			return nil
 		})
+		g.Go(func() error {
+			<-ctx.Done()
+			<-started
+			bound, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastAnswers)
+			defer cancel()
+			_ = srv.ShutdownContext(bound) // what is late is cut
+			return nil
+		})
 	}
-	g.Go(func() error {
-		<-ctx.Done()
-		closeAll(servers)
-		return nil
-	})
 	return g.Wait()
 }
 
-func closeAll(servers []*dns.Server) {
-	for _, s := range servers {
-		if s.PacketConn != nil {
-			s.PacketConn.Close()
+func (s *Server) close() {
+	for _, srv := range s.open {
+		if srv.PacketConn != nil {
+			srv.PacketConn.Close()
 		}
-		if s.Listener != nil {
-			s.Listener.Close()
+		if srv.Listener != nil {
+			srv.Listener.Close()
 		}
 	}
+	s.open = nil
 }
 
 // Forwarder asks the name servers of the host, one after the other.
