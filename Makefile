@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: build test race lint golden bench fuzz generate presubmit
+.PHONY: build test race lint golden bench fuzz generate presubmit upgrade-soak
 
 build: ## the binary, in bin/
 	$(GO) build -o bin/weft ./cmd/weft
@@ -22,6 +22,9 @@ lint: ## the linters that tools/go.mod pins
 
 golden: ## rewrite the golden archives from what the code does now
 	$(GO) test ./test/golden -update
+
+upgrade-soak: ## 20 upgrades in a row under 5,000 exchanges per second: nothing may be cut
+	WEFT_UPGRADES=20 WEFT_UPGRADE_RATE=5000 $(GO) test ./test/handover -run TestUpgradesCutNothing -count=1 -v -timeout 30m
 
 bench: ## CPU per request and latency beside Envoy, in one run
 	$(GO) run ./test/bench

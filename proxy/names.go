@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -27,6 +28,8 @@ type names struct {
 
 	mu    sync.Mutex
 	hosts map[string]dns.Host
+	// old: hosts come from the process before; the first update replaces them all.
+	old bool
 }
 
 func (r *runtime) newNames() *names {
@@ -43,6 +46,7 @@ func (r *runtime) newNames() *names {
 		n.resolver.Fixed = map[string][]netip.Addr{wire.HandHostName: {wire.HandHostAddress()}}
 	}
 	n.server = &dns.Server{Resolver: n.resolver, Addresses: r.opt.DNS, Log: r.log.With("component", "dns")}
+	r.listenDNS(n.server)
 	return n
 }
 
@@ -129,6 +133,10 @@ func (n *names) handlers(o *observe) map[string]xds.Handler {
 func (n *names) apply(u xds.Update) (rejected []xds.Rejection) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.old {
+		clear(n.hosts)
+		n.old = false
+	}
 	for _, res := range u.Set {
 		m := &weftpb.Host{}
 		h, err := decodeHost(res, m)
@@ -141,14 +149,38 @@ func (n *names) apply(u xds.Update) (rejected []xds.Rejection) {
 	for _, name := range u.Removed {
 		delete(n.hosts, name)
 	}
-	if n.table != nil {
-		all := make([]dns.Host, 0, len(n.hosts))
-		for _, h := range n.hosts {
-			all = append(all, h)
-		}
-		n.table.Set(all)
-	}
+	n.setLocked()
 	return rejected
+}
+
+func (n *names) setLocked() {
+	if n.table == nil {
+		return
+	}
+	all := make([]dns.Host, 0, len(n.hosts))
+	for _, h := range n.hosts {
+		all = append(all, h)
+	}
+	n.table.Set(all)
+}
+
+// known are the hosts, for a successor.
+func (n *names) known() map[string]dns.Host {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.hosts)
+}
+
+// restore takes the hosts of the process before, until the control plane has
+// told its own.
+func (n *names) restore(hosts map[string]dns.Host) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.hosts) > 0 || len(hosts) == 0 {
+		return
+	}
+	n.hosts, n.old = hosts, true
+	n.setLocked()
 }
 
 func decodeHost(res xds.Resource, m *weftpb.Host) (dns.Host, error) {

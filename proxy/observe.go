@@ -7,6 +7,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/admin"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/handover"
 	"github.com/weftmesh/weft/proxy/telemetry"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
@@ -17,19 +18,24 @@ import (
 type observe struct {
 	metrics  *telemetry.Metrics
 	peers    *telemetry.Directory
-	registry *prometheus.Registry
+	standard prometheus.Gatherer // Istio's metrics, with those of processes before this one
+	all      prometheus.Gatherer
 	ads      *xds.Client
 }
 
 func (r *runtime) newObserve() *observe {
-	o := &observe{registry: prometheus.NewRegistry()}
+	o := &observe{}
 	o.peers = telemetry.NewDirectory(o.ask)
 	o.metrics = telemetry.New(telemetry.Local(r.boot.Metadata), o.peers)
 	pids := r.opt.PIDs
 	if pids == nil {
 		pids = func() []int { return []int{os.Getpid()} }
 	}
-	o.registry.MustRegister(o.metrics, telemetry.Processes{PIDs: pids}, admin.EnvoyStats{Visit: r.visitStats})
+	standard, rest := prometheus.NewRegistry(), prometheus.NewRegistry()
+	standard.MustRegister(o.metrics)
+	rest.MustRegister(telemetry.Processes{PIDs: pids}, admin.EnvoyStats{Visit: r.visitStats})
+	o.standard = handover.Gatherer{Own: standard, Ledger: r.gen.ledger}
+	o.all = prometheus.Gatherers{o.standard, rest}
 	return o
 }
 

@@ -35,20 +35,20 @@ func (r *runtime) newDialer() transport.Dialer {
 	}
 }
 
-// listen binds sockets; nil: as the listener package does.
+// listen binds sockets, or takes over those of the process before.
 func (r *runtime) listen() func(context.Context, *listener.Listener, listener.Address) (net.Listener, error) {
 	if !r.opt.HostListeners || r.opt.HandSocket == "" {
-		return nil
+		return r.listenInside
 	}
 	hand := wire.HandClient{Path: r.opt.HandSocket}
 	return func(ctx context.Context, l *listener.Listener, a listener.Address) (net.Listener, error) {
 		if a.Path != "" || a.Addr.Addr().IsLoopback() {
-			return listener.Listen(ctx, l, a)
+			return r.listenInside(ctx, l, a)
 		}
 		var inside net.Listener
 		if len(r.opt.Inside) > 0 { // otherwise the host's network is the only one
 			var err error
-			if inside, err = listener.Listen(ctx, l, a); err != nil {
+			if inside, err = r.listenInside(ctx, l, a); err != nil {
 				return nil, err
 			}
 		}
@@ -56,7 +56,11 @@ func (r *runtime) listen() func(context.Context, *listener.Listener, listener.Ad
 		if a.Addr.Addr().Is6() {
 			loopback = netip.IPv6Loopback()
 		}
-		outside, note, err := hand.Listen(ctx, netip.AddrPortFrom(loopback, a.Addr.Port()))
+		var note string
+		outside, err := r.gen.sockets.Listen(forOutside+a.String(), func() (ln net.Listener, err error) {
+			ln, note, err = hand.Listen(ctx, netip.AddrPortFrom(loopback, a.Addr.Port()))
+			return ln, err
+		})
 		if err != nil {
 			if inside != nil {
 				inside.Close()
@@ -77,61 +81,52 @@ func (r *runtime) listen() func(context.Context, *listener.Listener, listener.Ad
 type merged struct {
 	net.Listener // the one inside, whose address it has
 	other        net.Listener
-	conns        chan net.Conn
-	done         chan struct{}
-	once         sync.Once
-	wg           sync.WaitGroup
+	begin        sync.Once // by the first Accept
+	accepted     chan accepted
+	close        func() error
+}
 
-	mu  sync.Mutex
-	err error // of the first Accept that failed
+type accepted struct {
+	net.Conn
+	err error
 }
 
 func newMerged(a, b net.Listener) *merged {
-	m := &merged{Listener: a, other: b, conns: make(chan net.Conn), done: make(chan struct{})}
-	for _, l := range []net.Listener{a, b} {
-		m.wg.Go(func() { m.accept(l) })
-	}
+	m := &merged{Listener: a, other: b, accepted: make(chan accepted)}
+	m.close = sync.OnceValue(func() error { return errors.Join(a.Close(), b.Close()) })
 	return m
 }
 
-func (m *merged) accept(l net.Listener) {
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			m.mu.Lock()
-			m.err = errors.Join(m.err, err)
-			m.mu.Unlock()
-			m.once.Do(func() { close(m.done) })
-			return
-		}
-		select {
-		case m.conns <- c:
-		case <-m.done:
-			c.Close()
-			return
-		}
+// start accepts from both. What was accepted before Close comes out of Accept
+// after it: nothing is lost.
+func (m *merged) start() {
+	var wg sync.WaitGroup
+	for _, l := range []net.Listener{m.Listener, m.other} {
+		wg.Go(func() {
+			for {
+				c, err := l.Accept()
+				if errors.Is(err, net.ErrClosed) {
+					return
+				}
+				m.accepted <- accepted{c, err}
+			}
+		})
 	}
+	go func() {
+		wg.Wait()
+		close(m.accepted)
+	}()
 }
 
 // Accept implements net.Listener.
 func (m *merged) Accept() (net.Conn, error) {
-	select {
-	case c := <-m.conns:
-		return c, nil
-	case <-m.done:
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if m.err == nil {
-			return nil, net.ErrClosed
-		}
-		return nil, m.err
+	m.begin.Do(m.start)
+	a, ok := <-m.accepted
+	if !ok {
+		return nil, net.ErrClosed
 	}
+	return a.Conn, a.err
 }
 
-// Close implements net.Listener.
-func (m *merged) Close() error {
-	m.once.Do(func() { close(m.done) })
-	err := errors.Join(m.Listener.Close(), m.other.Close())
-	m.wg.Wait()
-	return err
-}
+// Close implements net.Listener. Whoever calls Accept goes on until it fails.
+func (m *merged) Close() error { return m.close() }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -72,6 +73,8 @@ type Options struct {
 	// loops) or IOGoroutine.
 	IO string
 
+	// Handover lets a new process take over without cutting anything.
+	Handover Handover
 	// DrainTime is how long connections may go on after ctx ended; 0: 3 s.
 	DrainTime time.Duration
 	Version   string
@@ -144,6 +147,12 @@ type runtime struct {
 	names       *names
 	observe     *observe
 	sinks       sinks
+
+	gen generations
+	// sawListeners: the control plane has told its listeners once.
+	sawListeners atomic.Bool
+	// told: ctx of Run has ended.
+	told func() bool
 }
 
 // Run is New and Proxy.Run in one.
@@ -165,8 +174,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 	r := &runtime{
 		opt: p.opt, boot: p.boot, log: p.opt.Log, start: time.Now(), group: g, life: life, quit: quit,
 		secrets: transport.NewSecretStore(), httpStats: http.NewStats(), filterStats: &filter.Stats{},
+		told: func() bool { return ctx.Err() != nil },
 	}
-	if err := r.wire(); err != nil {
+	err := r.meet(ctx)
+	if err == nil {
+		err = r.wire()
+	}
+	if err != nil {
 		end()
 		return errors.Join(err, ignoreCancelled(g.Wait()))
 	}
@@ -174,12 +188,14 @@ func (p *Proxy) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			r.drain()
+		case bound := <-r.gen.retired:
+			r.outlast(ctx, bound)
 		case <-life.Done(): // some part failed
 		}
 		end()
 		return nil
 	})
-	err := ignoreCancelled(g.Wait())
+	err = ignoreCancelled(g.Wait())
 	if r.conn != nil {
 		err = errors.Join(err, r.conn.Close())
 	}
@@ -232,12 +248,14 @@ func (r *runtime) wire() error {
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
 	}
-	r.run(r.clusters.Run, r.listeners.Run, r.store.Run, r.names.run, r.admin().Run, r.trim)
+	r.run(r.clusters.Run, r.store.Run, r.trim)
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()
 	}
-	return nil
+	// handover: begins where another process has been until now.
+	r.restore()
+	return r.begin()
 }
 
 // serve makes a stream of a socket, on the chosen I/O host.
@@ -256,7 +274,7 @@ func (r *runtime) run(parts ...func(context.Context) error) {
 // follow subscribes to what the bootstrap asks for, and what config finds it needs.
 func (r *runtime) follow() {
 	r.ads = xds.New(xds.Options{
-		Conn: r.conn, Node: r.boot.Node, StateOfTheWorld: r.boot.ADS.StateOfTheWorld, EveryNode: r.boot.ADS.EveryNode, Handler: r.store.Apply, Logger: r.log.With("component", "xds"),
+		Conn: r.conn, Node: r.boot.Node, StateOfTheWorld: r.boot.ADS.StateOfTheWorld, EveryNode: r.boot.ADS.EveryNode, Handler: r.apply, Logger: r.log.With("component", "xds"),
 	})
 	if r.boot.Clusters {
 		r.ads.SubscribeAll(wire.TypeCluster)
@@ -268,6 +286,16 @@ func (r *runtime) follow() {
 	r.observe.follow(r.ads)
 	r.store.Connect(r.ads)
 	r.run(r.ads.Run)
+}
+
+// apply hands what the control plane tells to config.
+func (r *runtime) apply(u xds.Update) []xds.Rejection {
+	defer func() {
+		if u.Type == wire.TypeListener {
+			r.sawListeners.Store(true)
+		}
+	}()
+	return r.store.Apply(u)
 }
 
 // drain lets connections end by themselves, for a while.

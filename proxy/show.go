@@ -25,9 +25,9 @@ func (r *runtime) admin() *admin.Server {
 	o := admin.Options{
 		Merged: r.opt.Merged, Health: r.opt.Health, Prometheus: r.opt.Prometheus, Socket: r.opt.AdminSocket,
 		Ready: r.ready, ServerInfo: r.serverInfo, ConfigDump: r.configDump, Clusters: r.showClusters,
-		Listeners: r.showListeners, Certs: r.showCerts, Stats: r.dottedStats, Metrics: r.observe.registry,
+		Listeners: r.showListeners, Certs: r.showCerts, Stats: r.dottedStats, Metrics: r.observe.all,
 		Program: r.opt.Program, Level: r.opt.Level, Quit: r.quit, Log: r.log.With("component", "admin"),
-		Drain: func() { r.listeners.Drain(false) },
+		Drain: func() { r.listeners.Drain(false) }, Listen: r.listenAdmin,
 	}
 	if r.boot.Admin.IsValid() {
 		o.API = []string{r.boot.Admin.String()}
@@ -50,7 +50,9 @@ func (r *runtime) serverInfo() any {
 	up := strconv.FormatInt(int64(time.Since(r.start)/time.Second), 10) + "s"
 	return map[string]any{
 		"version": "weft/" + r.opt.Version, "state": state, "uptime_current_epoch": up, "uptime_all_epochs": up,
-		"node": json.RawMessage(asJSON(r.boot.Node)),
+		"node":                 json.RawMessage(asJSON(r.boot.Node)),
+		"hot_restart_version":  strconv.Itoa(wire.HandoverVersion),
+		"command_line_options": map[string]any{"restart_epoch": r.gen.number},
 	}
 }
 

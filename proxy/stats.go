@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/handover"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 )
 
@@ -19,11 +20,24 @@ func (r *runtime) visitStats(visit func(scope, name, stat string, value uint64, 
 }
 
 func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, gauge bool)) {
+	type key struct{ scope, name, stat string }
+	others := map[key]handover.Stat{}
+	for s := range r.gen.ledger.Stats {
+		others[key{s.Scope, s.Name, s.Stat}] = s
+	}
 	keep := func(scope, name, stat string, value uint64, gauge bool) {
-		if k := r.boot.KeepStat; k == nil || k(scope+"."+name+"."+stat) {
-			visit(scope, name, stat, value, gauge)
+		if k := r.boot.KeepStat; k == nil || k(dotted(scope, name, stat)) {
+			k := key{scope, name, stat}
+			visit(scope, name, stat, value+uint64(max(others[k].Value, 0)), gauge)
+			delete(others, k)
 		}
 	}
+	defer func() { // what only processes before this one have
+		for _, s := range others {
+			keep(s.Scope, s.Name, s.Stat, 0, s.Gauge)
+		}
+	}()
+	r.serverStats(func(stat string, v uint64) { keep("server", "", stat, v, true) })
 	for c := range r.clusters.Clusters {
 		c.Each(func(stat string, k cluster.StatKind, v uint64) bool {
 			keep("cluster", c.StatName(), stat, v, k == cluster.KindGauge)
@@ -56,6 +70,14 @@ func (r *runtime) dottedStats(visit func(name string, value uint64)) {
 		if scope == localrate.Scope { // Envoy puts the configured prefix first here
 			scope, name = name, scope
 		}
-		visit(scope+"."+name+"."+stat, value)
+		visit(dotted(scope, name, stat), value)
 	})
+}
+
+// dotted is a statistic's whole name.
+func dotted(scope, name, stat string) string {
+	if name == "" {
+		return scope + "." + stat
+	}
+	return scope + "." + name + "." + stat
 }

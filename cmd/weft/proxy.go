@@ -25,6 +25,7 @@ type proxyFlags struct {
 	sds, als                               string
 	hostListeners, noDNS                   bool
 	merged, health, prometheus, dns, relay uint16
+	over                                   handoverFlags
 }
 
 func proxyCommand() *cobra.Command {
@@ -42,6 +43,9 @@ certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			log, level, err := logger(p.level)
 			if err != nil {
+				return err
+			}
+			if err := p.over.check(c.Flags(), p.engine); err != nil {
 				return err
 			}
 			return p.run(c.Context(), log, level)
@@ -66,6 +70,7 @@ certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
 	f.Uint16Var(&p.prometheus, "port-prometheus", wire.PortPrometheus, "port of the proxy's own metrics")
 	f.Uint16Var(&p.dns, "port-dns", wire.PortDNS, "port of the resolver")
 	f.Uint16Var(&p.relay, "port-relay", wire.PortRelay, "port to which traffic that leaves the mesh is redirected")
+	p.over.add(f)
 	for _, name := range []string{"node", "xds-socket", "hand-socket", "inside", "sds-socket", "als-socket", "host-listeners", "no-dns", "port-relay"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
@@ -133,7 +138,7 @@ func (p *proxyFlags) runGo(ctx context.Context, inside []netip.Prefix, log *slog
 	o := proxy.Options{
 		Bootstrap: p.bootstrap, IO: p.io, XDSSocket: p.xds, HandSocket: p.hand, Inside: inside, HostListeners: p.hostListeners,
 		Merged: everywhere(p.merged), Health: everywhere(p.health), Prometheus: everywhere(p.prometheus),
-		Version: versionString(), Log: log, Level: level,
+		Version: versionString(), Log: log, Level: level, Handover: p.over.Handover,
 	}
 	// Without a control plane of Weft's there are no names to answer.
 	if !p.noDNS && p.xds != "" {

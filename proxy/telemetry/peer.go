@@ -128,6 +128,31 @@ func (d *Directory) Learn(address string, ref filter.WorkloadRef) {
 	}
 }
 
+// Known are the workloads that have been learnt, by address.
+func (d *Directory) Known() map[string]filter.WorkloadRef {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := map[string]filter.WorkloadRef{}
+	for _, m := range []map[netip.Addr]*Peer{*d.peers.Load(), d.fresh} {
+		for a, p := range m {
+			if r := p.ref.Load(); r != nil && *r != (filter.WorkloadRef{}) {
+				out[a.String()] = *r
+			}
+		}
+	}
+	return out
+}
+
+// Restore learns what another Directory knew, and asks for the addresses.
+func (d *Directory) Restore(known map[string]filter.WorkloadRef) {
+	for address, ref := range known {
+		if a, err := netip.ParseAddr(address); err == nil {
+			d.Lookup(a)
+			d.Learn(address, ref)
+		}
+	}
+}
+
 // ParseWorkload reads Istio's endpoint metadata,
 // "name;namespace;canonical service;canonical revision;cluster".
 func ParseWorkload(s string) filter.WorkloadRef {

@@ -56,6 +56,7 @@ var allowed = map[string][]string{
 	"proxy/telemetry": {"proxy/filter", "wire", "base"},
 	"proxy/dns":       {"wire", "base"},
 	"proxy/admin":     {"base"},
+	"proxy/handover":  {"wire", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
 		"proxy/xds", "proxy/filter", "proxy/http", "proxy/tcp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
