@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/base/stream"
@@ -138,12 +139,23 @@ func (s *session) join(up stream.Conn) {
 	for _, o := range s.p.cfg.Observers {
 		o.ConnOpened(s.info)
 	}
-	ready := make(chan struct{}) // the end must not be told before joint is set
+	// The end may be told before Join has returned, by this very goroutine: then
+	// it waits for joint.
+	var end transport.JoinEnd
+	var both atomic.Bool
 	s.joint = transport.Join(s.down, up, transport.JoinOptions{
 		Idle: s.p.idle,
-		Done: func(end transport.JoinEnd) { <-ready; s.finish(end) },
+		Done: func(e transport.JoinEnd) {
+			end = e
+			if both.Swap(true) {
+				s.finish(e)
+			}
+		},
 	})
-	close(ready)
+	if both.Swap(true) {
+		s.finish(end)
+		return
+	}
 	s.until(s.attempt*2+1, s.joint.Stop)
 }
 

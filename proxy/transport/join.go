@@ -29,7 +29,8 @@ type JoinOptions struct {
 	// First are bytes already read from a; they go to b before all others. Not
 	// kept after Join returns.
 	First []byte
-	// Done is called once, from a foreign goroutine, when both connections are closed.
+	// Done is called once, when both connections are closed: from a foreign
+	// goroutine, or before Join has returned.
 	Done func(JoinEnd)
 }
 
