@@ -108,6 +108,7 @@ const (
 	Failed               // could not be prepared or started: Err, Lines, Again
 	Exited               // ended by itself: Exit, Lines, Again
 	Stopped              // ended because it was told to
+	Replaced             // another process has taken over: PID
 )
 
 // Event is something that happened to a program.

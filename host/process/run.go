@@ -37,6 +37,12 @@ type Keeper struct {
 	restarts int
 	kick     chan struct{}
 	once     sync.Once
+	wish     chan *wish
+	wishOnce sync.Once
+
+	mu      sync.Mutex
+	old     map[*running]struct{} // guarded by mu: replaced, and not ended yet
+	oldWait sync.WaitGroup
 }
 
 func (k *Keeper) kicked() chan struct{} {
@@ -58,6 +64,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	if k.Backoff == (backoff.Backoff{}) {
 		k.Backoff = backoff.Backoff{Min: 500 * time.Millisecond, Max: 30 * time.Second}
 	}
+	defer k.stopOld()
 	for {
 		begin, from := time.Now(), k.Log.End()
 		ev := k.single(ctx)
@@ -106,25 +113,17 @@ func (k *Keeper) single(ctx context.Context) Event {
 			return Event{Kind: Failed, Err: err}
 		}
 	}
-	outputs, err := newOutputs(k.Log)
+	r, err := k.launch(ctx, argv, k.Program.Env)
 	if err != nil {
 		return Event{Kind: Failed, Err: err}
 	}
-	inst, err := k.Starter.Start(ctx, Command{
-		Argv: argv, Env: k.Program.Env, Dir: k.Program.Dir, Sidecar: k.Program.Sidecar,
-		Stdout: outputs.stdout, Stderr: outputs.stderr,
-	})
-	outputs.started()
-	defer outputs.finish()
-	if err != nil {
-		return Event{Kind: Failed, Err: err}
-	}
-	k.notify(Event{Kind: Started, PID: inst.PID()})
-	return k.attend(ctx, inst)
+	k.notify(Event{Kind: Started, PID: r.PID()})
+	return k.attend(ctx, r)
 }
 
 // attend probes the running program until it ends.
-func (k *Keeper) attend(ctx context.Context, inst Instance) Event {
+func (k *Keeper) attend(ctx context.Context, cur *running) Event {
+	defer func() { cur.out.finish() }()
 	probing, stop := context.WithCancel(ctx)
 	health := make(chan verdict)
 	var wg sync.WaitGroup
@@ -134,25 +133,45 @@ func (k *Keeper) attend(ctx context.Context, inst Instance) Event {
 	})
 	defer wg.Wait()
 	defer stop()
+	var next *swap
 	for {
+		wishes, result := k.wishes(), (chan error)(nil)
+		if next != nil {
+			wishes, result = nil, next.result
+		}
 		select {
 		case v := <-health:
 			kind := Unready
 			if v.ready {
 				kind = Ready
 			}
-			k.notify(Event{Kind: kind, PID: inst.PID(), Err: v.err})
-		case <-inst.Done():
-			return Event{Kind: Exited, PID: inst.PID(), Exit: inst.Exit()}
+			k.notify(Event{Kind: kind, PID: cur.PID(), Err: v.err})
+			continue
+		case w := <-wishes:
+			next = k.begin(ctx, w)
+			continue
+		case err := <-result:
+			cur, next = k.finish(next, cur, err), nil
+			continue
+		case <-cur.Done():
+			// It may have handed over, and had nothing left to do.
+			if next != nil {
+				was := cur
+				if cur, next = k.finish(next, cur, <-next.result), nil; cur != was {
+					continue
+				}
+			}
+			return Event{Kind: Exited, PID: cur.PID(), Exit: cur.Exit()}
 		case <-k.kicked():
-			stop()
-			k.stop(inst)
-			return Event{Kind: Stopped, PID: inst.PID(), Exit: inst.Exit()}
 		case <-ctx.Done():
-			stop()
-			k.stop(inst)
-			return Event{Kind: Stopped, PID: inst.PID(), Exit: inst.Exit()}
 		}
+		stop()
+		if next != nil {
+			next.cancel()
+			cur = k.finish(next, cur, <-next.result)
+		}
+		k.stop(cur)
+		return Event{Kind: Stopped, PID: cur.PID(), Exit: cur.Exit()}
 	}
 }
 
