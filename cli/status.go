@@ -199,7 +199,7 @@ func instanceTable(list []wire.Instance) *Table {
 	slices.SortFunc(list, func(a, b wire.Instance) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	t := &Table{Head: []string{"INSTANCE", "KIND", "STATE", "RESTARTS", "PID", "MESSAGE"}, Empty: "nothing runs"}
+	t := &Table{Head: []string{"INSTANCE", "KIND", "STATE", "RESTARTS", "PID", "PROXY", "MESSAGE"}, Empty: "nothing runs"}
 	for _, i := range list {
 		style := Good
 		if i.State != "ready" {
@@ -216,7 +216,7 @@ func instanceTable(list []wire.Instance) *Table {
 		if i.PID > 0 {
 			pid = fmt.Sprint(i.PID)
 		}
-		t.Row(name, i.Kind, Cell{i.State, style}, i.Restarts, pid, i.Message)
+		t.Row(name, i.Kind, Cell{i.State, style}, i.Restarts, pid, proxyCell(i.Proxy), i.Message)
 	}
 	return t
 }

@@ -20,7 +20,8 @@ const (
 	Failed   EventKind = "failed" // could not be prepared or started
 	Exited   EventKind = "exited" // ended by itself
 	Stopped  EventKind = "stopped"
-	Removed  EventKind = "removed" // the workload is gone
+	Replaced EventKind = "replaced" // another process has taken over
+	Removed  EventKind = "removed"  // the workload is gone
 	// WorkloadReady and WorkloadUnready: the workload as a whole takes traffic, or not.
 	WorkloadReady   EventKind = "workload ready"
 	WorkloadUnready EventKind = "workload unready"
@@ -76,7 +77,7 @@ func (h *Host) notify(e Event) {
 func (r *replica) fromProcess(part Part, e process.Event) Event {
 	kinds := map[process.Kind]EventKind{
 		process.Starting: Starting, process.Started: Started, process.Ready: Ready, process.Unready: Unready,
-		process.Failed: Failed, process.Exited: Exited, process.Stopped: Stopped,
+		process.Failed: Failed, process.Exited: Exited, process.Stopped: Stopped, process.Replaced: Replaced,
 	}
 	return Event{
 		Kind: kinds[e.Kind], Namespace: r.want.Namespace, Workload: r.want.Name, App: r.want.App, Part: part,

@@ -29,6 +29,10 @@ type Proxy struct {
 	Bootstrap  string
 	XDSSocket  string
 	HandSocket string
+	// HandoverSocket is where a new process of this proxy finds the running one.
+	HandoverSocket string
+	// Executable is what to run; "": what all run.
+	Executable string
 	// SDSSocket and ALSSocket are served by the agent beside an Envoy; "" else.
 	SDSSocket, ALSSocket string
 	Token                string
@@ -70,12 +74,17 @@ func (r *replica) proxyInfo() Proxy {
 	if h.hub != nil {
 		p.Mesh = append([]netip.Prefix{h.layout.V4, h.layout.V6}, h.layout.Services...)
 	}
+	if p.Engine == EngineGo {
+		p.HandoverSocket = r.handover()
+	}
 	if p.Engine == EngineEnvoy {
 		p.SDSSocket = filepath.Join(r.dir, "sds.sock")
 		p.ALSSocket = filepath.Join(r.dir, "als.sock")
 	}
 	return p
 }
+
+func (r *replica) handover() string { return filepath.Join(r.dir, "next.sock") }
 
 // writeBootstrap writes the file that the proxy begins with.
 func (r *replica) writeBootstrap(p Proxy) error {

@@ -101,6 +101,8 @@ func (r *replica) follow(e process.Event, ready *bool, pid *int, main bool) {
 			if main {
 				r.restarts = e.Restarts
 			}
+		case process.Replaced:
+			*pid = e.PID
 		case process.Ready:
 			*ready = true
 			state = "ready"

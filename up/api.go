@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/control/console"
@@ -28,7 +29,8 @@ func (m *mesh) serveAPI(ctx context.Context) error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/mesh", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.info()) })
-	mux.HandleFunc("GET /v1/instances", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, m.instances()) })
+	mux.HandleFunc("GET /v1/instances", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, m.instances(r.Context())) })
+	mux.HandleFunc("POST /v1/upgrade", m.serveUpgrade)
 	mux.HandleFunc("GET /v1/logs", m.logs)
 	mux.HandleFunc("POST /v1/down", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, map[string]string{"mesh": m.Name})
@@ -64,11 +66,26 @@ func (m *mesh) info() wire.MeshInfo {
 	}
 }
 
-func (m *mesh) instances() []wire.Instance {
+// generationBound is how long a proxy may take to say who it is.
+const generationBound = 500 * time.Millisecond
+
+func (m *mesh) instances(ctx context.Context) []wire.Instance {
 	m.mu.Lock()
 	control := m.ctlState
 	m.mu.Unlock()
-	return append(m.host.Instances(), control)
+	list := m.host.Instances()
+	ctx, cancel := context.WithTimeout(ctx, generationBound)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i := range list {
+		wg.Go(func() {
+			if st, ok := m.host.Generations(ctx, list[i].Namespace+"/"+list[i].Name); ok {
+				list[i].Proxy = &st
+			}
+		})
+	}
+	wg.Wait()
+	return append(list, control)
 }
 
 // controlEvent follows the control plane's process.

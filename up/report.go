@@ -130,7 +130,7 @@ func (m *mesh) hostEvent(e host.Event) {
 	switch e.Kind {
 	case host.Building:
 		m.report.say(faint, "building %s %s", e.App, e.Message)
-	case host.Starting, host.Started, host.Unready, host.Stopped:
+	case host.Starting, host.Started, host.Unready, host.Stopped, host.Replaced:
 		// Too much for a line each: `weft status` and the logs have them.
 	case host.Ready:
 	case host.WorkloadReady:

@@ -7,6 +7,7 @@
 package up
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,8 @@ type mesh struct {
 	urls     []wire.URL
 	schemes  map[uint16]string // of gateway ports
 	ctlState wire.Instance
+	upgraded string     // guarded by mu: what proxies run since all were upgraded; "": Executable
+	upgrade  sync.Mutex // one at a time
 }
 
 // Run runs a mesh until ctx ends or somebody asks it to (`weft down`).
@@ -172,7 +175,7 @@ func (m *mesh) controlKeeper() *process.Keeper {
 
 // proxyCommand is the command line of one proxy.
 func (m *mesh) proxyCommand(p host.Proxy) host.Command {
-	argv := []string{m.Executable, "proxy", "--engine", p.Engine, "--log-level", m.LogLevel}
+	argv := []string{cmp.Or(p.Executable, m.executable()), "proxy", "--engine", p.Engine, "--log-level", m.LogLevel}
 	add := func(flag, value string) {
 		if value != "" {
 			argv = append(argv, flag, value)
@@ -194,6 +197,7 @@ func (m *mesh) proxyCommand(p host.Proxy) host.Command {
 	for _, n := range p.Mesh {
 		inside = append(inside, n.String())
 	}
+	add("--socket-path", p.HandoverSocket)
 	add("--inside", strings.Join(inside, ","))
 	if p.Capture == host.CaptureProxy {
 		argv = append(argv, "--no-dns")

@@ -8,6 +8,7 @@ import "time"
 //	GET  /v1/mesh            MeshInfo
 //	GET  /v1/instances       []Instance
 //	GET  /v1/logs            text; ?instance=&tail=&follow=true
+//	POST /v1/upgrade         UpgradeRequest; answers with a stream of UpgradeEvent
 //	POST /v1/down            ends the mesh
 
 // Files of a mesh in its run directory.
@@ -63,4 +64,40 @@ type Instance struct {
 	Started  time.Time `json:"started,omitzero"`
 	// AdminSocket is the unix socket of the proxy's admin API and metrics.
 	AdminSocket string `json:"adminSocket,omitempty"`
+	// Proxy says which version it is, how often it was upgraded, and which
+	// processes before it are draining; nil: it does not say.
+	Proxy *HandoverStatus `json:"proxy,omitempty"`
+}
+
+// UpgradeRequest asks for proxies to be replaced by those of another executable.
+type UpgradeRequest struct {
+	// Executable is the path of the weft binary that is to run.
+	Executable string `json:"executable"`
+	// Instances by name, "reviews-v2-0" or "reviews-v2-0.default"; All: all.
+	Instances []string `json:"instances,omitempty"`
+	All       bool     `json:"all,omitempty"`
+	// Selector: of those, the ones with these labels.
+	Selector map[string]string `json:"selector,omitempty"`
+	// MaxUnavailable is how many are replaced at a time, Partition how many are
+	// left as they are: numbers or percentages ("25%"). "": 1 and 0.
+	MaxUnavailable string `json:"maxUnavailable,omitempty"`
+	Partition      string `json:"partition,omitempty"`
+	// Pause between two steps, Timeout of each; 0: none, a minute.
+	Pause   time.Duration `json:"pause,omitempty"`
+	Timeout time.Duration `json:"timeout,omitempty"`
+}
+
+// UpgradeEvent is one line of what becomes of an UpgradeRequest.
+type UpgradeEvent struct {
+	Instance  string `json:"instance,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	// State is "started", "done", "failed" or "skipped", of an instance; the last
+	// line is of none, "finished" or "stopped".
+	State string          `json:"state"`
+	From  *HandoverStatus `json:"from,omitempty"`
+	To    *HandoverStatus `json:"to,omitempty"`
+	Error string          `json:"error,omitempty"`
+	// Done of Total have been replaced.
+	Done  int `json:"done"`
+	Total int `json:"total"`
 }
