@@ -175,7 +175,7 @@ func (p *rollout) run(ctx context.Context) bool {
 			p.say(wire.UpgradeEvent{State: "stopped", Error: "told to stop", Done: done, Total: p.total})
 			return false
 		}
-		ok := p.step(step, &done)
+		ok := p.step(context.WithoutCancel(ctx), step, &done)
 		if !ok {
 			p.say(wire.UpgradeEvent{State: "stopped", Error: "an upgrade failed; what was not reached is as it was", Done: done, Total: p.total})
 			return false
@@ -187,7 +187,7 @@ func (p *rollout) run(ctx context.Context) bool {
 
 // step replaces some side by side. It is not broken off: a proxy that has begun
 // to take over is let.
-func (p *rollout) step(step []wire.Instance, done *int) bool {
+func (p *rollout) step(ctx context.Context, step []wire.Instance, done *int) bool {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	ok := true
@@ -196,7 +196,7 @@ func (p *rollout) step(step []wire.Instance, done *int) bool {
 	}
 	for _, in := range step {
 		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), cmp.Or(p.Timeout, defaultUpgradeTimeout))
+			ctx, cancel := context.WithTimeout(ctx, cmp.Or(p.Timeout, defaultUpgradeTimeout))
 			defer cancel()
 			was, is, err := p.replace(ctx, in)
 			mu.Lock()
