@@ -7,8 +7,8 @@ PROTOC ?= python3 -m grpc_tools.protoc
 
 .PHONY: build test race lint golden bench fuzz generate presubmit upgrade-soak
 
-build: ## the binary, in bin/
-	$(GO) build -o bin/weft ./cmd/weft
+build: ## the binaries, in bin/
+	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
 
 test: ## all tests, below 15 minutes on 2 cores
 	$(GO) vet ./...

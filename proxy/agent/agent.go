@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"sync"
 
@@ -195,17 +194,7 @@ func (a *agent) newResolver() *dns.Resolver {
 }
 
 func (a *agent) dnsServer() *dns.Server {
-	return &dns.Server{Resolver: a.resolver, Addresses: Loopback(a.Ports.DNS), Log: a.Log}
-}
-
-// Loopback is a port on both loopback addresses, as far as the machine has them.
-func Loopback(port uint16) []string {
-	out := []string{netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port).String()}
-	if l, err := net.Listen("tcp", "[::1]:0"); err == nil {
-		l.Close()
-		out = append(out, netip.AddrPortFrom(netip.IPv6Loopback(), port).String())
-	}
-	return out
+	return &dns.Server{Resolver: a.resolver, Addresses: dns.Loopback(a.Ports.DNS), Log: a.Log}
 }
 
 // everywhere is a port on all addresses of both families.

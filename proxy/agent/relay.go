@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weftmesh/weft/proxy/dns"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/transport"
 )
@@ -19,7 +20,7 @@ import (
 // it was redirected here, and goes on over a socket made outside.
 func (a *agent) relay(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, addr := range Loopback(a.Ports.Relay) {
+	for _, addr := range dns.Loopback(a.Ports.Relay) {
 		var lc net.ListenConfig
 		l, err := lc.Listen(ctx, "tcp", addr)
 		if err != nil {

@@ -26,10 +26,10 @@ type engine struct {
 
 // prepare builds weft and finds the others.
 func prepare(ctx context.Context, dir string, names []string) ([]engine, error) {
-	weft := filepath.Join(dir, "weft")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, "./cmd/weft")
+	weft := filepath.Join(dir, "weft-proxy")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, "./cmd/weft-proxy")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build ./cmd/weft (run from the module's folder): %w\n%s", err, out)
+		return nil, fmt.Errorf("go build ./cmd/weft-proxy (run from the module's folder): %w\n%s", err, out)
 	}
 	all := []engine{
 		{name: "Weft", setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(weft, "loop")},
@@ -68,7 +68,7 @@ func bootstraps(w workload) func([]int, string, string) []string { return w.boot
 
 func weftArgs(weft, host string) func(string) []string {
 	return func(c string) []string {
-		return []string{weft, "proxy", "-c", c, "--io", host, "--log-level", "error", "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}
+		return []string{weft, "-c", c, "--io", host, "--log-level", "error", "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}
 	}
 }
 
