@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -306,6 +305,3 @@ func (r *runtime) serverStats(visit func(stat string, value uint64)) {
 	visit("parent_connections", before)
 	visit("total_connections", own+before)
 }
-
-// BaseID is where processes of the same base id meet.
-func BaseID(dir string, id uint32) string { return fmt.Sprintf("%s/proxy-%d.sock", dir, id) }

@@ -136,11 +136,11 @@ func (p *Flags) handover(f *pflag.FlagSet) error {
 	}
 	p.over.ParentShutdown = time.Duration(p.parents) * time.Second
 	if f.Changed("base-id") && p.over.Path == "" {
-		dir := rundir.DefaultRoot().Dir("")
-		if err := os.MkdirAll(dir, 0o700); err != nil {
+		root := rundir.DefaultRoot()
+		if err := root.Make(); err != nil {
 			return fmt.Errorf("--base-id: %w", err)
 		}
-		p.over.Path = proxy.BaseID(dir, p.baseID)
+		p.over.Path = root.Dir(fmt.Sprintf("proxy-%d.sock", p.baseID))
 	}
 	return nil
 }

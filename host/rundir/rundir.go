@@ -99,7 +99,7 @@ func (r Root) Open(name string) (*Dir, error) {
 	if p := r.Dir(name); len(p) > maxPath {
 		return nil, fmt.Errorf("run directory %s: its path is longer than %d bytes, so there is no room for sockets: choose a shorter name, or set XDG_RUNTIME_DIR to a shorter path", p, maxPath)
 	}
-	if err := r.make(); err != nil {
+	if err := r.Make(); err != nil {
 		return nil, err
 	}
 	d := &Dir{Path: r.Dir(name), Name: name}
@@ -130,8 +130,8 @@ func (r Root) Open(name string) (*Dir, error) {
 	return d, nil
 }
 
-// make makes the root. It may lie in /tmp, so nobody else may own it.
-func (r Root) make() error {
+// Make makes the root. It may lie in /tmp, so nobody else may own it.
+func (r Root) Make() error {
 	if err := os.MkdirAll(r.path, 0o700); err != nil {
 		return fmt.Errorf("run directory: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -157,5 +158,22 @@ func TestDrainTime(t *testing.T) {
 	hold <- struct{}{}
 	if err := <-ended; err == nil {
 		t.Error("the connection went on in a process that has ended")
+	}
+}
+
+// TestBaseID: processes of the same number meet without being told where; what
+// cannot be taken over from is refused.
+func TestBaseID(t *testing.T) {
+	s := newSite(t, newBackends(t))
+	s.meet, s.socket = []string{"--base-id", "7"}, filepath.Join(s.dir, "weft", "proxy-7.sock")
+	first := s.start(s.bootstrap)
+	s.generation(0)
+	s.start(s.bootstrap, "--parent-shutdown-time-s", "1")
+	s.generation(1)
+	<-first.done
+	p := s.start(s.bootstrap, "--engine", "envoy")
+	<-p.done
+	if code, said := p.cmd.ProcessState.ExitCode(), p.out.String(); code != 2 || !strings.Contains(said, "engine envoy is not taken over from") {
+		t.Errorf("--engine envoy: %d %s", code, said)
 	}
 }

@@ -56,6 +56,7 @@ type site struct {
 	dir        string
 	bootstrap  string
 	socket     string // where the processes meet
+	meet       []string
 	http, sec  string
 	tcp, admin string
 	client     *tls.Config
@@ -72,6 +73,7 @@ type proc struct {
 func newSite(t *testing.T, b *backends) *site {
 	s := &site{t: t, dir: t.TempDir(), http: freeAddr(t), sec: freeAddr(t), tcp: freeAddr(t), admin: freeAddr(t)}
 	s.bootstrap, s.socket = filepath.Join(s.dir, "bootstrap.yaml"), filepath.Join(s.dir, "handover.sock")
+	s.meet = []string{"--socket-path", s.socket}
 	s.certificates()
 	if err := os.WriteFile(s.bootstrap, []byte(s.yaml(b)), 0o600); err != nil {
 		t.Fatal(err)
@@ -105,9 +107,9 @@ func (s *site) start(bootstrap string, more ...string) *proc {
 		s.t.Fatal(err)
 	}
 	p := &proc{done: make(chan struct{})}
-	p.cmd = exec.Command(path, append([]string{
-		"proxy", "-c", bootstrap, "--socket-path", s.socket, "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0",
-	}, more...)...)
+	args := append([]string{"proxy", "-c", bootstrap, "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}, s.meet...)
+	p.cmd = exec.Command(path, append(args, more...)...)
+	p.cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+s.dir)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	if err := p.cmd.Start(); err != nil {
 		s.t.Fatal(err)
