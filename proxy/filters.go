@@ -21,6 +21,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/csrf"
+	"github.com/weftmesh/weft/proxy/http/extauthz"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
@@ -40,6 +41,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		buffer.Kind(),
 		cors.Kind(),
 		csrf.Kind(),
+		extauthz.HTTPKind(),
 		fault.Kind(),
 		filterstate.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
@@ -57,6 +59,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
+		extauthz.NetworkKind(),
 		localrate.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),

@@ -213,6 +213,9 @@ func stats(t *testing.T, admin, pattern string) string {
 // upstream tells the client what it was asked, or does what x-reply- headers say.
 func upstream(t *testing.T) string {
 	s := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		if serve(w, r) {
+			return
+		}
 		body, _ := io.ReadAll(r.Body)
 		for k, v := range r.Header {
 			if name, ok := strings.CutPrefix(k, "X-Reply-Header-"); ok {

@@ -135,9 +135,7 @@ type Info struct {
 	// OriginalPath is the path before a rewrite, empty when there was none.
 	OriginalPath string
 	RouteName    string
-	// RouteCluster is where the route sends the request, RouteMetadata the
-	// route's metadata by filter name.
-	RouteCluster  string
+	// RouteMetadata is the route's metadata by filter name.
 	RouteMetadata map[string]any
 	// Operation names the span (the route's decorator); empty: the authority does.
 	Operation        string

@@ -149,7 +149,7 @@ func (s *call) chooseRoute() {
 	}
 	q := route.Req{Random: random(), Conn: s.c.info}
 	s.entry = t.Find(s.req, &q)
-	s.info.RouteName, s.info.VirtualHost, s.info.RouteCluster, s.info.RouteMetadata = "", "", "", nil
+	s.info.RouteName, s.info.VirtualHost, s.info.RouteMetadata = "", "", nil
 	if s.entry == nil {
 		return
 	}
@@ -161,7 +161,6 @@ func (s *call) chooseRoute() {
 	s.info.RouteMetadata = s.entry.Route().Metadata
 	if s.entry.Kind() == route.Forwards {
 		s.target = s.entry.Target(s.req, random())
-		s.info.RouteCluster = s.target.Cluster
 	}
 }
 

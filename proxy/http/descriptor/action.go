@@ -30,7 +30,7 @@ func sourceCluster(f *Facts, to []Entry) ([]Entry, bool) {
 }
 
 func destinationCluster(f *Facts, to []Entry) ([]Entry, bool) {
-	return append(to, Entry{"destination_cluster", f.Stream.Info().RouteCluster}), true
+	return append(to, Entry{"destination_cluster", f.Stream.Cluster()}), true
 }
 
 // header takes the first value. skip: its absence does not end the descriptor.

@@ -64,7 +64,7 @@ func TestActions(t *testing.T) {
 			}
 			s := filtertest.New("x-a", "1", ":path", "/p?q=a%20b&r")
 			s.StreamInfo.Remote = netip.MustParseAddrPort("192.0.2.77:1")
-			s.StreamInfo.RouteCluster = "up"
+			s.StreamInfo.Upstream.Cluster = "up"
 			s.StreamInfo.Metadata = map[string]any{"ns": map[string]any{"a": map[string]any{"b": "deep"}}}
 			s.StreamInfo.RouteMetadata = map[string]any{"r": map[string]any{"x": "y"}}
 			var got []Entry

@@ -104,7 +104,7 @@ func (f *factory) find(h *filter.Headers) requirement {
 // run checks, from the beginning each time that keys have come.
 func (x *instance) run(s filter.Stream) filter.Verdict {
 	c := &x.check
-	c.found, c.await = c.found[:0], nil
+	c.found, c.await, c.misses = c.found[:0], nil, 0
 	st := x.need.check(c)
 	if c.await != nil {
 		x.waiting, x.kept = true, true

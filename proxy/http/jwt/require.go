@@ -23,6 +23,17 @@ type check struct {
 	tokens []candidate // scratch
 	waited []*source   // whose fetch has ended meanwhile
 	await  *source
+
+	misses, counted int // in this look, in all
+}
+
+// missed counts a token that is not in the cache, once however often the
+// request is looked at.
+func (c *check) missed() {
+	if c.misses++; c.misses > c.counted {
+		c.counted = c.misses
+		c.stats.miss.Add(1)
+	}
 }
 
 // outcome is a token that was verified.
@@ -81,10 +92,8 @@ func (r *one) token(c *check, k candidate) status {
 			c.found = append(c.found, outcome{p, t, k.place})
 			return good
 		}
-		c.stats.miss.Add(1)
-	} else {
-		c.stats.miss.Add(1)
 	}
+	c.missed()
 	t, s := parse(strings.Clone(k.raw))
 	if s != good {
 		return s

@@ -1,0 +1,49 @@
+package extauthz
+
+import (
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// connections lets another server decide about connections. It is its own factory.
+type connections struct {
+	ask                                       func(info *filter.ConnInfo, done func(*decision)) (cancel func())
+	open                                      bool
+	total, ok, denied, failed, opened, closed *filter.Counter
+	active                                    *filter.Gauge
+}
+
+// New implements filter.NetworkFactory.
+func (x *connections) New() filter.NetworkFilter { return x }
+
+// Open asks. A connection that has just arrived has a goroutine of its own until
+// it is handed on, where the handshake was waited for too; the service's timeout bounds this.
+func (x *connections) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
+	x.total.Add(1)
+	x.active.Add(1)
+	answer := make(chan *decision, 1)
+	x.ask(info, func(d *decision) { answer <- d })
+	d := <-answer
+	x.active.Add(-1)
+	switch {
+	case d.kind == allowed:
+		x.ok.Add(1)
+		return filter.Continue
+	case d.kind == denied:
+		x.denied.Add(1)
+		info.Termination = "auth_denied"
+	case x.open:
+		x.failed.Add(1)
+		x.opened.Add(1)
+		return filter.Continue
+	default:
+		x.failed.Add(1)
+		info.Termination = "auth_error"
+	}
+	info.Flags |= filter.FlagUnauthorizedExternal
+	x.closed.Add(1)
+	return filter.Reply
+}
+
+// Closed does nothing.
+func (x *connections) Closed(*filter.ConnInfo) {}
