@@ -29,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
+	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
@@ -50,6 +51,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
+		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		r.observe.metrics.HTTPKind(),
 	}
@@ -61,6 +63,7 @@ func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
 		extauthz.NetworkKind(),
 		localrate.NetworkKind(),
+		ratelimit.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
 	}

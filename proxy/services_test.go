@@ -9,9 +9,11 @@ import (
 	nethttp "net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rlsv3 "github.com/envoyproxy/go-control-plane/envoy/service/ratelimit/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
@@ -19,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 )
@@ -42,6 +45,7 @@ func serve(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 var grpcServer = func() *grpc.Server {
 	s := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(s, authorizer{})
+	rlsv3.RegisterRateLimitServiceServer(s, limiter{})
 	return s
 }()
 
@@ -151,4 +155,45 @@ func authorize(w nethttp.ResponseWriter, r *nethttp.Request) {
 		w.WriteHeader(code)
 		_, _ = io.WriteString(w, text)
 	}
+}
+
+type limiter struct {
+	rlsv3.UnimplementedRateLimitServiceServer
+}
+
+// ShouldRateLimit does what the value of a descriptor's entry "do" says, and tells
+// in a header what it was asked.
+func (limiter) ShouldRateLimit(_ context.Context, r *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
+	asked := r.Domain
+	out := &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OK}
+	for i, d := range r.Descriptors {
+		asked += " ["
+		for _, e := range d.Entries {
+			asked += e.Key + "=" + e.Value + ","
+			switch e.Key + e.Value {
+			case "dofail":
+				return nil, status.Error(codes.Unavailable, "asked to")
+			case "dounknown":
+				out.OverallCode = rlsv3.RateLimitResponse_UNKNOWN
+			case "doover":
+				out.OverallCode = rlsv3.RateLimitResponse_OVER_LIMIT
+			case "dobody":
+				out.OverallCode = rlsv3.RateLimitResponse_OVER_LIMIT
+				out.RawBody = []byte("<over>")
+				out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, &corev3.HeaderValue{Key: "content-type", Value: "text/html"})
+			case "doslow":
+				time.Sleep(300 * time.Millisecond)
+			}
+		}
+		asked += fmt.Sprintf("hits=%v limit=%v]", d.GetHitsAddend().GetValue(), d.GetLimit().GetRequestsPerUnit())
+		out.Statuses = append(out.Statuses, &rlsv3.RateLimitResponse_DescriptorStatus{
+			Code: out.OverallCode, LimitRemaining: uint32(9 - i), DurationUntilReset: durationpb.New(time.Duration(i+5) * time.Second),
+			CurrentLimit: &rlsv3.RateLimitResponse_RateLimit{
+				Name: strings.Repeat("n", i), RequestsPerUnit: uint32(10 + i), Unit: rlsv3.RateLimitResponse_RateLimit_MINUTE,
+			},
+		})
+	}
+	out.RequestHeadersToAdd = []*corev3.HeaderValue{{Key: "x-asked", Value: asked}}
+	out.ResponseHeadersToAdd = append(out.ResponseHeadersToAdd, &corev3.HeaderValue{Key: "x-answered", Value: "yes"})
+	return out, nil
 }

@@ -36,11 +36,12 @@ const (
 	FlagUpstreamMaxStreamDuration                                 // UMSDR
 	FlagNoFilterConfig                                            // NFCF
 	FlagFailedLocalHealthCheck                                    // LH
+	FlagRateLimitServiceError                                     // RLSE
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE",
 }
 
 // String returns the short names, comma separated, or "-".

@@ -195,6 +195,9 @@ func RouteConfig(list []*routev3.RateLimit, host, include bool) (*Policy, error)
 		return nil, nil //nolint:nilnil // there is none
 	}
 	r, err := Parse(list)
+	for i := range r {
+		r[i].hits = hits{} // of routes, Envoy does not look at them
+	}
 	return &Policy{Rules: r, Host: host, Include: include}, err
 }
 
