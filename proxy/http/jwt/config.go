@@ -76,7 +76,11 @@ func parseConfig(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, er
 		return nil, err
 	}
 	f := &factory{name: ctx.FilterName, preflight: m.BypassCorsPreflight, strip: m.StripFailureResponse, named: map[string]requirement{}}
-	counter := func(stat string) *filter.Counter { return ctx.Counter("jwt_authn." + m.StatPrefix + stat) }
+	prefix := "jwt_authn."
+	if m.StatPrefix != "" {
+		prefix += strings.TrimSuffix(m.StatPrefix, ".") + "."
+	}
+	counter := func(stat string) *filter.Counter { return ctx.Counter(prefix + stat) }
 	f.stats = counters{
 		counter("allowed"), counter("denied"), counter("cors_preflight_bypassed"), counter("jwt_cache_hit"), counter("jwt_cache_miss"),
 		counter("jwks_fetch_success"), counter("jwks_fetch_failed"),

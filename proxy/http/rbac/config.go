@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -39,22 +40,29 @@ func HTTPKind() filter.HTTPKind {
 			if err := match.Open(a, m, supported); err != nil {
 				return nil, err
 			}
-			r, err := parse(m.Rules)
-			if err != nil {
-				return nil, fmt.Errorf("rules.%w", err)
+			x := &httpFilter{name: ctx.FilterName}
+			var err error
+			if x.sets, err = parseSets(m.Rules, m.ShadowRules, m.ShadowRulesStatPrefix); err != nil {
+				return nil, err
 			}
-			return &httpFilter{rules: r, name: ctx.FilterName}, nil
+			x.counters = counters{
+				ctx.Counter("rbac." + dotted(m.RulesStatPrefix) + "allowed"), ctx.Counter("rbac." + dotted(m.RulesStatPrefix) + "denied"),
+				ctx.Counter("rbac." + dotted(m.ShadowRulesStatPrefix) + "shadow_allowed"),
+				ctx.Counter("rbac." + dotted(m.ShadowRulesStatPrefix) + "shadow_denied"),
+			}
+			return x, nil
 		},
 		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) {
 			m := &httpv3.RBACPerRoute{}
 			if err := match.Open(a, m, supported); err != nil {
 				return nil, err
 			}
-			r, err := parse(m.GetRbac().GetRules())
+			r := m.GetRbac()
+			s, err := parseSets(r.GetRules(), r.GetShadowRules(), r.GetShadowRulesStatPrefix())
 			if err != nil {
-				return nil, fmt.Errorf("rbac.rules.%w", err)
+				return nil, fmt.Errorf("rbac.%w", err)
 			}
-			return &perRoute{rules: r}, nil
+			return &perRoute{s}, nil
 		},
 	}
 }
@@ -64,33 +72,74 @@ func NetworkKind() filter.NetworkKind {
 	return filter.NetworkKind{
 		Name:     NetworkName,
 		TypeURLs: []string{typePrefix + "network.rbac.v3.RBAC"},
-		Parse: func(_ *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
+		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
 			m := &networkv3.RBAC{}
 			if err := match.Open(a, m, supported); err != nil {
 				return nil, err
 			}
-			r, err := parse(m.Rules)
-			if err != nil {
-				return nil, fmt.Errorf("rules.%w", err)
+			x := &networkFilter{}
+			var err error
+			if x.sets, err = parseSets(m.Rules, m.ShadowRules, m.ShadowRulesStatPrefix); err != nil {
+				return nil, err
 			}
-			return &networkFilter{rules: r}, nil
+			counter := func(stat string) *filter.Counter { return networkCounter(ctx.Stats, m.StatPrefix, stat) }
+			x.counters = counters{
+				counter("allowed"), counter("denied"), counter(dotted(m.ShadowRulesStatPrefix) + "shadow_allowed"), counter(dotted(m.ShadowRulesStatPrefix) + "shadow_denied"),
+			}
+			return x, nil
 		},
 	}
 }
 
-// supported lists what is read. The prefixes of statistics name counters that
-// are not kept; action LOG only marks requests for Envoy's own access log.
+// dotted is a prefix that ends with a dot, if there is one.
+func dotted(prefix string) string {
+	if prefix == "" || strings.HasSuffix(prefix, ".") {
+		return prefix
+	}
+	return prefix + "."
+}
+
+// networkCounter is the counter "PREFIXrbac.stat", as Envoy puts the prefix before it.
+func networkCounter(s *filter.Stats, prefix, stat string) *filter.Counter {
+	if first, rest, ok := strings.Cut(strings.TrimSuffix(prefix, "."), "."); ok {
+		return s.Counter(first, rest+".rbac", stat)
+	}
+	return s.Counter(strings.TrimSuffix(prefix, "."), "rbac", stat)
+}
+
+// parseSets reads the rules that are enforced and those that are only tried.
+func parseSets(rules, shadow *rbacv3.RBAC, prefix string) (s sets, err error) {
+	if s.rules, err = parse(rules); err != nil {
+		return s, fmt.Errorf("rules.%w", err)
+	}
+	if s.shadow, err = parse(shadow); err != nil {
+		return s, fmt.Errorf("shadow_rules.%w", err)
+	}
+	s.tell(prefix)
+	return s, nil
+}
+
+// supported lists what is read. Action LOG only marks requests for Envoy's own access log.
 var supported = strict.Table{
-	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix",
+	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix",
 	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
-	"envoy.extensions.filters.network.rbac.v3.RBAC":      "rules stat_prefix enforcement_type=ONE_TIME_ON_FIRST_BYTE",
+	"envoy.extensions.filters.network.rbac.v3.RBAC":      "rules stat_prefix shadow_rules shadow_rules_stat_prefix enforcement_type=ONE_TIME_ON_FIRST_BYTE",
 	"envoy.config.rbac.v3.RBAC":                          "action policies",
 	"envoy.config.rbac.v3.Policy":                        "permissions principals",
 	"envoy.config.rbac.v3.Permission": "and_rules or_rules any header url_path destination_ip destination_port destination_port_range " +
-		"not_rule requested_server_name uri_template",
+		"not_rule requested_server_name uri_template metadata sourced_metadata",
 	"envoy.config.rbac.v3.Permission.Set": "rules",
 	"envoy.config.rbac.v3.Principal": "and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header url_path " +
-		"filter_state not_id",
+		"filter_state not_id metadata sourced_metadata",
+	"envoy.config.rbac.v3.SourcedMetadata":                               "metadata_matcher metadata_source",
+	"envoy.type.matcher.v3.MetadataMatcher":                              "filter path value invert",
+	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":                  "key",
+	"envoy.type.matcher.v3.ValueMatcher":                                 "null_match double_match string_match bool_match present_match list_match or_match",
+	"envoy.type.matcher.v3.ValueMatcher.NullMatch":                       "",
+	"envoy.type.matcher.v3.DoubleMatcher":                                "range exact",
+	"envoy.type.v3.DoubleRange":                                          "start end",
+	"envoy.type.matcher.v3.ListMatcher":                                  "one_of",
+	"envoy.type.matcher.v3.OrMatcher":                                    "value_matchers",
 	"envoy.config.rbac.v3.Principal.Set":                                 "ids",
 	"envoy.config.rbac.v3.Principal.Authenticated":                       "principal_name",
 	"envoy.config.core.v3.CidrRange":                                     "address_prefix prefix_len",
@@ -172,6 +221,10 @@ func permission(m *rbacv3.Permission) (rule, error) {
 		return &sni{t}, prefixed("requested_server_name: ", err)
 	case *rbacv3.Permission_UriTemplate:
 		return uriTemplate(p.UriTemplate)
+	case *rbacv3.Permission_Metadata: //nolint:staticcheck // deprecated, and in use
+		return metadataRule("metadata", p.Metadata, rbacv3.MetadataSource_DYNAMIC)
+	case *rbacv3.Permission_SourcedMetadata:
+		return metadataRule("sourced_metadata.metadata_matcher", p.SourcedMetadata.GetMetadataMatcher(), p.SourcedMetadata.GetMetadataSource())
 	}
 	return nil, fmt.Errorf("rule: %T is not supported", m.GetRule())
 }
@@ -219,6 +272,10 @@ func principal(m *rbacv3.Principal) (rule, error) {
 		return path(p.UrlPath)
 	case *rbacv3.Principal_FilterState:
 		return filterState(p.FilterState)
+	case *rbacv3.Principal_Metadata: //nolint:staticcheck // deprecated, and in use
+		return metadataRule("metadata", p.Metadata, rbacv3.MetadataSource_DYNAMIC)
+	case *rbacv3.Principal_SourcedMetadata:
+		return metadataRule("sourced_metadata.metadata_matcher", p.SourcedMetadata.GetMetadataMatcher(), p.SourcedMetadata.GetMetadataSource())
 	}
 	return nil, fmt.Errorf("identifier: %T is not supported", m.GetIdentifier())
 }
@@ -285,4 +342,55 @@ func uriTemplate(m *corev3.TypedExtensionConfig) (rule, error) {
 	}
 	t, err := parseTemplate(in.PathTemplate)
 	return &uriForm{t}, prefixed("uri_template.typed_config.path_template: ", err)
+}
+
+func metadataRule(field string, m *matcherv3.MetadataMatcher, source rbacv3.MetadataSource) (rule, error) {
+	r := &metadata{namespace: m.GetFilter(), invert: m.GetInvert(), ofRoute: source == rbacv3.MetadataSource_ROUTE}
+	for _, p := range m.GetPath() {
+		r.path = append(r.path, p.GetKey())
+	}
+	var err error
+	r.value, err = value(m.GetValue())
+	return r, prefixed(field+".value.", err)
+}
+
+// value compiles a matcher of one value.
+func value(m *matcherv3.ValueMatcher) (valueTest, error) {
+	switch p := m.GetMatchPattern().(type) {
+	case *matcherv3.ValueMatcher_NullMatch_:
+		return func(v any, there bool) bool { return there && v == nil }, nil
+	case *matcherv3.ValueMatcher_PresentMatch:
+		// False matches nothing, as in Envoy.
+		return func(v any, there bool) bool { return there && v != nil && p.PresentMatch }, nil
+	case *matcherv3.ValueMatcher_BoolMatch:
+		return func(v any, _ bool) bool { b, ok := v.(bool); return ok && b == p.BoolMatch }, nil
+	case *matcherv3.ValueMatcher_StringMatch:
+		t, err := match.Strings(p.StringMatch)
+		return func(v any, _ bool) bool { s, ok := v.(string); return ok && t.Any(s) }, prefixed("string_match", err)
+	case *matcherv3.ValueMatcher_DoubleMatch:
+		if r := p.DoubleMatch.GetRange(); r != nil {
+			return func(v any, _ bool) bool { f, ok := v.(float64); return ok && r.Start <= f && f < r.End }, nil
+		}
+		exact := p.DoubleMatch.GetExact()
+		return func(v any, _ bool) bool { f, ok := v.(float64); return ok && f == exact }, nil
+	case *matcherv3.ValueMatcher_ListMatch:
+		one, err := value(p.ListMatch.GetOneOf())
+		return func(v any, _ bool) bool {
+			list, ok := v.([]any)
+			return ok && slices.ContainsFunc(list, func(x any) bool { return one(x, true) })
+		}, prefixed("list_match.one_of.", err)
+	case *matcherv3.ValueMatcher_OrMatch:
+		var all []valueTest
+		for i, x := range p.OrMatch.GetValueMatchers() {
+			t, err := value(x)
+			if err != nil {
+				return nil, fmt.Errorf("or_match.value_matchers[%d].%w", i, err)
+			}
+			all = append(all, t)
+		}
+		return func(v any, there bool) bool {
+			return slices.ContainsFunc(all, func(t valueTest) bool { return t(v, there) })
+		}, nil
+	}
+	return nil, errors.New("match_pattern: is missing")
 }

@@ -3,7 +3,8 @@
 //
 // Rules are compiled when the configuration arrives. What they look at is the
 // connection (addresses, port, SNI, peer certificate) and the request (headers,
-// path). Metadata, CEL conditions, the generic matcher tree, shadow rules and audit logging are
+// path), and metadata that other filters have set. Shadow rules are tried and told of, in
+// statistics and dynamic metadata. CEL conditions, the generic matcher tree and audit logging are
 // refused by name. A connection is judged once, when it is ready; in it, a rule on headers sees none.
 //
 // Judging allocates nothing.
@@ -20,7 +21,8 @@ import (
 // policy is matched when one of its permissions and one of its principals are.
 type policy struct {
 	name                    string
-	details                 string // what the access log says of a denial
+	details                 string         // what the access log says of a denial
+	told                    map[string]any // what metadata says of a match, of a shadow rule
 	permissions, principals oneOf
 }
 
@@ -30,18 +32,83 @@ type Rules struct {
 	policies []policy // by name
 }
 
-// judge returns whether f passes, and if not, why, for the access log.
-func (r *Rules) judge(f facts) (ok bool, details string) {
-	if r == nil {
-		return true, ""
-	}
+// judge returns whether f passes, and by which policy; nil: by none. r is not nil.
+func (r *Rules) judge(f facts) (ok bool, by *policy) {
 	for i := range r.policies {
 		p := &r.policies[i]
 		if p.permissions.match(f) && p.principals.match(f) {
-			return !r.deny, p.details
+			return !r.deny, p
 		}
 	}
-	return r.deny, noneMatched
+	return r.deny, nil
+}
+
+// why is what the access log says of a denial.
+func why(by *policy) string {
+	if by == nil {
+		return noneMatched
+	}
+	return by.details
+}
+
+// sets are the rules that hold and those that are only tried. nil ones allow.
+type sets struct {
+	rules, shadow *Rules
+	// What shadow rules tell in metadata when no policy matched.
+	allowedByNone, deniedByNone map[string]any
+}
+
+// counters of what was judged.
+type counters struct{ allowed, denied, shadowAllowed, shadowDenied *filter.Counter }
+
+// tell prepares what goes into metadata, so that it is not made per request.
+func (s *sets) tell(prefix string) {
+	result := func(r string) map[string]any { return map[string]any{prefix + "shadow_engine_result": r} }
+	s.allowedByNone, s.deniedByNone = result("allowed"), result("denied")
+	if s.shadow == nil {
+		return
+	}
+	for i := range s.shadow.policies {
+		p := &s.shadow.policies[i]
+		p.told = result("allowed")
+		if s.shadow.deny {
+			p.told = result("denied")
+		}
+		p.told[prefix+"shadow_effective_policy_id"] = p.name
+	}
+}
+
+// try judges by the shadow rules and returns what they have to tell; nil: there are none.
+func (s *sets) try(f facts, c *counters) map[string]any {
+	if s.shadow == nil {
+		return nil
+	}
+	ok, by := s.shadow.judge(f)
+	told := s.deniedByNone
+	if ok {
+		c.shadowAllowed.Add(1)
+		told = s.allowedByNone
+	} else {
+		c.shadowDenied.Add(1)
+	}
+	if by != nil {
+		told = by.told
+	}
+	return told
+}
+
+// enforce judges by the rules that hold.
+func (s *sets) enforce(f facts, c *counters) (ok bool, details string) {
+	if s.rules == nil {
+		return true, ""
+	}
+	ok, by := s.rules.judge(f)
+	if ok {
+		c.allowed.Add(1)
+		return true, ""
+	}
+	c.denied.Add(1)
+	return false, why(by)
 }
 
 const noneMatched = "rbac_access_denied_matched_policy[none]"
@@ -54,24 +121,29 @@ func denial(name string) string {
 // httpFilter judges requests. It has no state of a stream: it is its own factory.
 type httpFilter struct {
 	filter.PassThrough
-	rules *Rules
-	name  string
+	sets     sets
+	counters counters
+	name     string
 }
 
 // New implements filter.HTTPFactory.
 func (x *httpFilter) New(filter.Stream) filter.HTTPFilter { return x }
 
 // perRoute replaces the filter's rules; nil rules: everything is allowed.
-type perRoute struct{ rules *Rules }
+type perRoute struct{ sets sets }
 
 // RequestHeaders judges the request.
 func (x *httpFilter) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
-	rules := x.rules
+	sets := &x.sets
 	if own, ok := s.RouteConfig(x.name).(*perRoute); ok {
-		rules = own.rules
+		sets = &own.sets
 	}
 	info := s.Info()
-	ok, why := rules.judge(facts{conn: info.Conn, h: h, remote: client(info.Remote, info.Conn)})
+	f := facts{conn: info.Conn, h: h, remote: client(info.Remote, info.Conn), info: info}
+	if told := sets.try(f, &x.counters); told != nil {
+		info.SetMetadata(HTTPName, told)
+	}
+	ok, why := sets.enforce(f, &x.counters)
 	if ok {
 		return filter.Continue
 	}
@@ -87,7 +159,10 @@ func client(a netip.AddrPort, conn *filter.ConnInfo) netip.Addr {
 }
 
 // networkFilter judges connections. It, too, is its own factory.
-type networkFilter struct{ rules *Rules }
+type networkFilter struct {
+	sets     sets
+	counters counters
+}
 
 // New implements filter.NetworkFactory.
 func (x *networkFilter) New() filter.NetworkFilter { return x }
@@ -96,7 +171,9 @@ var noHeaders = &filter.Headers{}
 
 // Open judges the connection.
 func (x *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
-	ok, why := x.rules.judge(facts{conn: info, h: noHeaders, remote: info.Remote.Addr()})
+	f := facts{conn: info, h: noHeaders, remote: info.Remote.Addr()}
+	x.sets.try(f, &x.counters)
+	ok, why := x.sets.enforce(f, &x.counters)
 	if ok {
 		return filter.Continue
 	}

@@ -221,13 +221,13 @@ func TestRefused(t *testing.T) {
 	}
 	const yes = `{"any":true}`
 	for json, field := range map[string]string{
-		`{"shadowRules":{}}`:                   "shadow_rules",
+		`{"shadowMatcher":{}}`:                 "shadow_matcher",
 		`{"matcher":{}}`:                       "matcher",
 		`{"trackPerRuleStats":true}`:           "track_per_rule_stats",
 		`{"rules":{"action":"LOG"}}`:           "action",
 		`{"rules":{"auditLoggingOptions":{}}}`: "audit_logging_options",
 		`{"rules":{"policies":{"p":{"permissions":[{"any":true}],"principals":[{"any":true}],"condition":{}}}}}`:                                                                              "condition",
-		policy(`{"metadata":{"filter":"x","path":[{"key":"y"}],"value":{"presentMatch":true}}}`, yes):                                                                                         `rules.policies["p"].permissions[0].metadata`,
+		policy(`{"metadata":{"filter":"x","path":[{"key":"y"}],"value":{}}}`, yes):                                                                                                            "MatchPattern",
 		policy(`{"andRules":{"rules":[{"header":{"name":"x","safeRegexMatch":{"regex":"("}}}]}}`, yes):                                                                                        `rules.policies["p"].permissions[0].and_rules.rules[0].header`,
 		policy(`{"destinationIp":{"addressPrefix":"x","prefixLen":8}}`, yes):                                                                                                                  "destination_ip",
 		policy(`{"destinationPortRange":{"start":9,"end":9}}`, yes):                                                                                                                           "destination_port_range",

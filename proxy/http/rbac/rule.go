@@ -12,7 +12,8 @@ import (
 type facts struct {
 	conn   *filter.ConnInfo
 	h      *filter.Headers
-	remote netip.Addr // the client, as a trusted x-forwarded-for says
+	remote netip.Addr   // the client, as a trusted x-forwarded-for says
+	info   *filter.Info // nil for a connection
 }
 
 // rule is a permission or a principal.
@@ -35,7 +36,37 @@ type (
 	identity struct{ tests *route.Strings }
 	// spiffe is the peer's first URI SAN, as Istio puts it into filter state.
 	spiffe struct{ tests route.Strings }
+	// metadata is a value that a filter has set, or the route's.
+	metadata struct {
+		namespace       string
+		path            []string
+		value           valueTest
+		invert, ofRoute bool
+	}
 )
+
+// valueTest tests a value of metadata; there: it has one.
+type valueTest func(v any, there bool) bool
+
+func (r *metadata) match(f facts) bool {
+	if f.info == nil {
+		return r.value(nil, false) != r.invert
+	}
+	all := f.info.Metadata
+	if r.ofRoute {
+		all = f.info.RouteMetadata
+	}
+	v, there := all[r.namespace]
+	for _, k := range r.path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			v, there = nil, false
+			break
+		}
+		v, there = m[k]
+	}
+	return r.value(v, there) != r.invert
+}
 
 func (anyRule) match(facts) bool { return true }
 
