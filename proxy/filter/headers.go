@@ -45,6 +45,16 @@ func (h *Headers) Keep(s []byte) string {
 	return unsafe.String(&h.arena[n], len(s))
 }
 
+// KeepString copies s into the arena.
+func (h *Headers) KeepString(s string) string {
+	if s == "" {
+		return ""
+	}
+	n := len(h.arena)
+	h.arena = append(h.arena, s...)
+	return unsafe.String(&h.arena[n], len(s))
+}
+
 // Buffer lends the arena to append to, and Kept makes a string of what was
 // appended: for values that are built piece by piece. Nothing else may be
 // called on h between the two.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/hpack"
 )
 
 // blockKind is what a header block is.
@@ -134,7 +135,7 @@ func (c *Conn) continuation(flags byte, b []byte) {
 	}
 }
 
-// fragment decodes a piece of the block.
+// fragment takes a piece of the block, and decodes the block when it is whole.
 func (c *Conn) fragment(flags byte, b []byte) {
 	k := &c.block
 	k.raw += len(b)
@@ -142,17 +143,24 @@ func (c *Conn) fragment(flags byte, b []byte) {
 		c.fail(codec.ResetEnhanceYourCalm, "http2.headers_too_large", "headers over the limit")
 		return
 	}
-	_, err := c.dec.Write(b)
-	if err == nil && flags&flagEndHeaders != 0 {
-		err = c.dec.Close()
+	if flags&flagEndHeaders == 0 {
+		c.pieces = append(c.pieces, b...)
+		return
 	}
-	if err != nil {
+	if len(c.pieces) > 0 {
+		c.pieces = append(c.pieces, b...)
+		b = c.pieces
+	}
+	var f hpack.Field
+	for c.dec.Start(b); c.dec.Next(&f); {
+		c.emit(&f)
+	}
+	c.pieces = nil
+	if c.dec.Err() != nil {
 		c.fail(codec.ResetCompression, violation, "HPACK does not decode")
 		return
 	}
-	if flags&flagEndHeaders != 0 {
-		c.blockDone()
-	}
+	c.blockDone()
 }
 
 func (c *Conn) blockDone() {
@@ -203,7 +211,7 @@ func (c *Conn) requestDone(k *block) {
 // tooLarge answers 431; no stream comes of it.
 func (c *Conn) tooLarge(id uint32) {
 	c.openBlock(id, true)
-	c.appendStatus(431)
+	c.out = c.enc.Status(c.out, 431)
 	c.closeBlock()
 	c.out = appendReset(c.out, id, codec.ResetNone)
 	c.flood.cut(c)

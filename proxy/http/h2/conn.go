@@ -1,9 +1,8 @@
 package h2
 
 import (
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/hpack"
 )
 
 // Defaults.
@@ -64,16 +63,15 @@ type Conn struct {
 	settled  bool
 	block    block
 	data     dataFrame
-	dec      *hpack.Decoder
+	pieces   []byte // of a block that comes in several frames
+	dec      hpack.Decoder
 	recvWin  int64 // of the connection
 	recvOwed int64 // to be given back
 
 	// sending
 	out          []byte
-	enc          *hpack.Encoder
+	enc          hpack.Encoder
 	blockAt      int // where the header block being written begins
-	names        internTable
-	resized      bool // the peer has set the size of HPACK's table
 	sendWin      int64
 	peerWindow   int64 // of a new stream
 	peerMaxFrame int
@@ -119,9 +117,6 @@ func newConn(ev codec.Events, opt Options) *Conn {
 		recvWin: int64(opt.ConnWindow), sendWin: defaultWindow, peerWindow: defaultWindow,
 		peerMaxFrame: ourMaxFrame, peerStreams: peerStreams,
 	}
-	c.dec = hpack.NewDecoder(4096, c.emit)
-	c.dec.SetMaxStringLength(2 * opt.MaxHeadBytes)
-	c.enc = hpack.NewEncoder(encoded{c})
 	return c
 }
 

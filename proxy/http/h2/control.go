@@ -186,8 +186,7 @@ func (c *Conn) settings(flags byte, b []byte) {
 func (c *Conn) setting(id uint16, v uint32) (reason string) {
 	switch id {
 	case settingHeaderTable:
-		c.enc.SetMaxDynamicTableSizeLimit(min(v, 4096))
-		c.resized = true
+		c.enc.SetLimit(v)
 	case settingEnablePush:
 		if v > 1 || c.client && v == 1 {
 			return "ENABLE_PUSH out of range"

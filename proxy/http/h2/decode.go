@@ -3,12 +3,11 @@ package h2
 import (
 	"strings"
 
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/hpack"
 )
 
-// pseudo is a set of pseudo headers.
+// pseudo is a set of pseudo headers, in the order of hpack's classes.
 type pseudo uint8
 
 const (
@@ -21,7 +20,7 @@ const (
 )
 
 // emit takes one decoded field.
-func (c *Conn) emit(f hpack.HeaderField) {
+func (c *Conn) emit(f *hpack.Field) {
 	k := &c.block
 	if k.kind == blockIgnored || k.code != codec.ResetNone {
 		return
@@ -31,13 +30,12 @@ func (c *Conn) emit(f hpack.HeaderField) {
 		k.tooLarge = "http2.headers_too_large"
 		return
 	}
-	if !valueOK(f.Value) {
+	if !f.ValueOK {
 		k.bad()
 		return
 	}
-	// RFC 9113 8.2.1 calls it malformed; peers send it all the same, and HTTP/1 must not see it.
-	f.Value = strings.Trim(f.Value, " \t")
-	if strings.HasPrefix(f.Name, ":") {
+	f.Value = trim(f.Value)
+	if f.Class >= hpack.Pseudo {
 		k.pseudo(f, c.client)
 		return
 	}
@@ -45,12 +43,8 @@ func (c *Conn) emit(f hpack.HeaderField) {
 		k.tooLarge = "http2.too_many_headers"
 		return
 	}
-	if !nameOK(f.Name) {
-		k.bad()
-		return
-	}
 	k.regular = true
-	if c.opt.Underscores != UnderscoresAllow && strings.IndexByte(f.Name, '_') >= 0 {
+	if f.Class == hpack.Underscored && c.opt.Underscores != UnderscoresAllow {
 		if c.opt.Underscores == UnderscoresReject {
 			k.bad()
 		}
@@ -59,25 +53,28 @@ func (c *Conn) emit(f hpack.HeaderField) {
 	k.field(f)
 }
 
+// trim takes off blanks at the ends. RFC 9113 8.2.1 calls them malformed; peers send
+// them all the same, and HTTP/1 must not see them.
+func trim(v string) string {
+	if v == "" || v[0] > ' ' && v[len(v)-1] > ' ' {
+		return v
+	}
+	return strings.Trim(v, " \t")
+}
+
 func (k *block) bad() { k.code = codec.ResetProtocol }
 
-// pseudo takes a pseudo header: known, once, before all others, of the right kind of message.
-func (k *block) pseudo(f hpack.HeaderField, client bool) {
-	var bit pseudo
-	switch f.Name {
-	case ":method":
-		bit = hasMethod
-	case ":scheme":
-		bit = hasScheme
-	case ":authority":
-		bit = hasAuthority
-	case ":path":
-		bit = hasPath
-	case ":protocol":
-		bit = hasProtocol
-	case ":status":
-		bit = hasStatus
+// keep copies a value to where the message is.
+func (k *block) keep(f *hpack.Field) string {
+	if f.FixedValue {
+		return f.Value
 	}
+	return k.h.KeepString(f.Value)
+}
+
+// pseudo takes a pseudo header: known, once, before all others, of the right kind of message.
+func (k *block) pseudo(f *hpack.Field, client bool) {
+	bit := pseudo(1) << (f.Class - hpack.Pseudo) >> 1
 	if bit == 0 || k.regular || k.seen&bit != 0 || k.h == nil || (bit == hasStatus) != client {
 		k.bad()
 		return
@@ -85,15 +82,15 @@ func (k *block) pseudo(f hpack.HeaderField, client bool) {
 	k.seen |= bit
 	switch bit {
 	case hasMethod:
-		k.h.Method = f.Value
+		k.h.Method = k.keep(f)
 	case hasScheme:
-		k.h.Scheme = f.Value
+		k.h.Scheme = k.keep(f)
 	case hasAuthority:
-		k.h.Authority = f.Value
+		k.h.Authority = k.keep(f)
 	case hasPath:
-		k.h.Path = f.Value
+		k.h.Path = k.keep(f)
 	case hasProtocol:
-		k.h.Protocol = f.Value
+		k.h.Protocol = k.keep(f)
 	case hasStatus:
 		k.status(f.Value)
 	}
@@ -116,32 +113,37 @@ func (k *block) status(v string) {
 	}
 }
 
-func (k *block) field(f hpack.HeaderField) {
-	switch f.Name {
-	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
+func (k *block) field(f *hpack.Field) {
+	switch f.Class {
+	case hpack.BadName, hpack.Hop:
 		k.bad()
 		return
-	case "te":
+	case hpack.TE:
 		if f.Value != "trailers" {
 			k.bad()
 			return
 		}
-	case "content-length":
+	case hpack.ContentLength:
 		if !k.contentLength(f.Value) || k.kind == blockTrailers {
 			return
 		}
-	case "host":
+	case hpack.Host:
 		if k.kind == blockRequest {
-			k.host = f.Value
+			k.host = k.keep(f)
 			k.hosts++
 			return
 		}
-	case "cookie":
+	case hpack.Cookie:
 		k.cookies++
 	}
-	if k.h != nil {
-		k.h.Add(f.Name, f.Value)
+	if k.h == nil {
+		return
 	}
+	name := f.Name
+	if !f.FixedName {
+		name = k.h.KeepString(name)
+	}
+	k.h.Add(name, k.keep(f))
 }
 
 func (k *block) contentLength(v string) bool {
@@ -218,24 +220,6 @@ func pathOK(p, method string) bool {
 		}
 	}
 	return true
-}
-
-func valueOK(v string) bool {
-	for i := range len(v) {
-		if c := v[i]; c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-func nameOK(n string) bool {
-	for i := range len(n) {
-		if c := n[i]; 'A' <= c && c <= 'Z' {
-			return false
-		}
-	}
-	return tokenOK(n)
 }
 
 // tokenOK and hostOK go by a bit set of the ASCII characters.

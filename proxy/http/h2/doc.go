@@ -2,7 +2,7 @@
 // appended. One Conn is one side of one connection, server or client. The
 // preface and SETTINGS are in the Output of a new Conn already.
 //
-// HPACK's tables are golang.org/x/net/http2/hpack; framing, the states of the streams, flow
+// HPACK is proxy/http/hpack; framing, the states of the streams, flow
 // control and the checks of RFC 9113 are here. DATA is passed on as it comes, without
 // waiting for a whole frame; other frames are kept until they are complete.
 //

@@ -1,113 +1,13 @@
 package h2
 
 import (
-	"hash/maphash"
-	"strconv"
 	"strings"
 
-	"golang.org/x/net/http2/hpack"
-
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/hpack"
 )
 
-// encoded lets the HPACK encoder append to the output.
-type encoded struct{ c *Conn }
-
-func (e encoded) Write(p []byte) (int, error) {
-	e.c.out = append(e.c.out, p...)
-	return len(p), nil
-}
-
-// internTable holds copies of fields that went into HPACK's dynamic table. The
-// encoder keeps the strings that it is given, and ours may lie in the arena of
-// a Headers that is about to be reused. It is a small cache, not a complete set:
-// when it is full it begins anew. Fields never take each other's place, else two
-// that come with every message would be copied with every message.
-type internTable struct {
-	seed  maphash.Seed
-	slots *[internSlots]hpack.HeaderField
-	used  int
-}
-
-const (
-	internSlots = 64
-	// internMost leaves room, so that the way to a field is short.
-	internMost = internSlots * 3 / 4
-)
-
-func (t *internTable) intern(name, value string) hpack.HeaderField {
-	if t.slots == nil {
-		t.seed, t.slots = maphash.MakeSeed(), new([internSlots]hpack.HeaderField)
-	}
-	for i := maphash.String(t.seed, value) + uint64(len(name)); ; i++ {
-		slot := &t.slots[i%internSlots]
-		if slot.Name == "" {
-			if t.used == internMost { // the encoder keeps what it took of the former
-				t.slots, t.used = new([internSlots]hpack.HeaderField), 0
-				slot = &t.slots[i%internSlots]
-			}
-			*slot = hpack.HeaderField{Name: strings.Clone(name), Value: strings.Clone(value)}
-			t.used++
-			return *slot
-		}
-		if slot.Name == name && slot.Value == value {
-			return *slot
-		}
-	}
-}
-
-// indexed tells whether a field is worth a place in the table: those whose
-// value comes again and again on one connection. The others are written
-// literally, which costs bytes but no copy and no eviction.
-func indexed(name string) bool {
-	switch name {
-	case ":authority", ":scheme", ":method", ":protocol", "accept", "accept-encoding", "accept-language", "cache-control", "content-encoding",
-		"content-type", "grpc-accept-encoding", "grpc-encoding", "grpc-status", "server", "te", "user-agent", "vary", "via",
-		"x-envoy-attempt-count", "x-envoy-decorator-operation", "x-envoy-internal", "x-forwarded-client-cert", "x-forwarded-proto":
-		return true
-	}
-	return false
-}
-
-func (c *Conn) field(name, value string) {
-	if c.resized { // the new size is said at the beginning of a block, by the encoder
-		c.resized = false
-		_ = c.enc.WriteField(hpack.HeaderField{Name: strings.Clone(name), Value: strings.Clone(value)})
-		return
-	}
-	if indexed(name) && len(value) < 512 {
-		_ = c.enc.WriteField(c.names.intern(name, value)) // writing to memory does not fail
-		return
-	}
-	// Literal without indexing, new name, no Huffman coding (RFC 7541 6.2.2).
-	switch name {
-	case ":path":
-		c.out = append(c.out, 4)
-	case "content-length":
-		c.out = append(c.out, 0x0f, 28-15)
-	case "date":
-		c.out = append(c.out, 0x0f, 33-15)
-	default:
-		c.out = append(c.out, 0)
-		c.out = appendString(c.out, name)
-	}
-	c.out = appendString(c.out, value)
-}
-
-// appendString appends length and bytes (RFC 7541 5.2).
-func appendString(out []byte, s string) []byte {
-	n := len(s)
-	if n < 127 {
-		out = append(out, byte(n))
-		return append(out, s...)
-	}
-	out = append(out, 127)
-	for n -= 127; n >= 128; n >>= 7 {
-		out = append(out, byte(n)|0x80)
-	}
-	out = append(out, byte(n))
-	return append(out, s...)
-}
+func (c *Conn) field(name, value string) { c.out = c.enc.Field(c.out, name, value) }
 
 // openBlock begins a header block; the fields follow, then closeBlock.
 func (c *Conn) openBlock(id uint32, end bool) {
@@ -116,7 +16,7 @@ func (c *Conn) openBlock(id uint32, end bool) {
 		flags |= flagEndStream
 	}
 	c.blockAt = len(c.out)
-	c.out = appendFrame(c.out, 0, frameHeaders, flags, id)
+	c.out = c.enc.Begin(appendFrame(c.out, 0, frameHeaders, flags, id))
 }
 
 // closeBlock sets the frame's length, and cuts a block that is too long for one frame.
@@ -157,7 +57,7 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 		if status == 101 {
 			status = 200
 		}
-		c.appendStatus(status)
+		c.out = c.enc.Status(c.out, status)
 	}
 	c.fields(h)
 	c.closeBlock()
@@ -186,21 +86,6 @@ func (c *Conn) request(s *stream, h *filter.Headers) {
 	}
 }
 
-func (c *Conn) appendStatus(status int) {
-	if c.resized {
-		c.field(":status", strconv.Itoa(status))
-		return
-	}
-	if status == 200 {
-		c.out = append(c.out, 0x80|8) // the static table's entry
-		return
-	}
-	var buf [8]byte
-	digits := strconv.AppendInt(buf[:0], int64(status), 10)
-	c.out = append(c.out, 8, byte(len(digits))) // literal, name of entry 8
-	c.out = append(c.out, digits...)
-}
-
 // fields appends all that HTTP/2 has.
 func (c *Conn) fields(h *filter.Headers) {
 	for i := range h.Len() {
@@ -213,7 +98,7 @@ func (c *Conn) fields(h *filter.Headers) {
 				continue
 			}
 		}
-		if !valueOK(f.Value) { // the net under configuration and filters
+		if !hpack.ValueOK(f.Value) { // the net under configuration and filters
 			continue
 		}
 		c.field(f.Name, f.Value)
@@ -227,7 +112,7 @@ func (c *Conn) Interim(id uint32, h *filter.Headers) {
 		return
 	}
 	c.openBlock(id, false)
-	c.appendStatus(h.Status)
+	c.out = c.enc.Status(c.out, h.Status)
 	c.fields(h)
 	c.closeBlock()
 }

@@ -16,8 +16,9 @@ type Encoder struct {
 	slots *[slotCount]uint32
 	used  int
 
-	resized        bool // the limit has changed since the last block
-	least, settled int  // the smallest and the last one since then
+	resized bool // the limit has changed since the last block
+	lower   bool // and was lower than it is now
+	limit   int
 }
 
 const (
@@ -31,23 +32,23 @@ var seed = maphash.MakeSeed()
 
 // SetLimit takes the size of the table that the peer permits. The next block says it.
 func (e *Encoder) SetLimit(n uint32) {
-	e.settled = int(min(n, TableSize))
-	if !e.resized {
-		e.resized, e.least = true, e.settled
-	}
-	e.least = min(e.least, e.settled)
+	limit := int(min(n, TableSize))
+	e.lower = e.resized && (e.lower || e.limit < limit)
+	e.resized, e.limit = true, limit
 }
 
-// Begin appends what a block has to begin with.
+// Begin appends what a block has to begin with. When the limit was lower meanwhile (RFC 7541
+// 4.2) the table begins anew: some decoders take a second change only while
+// their table is empty.
 func (e *Encoder) Begin(out []byte) []byte {
 	if !e.resized {
 		return out
 	}
-	e.resized = false
-	if e.least < e.settled {
-		out = e.resize(out, e.least)
+	if e.lower {
+		out = e.resize(out, 0)
 	}
-	return e.resize(out, e.settled)
+	e.resized, e.lower = false, false
+	return e.resize(out, e.limit)
 }
 
 func (e *Encoder) resize(out []byte, n int) []byte {

@@ -82,7 +82,7 @@ func TestManyValues(t *testing.T) {
 	}
 }
 
-// TestLimits: the smallest limit is said, then the last.
+// TestLimits: the last limit is said, and before it that there was a lower one.
 func TestLimits(t *testing.T) {
 	c := newChecked()
 	for _, tt := range []struct {
@@ -92,7 +92,9 @@ func TestLimits(t *testing.T) {
 	}{
 		{nil, "", 1},
 		{[]uint32{100}, "3f45", 1},
-		{[]uint32{10, 1 << 20}, "2a3fe11f", 1},
+		{[]uint32{10, 1 << 20}, "203fe11f", 1},
+		{[]uint32{200, 100}, "3f45", 1},
+		{[]uint32{10, 300, 200}, "203fa901", 1},
 		{[]uint32{0}, "20", 0},
 		{[]uint32{4096}, "3fe11f", 1},
 	} {
