@@ -388,7 +388,7 @@ func (c *conn) add(s *call) {
 	}
 	c.last = s
 	if c.two {
-		c.byID[s.id] = s
+		c.byID.Put(s.id, s)
 	}
 }
 
@@ -406,7 +406,7 @@ func (c *conn) remove(s *call) {
 		c.last = s.prev
 	}
 	if c.two {
-		delete(c.byID, s.id)
+		c.byID.Delete(s.id)
 	} else {
 		c.again = true
 	}

@@ -35,7 +35,7 @@ type conn struct {
 
 	head        *filter.Headers // lent to the codec
 	first, last *call           // in the order of arrival
-	byID        map[uint32]*call
+	byID        h2.Table[call]  // HTTP/2
 	active      int
 	dead        []*call // over, to be put back at the end of the event
 	requests    int
@@ -91,7 +91,6 @@ func (c *conn) speak(two bool) {
 	cfg := &c.m.cfg
 	c.two = two
 	if two {
-		c.byID = map[uint32]*call{}
 		c.cd = h2.NewServer((*events)(c), h2.Options{
 			MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
 			MaxStreams:   cfg.HTTP2.MaxConcurrentStreams,
@@ -389,7 +388,7 @@ func (c *conn) drain() {
 // find returns the call with that id, nil when it is over.
 func (c *conn) find(id uint32) *call {
 	if c.two {
-		return c.byID[id]
+		return c.byID.Get(id)
 	}
 	return c.first
 }

@@ -88,7 +88,7 @@ func (c *Conn) beginRequest(id uint32) {
 		switch {
 		case c.going:
 			k.code = codec.ResetRefused
-		case len(c.streams) >= int(c.opt.MaxStreams):
+		case c.streams.Len() >= int(c.opt.MaxStreams):
 			k.code = codec.ResetRefused
 			c.flood.cut(c)
 		default:

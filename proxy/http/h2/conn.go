@@ -50,7 +50,7 @@ type Conn struct {
 	opt    Options
 	client bool
 
-	streams map[uint32]*stream
+	streams Table[stream]
 	last    *stream // the one asked for last: frames come in runs
 	free    []*stream
 	blocked []*stream // waiting for send window, in the order they began to
@@ -113,7 +113,7 @@ func newConn(ev codec.Events, opt Options) *Conn {
 	opt.StreamWindow = min(or(opt.StreamWindow, defaultStreamWindow), maxWindow)
 	opt.ConnWindow = min(max(or(opt.ConnWindow, defaultConnWindow), defaultWindow), maxWindow)
 	c := &Conn{
-		ev: ev, opt: opt, streams: map[uint32]*stream{},
+		ev: ev, opt: opt,
 		recvWin: int64(opt.ConnWindow), sendWin: defaultWindow, peerWindow: defaultWindow,
 		peerMaxFrame: ourMaxFrame, peerStreams: peerStreams,
 	}
@@ -246,7 +246,7 @@ func (c *Conn) End() error {
 	if c.err != nil {
 		return c.err
 	}
-	if len(c.streams) > 0 && !c.mute {
+	if c.streams.Len() > 0 && !c.mute {
 		c.err = &codec.Error{Status: 400, Code: codec.ResetConnection, Detail: violation, Reason: "connection ended with open streams"}
 		if c.client {
 			c.err.Status = 502
@@ -269,7 +269,7 @@ func (c *Conn) Broken() {
 // Stop implements codec.Codec.
 func (c *Conn) Stop() {
 	c.mute = true
-	clear(c.streams)
+	c.streams.Clear()
 	c.blocked, c.last = nil, nil
 }
 
@@ -277,7 +277,7 @@ func (c *Conn) Stop() {
 func (c *Conn) Retained() int { return len(c.tail) }
 
 // Streams implements codec.Codec.
-func (c *Conn) Streams() int { return len(c.streams) }
+func (c *Conn) Streams() int { return c.streams.Len() }
 
 // KeepAlive implements codec.Codec.
 func (c *Conn) KeepAlive() bool {

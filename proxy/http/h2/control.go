@@ -217,7 +217,7 @@ func (c *Conn) initialWindow(v uint32) {
 	}
 	change := int64(v) - c.peerWindow
 	c.peerWindow = int64(v)
-	for _, s := range c.streams {
+	for _, s := range c.streams.All() {
 		s.sendWin += change
 		if s.sendWin > maxWindow {
 			c.fail(codec.ResetFlowControl, violation, "INITIAL_WINDOW_SIZE overflows a window")

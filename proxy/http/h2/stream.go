@@ -28,7 +28,7 @@ func (c *Conn) stream(id uint32) *stream {
 	if c.last != nil && c.last.id == id {
 		return c.last
 	}
-	s := c.streams[id]
+	s := c.streams.Get(id)
 	if s != nil {
 		c.last = s
 	}
@@ -43,14 +43,14 @@ func (c *Conn) open(id uint32) *stream {
 		s = new(stream)
 	}
 	*s = stream{id: id, sendWin: c.peerWindow, recvWin: int64(c.opt.StreamWindow), expect: -1}
-	c.streams[id] = s
+	c.streams.Put(id, s)
 	c.last = s
 	return s
 }
 
 // forget ends a stream; what the owner had not consumed counts as consumed.
 func (c *Conn) forget(s *stream) {
-	delete(c.streams, s.id)
+	c.streams.Delete(s.id)
 	if c.last == s {
 		c.last = nil
 	}
@@ -96,15 +96,8 @@ func (c *Conn) streamError(id uint32, code codec.ResetCode) {
 
 // resetAll ends the streams above an id, in order.
 func (c *Conn) resetAll(above uint32, code codec.ResetCode) {
-	var ids []uint32
-	for id := range c.streams {
+	for id, s := range c.streams.All() { // an event may end others
 		if id > above {
-			ids = append(ids, id)
-		}
-	}
-	slices.Sort(ids)
-	for _, id := range ids {
-		if s := c.stream(id); s != nil { // an event may have ended others
 			c.forget(s)
 			c.ev.OnReset(id, code)
 		}
@@ -119,7 +112,7 @@ func (c *Conn) idle(id uint32) bool {
 
 // NewStream implements codec.Codec.
 func (c *Conn) NewStream() (uint32, bool) {
-	if !c.client || !c.KeepAlive() || len(c.streams) >= int(c.peerStreams) {
+	if !c.client || !c.KeepAlive() || c.streams.Len() >= int(c.peerStreams) {
 		return 0, false
 	}
 	if c.lastID == 0 {

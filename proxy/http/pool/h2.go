@@ -26,7 +26,7 @@ type h2Conn struct {
 	cd      *h2.Conn
 	keeper  keepalive
 	said    int // the peer's limit when it was last looked at
-	streams map[uint32]*h2Stream
+	streams h2.Table[h2Stream]
 	backlog []*h2Stream // begun, but the peer takes no more at present
 	closing bool
 	dirty   bool
@@ -43,7 +43,7 @@ var _ stream.Handler = (*h2Conn)(nil)
 func newH2Conn(cc common) *h2Conn {
 	opt := &cc.pool.cluster.Spec().HTTP
 	c := &h2Conn{
-		common: cc, streams: map[uint32]*h2Stream{}, most: noLimit,
+		common: cc, most: noLimit,
 		maxStreams: int(opt.MaxRequestsPerConnection),
 	}
 	if opt.MaxConcurrentStreams > 0 {
@@ -209,7 +209,7 @@ func (c *h2Conn) OnEnd() {
 func (c *h2Conn) OnDrain() {
 	c.lane.Begin()
 	c.blocked = false
-	for _, s := range c.streams {
+	for _, s := range c.streams.All() {
 		s.push()
 	}
 	c.lane.End()
@@ -263,7 +263,7 @@ func (c *h2Conn) finish(s *h2Stream) {
 		return
 	}
 	s.over, s.pending, s.head = true, nil, nil
-	delete(c.streams, s.id)
+	c.streams.Delete(s.id)
 	c.vacate()
 	c.unblockBacklog()
 }
@@ -307,7 +307,7 @@ func (e *h2Events) OnData(id uint32, b []byte, end bool) { e.tell(id, toData, ni
 func (e *h2Events) OnTrailers(id uint32, h *filter.Headers) { e.tell(id, toTrailers, h, nil, true) }
 
 func (e *h2Events) tell(id uint32, k kind, h *filter.Headers, b []byte, end bool) {
-	s := e.streams[id]
+	s := e.streams.Get(id)
 	if s == nil {
 		PutHeaders(h)
 		return
@@ -323,7 +323,7 @@ func (e *h2Events) tell(id uint32, k kind, h *filter.Headers, b []byte, end bool
 
 // OnReset implements codec.Events.
 func (e *h2Events) OnReset(id uint32, code codec.ResetCode) {
-	if s := e.streams[id]; s != nil {
+	if s := e.streams.Get(id); s != nil {
 		(*h2Conn)(e).finish(s)
 		s.tellReset(code)
 	}
@@ -347,7 +347,7 @@ func (e *h2Events) OnGoAway(uint32, bool) {
 
 // OnWindow implements codec.Events.
 func (e *h2Events) OnWindow(id uint32) {
-	if s := e.streams[id]; s != nil {
+	if s := e.streams.Get(id); s != nil {
 		s.push()
 	}
 }

@@ -226,7 +226,7 @@ func (s *h2Stream) start(h *filter.Headers, end bool) {
 func (s *h2Stream) open(id uint32, h *filter.Headers, end bool) {
 	c := s.c
 	s.id = id
-	c.streams[id] = s
+	c.streams.Put(id, s)
 	c.cd.Headers(id, h, end)
 	s.sent = end
 	c.touch()
