@@ -20,7 +20,13 @@ const (
 
 // call is one request and its response.
 type call struct {
-	m          *Manager
+	m *Manager
+	callState
+	rt router.Router
+}
+
+// callState is what begins anew with every request.
+type callState struct {
 	c          *conn
 	id         uint32
 	next, prev *call
@@ -31,7 +37,6 @@ type call struct {
 	entry            *route.Entry
 	target           route.Target
 	links            []link
-	rt               router.Router
 
 	upgrade   string // protocol asked for, or "CONNECT"
 	terminate bool
@@ -92,7 +97,8 @@ func (s *call) recycle() {
 	if cap(pending) > maxRetained {
 		pending = nil
 	}
-	*s = call{m: s.m, rt: s.rt, links: links, pending: pending, timers: timers, info: filter.Info{Metadata: metadata}}
+	s.callState = callState{}
+	s.links, s.pending, s.timers, s.info.Metadata = links, pending, timers, metadata
 	s.m.calls.Put(s)
 }
 
@@ -100,9 +106,8 @@ func (s *call) recycle() {
 func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 	s.c, s.id, s.req, s.reqEnd = c, id, h, end
 	s.moved = c.lane.Now()
-	s.info = filter.Info{
-		Conn: c.info, Start: s.moved, Protocol: c.cd.Protocol(), Request: h, Remote: c.info.Remote, Metadata: s.info.Metadata,
-	}
+	in := &s.info // empty but for Metadata, and too large to be made and copied
+	in.Conn, in.Start, in.Protocol, in.Request, in.Remote = c.info, s.moved, c.cd.Protocol(), h, c.info.Remote
 	c.add(s)
 	if c.blocked {
 		s.pauseResponse(pauseConn, true)

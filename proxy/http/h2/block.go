@@ -18,9 +18,10 @@ const (
 	blockTrailers
 )
 
-// block is the header block that is being received; id 0: none.
+// block is the header block that is being received, or was the last.
 type block struct {
 	id   uint32
+	open bool // more frames of it are to come
 	kind blockKind
 	h    *filter.Headers
 	end  bool
@@ -60,7 +61,7 @@ func (c *Conn) headers(id uint32, flags byte, b []byte) {
 			return
 		}
 	}
-	c.block = block{id: id, end: flags&flagEndStream != 0, length: -1}
+	c.block = block{id: id, open: true, end: flags&flagEndStream != 0, length: -1}
 	if c.client {
 		c.beginResponse(id)
 	} else {
@@ -164,20 +165,21 @@ func (c *Conn) fragment(flags byte, b []byte) {
 }
 
 func (c *Conn) blockDone() {
-	k := c.block
-	c.block = block{}
+	k := &c.block
+	k.open = false
 	switch k.kind {
 	case blockIgnored:
 		if k.code != codec.ResetNone {
 			c.streamError(k.id, k.code)
 		}
 	case blockRequest:
-		c.requestDone(&k)
+		c.requestDone(k)
 	case blockResponse:
-		c.responseDone(&k)
+		c.responseDone(k)
 	case blockTrailers:
-		c.trailersDone(&k)
+		c.trailersDone(k)
 	}
+	k.h, k.host = nil, ""
 }
 
 func (c *Conn) requestDone(k *block) {

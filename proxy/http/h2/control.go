@@ -39,9 +39,9 @@ func (c *Conn) inOrder(length int, t frameType, flags byte, id uint32) bool {
 		c.fail(codec.ResetProtocol, violation, "first frame is not SETTINGS")
 	case length > ourMaxFrame:
 		c.fail(codec.ResetFrameSize, violation, "frame too large")
-	case c.block.id != 0 && (t != frameContinuation || id != c.block.id):
+	case c.block.open && (t != frameContinuation || id != c.block.id):
 		c.fail(codec.ResetProtocol, violation, "frame inside of a header block")
-	case c.block.id == 0 && t == frameContinuation:
+	case !c.block.open && t == frameContinuation:
 		c.fail(codec.ResetProtocol, violation, "CONTINUATION of nothing")
 	case id == 0 && (t == frameData || t == frameHeaders || t == framePriority || t == frameReset),
 		id != 0 && (t == frameSettings || t == framePing || t == frameGoAway):

@@ -87,14 +87,20 @@ func appendHuffman(dst, src []byte) ([]byte, bool) {
 			w |= uint64(src[0]) << (56 - n)
 			n += 8
 		}
-		if n < longest {
-			break // the last ones
-		}
-		if s := h.first[w>>56]; s.bits != 0 {
+		for n >= 8 {
+			s := h.first[w>>56]
+			if s.bits == 0 {
+				break
+			}
 			dst = append(dst, s.symbol)
 			w <<= s.bits
 			n -= uint(s.bits)
-			continue
+		}
+		switch {
+		case n < longest && len(src) == 0:
+			return h.appendLast(dst, w, n)
+		case n < longest:
+			continue // a short one that is cut, or a long one
 		}
 		symbol, bits := h.long(w)
 		if symbol == endOfString {
@@ -104,7 +110,6 @@ func appendHuffman(dst, src []byte) ([]byte, bool) {
 		w <<= bits
 		n -= bits
 	}
-	return h.appendLast(dst, w, n)
 }
 
 // appendLast decodes the last n bits, fewer than the longest code has.

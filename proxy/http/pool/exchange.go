@@ -114,7 +114,17 @@ type Exchange struct {
 	good  bool // what the host's statistics count it as
 	pool  *Pool
 	w     *waiter // while waiting in a queue or for a raw connection
+	spare Spare
 }
+
+// Spare is memory of an Exchange that is over, for another one.
+type Spare struct{ s *h2Stream }
+
+// Spare takes out what may be used again.
+func (x *Exchange) Spare() Spare { return x.spare }
+
+// UseSpare gives it to an Exchange that has not begun.
+func (x *Exchange) UseSpare(s Spare) { x.spare = s }
 
 // Start looks for a connection.
 func (x *Exchange) Start(want Want) {

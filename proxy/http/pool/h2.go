@@ -161,7 +161,12 @@ func (c *h2Conn) begin(x *Exchange) {
 		x.fail(Failure{FailOverflow, errRequests})
 		return
 	}
-	s := &h2Stream{c: c, x: x, lane: x.Lane}
+	s := x.spare.s
+	if s == nil {
+		s = &h2Stream{}
+	}
+	x.spare.s = nil
+	s.c, s.x, s.lane = c, x, x.Lane
 	x.Reused = false // a dead connection is seen by all its streams: no race as in HTTP/1
 	x.describe("HTTP/2", &c.common)
 	x.ready(s)

@@ -17,6 +17,7 @@ type h2Stream struct {
 	// belong to that lane
 	x          *Exchange // nil: over, it may be somebody else's already
 	asked, got bool      // the request's, the response's end has passed
+	posted     bool      // a message was posted to the connection, it may know the stream still
 
 	// belong to the connection's lane
 	id             uint32
@@ -28,6 +29,7 @@ type h2Stream struct {
 	full           bool // the user has been told to pause
 	sent, received bool
 	over           bool
+	told           bool // a message was posted to the user
 }
 
 // kind of a call across lanes.
@@ -104,6 +106,7 @@ func (s *h2Stream) cross(m message) {
 		s.send(&m)
 		return
 	}
+	s.posted = true
 	c := copyOf(&m)
 	if m.h != nil {
 		c.h = GetHeaders()
@@ -241,6 +244,7 @@ func (s *h2Stream) refuse() {
 		return
 	}
 	s.c.finish(s)
+	s.told = true
 	m := copyOf(&message{k: toReset, s: s, code: codec.ResetRefused})
 	s.lane.Ex.Post(m) // not directly: the user may be inside of Headers
 }
@@ -330,10 +334,26 @@ func (s *h2Stream) tellReset(code codec.ResetCode) {
 
 func (s *h2Stream) toUser(m message) {
 	if s.c.lane.Reach(s.lane) {
+		x := s.x
 		s.deliver(&m)
+		if m.end && s.over && s.x == nil && x != nil && !s.posted && !s.told {
+			s.reuse(x)
+		}
 		return
 	}
+	s.told = true
 	s.lane.Ex.Post(copyOf(&m))
+}
+
+// reuse leaves the stream to the exchange, for the next time. It is over on both sides, nobody
+// else knows it, and the caller is inside of both lanes.
+func (s *h2Stream) reuse(x *Exchange) {
+	pending := s.pending[:0]
+	*s = h2Stream{}
+	if cap(pending) <= maxKept {
+		s.pending = pending
+	}
+	x.spare.s = s
 }
 
 // deliver tells the user, inside its lane.

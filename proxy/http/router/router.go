@@ -139,7 +139,11 @@ func (r *Router) Reset() {
 	if cap(body) > keptBody {
 		body = nil
 	}
-	*r = Router{cfg: r.cfg, ds: r.ds, body: body}
+	cfg, ds := r.cfg, r.ds
+	spare := r.x.Spare()
+	*r = Router{} // without a copy: it is large
+	r.cfg, r.ds, r.body = cfg, ds, body
+	r.x.UseSpare(spare)
 }
 
 // keptBody bounds the buffer that an idle Router keeps.
