@@ -9,6 +9,11 @@ import (
 	"runtime"
 	"strconv"
 	"testing"
+
+	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/h2"
 )
 
 // fixed is a server that answers every request with the same bytes, and allocates nothing.
@@ -128,6 +133,126 @@ func TestNoAllocations(t *testing.T) {
 				t.Errorf("%v allocations per request, want 0", n)
 			}
 		})
+	}
+}
+
+// twoPeer is a side of an HTTP/2 connection that allocates nothing: a server that
+// gives the same answer to every request, or a client that counts its answers.
+type twoPeer struct {
+	c         *h2.Conn
+	h, answer filter.Headers
+	body      []byte
+	ended     int
+}
+
+func (p *twoPeer) NewHeaders(uint32) *filter.Headers {
+	p.h.Reset()
+	return &p.h
+}
+
+func (p *twoPeer) OnHeaders(id uint32, _ *filter.Headers, end bool) {
+	if end {
+		p.end(id)
+	}
+}
+
+func (p *twoPeer) OnData(id uint32, b []byte, end bool) {
+	p.c.Consumed(id, len(b))
+	if end {
+		p.end(id)
+	}
+}
+
+func (p *twoPeer) end(id uint32) {
+	p.ended++
+	if p.answer.Status != 0 {
+		p.c.Headers(id, &p.answer, false)
+		p.c.Data(id, p.body, true)
+	}
+}
+
+func (p *twoPeer) OnInterim(uint32, *filter.Headers)  {}
+func (p *twoPeer) OnTrailers(uint32, *filter.Headers) {}
+func (p *twoPeer) OnReset(uint32, codec.ResetCode)    {}
+func (p *twoPeer) OnUpgraded(uint32)                  {}
+func (p *twoPeer) OnGoAway(uint32, bool)              {}
+func (p *twoPeer) OnWindow(uint32)                    {}
+
+// turn sends what there is to say, then reads once.
+func (p *twoPeer) turn(nc net.Conn, b []byte) error {
+	if _, err := nc.Write(p.c.Output()); err != nil {
+		return err
+	}
+	p.c.ClearOutput()
+	n, err := nc.Read(b)
+	if err != nil {
+		return err
+	}
+	return p.c.Feed(b[:n])
+}
+
+// fixed2 is a server that speaks HTTP/2 and allocates nothing.
+func fixed2(t testing.TB, body int) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		nc, err := ln.Accept() // one connection serves all
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		p := &twoPeer{body: make([]byte, body), answer: filter.Headers{Status: 200}}
+		p.answer.Add("content-type", "text/html")
+		p.c = h2.NewServer(p, h2.Options{})
+		for b := make([]byte, 16<<10); p.turn(nc, b) == nil; {
+		}
+	}()
+	t.Cleanup(func() { ln.Close(); <-done })
+	return ln.Addr().String()
+}
+
+// TestNoAllocationsHTTP2: neither do requests over HTTP/2 on both sides, several at a time.
+func TestNoAllocationsHTTP2(t *testing.T) {
+	up := upstreamSpec("up", fixed2(t, 1024))
+	up.Protocol = cluster.HTTP2
+	k := start(t, routes(to("up")), quiet, up)
+	nc, err := net.Dial("tcp", k.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { nc.Close() })
+	p := &twoPeer{}
+	p.c = h2.NewClient(p, h2.Options{})
+	req := filter.Headers{Method: "GET", Scheme: "http", Authority: "shop.example", Path: "/products/42?lang=en"}
+	req.Add("user-agent", "Mozilla/5.0 (X11; Linux x86_64)")
+	req.Add("cookie", "session=0123456789abcdef0123456789abcdef")
+	b := make([]byte, 16<<10)
+	run := func() {
+		const streams = 5
+		for range streams {
+			id, ok := p.c.NewStream()
+			if !ok {
+				t.Fatal("no stream")
+			}
+			p.c.Headers(id, &req, true)
+		}
+		for want := p.ended + streams; p.ended < want; {
+			if err := p.turn(nc, b); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for range 200 {
+		run()
+	}
+	runtime.GC()
+	if n := testing.AllocsPerRun(500, run); n > 0 {
+		t.Errorf("%v allocations per 5 requests, want 0", n)
 	}
 }
 

@@ -2,14 +2,16 @@ package h2
 
 import (
 	"iter"
+	"math/bits"
 	"slices"
 )
 
-// Table finds things by the id of their stream. Ids of the streams of one connection
-// follow each other, so open addressing by the id itself finds nearly all of them at
-// once, where a map would hash. The zero value is empty. Id 0 is no stream.
+// Table finds things by the id of their stream: open addressing. The ids of the streams of
+// one connection follow each other, and multiplied by the golden ratio they lie far
+// from each other, so that nearly all are found at once. The zero value is empty. Id 0 is no stream.
 type Table[T any] struct {
 	slots []slot[T] // a power of two of them, at most half in use
+	shift uint8     // 32 less its logarithm
 	used  int
 }
 
@@ -22,7 +24,7 @@ type slot[T any] struct {
 const minSlots = 8
 
 // home is the slot where an id belongs; the lowest bit only says who began the stream.
-func (t *Table[T]) home(id uint32) int { return int(id>>1) & (len(t.slots) - 1) }
+func (t *Table[T]) home(id uint32) int { return int(id >> 1 * 0x9e3779b1 >> t.shift) }
 
 // Len is the number of entries.
 func (t *Table[T]) Len() int { return t.used }
@@ -47,6 +49,7 @@ func (t *Table[T]) Put(id uint32, v *T) {
 	if 2*(t.used+1) > len(t.slots) {
 		old := t.slots
 		t.slots, t.used = make([]slot[T], max(2*len(old), minSlots)), 0
+		t.shift = uint8(33 - bits.Len(uint(len(t.slots))))
 		for _, s := range old {
 			if s.id != 0 {
 				t.Put(s.id, s.v)
@@ -65,12 +68,15 @@ func (t *Table[T]) Put(id uint32, v *T) {
 
 // Delete removes an entry, and moves up those behind it that would not be found any more.
 func (t *Table[T]) Delete(id uint32) {
-	if t.Get(id) == nil {
+	if t.used == 0 {
 		return
 	}
 	mask := len(t.slots) - 1
 	free := t.home(id)
 	for t.slots[free].id != id {
+		if t.slots[free].id == 0 {
+			return
+		}
 		free = (free + 1) & mask
 	}
 	t.used--
