@@ -119,12 +119,14 @@ func (c *h2Conn) vacate() {
 	c.active--
 	c.tick = p.tick
 	last := c.active == 0 && c.withdrawn
+	waiting := p.queue.first != nil // who comes later finds the room
 	p.mu.Unlock()
-	if last {
+	switch {
+	case last:
 		c.retire()
-		return
+	case waiting:
+		c.serve()
 	}
-	c.serve()
 }
 
 // retire closes the connection when it has no streams. Any goroutine.
