@@ -19,14 +19,17 @@ type builder struct {
 	endpoints *Endpoints
 
 	// Found on the way.
-	healthy, degraded int
-	warming           bool // some host is in its slow start
+	healthy, degraded, excluded int
+	warming                     bool // some host is in its slow start
 }
 
 // build makes the view of a cluster with its subsets.
 func (b *builder) build(ms []member) *view {
 	v := b.view(ms)
 	for i := range ms {
+		if ms[i].host.has(PendingActive | Excluded) {
+			b.excluded++
+		}
 		switch b.level(&ms[i]) {
 		case levelHealthy:
 			b.healthy++
@@ -97,12 +100,17 @@ const (
 	levelUnhealthy
 )
 
-func (b *builder) level(m *member) level {
-	if m.host.Ejected() {
+func (b *builder) level(m *member) level { return m.host.level(m.endpoint) }
+
+func (h *Host) level(e *Endpoint) level {
+	if h.Ejected() || h.has(FailedActive|Excluded) {
 		return levelUnhealthy
 	}
-	switch m.endpoint.Health {
+	switch e.Health {
 	case Unknown, Healthy:
+		if h.has(DegradedActive) {
+			return levelDegraded
+		}
 		return levelHealthy
 	case Degraded:
 		return levelDegraded
@@ -123,7 +131,14 @@ func (p *priority) all() []member {
 	return slices.Concat(p.members[levelHealthy], p.members[levelDegraded], p.members[levelUnhealthy])
 }
 
-func (p *priority) total() float64 { return p.weight[0] + p.weight[1] + p.weight[2] }
+// percent is the share of a level in what counts.
+func (p *priority) percent(l level) float64 {
+	total := p.weight[0] + p.weight[1] + p.weight[2]
+	if total == 0 {
+		return 0
+	}
+	return 100 * p.weight[l] / total
+}
 
 // view makes the view of some members.
 func (b *builder) view(ms []member) *view {
@@ -142,7 +157,9 @@ func (b *builder) view(ms []member) *view {
 			w = float64(max(m.endpoint.Weight, 1))
 		}
 		ps[i].members[l] = append(ps[i].members[l], m)
-		ps[i].weight[l] += w
+		if !m.host.has(PendingActive | Excluded) {
+			ps[i].weight[l] += w
+		}
 	}
 	slices.SortFunc(ps, func(a, b *priority) int { return cmp.Compare(a.number, b.number) })
 	b.share(v, ps)
@@ -161,13 +178,13 @@ func (b *builder) share(v *view, ps []*priority) {
 	health := make([][2]int, len(ps))
 	for i, p := range ps {
 		for l := range health[i] {
-			health[i][l] = min(100, int(over*p.weight[l]/p.total()))
+			health[i][l] = min(100, int(over/100*p.percent(level(l))))
 			available += health[i][l]
 		}
 	}
 	panics := 0
 	for _, p := range ps {
-		if available < 100 && 100*(p.weight[levelHealthy]+p.weight[levelDegraded])/p.total() < b.c.spec.LB.PanicPercent {
+		if available < 100 && p.percent(levelHealthy)+p.percent(levelDegraded) < b.c.spec.LB.PanicPercent {
 			p.panic = true
 			panics++
 		}

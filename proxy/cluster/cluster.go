@@ -26,6 +26,8 @@ type Cluster struct {
 	orig originals
 	// flagged: a host has been detected and Run told about it.
 	flagged atomic.Bool
+	// stale: the view is to be made anew and Run has been told about it.
+	stale atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -38,7 +40,12 @@ type Cluster struct {
 	sweep     *time.Timer // of outlier detection
 	slow      *time.Timer // of slow start
 	cleanup   *time.Timer // of original destinations
+	merge     *time.Timer // of what health checks find
+	looked    time.Time   // when that was last worked in
 	ejected   int
+	// thresholds are mean and threshold of success rates, external and local.
+	thresholds [2][2]float64
+	unchecked  int // hosts whose first health check is waited for
 }
 
 // member is a host as part of the present endpoints.
@@ -88,6 +95,7 @@ func (c *Cluster) Hosts(yield func(*Host) bool) {
 func newCluster(m *Manager, s *Spec) *Cluster {
 	c := &Cluster{m: m, spec: s, ready: make(chan struct{}), byKey: map[hostKey]*Host{}}
 	c.view.Store(&view{})
+	c.thresholds = [2][2]float64{{unknownRate, unknownRate}, {unknownRate, unknownRate}}
 	if s.Outlier != nil {
 		o := s.Outlier.withDefaults()
 		c.outlier = &o
@@ -149,6 +157,7 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 	c.endpoints = e
 	kept := make(map[hostKey]*Host, len(c.byKey))
 	changed := false
+	former := c.members
 	c.members = nil
 	for i := range e.Localities {
 		l := &e.Localities[i]
@@ -161,17 +170,27 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 			h := c.byKey[key]
 			if h == nil {
 				h = newHost(c, key, ep)
+				c.startCheckLocked(h)
 				changed = true
 			}
 			h.desc.Store(&description{ep, l})
+			h.flag(PendingRemoval, false)
 			kept[key] = h
 			c.members = append(c.members, member{h, ep, l})
 		}
 	}
 	for key, h := range c.byKey {
-		if kept[key] == nil {
+		switch {
+		case kept[key] != nil:
+		case c.stays(h):
+			kept[key] = h
+			h.flag(PendingRemoval, true)
+			m := former[slices.IndexFunc(former, func(m member) bool { return m.host == h })]
+			m.locality = e.like(m.locality)
+			c.members = append(c.members, m)
+		default:
 			gone = append(gone, h)
-			c.forgetEjectionLocked(h)
+			c.leaveLocked(h)
 		}
 	}
 	if changed || len(gone) > 0 {
@@ -179,8 +198,20 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 	}
 	c.byKey = kept
 	c.rebuildLocked()
-	c.readyLocked()
+	if c.unchecked == 0 {
+		c.readyLocked()
+	}
 	return gone
+}
+
+// like is the locality of e with the name and the priority of another's, or that one.
+func (e *Endpoints) like(l *Locality) *Locality {
+	for i := range e.Localities {
+		if n := &e.Localities[i]; n.Region == l.Region && n.Zone == l.Zone && n.SubZone == l.SubZone && n.Priority == l.Priority {
+			return n
+		}
+	}
+	return l
 }
 
 // rebuildLocked publishes a new view of the members.
@@ -194,8 +225,16 @@ func (c *Cluster) rebuildLocked() {
 	c.stats.MembershipTotal.Store(int64(len(v.hosts)))
 	c.stats.MembershipHealthy.Store(int64(b.healthy))
 	c.stats.MembershipDegraded.Store(int64(b.degraded))
+	c.stats.MembershipExcluded.Store(int64(b.excluded))
 	if b.warming {
 		c.armSlowLocked()
+	}
+	if c.spec.CloseOnChange {
+		c.m.post(func() {
+			for _, h := range v.hosts {
+				h.drain()
+			}
+		})
 	}
 }
 
@@ -221,7 +260,7 @@ func (c *Cluster) after(t **time.Timer, d time.Duration, f func()) {
 func (c *Cluster) close() {
 	c.mu.Lock()
 	c.closed = true
-	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup} {
+	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup, c.merge} {
 		if t != nil {
 			t.Stop()
 		}
@@ -234,7 +273,7 @@ func (c *Cluster) close() {
 	var hosts []*Host
 	for _, h := range c.byKey {
 		hosts = append(hosts, h)
-		c.forgetEjectionLocked(h)
+		c.leaveLocked(h)
 	}
 	c.mu.Unlock()
 	c.orig.each(func(h *Host) bool {

@@ -19,6 +19,11 @@ type DialOptions struct {
 	HandshakeOptions
 	// Source and Dest go into a PROXY header when the Spec asks for it.
 	Source, Dest netip.AddrPort
+
+	// check, when set, replaces the host's endpoint and TLS: a health check
+	// connects, which is not counted.
+	check    *Endpoint
+	checkTLS TLS
 }
 
 // DialError says why there is no connection.
@@ -126,12 +131,18 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	start := time.Now()
-	nc, err := c.dialAny(ctx, h.Endpoint())
+	e, secure := h.Endpoint(), h.tls
+	if o.check != nil {
+		e, secure = o.check, o.checkTLS
+	}
+	nc, err := c.dialAny(ctx, e)
 	if err != nil {
 		return nil, dialError(ctx, parent, fmt.Errorf("connect to %s of cluster %q: %w", h, c.spec.Name, err), false)
 	}
-	c.stats.ConnectTime.Observe(time.Since(start))
-	if c.spec.ProxyProtocol != 0 {
+	if o.check == nil {
+		c.stats.ConnectTime.Observe(time.Since(start))
+	}
+	if c.spec.ProxyProtocol != 0 && o.check == nil {
 		if deadline, ok := ctx.Deadline(); ok {
 			_ = nc.SetWriteDeadline(deadline)
 		}
@@ -141,11 +152,11 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 		}
 		_ = nc.SetWriteDeadline(time.Time{})
 	}
-	if h.tls == nil {
+	if secure == nil {
 		return nc, nil
 	}
 	hello := transport.ClientHello{SNI: o.ServerName, Host: h.Hostname(), ALPN: o.ALPN}
-	tc, err := h.tls.Handshake(ctx, nc, hello)
+	tc, err := secure.Handshake(ctx, nc, hello)
 	if err == nil && o.VerifyName != "" {
 		if err = verifyName(tc, o.VerifyName); err != nil {
 			_ = tc.Close()

@@ -61,4 +61,11 @@ type Endpoint struct {
 	// HashKey replaces the address in consistent hashing (envoy.lb: hash_key).
 	HashKey  string
 	Workload filter.WorkloadRef
+
+	// HealthAddr, or HealthPort of Addr, is where health checks ask instead;
+	// HealthName is the host name that they ask for. NoCheck: they do not.
+	HealthAddr netip.AddrPort
+	HealthPort uint16
+	HealthName string
+	NoCheck    bool
 }

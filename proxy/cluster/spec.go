@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/transport"
 )
@@ -35,6 +36,8 @@ type Spec struct {
 	// AltStatName replaces Name in statistics.
 	AltStatName string
 	Type        Type
+	// Static: it came with the bootstrap.
+	Static bool
 	// ServiceName is the EDS name, empty: Name.
 	ServiceName string
 	// Endpoints of Static, StrictDNS and LogicalDNS clusters.
@@ -44,6 +47,16 @@ type Spec struct {
 	LB             LB
 	// Outlier nil: no detection.
 	Outlier *Outlier
+	// Health nil: no active health checks.
+	Health *health.Spec
+	// IgnoreNewHosts leaves hosts out of all reckoning before their first check.
+	IgnoreNewHosts bool
+	// MergeWindow gathers what health checks find for that long.
+	MergeWindow time.Duration
+	// IgnoreHealthOnRemoval removes endpoints at once, not when their checks fail.
+	IgnoreHealthOnRemoval bool
+	// CloseOnChange makes new connections to all hosts when any of them changes.
+	CloseOnChange bool
 	// Breakers by Priority.
 	Breakers [2]Breakers
 	Protocol Protocol
@@ -226,6 +239,8 @@ type Outlier struct {
 	MaxEjectionPercent uint32
 	// AlwaysEjectOne lifts that for the first.
 	AlwaysEjectOne bool
+	// KeepOnHealthy: an active health check that passes does not end an ejection.
+	KeepOnHealthy bool
 	// SuccessRate and FailurePercentage nil: off.
 	SuccessRate       *SuccessRate
 	FailurePercentage *FailurePercentage

@@ -54,8 +54,6 @@ var counterNames = []struct {
 	{"membership_change", func(s *Stats) *Counter { return &s.MembershipChange }},
 	{"lb_healthy_panic", func(s *Stats) *Counter { return &s.LBHealthyPanic }},
 	{"lb_subsets_fallback", func(s *Stats) *Counter { return &s.LBSubsetsFallback }},
-	{"outlier_detection.ejections_enforced_total", func(s *Stats) *Counter { return &s.OutlierEjectionsTotal }},
-	{"outlier_detection.ejections_overflow", func(s *Stats) *Counter { return &s.OutlierOverflow }},
 }
 
 // gaugeNames are the gauges by Envoy's names.
@@ -69,5 +67,5 @@ var gaugeNames = []struct {
 	{"membership_total", func(s *Stats) *Gauge { return &s.MembershipTotal }},
 	{"membership_healthy", func(s *Stats) *Gauge { return &s.MembershipHealthy }},
 	{"membership_degraded", func(s *Stats) *Gauge { return &s.MembershipDegraded }},
-	{"outlier_detection.ejections_active", func(s *Stats) *Gauge { return &s.OutlierEjections }},
+	{"membership_excluded", func(s *Stats) *Gauge { return &s.MembershipExcluded }},
 }

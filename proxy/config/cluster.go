@@ -51,6 +51,11 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 		return nil, at(err, "circuit_breakers")
 	}
 	s.Outlier = outlier(m.OutlierDetection)
+	var err error
+	if s.Health, err = d.healthChecks(m.HealthChecks); err != nil {
+		return nil, err
+	}
+	s.IgnoreHealthOnRemoval = m.IgnoreHealthOnHostRemoval
 	if err := upstreamHTTP(m, s); err != nil {
 		return nil, err
 	}
@@ -175,6 +180,8 @@ func loadBalancing(m *clusterv3.Cluster, s *cluster.Spec) error {
 		lb.FailOnPanic = c.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
 		lb.LocalityWeighted = c.GetLocalityWeightedLbConfig() != nil
 		lb.HashHostname = c.GetConsistentHashingLbConfig().GetUseHostnameForHashing()
+		s.IgnoreNewHosts, s.CloseOnChange = c.IgnoreNewHostsUntilFirstHc, c.CloseConnectionsOnHostSetChange
+		s.MergeWindow = duration(c.UpdateMergeWindow)
 	}
 	return at(subsets(m.LbSubsetConfig, lb), "lb_subset_config")
 }
@@ -250,6 +257,7 @@ func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
 		MaxEjection: duration(m.MaxEjectionTime), Jitter: duration(m.MaxEjectionTimeJitter),
 		MaxEjectionPercent: or(m.MaxEjectionPercent, 10),
 		AlwaysEjectOne:     m.GetAlwaysEjectOneHost().GetValue(),
+		KeepOnHealthy:      m.SuccessfulActiveHealthCheckUnejectHost != nil && !m.SuccessfulActiveHealthCheckUnejectHost.Value,
 	}
 	o.SuccessRate = &cluster.SuccessRate{
 		Enforce: or(m.EnforcingSuccessRate, 100), EnforceLocal: or(m.EnforcingLocalOriginSuccessRate, 100),

@@ -78,6 +78,9 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 	default:
 		return at(errors.New("want socket_address or pipe"), "endpoint.address")
 	}
+	if err := healthEndpoint(m.GetEndpoint().GetHealthCheckConfig(), e); err != nil {
+		return at(err, "endpoint.health_check_config")
+	}
 	for i, more := range m.GetEndpoint().GetAdditionalAddresses() {
 		ap, err := addrPort(more.GetAddress())
 		if err != nil {
@@ -86,6 +89,25 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		e.More = append(e.More, ap)
 	}
 	return nil
+}
+
+func healthEndpoint(m *endpointv3.Endpoint_HealthCheckConfig, e *cluster.Endpoint) error {
+	if m == nil {
+		return nil
+	}
+	if m.PortValue > 65535 {
+		return at(fmt.Errorf("%d is not a port", m.PortValue), "port_value")
+	}
+	e.HealthPort, e.HealthName, e.NoCheck = uint16(m.PortValue), m.Hostname, m.DisableActiveHealthCheck
+	if m.Address == nil {
+		return nil
+	}
+	a, err := addrPort(m.Address)
+	if err == nil && m.PortValue > 0 {
+		a = netip.AddrPortFrom(a.Addr(), e.HealthPort)
+	}
+	e.HealthAddr = a
+	return at(err, "address")
 }
 
 func socketEndpoint(m *corev3.SocketAddress, e *cluster.Endpoint, names bool) error {

@@ -66,6 +66,7 @@ func (d *Decoder) openCluster(r xds.Resource) (*clusterConfig, error) {
 func (s *Store) addClusters(list []*clusterConfig, static bool) (rejected []xds.Rejection) {
 	var batch []*heldCluster
 	for _, c := range list {
+		c.spec.Static = static
 		h := s.clusters[c.spec.Name]
 		if h == nil {
 			h = &heldCluster{}

@@ -9,7 +9,7 @@ var supportedCluster = strict.Table{
 		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
 		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
 		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
-		"ignore_health_on_host_removal",
+		"ignore_health_on_host_removal health_checks",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function=XX_HASH",
 	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":       "table_size",
@@ -19,7 +19,7 @@ var supportedCluster = strict.Table{
 	"envoy.config.core.v3.RuntimeDouble":                   "default_value runtime_key",
 	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name upstream_port_override",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config " +
-		"consistent_hashing_lb_config",
+		"consistent_hashing_lb_config update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "fail_traffic_on_panic",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing",
@@ -38,7 +38,7 @@ var supportedCluster = strict.Table{
 		"enforcing_consecutive_gateway_failure split_external_local_origin_errors consecutive_local_origin_failure " +
 		"enforcing_consecutive_local_origin_failure enforcing_local_origin_success_rate failure_percentage_threshold " +
 		"enforcing_failure_percentage enforcing_failure_percentage_local_origin failure_percentage_minimum_hosts " +
-		"failure_percentage_request_volume max_ejection_time max_ejection_time_jitter always_eject_one_host",
+		"failure_percentage_request_volume max_ejection_time max_ejection_time_jitter always_eject_one_host successful_active_health_check_uneject_host",
 	"envoy.config.core.v3.BindConfig":         "source_address extra_source_addresses socket_options freebind=false",
 	"envoy.config.core.v3.SocketOption":       "description level name int_value state",
 	"envoy.config.core.v3.ExtraSourceAddress": "address",
@@ -61,7 +61,8 @@ var supportedCluster = strict.Table{
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
 	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality metadata~ lb_endpoints load_balancing_weight priority",
 	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata~ load_balancing_weight",
-	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname additional_addresses",
+	"envoy.config.endpoint.v3.Endpoint":                                  "address hostname additional_addresses health_check_config",
+	"envoy.config.endpoint.v3.Endpoint.HealthCheckConfig":                "port_value hostname address disable_active_health_check",
 	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
 	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
 	"envoy.config.core.v3.Address":                                       "socket_address pipe",
