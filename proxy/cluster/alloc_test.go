@@ -23,7 +23,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		"random":        {Endpoints: e, LB: LB{Policy: Random, LocalityWeighted: true}},
 		"ring":          {Endpoints: e, LB: LB{Policy: RingHash}},
 		"maglev":        {Endpoints: e, LB: LB{Policy: Maglev}},
-		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: [][]string{{"v"}}}}},
+		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: []Selector{{Names: []string{"v"}}}}}},
 		"original":      {Type: OriginalDst, LB: LB{Policy: Provided}},
 	} {
 		s.Outlier = &Outlier{Consecutive5xx: 5}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster/balance"
-	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // builder makes views of members.
@@ -21,6 +20,8 @@ type builder struct {
 	// Found on the way.
 	healthy, degraded, excluded int
 	warming                     bool // some host is in its slow start
+
+	inSubset bool // locality weights are another matter there
 }
 
 // build makes the view of a cluster with its subsets.
@@ -40,55 +41,10 @@ func (b *builder) build(ms []member) *view {
 	if b.endpoints != nil && b.endpoints.DropPercent > 0 {
 		v.drop = uint64(min(b.endpoints.DropPercent/100, 1) * (math.MaxUint64 - 1024))
 	}
-	s := b.c.spec.LB.Subsets
-	if s == nil {
+	if b.c.spec.LB.Subsets == nil {
 		return v
 	}
-	whole := &view{hosts: v.hosts, drop: v.drop, subsets: map[string]*view{}}
-	for key, part := range b.partition(ms, s.Selectors) {
-		whole.subsets[key] = b.view(part)
-	}
-	whole.subsets[""] = nil // a request without criteria takes the fallback
-	switch s.Fallback {
-	case AnyEndpoint:
-		whole.fallback = v
-	case DefaultSubset:
-		whole.fallback = b.view(slices.DeleteFunc(slices.Clone(ms), func(m member) bool { return !m.has(s.Default) }))
-	case NoFallback:
-	}
-	if s.PanicAny {
-		whole.panicAny = v
-	}
-	return whole
-}
-
-// partition groups members by the values of the label names of each selector.
-func (b *builder) partition(ms []member, selectors [][]string) map[string][]member {
-	parts := map[string][]member{}
-	for _, names := range selectors {
-		for _, m := range ms {
-			labels := make(map[string]string, len(names))
-			for _, n := range names {
-				if v, ok := m.endpoint.Labels[n]; ok {
-					labels[n] = v
-				}
-			}
-			if len(labels) == len(names) {
-				key := filter.SubsetKey(labels)
-				parts[key] = append(parts[key], m)
-			}
-		}
-	}
-	return parts
-}
-
-func (m *member) has(labels map[string]string) bool {
-	for k, v := range labels {
-		if got, ok := m.endpoint.Labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
+	return b.subsets(v, ms)
 }
 
 // level is how far a host can be used.
@@ -129,6 +85,18 @@ type priority struct {
 
 func (p *priority) all() []member {
 	return slices.Concat(p.members[levelHealthy], p.members[levelDegraded], p.members[levelUnhealthy])
+}
+
+// in counts the members of a locality.
+func (p *priority) in(l *Locality) (n int) {
+	for _, ms := range p.members {
+		for i := range ms {
+			if ms[i].locality == l {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // percent is the share of a level in what counts.
@@ -247,7 +215,7 @@ func (b *builder) localities(ms []member, p *priority) (out localities) {
 	if len(ms) == 0 {
 		return out
 	}
-	if !lb.LocalityWeighted {
+	if !lb.LocalityWeighted || b.inSubset && !lb.Subsets.LocalityAware {
 		out.sets = []set{b.set(ms, nil)}
 		return out
 	}
@@ -262,6 +230,9 @@ func (b *builder) localities(ms []member, p *priority) (out localities) {
 	effective := map[*Locality]float64{}
 	for _, l := range order {
 		effective[l] = b.effectiveWeight(l, len(parts[l]), p)
+		if b.inSubset && lb.Subsets.ScaleLocality {
+			effective[l] *= float64(p.in(l)) / float64(max(len(l.Endpoints), 1))
+		}
 	}
 	if lb.Policy == RingHash || lb.Policy == Maglev {
 		// One ring over all localities: their weights are in the hosts'.
@@ -292,7 +263,7 @@ func (b *builder) effectiveWeight(l *Locality, usable int, p *priority) float64 
 	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
 		over = float64(b.endpoints.Overprovisioning) / 100
 	}
-	return float64(l.Weight) * min(1, over*float64(usable)/float64(len(l.Endpoints)))
+	return float64(l.Weight) * min(1, over*float64(usable)/float64(p.in(l)))
 }
 
 // set makes the balancer of some members. effective, when given, are weights of localities
@@ -315,13 +286,14 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 	lb := &b.c.spec.LB
 	switch lb.Policy {
 	case LeastRequest:
-		active := make([]*atomic.Int64, len(ms))
-		for i := range ms {
-			active[i] = &ms[i].host.stats.RqActive.Int64
-		}
-		s.by = balance.LeastRequest(weights, active, int(orDefault(lb.Choices, 2)))
+		active := actives(ms)
+		s.by = balance.LeastRequest(weights, active, balance.Least{
+			Choices: int(orDefault(lb.Choices, 2)), FullScan: lb.FullScan, Bias: lb.Bias,
+		})
 	case RingHash:
-		s.by = balance.Ring(weights, hashKeys(ms, lb), orDefault(lb.MinRing, 1024), orDefault(lb.MaxRing, 8<<20))
+		s.by = balance.Ring(weights, hashKeys(ms, lb), balance.RingSize{
+			Min: orDefault(lb.MinRing, 1024), Max: orDefault(lb.MaxRing, 8<<20), Murmur: lb.Murmur,
+		})
 	case Maglev:
 		s.by = balance.Maglev(weights, hashKeys(ms, lb), orDefault(lb.TableSize, 65537))
 	case Random:
@@ -329,7 +301,21 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 	default:
 		s.by = balance.RoundRobin(weights, rand.Uint64()) //nolint:gosec // only a place to start
 	}
+	if lb.BalanceFactor > 0 && (lb.Policy == RingHash || lb.Policy == Maglev) {
+		s.by = balance.Bounded(s.by, weights, balance.Load{
+			Active: actives(ms), Total: &b.c.stats.UpstreamRqActive.Int64, Factor: lb.BalanceFactor,
+		})
+	}
 	return s
+}
+
+// actives are the counts of active requests.
+func actives(ms []member) []*atomic.Int64 {
+	out := make([]*atomic.Int64, len(ms))
+	for i := range ms {
+		out[i] = &ms[i].host.stats.RqActive.Int64
+	}
+	return out
 }
 
 func orDefault[T uint32 | uint64](v, d T) T {

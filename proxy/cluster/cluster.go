@@ -324,7 +324,7 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		return nil, filter.FlagUpstreamOverflow
 	}
 	if v.subsets != nil {
-		v = v.subset(c, p.Subset)
+		v = v.subsets.find(c, p.Subset)
 	}
 	if h := v.pick(c, p); h != nil {
 		return h, 0

@@ -58,6 +58,8 @@ type Endpoint struct {
 	Weight uint32
 	// Labels choose subsets ("envoy.lb"), TransportLabels the transport ("envoy.transport_socket_match").
 	Labels, TransportLabels map[string]string
+	// Lists are labels that have several values.
+	Lists map[string][]string
 	// HashKey replaces the address in consistent hashing (envoy.lb: hash_key).
 	HashKey  string
 	Workload filter.WorkloadRef

@@ -180,7 +180,7 @@ func TestUpdateRefuses(t *testing.T) {
 		"ring sizes":    {Spec{Name: "c", LB: LB{Policy: RingHash, MinRing: 10, MaxRing: 5}}, "ring"},
 		"panic":         {Spec{Name: "c", LB: LB{PanicPercent: 101}}, "percentage"},
 		"slow start":    {Spec{Name: "c", LB: LB{Policy: Random, SlowStart: &SlowStart{}}}, "slow_start"},
-		"selector":      {Spec{Name: "c", LB: LB{Subsets: &Subsets{Selectors: [][]string{{}}}}}, "keys"},
+		"selector":      {Spec{Name: "c", LB: LB{Subsets: &Subsets{Selectors: []Selector{{}}}}}, "keys"},
 		"proxy header":  {Spec{Name: "c", ProxyProtocol: 3}, "PROXY"},
 	} {
 		m := newManager(t)

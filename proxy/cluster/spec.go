@@ -28,6 +28,9 @@ const (
 	OriginalDst
 )
 
+// Provides tells whether clusters of the type choose hosts by themselves (Provided).
+func (t Type) Provides() bool { return t == OriginalDst }
+
 // Spec describes a cluster.
 type Spec struct {
 	Name string
@@ -153,8 +156,15 @@ const (
 // LB describes load balancing.
 type LB struct {
 	Policy Policy
-	// Choices of least request; 0: 2.
-	Choices uint32
+	// Choices of least request; 0: 2. FullScan looks at all of them.
+	Choices  uint32
+	FullScan bool
+	// Bias of least request is how much active requests count against weights; nil: 1.
+	Bias *float64
+	// BalanceFactor in percent bounds how much more than its share a host gets by hashing; 0: no bound.
+	BalanceFactor uint32
+	// Murmur places hosts on the ring by MurmurHash2 instead of xxHash.
+	Murmur bool
 	// MinRing and MaxRing of ring hash; 0: 1024 and 8 Mi. TableSize of Maglev, a prime; 0: 65537.
 	MinRing, MaxRing, TableSize uint64
 	// HashHostname hashes host names instead of addresses.
@@ -180,21 +190,38 @@ type SlowStart struct {
 // Fallback says what to do when no subset fits.
 type Fallback uint8
 
-// Fallbacks.
+// Fallbacks. KeysSubset, of selectors only, looks again with fewer labels.
 const (
 	NoFallback Fallback = iota
 	AnyEndpoint
 	DefaultSubset
+	KeysSubset
 )
 
 // Subsets describes subsets of endpoints by their labels.
 type Subsets struct {
 	// Selectors are the sets of label names of which combinations make subsets.
-	Selectors [][]string
+	Selectors []Selector
 	Fallback  Fallback
 	Default   map[string]string
 	// PanicAny uses any endpoint when even the fallback has none.
 	PanicAny bool
+	// ListAsAny lets an endpoint whose label is a list be in the subset of each item.
+	ListAsAny bool
+	// LocalityAware uses locality weights inside of subsets; ScaleLocality lessens
+	// them by the share of the locality's endpoints that are in the subset.
+	LocalityAware, ScaleLocality bool
+}
+
+// Selector makes subsets by the values of label names.
+type Selector struct {
+	Names []string
+	// Single lets only one host into each subset.
+	Single bool
+	// Fallback, when not nil, replaces that of Subsets for requests with these
+	// labels; with KeysSubset only the labels Keep are looked for.
+	Fallback *Fallback
+	Keep     []string
 }
 
 // Priority of a request, in circuit breakers.

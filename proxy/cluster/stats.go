@@ -36,6 +36,8 @@ type Stats struct {
 	UpstreamFlowControlResumed                                          Counter
 	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty            Counter
 	MembershipChange, LBHealthyPanic, LBSubsetsFallback                 Counter
+	LBSubsetsCreated, LBSubsetsRemoved, LBSubsetsSelected               Counter
+	LBSubsetsFallbackPanic                                              Counter
 	OutlierEjectionsTotal, OutlierOverflow                              Counter
 	OutlierDetected, OutlierEnforced                                    [causes]Counter
 	HealthAttempt, HealthSuccess, HealthFailure, HealthNetworkFailure   Counter
@@ -43,6 +45,7 @@ type Stats struct {
 
 	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
+	LBSubsetsActive, LBSubsetsDuplicate                                      Gauge
 	MembershipExcluded, HealthHealthy, HealthDegraded                        Gauge
 
 	// UpstreamRqTime is of requests, ConnectTime of making connections (without TLS).

@@ -13,10 +13,7 @@ type view struct {
 	shares []share
 	drop   uint64 // requests whose number is below it are dropped
 
-	// Of the whole cluster, when it has subsets.
-	subsets  map[string]*view
-	fallback *view // nil: none
-	panicAny *view // nil: none
+	subsets *subsets // of the whole cluster, when it has some
 }
 
 // share is the part of the load that a priority gets, with its healthy or its
@@ -54,23 +51,6 @@ func mix(x uint64) uint64 {
 	x = (x ^ x>>27) * 0x94d049bb133111eb
 	return x ^ x>>31
 }
-
-// subset finds the view of a subset key, or what stands in for it.
-func (v *view) subset(c *Cluster, key string) *view {
-	if s := v.subsets[key]; s != nil && len(s.shares) > 0 {
-		return s
-	}
-	c.stats.LBSubsetsFallback.Add(1)
-	if v.fallback != nil && len(v.fallback.shares) > 0 {
-		return v.fallback
-	}
-	if v.panicAny != nil {
-		return v.panicAny
-	}
-	return &noView
-}
-
-var noView view
 
 // pick chooses a host, nil: there is none.
 func (v *view) pick(c *Cluster, p *Pick) *Host {

@@ -9,6 +9,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -50,7 +52,7 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		HashKey:  m.Metadata.GetFilterMetadata()[subsetMetadata].GetFields()["hash_key"].GetStringValue(),
 	}
 	var err error
-	if e.Labels, err = labels(m.Metadata, subsetMetadata); err != nil {
+	if e.Labels, e.Lists, err = labelsAndLists(m.Metadata, subsetMetadata); err != nil {
 		return err
 	}
 	if e.TransportLabels, err = labels(m.Metadata, transportMatchMetadata); err != nil {
@@ -89,6 +91,32 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		e.More = append(e.More, ap)
 	}
 	return nil
+}
+
+// labelsAndLists reads metadata's section of that name; lists of strings are apart.
+func labelsAndLists(m *corev3.Metadata, section string) (one map[string]string, many map[string][]string, err error) {
+	s := m.GetFilterMetadata()[section]
+	var rest structpb.Struct
+	for k, v := range s.GetFields() {
+		if v.GetListValue() == nil {
+			if rest.Fields == nil {
+				rest.Fields = map[string]*structpb.Value{}
+			}
+			rest.Fields[k] = v
+			continue
+		}
+		if many == nil {
+			many = map[string][]string{}
+		}
+		for _, item := range v.GetListValue().GetValues() {
+			if _, ok := item.GetKind().(*structpb.Value_StringValue); !ok {
+				return nil, nil, at(errors.New("want strings"), "metadata.filter_metadata[%q][%q]", section, k)
+			}
+			many[k] = append(many[k], item.GetStringValue())
+		}
+	}
+	one, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{section: &rest}}, section)
+	return one, many, err
 }
 
 func healthEndpoint(m *endpointv3.Endpoint_HealthCheckConfig, e *cluster.Endpoint) error {

@@ -90,7 +90,7 @@ func (d *Decoder) healthLog(m *corev3.HealthCheck, s *health.Spec) error {
 	path, field := m.EventLogPath, "event_log_path" //nolint:staticcheck // deprecated, but still what people write
 	for i, l := range m.EventLogger {
 		sink := &sinkv3.HealthCheckEventFileSink{}
-		if err := unpack(l.GetTypedConfig(), sink); err != nil {
+		if err := openExtension(l.GetTypedConfig(), sink); err != nil {
 			return at(err, "event_logger[%d].typed_config", i)
 		}
 		if path != "" && path != sink.EventLogPath {

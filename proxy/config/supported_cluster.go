@@ -9,11 +9,11 @@ var supportedCluster = strict.Table{
 		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
 		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
 		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
-		"ignore_health_on_host_removal health_checks",
+		"ignore_health_on_host_removal health_checks load_balancing_policy",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
-	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function=XX_HASH",
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function",
 	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":       "table_size",
-	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": "choice_count slow_start_config",
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": "choice_count slow_start_config active_request_bias",
 	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":   "slow_start_config",
 	"envoy.config.cluster.v3.Cluster.SlowStartConfig":      "slow_start_window aggression min_weight_percent",
 	"envoy.config.core.v3.RuntimeDouble":                   "default_value runtime_key",
@@ -22,9 +22,9 @@ var supportedCluster = strict.Table{
 		"consistent_hashing_lb_config update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "fail_traffic_on_panic",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.LocalityWeightedLbConfig":  "",
-	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing",
-	"envoy.config.cluster.v3.Cluster.LbSubsetConfig":                           "fallback_policy default_subset subset_selectors panic_mode_any",
-	"envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector":          "keys",
+	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ConsistentHashingLbConfig": "use_hostname_for_hashing hash_balance_factor",
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig":                           "fallback_policy default_subset subset_selectors panic_mode_any list_as_any locality_weight_aware scale_locality_weight",
+	"envoy.config.cluster.v3.Cluster.LbSubsetConfig.LbSubsetSelector":          "keys single_host_per_subset fallback_policy fallback_keys_subset",
 	"envoy.config.cluster.v3.Cluster.RefreshRate":                              "base_interval max_interval",
 	"envoy.config.cluster.v3.Cluster.TransportSocketMatch":                     "name match transport_socket",
 	"envoy.config.cluster.v3.UpstreamConnectionOptions":                        "tcp_keepalive",
