@@ -190,5 +190,5 @@ func (r *runtime) dialCluster(ctx context.Context, name string) (net.Conn, error
 	if h == nil {
 		return nil, fmt.Errorf("cluster %q has no usable endpoint (%s)", name, flags)
 	}
-	return c.Connect(ctx, h)
+	return h.Cluster().Connect(ctx, h)
 }

@@ -67,3 +67,21 @@ func BenchmarkPick(b *testing.B) {
 		})
 	}
 }
+
+func TestAggregateDoesNotAllocate(t *testing.T) {
+	m := newManager(t)
+	update(t, m, []*Spec{
+		{Name: "x", Type: Aggregate, LB: LB{Policy: Provided}, Clusters: []string{"a", "b"}},
+		{Name: "a", Endpoints: from(1, 2, 2)}, {Name: "b", Endpoints: from(11, 11, 99)},
+	})
+	x, random := m.Get("x"), uint64(0)
+	if n := testing.AllocsPerRun(100, func() {
+		random++
+		p := Pick{Random: mix(random)}
+		if h, _ := x.Pick(&p); h == nil {
+			t.Fatal("no host")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per choice, want 0", n)
+	}
+}

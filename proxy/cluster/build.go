@@ -75,11 +75,18 @@ func (h *Host) level(e *Endpoint) level {
 	}
 }
 
-// priority is what the loads are computed from.
+// weights is what the loads are computed from.
+type weights struct {
+	number uint32
+	weight [3]float64 // by level: hosts, or their weights
+	over   float64    // overprovisioning, as a factor
+	hosts  int
+}
+
+// priority is a priority's hosts.
 type priority struct {
-	number  uint32
+	weights
 	members [3][]member // by level
-	weight  [3]float64  // by level: hosts, or their weights
 	panic   bool
 }
 
@@ -100,7 +107,7 @@ func (p *priority) in(l *Locality) (n int) {
 }
 
 // percent is the share of a level in what counts.
-func (p *priority) percent(l level) float64 {
+func (p *weights) percent(l level) float64 {
 	total := p.weight[0] + p.weight[1] + p.weight[2]
 	if total == 0 {
 		return 0
@@ -113,18 +120,23 @@ func (b *builder) view(ms []member) *view {
 	v := &view{hosts: make([]*Host, 0, len(ms))}
 	var ps []*priority
 	weighted := b.endpoints != nil && b.endpoints.WeightedPriorityHealth
+	over := 1.4
+	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
+		over = float64(b.endpoints.Overprovisioning) / 100
+	}
 	for _, m := range ms {
 		v.hosts = append(v.hosts, m.host)
 		i := slices.IndexFunc(ps, func(p *priority) bool { return p.number == m.locality.Priority })
 		if i < 0 {
 			i = len(ps)
-			ps = append(ps, &priority{number: m.locality.Priority})
+			ps = append(ps, &priority{weights: weights{number: m.locality.Priority, over: over}})
 		}
 		l, w := b.level(&m), 1.0
 		if weighted {
 			w = float64(max(m.endpoint.Weight, 1))
 		}
 		ps[i].members[l] = append(ps[i].members[l], m)
+		ps[i].hosts++
 		if !m.host.has(PendingActive | Excluded) {
 			ps[i].weight[l] += w
 		}
@@ -134,56 +146,64 @@ func (b *builder) view(ms []member) *view {
 	return v
 }
 
-// share divides the load among the priorities as Envoy does: a priority counts
-// as whole while its available share times the overprovisioning factor reaches
-// 100 %; what is missing spills over to the next.
+// share divides the load among the priorities.
 func (b *builder) share(v *view, ps []*priority) {
-	over := 140.0
-	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
-		over = float64(b.endpoints.Overprovisioning)
+	loads, all := divide(ps, b.c.spec.LB.PanicPercent)
+	for i, p := range ps {
+		v.levels = append(v.levels, p.weights)
+		if all { // a panic of all of them
+			b.add(v, p, loads[i][0], levelHealthy)
+			continue
+		}
+		for _, l := range []level{levelHealthy, levelDegraded} {
+			b.add(v, p, loads[i][l], l)
+		}
 	}
+}
+
+// divide divides the load among priorities as Envoy does: a priority counts as
+// whole while its available share times the overprovisioning factor reaches
+// 100 %; what is missing spills over to the next. all: there are too few
+// available hosts everywhere, and the loads (of level 0) follow the hosts.
+func divide(ps []*priority, panicPercent float64) (loads [][2]uint32, all bool) {
 	available := 0
 	health := make([][2]int, len(ps))
 	for i, p := range ps {
 		for l := range health[i] {
-			health[i][l] = min(100, int(over/100*p.percent(level(l))))
+			health[i][l] = min(100, int(p.over*p.percent(level(l))))
 			available += health[i][l]
 		}
 	}
 	panics := 0
 	for _, p := range ps {
-		if available < 100 && p.percent(levelHealthy)+p.percent(levelDegraded) < b.c.spec.LB.PanicPercent {
+		if available < 100 && p.percent(levelHealthy)+p.percent(levelDegraded) < panicPercent {
 			p.panic = true
 			panics++
 		}
 	}
-	if len(ps) > 0 && panics == len(ps) { // all of them: the load follows the hosts
-		for _, p := range ps {
-			b.add(v, p, uint32(len(p.all())), levelHealthy)
+	loads = make([][2]uint32, len(ps))
+	if len(ps) > 0 && panics == len(ps) {
+		for i, p := range ps {
+			loads[i][0] = uint32(p.hosts)
 		}
-		return
+		return loads, true
 	}
 	if available == 0 {
-		return
+		return loads, false
 	}
-	left, norm := 100, min(available, 100)
-	loads := make([][2]int, len(ps))
-	first := -1
+	left, norm, first := 100, min(available, 100), -1
 	for _, l := range []level{levelHealthy, levelDegraded} {
 		for i := range ps {
 			if health[i][l] > 0 && first < 0 {
 				first = 2*i + int(l)
 			}
-			loads[i][l] = min(left, health[i][l]*100/norm)
-			left -= loads[i][l]
+			n := min(left, health[i][l]*100/norm)
+			loads[i][l] = uint32(n)
+			left -= n
 		}
 	}
-	loads[first/2][first%2] += left // what rounding has left over
-	for i, p := range ps {
-		for _, l := range []level{levelHealthy, levelDegraded} {
-			b.add(v, p, uint32(loads[i][l]), l)
-		}
-	}
+	loads[first/2][first%2] += uint32(left) // what rounding has left over
+	return loads, false
 }
 
 // add gives a part of the load to one level of a priority.

@@ -13,7 +13,7 @@ func (m *Manager) check(s *Spec) error {
 		return errors.New("it has no name")
 	}
 	if s.Type.Provides() != (s.LB.Policy == Provided) {
-		return errors.New("lb_policy: CLUSTER_PROVIDED goes with ORIGINAL_DST and with nothing else")
+		return errors.New("lb_policy: CLUSTER_PROVIDED goes with clusters that choose hosts themselves, and with nothing else")
 	}
 	switch s.Type {
 	case Static:
@@ -28,6 +28,13 @@ func (m *Manager) check(s *Spec) error {
 		}
 		if err := s.Endpoints.check(true); err != nil {
 			return fmt.Errorf("load_assignment: %w", err)
+		}
+	case Aggregate:
+		if len(s.Clusters) == 0 || slices.Contains(s.Clusters, s.Name) {
+			return errors.New("clusters: an aggregate cluster needs some, and not itself")
+		}
+		if s.LB.Subsets != nil {
+			return errors.New("lb_subset_config: belongs into the clusters of the aggregate")
 		}
 	case EDS, OriginalDst:
 		if s.Endpoints != nil {

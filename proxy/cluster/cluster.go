@@ -24,6 +24,8 @@ type Cluster struct {
 	// view is what Pick reads.
 	view atomic.Pointer[view]
 	orig originals
+	// aggregate is what an aggregate cluster has last put together.
+	aggregate atomic.Pointer[aggregate]
 	// flagged: a host has been detected and Run told about it.
 	flagged atomic.Bool
 	// stale: the view is to be made anew and Run has been told about it.
@@ -119,6 +121,10 @@ func (c *Cluster) start() {
 		c.mu.Lock()
 		c.readyLocked()
 		c.armCleanupLocked()
+		c.mu.Unlock()
+	case Aggregate:
+		c.mu.Lock()
+		c.readyLocked()
 		c.mu.Unlock()
 	case EDS: // SetEndpoints
 	}
@@ -313,10 +319,15 @@ type Pick struct {
 	SkipPriorities uint32
 }
 
-// Pick chooses a host. A nil host comes with the flag that says why.
+// Pick chooses a host; an aggregate cluster's is another cluster's. A nil host
+// comes with the flag that says why.
 func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
-	if c.spec.Type == OriginalDst {
+	switch c.spec.Type {
+	case OriginalDst:
 		return c.pickOriginal(p)
+	case Aggregate:
+		return c.pickAggregate(p)
+	default:
 	}
 	v := c.view.Load()
 	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {

@@ -26,10 +26,13 @@ const (
 	EDS
 	// OriginalDst sends to the address that the client asked for (Pick.Dst).
 	OriginalDst
+	// Aggregate sends to the clusters in Clusters: to the next one as far as those
+	// before it have not enough healthy hosts.
+	Aggregate
 )
 
 // Provides tells whether clusters of the type choose hosts by themselves (Provided).
-func (t Type) Provides() bool { return t == OriginalDst }
+func (t Type) Provides() bool { return t == OriginalDst || t == Aggregate }
 
 // Spec describes a cluster.
 type Spec struct {
@@ -73,6 +76,8 @@ type Spec struct {
 	Bind, Bind6 netip.Addr
 	Keepalive   transport.KeepAlive
 	DNS         DNS
+	// Clusters of an Aggregate, in the order of preference.
+	Clusters []string
 	// Original applies to OriginalDst.
 	Original Original
 	// Service names the destination in metrics.

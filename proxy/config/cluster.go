@@ -81,6 +81,15 @@ func seconds(v *wrapperspb.UInt32Value) time.Duration {
 // discovery reads where the endpoints come from.
 func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 	s := c.spec
+	if m.GetClusterType() != nil {
+		if err := d.clusterType(m.GetClusterType().GetTypedConfig(), c); err != nil {
+			return at(err, "cluster_type.typed_config")
+		}
+		if m.LoadAssignment != nil {
+			return at(errors.New("this type of cluster has none"), "load_assignment")
+		}
+		return nil
+	}
 	switch m.GetType() {
 	case clusterv3.Cluster_STATIC:
 		s.Type = cluster.Static

@@ -65,7 +65,7 @@ type Decoder struct {
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
+	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
 })
 
 // Features lists what is supported, message by message.

@@ -208,6 +208,13 @@ func (s *Store) namedClusters() map[string]bool {
 			out[n] = true
 		}
 	}
+	for _, h := range s.clusters {
+		if h.active != nil && !h.removed {
+			for _, n := range h.active.spec.Clusters {
+				out[n] = true
+			}
+		}
+	}
 	for _, h := range s.listeners {
 		for _, c := range []*listenerConfig{h.active, h.next} {
 			if c == nil {

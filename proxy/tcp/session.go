@@ -65,6 +65,9 @@ func (s *session) connect() {
 		s.fail(flags)
 		return
 	}
+	if s.cluster.Spec().Type == cluster.Aggregate {
+		s.limits = h.Cluster().Limits(cluster.Default)
+	}
 	if !s.limits.Acquire(cluster.Connections) {
 		s.fail(filter.FlagUpstreamOverflow)
 		return
@@ -74,7 +77,7 @@ func (s *session) connect() {
 	stage := s.attempt * 2 // before Dial: its end may come before its return
 	h.Fill(&s.info.Upstream)
 	h.Begin()
-	cancel := s.cluster.Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
+	cancel := h.Cluster().Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
 	s.until(stage, cancel)
 }
 
@@ -163,7 +166,7 @@ func (s *session) join(up stream.Conn) {
 func (s *session) finish(end transport.JoinEnd) {
 	received, sent := s.joint.Bytes()
 	s.info.Received, s.info.Sent = received, sent
-	st := s.cluster.Stats()
+	st := s.host.Cluster().Stats()
 	st.UpstreamCxTxBytesTotal.Add(received)
 	st.UpstreamCxRxBytesTotal.Add(sent)
 	s.p.stats.RxBytes.Add(received)

@@ -89,6 +89,7 @@ type Router struct {
 	Request
 	cluster *cluster.Cluster
 	limits  *cluster.Limits
+	prio    cluster.Priority
 	host    *cluster.Host
 	x       pool.Exchange
 
@@ -201,11 +202,11 @@ func (r *Router) forward() {
 		r.reply(filter.LocalReply{Status: status, Details: "cluster_not_found", Flags: filter.FlagNoCluster})
 		return
 	}
-	prio := cluster.Default
+	r.prio = cluster.Default
 	if f.HighPriority {
-		prio = cluster.High
+		r.prio = cluster.High
 	}
-	r.limits = r.cluster.Limits(prio)
+	r.limits = r.cluster.Limits(r.prio)
 	if len(f.Hash) > 0 {
 		r.hash, r.hasHash, r.cookie = r.Entry.Hash(r.h, r.ds.Info().Conn)
 	}
@@ -350,6 +351,11 @@ func (r *Router) try() {
 	info.UpstreamStart = r.began.Sub(info.Start)
 	x := &r.x
 	x.Lane, x.User, x.Cluster, x.Host, x.Limits = r.ds.Lane(), (*upstream)(r), r.cluster, host, r.limits
+	if r.cluster.Spec().Type == cluster.Aggregate {
+		x.Cluster = host.Cluster()
+		x.Limits = x.Cluster.Limits(r.prio)
+		info.Upstream.Cluster = r.cluster.Name()
+	}
 	x.Fresh = r.resends > 0
 	r.dialOptions(x)
 	if d := r.plan.stream; d > 0 {
@@ -392,7 +398,7 @@ func (r *Router) remember(h *cluster.Host) {
 }
 
 func (r *Router) dialOptions(x *pool.Exchange) {
-	spec := r.cluster.Spec()
+	spec := x.Cluster.Spec()
 	x.Dial = cluster.DialOptions{}
 	x.Dial.ALPN = r.ds.Info().UpstreamALPN
 	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
@@ -415,7 +421,7 @@ func (r *Router) want() pool.Want {
 	if r.Terminate {
 		return pool.WantRaw
 	}
-	switch r.cluster.Spec().Protocol {
+	switch r.x.Cluster.Spec().Protocol {
 	case cluster.HTTP2:
 		return pool.WantHTTP2
 	case cluster.UseDownstream:
