@@ -1,7 +1,9 @@
 package proxy_test
 
 import (
+	"crypto/tls"
 	"fmt"
+	"io"
 	nethttp "net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -10,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 )
 
@@ -79,4 +82,89 @@ func TestActiveHealthChecks(t *testing.T) {
 	eventually(t, addr, "/x", "two")
 	eventuallyHas(t, m.admin, "/stats", "cluster.a.membership_healthy: 2\n")
 	eventuallyHas(t, m.admin, "/stats", "cluster.a.health_check.healthy: 2\n")
+}
+
+func TestDynamicForwardProxy(t *testing.T) {
+	m := newMesh(t)
+	cache := "dns_cache_config: {name: d, dns_lookup_family: V4_ONLY}"
+	m.set("a", `{name: a, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: {name: x, typed_config: {
+		"@type": type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig, `+cache+"}}}", &clusterv3.Cluster{})
+	addr := freeAddr(t)
+	_, port, _ := strings.Cut(backend(t, "one"), ":")
+	filters := strings.Replace(httpFilters("r"), "http_filters: [", `http_filters: [{name: dfp, typed_config: {
+		"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig, `+cache+"}}, ", 1)
+	m.listener("l", addr, "", filters)
+	m.routes("r", `{match: {prefix: /literal}, route: {cluster: a}, typed_per_filter_config: {dfp: {
+		"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig, host_rewrite_literal: "localhost:`+port+`"}}},
+		{match: {prefix: /header}, route: {cluster: a}, typed_per_filter_config: {dfp: {
+		"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig, host_rewrite_header: x-to}}}, `+toA)
+	m.listen()
+	eventually(t, addr, "/literal", "one GET /literal")
+	ask := func(path, host string, header ...string) string {
+		r, err := nethttp.NewRequestWithContext(t.Context(), nethttp.MethodGet, "http://"+addr+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		for i := 0; i < len(header); i += 2 {
+			r.Header.Set(header[i], header[i+1])
+		}
+		resp, err := nethttp.DefaultClient.Do(r)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return fmt.Sprint(resp.StatusCode, " ", string(b))
+	}
+	for _, c := range []struct{ got, want string }{
+		{ask("/x", "localhost:"+port), "200 one GET /x"},
+		{ask("/y", "127.0.0.1:"+port), "200 one GET /y"},
+		{ask("/header", "nowhere.invalid", "x-to", "localhost:"+port), "200 one GET /header"},
+		{ask("/z", "nowhere.invalid:"+port), "503 DNS resolution failure"},
+	} {
+		if c.got != c.want {
+			t.Errorf("got %q, want %q", c.got, c.want)
+		}
+	}
+	eventuallyHas(t, m.admin, "/stats", "dns_cache.d.num_hosts: 2\n")
+}
+
+func TestSNIDynamicForwardProxy(t *testing.T) {
+	m := newMesh(t)
+	s := httptest.NewTLSServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, _ *nethttp.Request) { fmt.Fprint(w, "secret") }))
+	t.Cleanup(s.Close)
+	cache := "dns_cache_config: {name: d, dns_lookup_family: V4_ONLY}"
+	m.set("a", `{name: a, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: {name: x, typed_config: {
+		"@type": type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig, `+cache+"}}}", &clusterv3.Cluster{})
+	addr := freeAddr(t)
+	_, port, _ := strings.Cut(s.Listener.Addr().String(), ":")
+	m.listener("l", addr, `listener_filters: [{name: i, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]
+`, `
+  - name: sni
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig, port_value: `+port+", "+cache+`}
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: a}
+`)
+	m.listen()
+	ask := func(sni string) string {
+		client := &nethttp.Client{Transport: &nethttp.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: sni}}}
+		resp, err := client.Get("https://" + addr)
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		b, _ := io.ReadAll(resp.Body)
+		return string(b)
+	}
+	end := time.Now().Add(20 * time.Second)
+	for ask("localhost") != "secret" {
+		if time.Now().After(end) {
+			t.Fatalf("through the name in the handshake: %s", ask("localhost"))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	if got := ask("nowhere.invalid"); got == "secret" {
+		t.Error("a name that does not exist got through")
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
+	"github.com/weftmesh/weft/proxy/http/forward"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/jwt"
@@ -42,6 +43,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		csrf.Kind(),
 		fault.Kind(),
 		filterstate.Kind(),
+		forward.HTTPKind(r.clusters.CheckDNSCache),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
@@ -57,6 +59,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
+		forward.NetworkKind(r.clusters.CheckDNSCache),
 		localrate.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),

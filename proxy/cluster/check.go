@@ -36,6 +36,13 @@ func (m *Manager) check(s *Spec) error {
 		if s.LB.Subsets != nil {
 			return errors.New("lb_subset_config: belongs into the clusters of the aggregate")
 		}
+	case DynamicForward:
+		if s.Cache == nil || s.Cache.Name == "" {
+			return errors.New("dns_cache_config: a dynamic forward proxy cluster needs one with a name")
+		}
+		if err := m.CheckDNSCache(s.Cache); err != nil {
+			return err
+		}
 	case EDS, OriginalDst:
 		if s.Endpoints != nil {
 			return errors.New("load_assignment: only STATIC and DNS clusters have one")

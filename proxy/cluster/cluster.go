@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,11 +21,14 @@ type Cluster struct {
 	limits  [2]*Limits
 	outlier *Outlier                // nil: no detection
 	known   map[string][]netip.Addr // addresses that a predecessor has resolved
+	cache   *DNSCache               // of a DynamicForward
 	ready   chan struct{}
 
 	// view is what Pick reads.
 	view atomic.Pointer[view]
 	orig originals
+	// forwards are the hosts of a DynamicForward by the authorities of requests.
+	forwards atomic.Pointer[map[string]*Host]
 	// aggregate is what an aggregate cluster has last put together.
 	aggregate atomic.Pointer[aggregate]
 	// flagged: a host has been detected and Run told about it.
@@ -82,9 +87,22 @@ func (c *Cluster) Limits(p Priority) *Limits { return c.limits[p] }
 
 // Hosts yields all hosts, for admin pages.
 func (c *Cluster) Hosts(yield func(*Host) bool) {
-	if c.spec.Type == OriginalDst {
+	switch c.spec.Type {
+	case OriginalDst:
 		c.orig.each(yield)
 		return
+	case DynamicForward:
+		c.mu.Lock()
+		hosts := slices.Collect(maps.Values(c.byKey))
+		c.mu.Unlock()
+		slices.SortFunc(hosts, func(a, b *Host) int { return strings.Compare(a.String(), b.String()) })
+		for _, h := range hosts {
+			if !yield(h) {
+				return
+			}
+		}
+		return
+	default:
 	}
 	for _, h := range c.view.Load().hosts {
 		if !yield(h) {
@@ -121,6 +139,12 @@ func (c *Cluster) start() {
 		c.mu.Lock()
 		c.readyLocked()
 		c.armCleanupLocked()
+		c.mu.Unlock()
+	case DynamicForward:
+		c.cache.join(c)
+		c.mu.Lock()
+		c.readyLocked()
+		c.after(&c.cleanup, 5*time.Minute, c.sweepAddresses)
 		c.mu.Unlock()
 	case Aggregate:
 		c.mu.Lock()
@@ -282,6 +306,9 @@ func (c *Cluster) close() {
 		c.leaveLocked(h)
 	}
 	c.mu.Unlock()
+	if c.cache != nil {
+		c.cache.leave(c)
+	}
 	c.orig.each(func(h *Host) bool {
 		hosts = append(hosts, h)
 		return true
@@ -310,6 +337,8 @@ type Pick struct {
 	HasHash bool
 	// Subset is a filter.SubsetKey.
 	Subset string
+	// Authority names the host for a DynamicForward.
+	Authority string
 	// Dst is the original destination.
 	Dst netip.AddrPort
 	// Avoid are hosts to pass over, as long as Tries further choices find another.
@@ -327,6 +356,8 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		return c.pickOriginal(p)
 	case Aggregate:
 		return c.pickAggregate(p)
+	case DynamicForward:
+		return c.pickForward(p)
 	default:
 	}
 	v := c.view.Load()

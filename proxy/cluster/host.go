@@ -62,7 +62,7 @@ func (c *Cluster) keyOf(e *Endpoint) hostKey {
 	if c.spec.Health != nil {
 		k.healthAddr, k.healthPort, k.healthName, k.noCheck = e.HealthAddr, e.HealthPort, e.HealthName, e.NoCheck
 	}
-	if c.spec.Type == LogicalDNS {
+	if c.spec.Type == LogicalDNS || c.spec.Type == DynamicForward {
 		// One host for the name, whatever its addresses.
 		k.addr, k.name, k.port = netip.AddrPort{}, e.Name, e.Port
 	}
@@ -79,7 +79,7 @@ func newHost(c *Cluster, k hostKey, e *Endpoint) *Host {
 	switch {
 	case e.Path != "":
 		h.name = e.Path
-	case c.spec.Type != LogicalDNS:
+	case c.spec.Type != LogicalDNS && c.spec.Type != DynamicForward:
 		h.name = e.Addr.String()
 	}
 	h.desc.Store(&description{e, &Locality{}})

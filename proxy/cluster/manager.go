@@ -52,6 +52,7 @@ type Manager struct {
 	newest  map[string]*Cluster // by name; differs from current while it warms
 	shared  map[string]*shared
 	eds     map[string]*Endpoints // by service name
+	caches  map[string]*DNSCache  // by name
 	service map[string][]*Cluster // EDS clusters by service name
 
 	qmu sync.Mutex
@@ -76,7 +77,7 @@ func NewManager(ctx context.Context, o Options) *Manager {
 	m := &Manager{
 		o: o, life: life, end: end, wake: make(chan struct{}, 1),
 		newest: map[string]*Cluster{}, shared: map[string]*shared{},
-		eds: map[string]*Endpoints{}, service: map[string][]*Cluster{},
+		eds: map[string]*Endpoints{}, caches: map[string]*DNSCache{}, service: map[string][]*Cluster{},
 	}
 	m.current.Store(&map[string]*Cluster{})
 	return m
@@ -204,6 +205,9 @@ func (m *Manager) addLocked(s *Spec) (unused *Cluster) {
 		c.limits[p].set(&s.Breakers[p])
 	}
 	m.newest[s.Name] = c
+	if s.Type == DynamicForward {
+		c.cache = m.caches[s.Cache.Name]
+	}
 	if s.Type == EDS {
 		name := c.serviceName()
 		m.service[name] = append(m.service[name], c)

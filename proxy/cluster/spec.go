@@ -29,10 +29,12 @@ const (
 	// Aggregate sends to the clusters in Clusters: to the next one as far as those
 	// before it have not enough healthy hosts.
 	Aggregate
+	// DynamicForward sends to the host that the request names (Pick.Authority).
+	DynamicForward
 )
 
 // Provides tells whether clusters of the type choose hosts by themselves (Provided).
-func (t Type) Provides() bool { return t == OriginalDst || t == Aggregate }
+func (t Type) Provides() bool { return t == OriginalDst || t == Aggregate || t == DynamicForward }
 
 // Spec describes a cluster.
 type Spec struct {
@@ -78,6 +80,8 @@ type Spec struct {
 	DNS         DNS
 	// Clusters of an Aggregate, in the order of preference.
 	Clusters []string
+	// Cache of the names of a DynamicForward.
+	Cache *DNSCacheSpec
 	// Original applies to OriginalDst.
 	Original Original
 	// Service names the destination in metrics.

@@ -24,6 +24,7 @@ type clusterConfig struct {
 	eds        string
 	edsTimeout time.Duration
 	secrets    []need
+	insecure   bool // certificates need not be for the host that a request names
 }
 
 // transportMatchMetadata is the section that chooses transport sockets.
@@ -58,6 +59,9 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 	s.IgnoreHealthOnRemoval = m.IgnoreHealthOnHostRemoval
 	if err := upstreamHTTP(m, s); err != nil {
 		return nil, err
+	}
+	if err := checkForward(c); err != nil {
+		return nil, at(err, "upstream_http_protocol_options")
 	}
 	if err := d.upstreamTransports(m, c); err != nil {
 		return nil, err

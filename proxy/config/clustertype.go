@@ -5,15 +5,18 @@ import (
 	"fmt"
 
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	forwardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/http/forward"
 )
 
 // supportedTypes lists the supported fields of clusters that are extensions.
 var supportedTypes = strict.Table{
-	"envoy.extensions.clusters.aggregate.v3.ClusterConfig": "clusters",
+	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":             "clusters",
+	"envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "dns_cache_config allow_insecure_cluster_options",
 }
 
 // clusterType reads a cluster whose type is an extension.
@@ -28,7 +31,30 @@ func (d *Decoder) clusterType(a *anypb.Any, c *clusterConfig) error {
 		}
 		c.spec.Type, c.spec.Clusters = cluster.Aggregate, m.Clusters
 		return nil
+	case a.MessageIs(&forwardv3.ClusterConfig{}):
+		m := &forwardv3.ClusterConfig{}
+		if err := unpack(a, m); err != nil {
+			return err
+		}
+		c.spec.Type, c.insecure = cluster.DynamicForward, m.AllowInsecureClusterOptions
+		var err error
+		c.spec.Cache, err = forward.Cache(m.GetDnsCacheConfig())
+		return at(err, "dns_cache_config")
 	default:
 		return fmt.Errorf("%s is not supported", a.TypeUrl)
 	}
+}
+
+// checkForward makes certificates be checked for the host that a request names:
+// anything else would trust any of them for all.
+func checkForward(c *clusterConfig) error {
+	h := &c.spec.HTTP
+	if c.spec.Type != cluster.DynamicForward || c.insecure {
+		return nil
+	}
+	if h.AutoSNI != h.AutoSAN {
+		return errors.New("a dynamic forward proxy cluster needs both auto_sni and auto_san_validation, unless allow_insecure_cluster_options is set")
+	}
+	h.AutoSNI, h.AutoSAN = true, true
+	return nil
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
+	"github.com/weftmesh/weft/proxy/http/forward"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -65,7 +66,7 @@ type Decoder struct {
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
+	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
 })
 
 // Features lists what is supported, message by message.

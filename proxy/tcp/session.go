@@ -54,6 +54,17 @@ func (s *session) begin(w *Weighted) {
 	if s.p.cfg.HashSourceIP {
 		s.pick.Hash, s.pick.HasHash = hashAddr(s.info.Remote.Addr()), true
 	}
+	if s.cluster.Spec().Type == cluster.DynamicForward && s.info.Forward != "" {
+		s.pick.Authority = s.info.Forward
+		switch s.cluster.Resolve(s.info.Forward, func(bool) { s.connect() }) {
+		case cluster.Resolving:
+			return
+		case cluster.Resolved:
+		default:
+			s.fail(filter.FlagDNSResolutionFailed)
+			return
+		}
+	}
 	s.connect()
 }
 

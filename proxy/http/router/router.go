@@ -32,6 +32,9 @@ type Downstream interface {
 	CutResponse(details string, flags filter.ResponseFlags)
 	// PauseRequest stops or resumes the request body.
 	PauseRequest(on bool)
+	// Later returns a function that any goroutine may call, once, to have f run
+	// on the stream's thread of execution, unless the stream has ended.
+	Later(f func()) (wake func())
 }
 
 // Config is what all Routers of a connection manager share.
@@ -218,6 +221,9 @@ func (r *Router) forward() {
 	if r.ended {
 		r.complete()
 	}
+	if r.cluster.Spec().Type == cluster.DynamicForward && info.Forward && !r.resolved() {
+		return
+	}
 	r.try()
 }
 
@@ -371,6 +377,9 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 	p := cluster.Pick{
 		Random: rand.Uint64(), Hash: r.hash, HasHash: r.hasHash, Subset: r.Target.Subset,
 		Dst: info.Conn.Local,
+	}
+	if r.cluster.Spec().Type == cluster.DynamicForward {
+		p.Authority = r.h.Authority
 	}
 	if name := r.cluster.Spec().Original.Header; name != "" {
 		if a, ok := parseAddrPort(r.h.Get(name)); ok {
