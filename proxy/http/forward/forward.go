@@ -52,6 +52,9 @@ type networkFilter struct{ port uint16 }
 // New implements filter.NetworkFactory. The filter has no state.
 func (f *networkFilter) New() filter.NetworkFilter { return f }
 
+// ReadsSNI implements filter.SNIReader.
+func (f *networkFilter) ReadsSNI() {}
+
 // Open implements filter.NetworkFilter.
 func (f *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
 	if info.SNI != "" {
