@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"net"
 	nethttp "net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -166,5 +167,59 @@ func TestSNIDynamicForwardProxy(t *testing.T) {
 	}
 	if got := ask("nowhere.invalid"); got == "secret" {
 		t.Error("a name that does not exist got through")
+	}
+}
+
+func TestOriginalDestinationFromMetadata(t *testing.T) {
+	m := newMesh(t)
+	m.set("a", `{name: a, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, connect_timeout: 1s, original_dst_lb_config: {metadata_key: {key: to, path: [{key: x}, {key: 'y'}]}}}`, &clusterv3.Cluster{})
+	addr, one := freeAddr(t), backend(t, "one")
+	m.listener("l", addr, "", strings.Replace(httpFilters("r"), "http_filters: [", `http_filters: [{name: m, typed_config: {
+		"@type": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config, metadata: [{metadata_namespace: to, value: {x: {'y': "`+one+`"}}}]}}, `, 1))
+	m.routes("r", toA)
+	m.listen()
+	eventually(t, addr, "/x", "one GET /x")
+}
+
+func TestUpstreamProxyProtocol(t *testing.T) {
+	m := newMesh(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, _ *nethttp.Request) { fmt.Fprint(w, "behind a header") }))
+	s.Listener = &proxied{l}
+	s.Start()
+	t.Cleanup(s.Close)
+	m.cluster("a", `, transport_socket: {name: p, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport,
+		config: {version: V1}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}},
+		health_checks: [{timeout: 1s, interval: 0.05s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /}}]`)
+	m.endpoint("a", l.Addr().String())
+	addr := freeAddr(t)
+	m.listener("l", addr, "", httpFilters("r"))
+	m.routes("r", toA)
+	m.listen()
+	eventually(t, addr, "/x", "behind a header")
+}
+
+// proxied wants a PROXY header on each connection, and takes it off.
+type proxied struct{ net.Listener }
+
+func (p *proxied) Accept() (net.Conn, error) {
+	for {
+		nc, err := p.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		var line []byte
+		for b := make([]byte, 1); !strings.HasSuffix(string(line), "\r\n"); line = append(line, b[0]) {
+			if _, err := nc.Read(b); err != nil {
+				break
+			}
+		}
+		if strings.HasPrefix(string(line), "PROXY TCP4 127.0.0.1 127.0.0.1 ") {
+			return nc, nil
+		}
+		nc.Close()
 	}
 }

@@ -142,11 +142,15 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	if o.check == nil {
 		c.stats.ConnectTime.Observe(time.Since(start))
 	}
-	if c.spec.ProxyProtocol != 0 && o.check == nil {
+	if c.spec.ProxyProtocol != 0 {
+		source, dest := o.Source, o.Dest
+		if o.check != nil && c.spec.ProxyProtocol == 1 { // version 2 can say that it speaks for itself
+			source, dest = ends(nc)
+		}
 		if deadline, ok := ctx.Deadline(); ok {
 			_ = nc.SetWriteDeadline(deadline)
 		}
-		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, o.Source, o.Dest)); err != nil {
+		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, source, dest)); err != nil {
 			_ = nc.Close()
 			return nil, dialError(ctx, parent, fmt.Errorf("PROXY header to %s of cluster %q: %w", h, c.spec.Name, err), false)
 		}
@@ -247,6 +251,16 @@ func (c *Cluster) dialAny(ctx context.Context, e *Endpoint) (net.Conn, error) {
 		return won, nil
 	}
 	return nil, first
+}
+
+// ends are the addresses of a connection.
+func ends(nc net.Conn) (local, remote netip.AddrPort) {
+	l, ok1 := nc.LocalAddr().(*net.TCPAddr)
+	r, ok2 := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 {
+		return local, remote
+	}
+	return l.AddrPort(), r.AddrPort()
 }
 
 // proxyHeader makes a PROXY header; without both addresses it says that there are none.

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -27,6 +28,8 @@ type Endpoints struct {
 	Overprovisioning uint32
 	// WeightedPriorityHealth weighs endpoints when a priority's health is computed.
 	WeightedPriorityHealth bool
+	// StaleAfter is how long they hold without being sent again; 0: for ever.
+	StaleAfter time.Duration
 	// DropPercent of requests is refused by the control plane's wish.
 	DropPercent float64
 }

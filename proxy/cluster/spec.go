@@ -246,6 +246,8 @@ const (
 // 1024 and 3; the Spec must hold them (DefaultBreakers).
 type Breakers struct {
 	Connections, Pending, Requests, Retries uint32
+	// ShowRemaining shows how much is left in statistics.
+	ShowRemaining bool
 	// Budget, when set, replaces Retries.
 	Budget *RetryBudget
 }
@@ -315,6 +317,8 @@ type DNS struct {
 	Refresh time.Duration
 	// FailureBase and FailureMax bound the exponential wait after failures; 0: Refresh.
 	FailureBase, FailureMax time.Duration
+	// Jitter is the greatest random time added to the wait.
+	Jitter time.Duration
 	// RespectTTL refreshes when the records expire.
 	RespectTTL bool
 	Family     Family
@@ -324,6 +328,8 @@ type DNS struct {
 type Original struct {
 	// Header names a request header that holds the address to use instead.
 	Header string
+	// Metadata is where dynamic metadata has it: a namespace, and the keys inside; nil: nowhere.
+	Metadata []string
 	// Port replaces the port, when not 0.
 	Port uint16
 	// Cleanup removes endpoints that were not used for that long; 0: 5 s.

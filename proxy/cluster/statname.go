@@ -51,6 +51,7 @@ var counterNames = []struct {
 	{"update_success", func(s *Stats) *Counter { return &s.UpdateSuccess }},
 	{"update_failure", func(s *Stats) *Counter { return &s.UpdateFailure }},
 	{"update_empty", func(s *Stats) *Counter { return &s.UpdateEmpty }},
+	{"assignment_stale", func(s *Stats) *Counter { return &s.AssignmentStale }},
 	{"membership_change", func(s *Stats) *Counter { return &s.MembershipChange }},
 	{"lb_healthy_panic", func(s *Stats) *Counter { return &s.LBHealthyPanic }},
 	{"lb_subsets_created", func(s *Stats) *Counter { return &s.LBSubsetsCreated }},

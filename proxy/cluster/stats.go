@@ -15,33 +15,33 @@ type Gauge struct{ atomic.Int64 }
 // Stats of a cluster. Names are Envoy's, in camel case. They count on when the
 // cluster is replaced by one of the same name.
 type Stats struct {
-	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total         Counter
-	UpstreamCxConnectFail, UpstreamCxConnectTimeout                     Counter
-	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests    Counter
-	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                 Counter
-	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote  Counter
-	UpstreamCxDestroyWithActiveRq, UpstreamCxDestroyLocalWithActiveRq   Counter
-	UpstreamCxDestroyRemoteWithActiveRq                                 Counter
-	UpstreamCxProtocolError, UpstreamCxCloseNotify                      Counter
-	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                      Counter
-	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow  Counter
-	UpstreamRqPendingFailureEject, UpstreamRqCancelled                  Counter
-	UpstreamRqMaintenanceMode, UpstreamRqTimeout                        Counter
-	UpstreamRqPerTryTimeout, UpstreamRqPerTryIdleTimeout                Counter
-	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset  Counter
-	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow    Counter
-	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential     Counter
-	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned Counter
-	UpstreamFlowControlPaused                                           Counter
-	UpstreamFlowControlResumed                                          Counter
-	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty            Counter
-	MembershipChange, LBHealthyPanic, LBSubsetsFallback                 Counter
-	LBSubsetsCreated, LBSubsetsRemoved, LBSubsetsSelected               Counter
-	LBSubsetsFallbackPanic                                              Counter
-	OutlierEjectionsTotal, OutlierOverflow                              Counter
-	OutlierDetected, OutlierEnforced                                    [causes]Counter
-	HealthAttempt, HealthSuccess, HealthFailure, HealthNetworkFailure   Counter
-	HealthPassiveFailure, HealthVerifyCluster                           Counter
+	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total               Counter
+	UpstreamCxConnectFail, UpstreamCxConnectTimeout                           Counter
+	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests          Counter
+	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                       Counter
+	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote        Counter
+	UpstreamCxDestroyWithActiveRq, UpstreamCxDestroyLocalWithActiveRq         Counter
+	UpstreamCxDestroyRemoteWithActiveRq                                       Counter
+	UpstreamCxProtocolError, UpstreamCxCloseNotify                            Counter
+	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                            Counter
+	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow        Counter
+	UpstreamRqPendingFailureEject, UpstreamRqCancelled                        Counter
+	UpstreamRqMaintenanceMode, UpstreamRqTimeout                              Counter
+	UpstreamRqPerTryTimeout, UpstreamRqPerTryIdleTimeout                      Counter
+	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset        Counter
+	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow          Counter
+	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential           Counter
+	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned       Counter
+	UpstreamFlowControlPaused                                                 Counter
+	UpstreamFlowControlResumed                                                Counter
+	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty, AssignmentStale Counter
+	MembershipChange, LBHealthyPanic, LBSubsetsFallback                       Counter
+	LBSubsetsCreated, LBSubsetsRemoved, LBSubsetsSelected                     Counter
+	LBSubsetsFallbackPanic                                                    Counter
+	OutlierEjectionsTotal, OutlierOverflow                                    Counter
+	OutlierDetected, OutlierEnforced                                          [causes]Counter
+	HealthAttempt, HealthSuccess, HealthFailure, HealthNetworkFailure         Counter
+	HealthPassiveFailure, HealthVerifyCluster                                 Counter
 
 	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
@@ -199,7 +199,7 @@ func (l *Limits) each(priority string, yield func(string, StatKind, uint64) bool
 		}
 		left := uint64(max(l.Max(Resource(r))-l.Current(Resource(r)), 0))
 		prefix := "circuit_breakers." + priority + "."
-		if !yield(prefix+short+"_open", KindGauge, open) ||
+		if !yield(prefix+short+"_open", KindGauge, open) || l.show.Load() &&
 			!yield(prefix+"remaining_"+[...]string{"cx", "pending", "rq", "retries"}[r], KindGauge, left) {
 			return false
 		}

@@ -8,6 +8,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -37,6 +38,7 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 		Service:  serviceRef(m.Metadata),
 		Metadata: plain(m.Metadata),
 		DNS: cluster.DNS{
+			Jitter:  duration(m.DnsJitter),
 			Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl,
 			FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
 		},
@@ -138,6 +140,12 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 			}
 		}
 		s.Original.Port = uint16(o.UpstreamPortOverride.GetValue())
+		if k := o.MetadataKey; k != nil {
+			s.Original.Metadata = []string{k.Key}
+			for _, p := range k.Path {
+				s.Original.Metadata = append(s.Original.Metadata, p.GetKey())
+			}
+		}
 	}
 	s.Original.Cleanup = duration(m.CleanupInterval)
 	if m.LoadAssignment == nil {
@@ -159,6 +167,7 @@ func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
 		set(&b.Pending, t.MaxPendingRequests)
 		set(&b.Requests, t.MaxRequests)
 		set(&b.Retries, t.MaxRetries)
+		b.ShowRemaining = t.TrackRemaining
 		if r := t.RetryBudget; r != nil {
 			if r.BudgetPercent != nil && (r.BudgetPercent.Value < 0 || r.BudgetPercent.Value > 100) {
 				return at(fmt.Errorf("%v is not a percentage", r.BudgetPercent.Value), "thresholds[%d].retry_budget.budget_percent", i)
@@ -213,7 +222,11 @@ func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
 
 // upstreamTransports reads the transport socket and those chosen by metadata.
 func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) error {
-	t, err := d.clientTLS(m.TransportSocket, c)
+	socket, err := proxyProtocol(m.TransportSocket, c.spec)
+	if err != nil {
+		return at(err, "transport_socket.typed_config")
+	}
+	t, err := d.clientTLS(socket, c)
 	if err != nil {
 		return at(err, "transport_socket")
 	}
@@ -230,6 +243,22 @@ func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) err
 		c.spec.Transports = append(c.spec.Transports, cluster.Transport{Name: match.Name, Labels: l, TLS: t})
 	}
 	return nil
+}
+
+// proxyProtocol reads the transport socket that sends a PROXY header, and returns the one inside it.
+func proxyProtocol(m *corev3.TransportSocket, s *cluster.Spec) (*corev3.TransportSocket, error) {
+	p := &proxyv3.ProxyProtocolUpstreamTransport{}
+	if a := m.GetTypedConfig(); a == nil || !a.MessageIs(p) {
+		return m, nil
+	}
+	if err := unpack(m.GetTypedConfig(), p); err != nil {
+		return nil, err
+	}
+	s.ProxyProtocol = 1
+	if p.Config.GetVersion() == corev3.ProxyProtocolConfig_V2 {
+		s.ProxyProtocol = 2
+	}
+	return p.TransportSocket, nil
 }
 
 func (d *Decoder) clientTLS(m *corev3.TransportSocket, c *clusterConfig) (cluster.TLS, error) {

@@ -22,6 +22,7 @@ func decodeEndpoints(m *endpointv3.ClusterLoadAssignment, names bool) (*cluster.
 	if p := m.GetPolicy(); p != nil {
 		out.Overprovisioning = p.OverprovisioningFactor.GetValue()
 		out.WeightedPriorityHealth = p.WeightedPriorityHealth
+		out.StaleAfter = duration(p.EndpointStaleAfter)
 		for _, d := range p.DropOverloads {
 			f := fraction(d.DropPercentage)
 			share := float64(f.Numerator) * 100 / float64(f.Denominator)

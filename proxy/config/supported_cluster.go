@@ -9,7 +9,7 @@ var supportedCluster = strict.Table{
 		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
 		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
 		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
-		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type",
+		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type wait_for_warm_on_init=true dns_jitter",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":    "name typed_config",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function",
@@ -18,7 +18,7 @@ var supportedCluster = strict.Table{
 	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":   "slow_start_config",
 	"envoy.config.cluster.v3.Cluster.SlowStartConfig":      "slow_start_window aggression min_weight_percent",
 	"envoy.config.core.v3.RuntimeDouble":                   "default_value runtime_key",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name upstream_port_override",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name upstream_port_override metadata_key",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config " +
 		"consistent_hashing_lb_config update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "fail_traffic_on_panic",
@@ -58,7 +58,7 @@ var supportedCluster = strict.Table{
 	"envoy.config.core.v3.KeepaliveSettings": "interval timeout",
 
 	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     "cluster_name endpoints policy",
-	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "drop_overloads overprovisioning_factor weighted_priority_health",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              "drop_overloads overprovisioning_factor weighted_priority_health endpoint_stale_after",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": "category drop_percentage",
 	"envoy.config.endpoint.v3.LocalityLbEndpoints":                       "locality metadata~ lb_endpoints load_balancing_weight priority",
 	"envoy.config.endpoint.v3.LbEndpoint":                                "endpoint health_status metadata~ load_balancing_weight",
@@ -83,16 +83,18 @@ var supportedSource = strict.Table{
 
 // supportedTLS lists the supported fields of transport sockets and secrets.
 var supportedTLS = strict.Table{
-	"envoy.config.core.v3.TransportSocket":                            "name typed_config",
-	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":      "",
-	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":    "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
-	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":  "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false",
-	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":      "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols",
-	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
-	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":        "certificate_chain private_key",
-	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
-	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
-	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context",
+	"envoy.config.core.v3.TransportSocket":                                                "name typed_config",
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                          "",
+	"envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": "config transport_socket",
+	"envoy.config.core.v3.ProxyProtocolConfig":                                            "version",
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                        "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":                      "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false",
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                          "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols",
+	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":                             "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":                            "certificate_chain private_key",
+	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":                           "name sds_config",
+	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher":                     "san_type matcher",
+	"envoy.extensions.transport_sockets.tls.v3.Secret":                                    "name tls_certificate validation_context",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": "trusted_ca match_typed_subject_alt_names match_subject_alt_names " +
 		"verify_certificate_spki verify_certificate_hash trust_chain_verification",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",

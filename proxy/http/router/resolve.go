@@ -44,3 +44,17 @@ func (r *Router) notResolved(text, details string, flags filter.ResponseFlags) {
 	r.ds.Info().Upstream = filter.Upstream{Cluster: r.cluster.Name(), Service: r.cluster.Spec().Service}
 	r.reply(filter.LocalReply{Status: 503, Body: text, Details: details, Flags: flags})
 }
+
+// textAt is the string at a path in dynamic metadata, "" when there is none.
+func textAt(m map[string]any, path []string) string {
+	var v any = m
+	for _, key := range path {
+		inner, ok := v.(map[string]any)
+		if !ok {
+			return ""
+		}
+		v = inner[key]
+	}
+	s, _ := v.(string)
+	return s
+}

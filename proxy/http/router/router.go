@@ -381,6 +381,11 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 	if r.cluster.Spec().Type == cluster.DynamicForward {
 		p.Authority = r.h.Authority
 	}
+	if path := r.cluster.Spec().Original.Metadata; path != nil {
+		if a, ok := parseAddrPort(textAt(info.Metadata, path)); ok {
+			p.Dst = a
+		}
+	}
 	if name := r.cluster.Spec().Original.Header; name != "" {
 		if a, ok := parseAddrPort(r.h.Get(name)); ok {
 			p.Dst = a
