@@ -91,6 +91,9 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 		if err := d.clusterType(m.GetClusterType().GetTypedConfig(), c); err != nil {
 			return at(err, "cluster_type.typed_config")
 		}
+		if s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS {
+			return loadAssignment(m, s)
+		}
 		if m.LoadAssignment != nil {
 			return at(errors.New("this type of cluster has none"), "load_assignment")
 		}
@@ -148,6 +151,10 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 		}
 	}
 	s.Original.Cleanup = duration(m.CleanupInterval)
+	return loadAssignment(m, s)
+}
+
+func loadAssignment(m *clusterv3.Cluster, s *cluster.Spec) error {
 	if m.LoadAssignment == nil {
 		return nil
 	}

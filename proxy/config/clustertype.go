@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
+	familyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	forwardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -17,6 +19,9 @@ import (
 var supportedTypes = strict.Table{
 	"envoy.extensions.clusters.aggregate.v3.ClusterConfig":             "clusters",
 	"envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig": "dns_cache_config allow_insecure_cluster_options",
+	"envoy.extensions.clusters.dns.v3.DnsCluster": "dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_jitter dns_lookup_family " +
+		"all_addresses_in_single_endpoint",
+	"envoy.extensions.clusters.dns.v3.DnsCluster.RefreshRate": "base_interval max_interval",
 }
 
 // clusterType reads a cluster whose type is an extension.
@@ -40,8 +45,37 @@ func (d *Decoder) clusterType(a *anypb.Any, c *clusterConfig) error {
 		var err error
 		c.spec.Cache, err = forward.Cache(m.GetDnsCacheConfig())
 		return at(err, "dns_cache_config")
+	case a.MessageIs(&dnsv3.DnsCluster{}):
+		m := &dnsv3.DnsCluster{}
+		if err := unpack(a, m); err != nil {
+			return err
+		}
+		dnsCluster(m, c.spec)
+		return nil
 	default:
 		return fmt.Errorf("%s is not supported", a.TypeUrl)
+	}
+}
+
+// dnsCluster reads the form of DNS clusters that is an extension.
+func dnsCluster(m *dnsv3.DnsCluster, s *cluster.Spec) {
+	s.Type = cluster.StrictDNS
+	if m.AllAddressesInSingleEndpoint {
+		s.Type = cluster.LogicalDNS
+	}
+	s.DNS = cluster.DNS{
+		Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl, Jitter: duration(m.DnsJitter),
+		FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
+	}
+	switch m.DnsLookupFamily {
+	case familyv3.DnsLookupFamily_V4_ONLY:
+		s.DNS.Family = cluster.FamilyV4
+	case familyv3.DnsLookupFamily_V6_ONLY:
+		s.DNS.Family = cluster.FamilyV6
+	case familyv3.DnsLookupFamily_V4_PREFERRED:
+		s.DNS.Family = cluster.FamilyV4Preferred
+	case familyv3.DnsLookupFamily_ALL:
+		s.DNS.Family = cluster.FamilyAll
 	}
 }
 
