@@ -24,6 +24,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/extauthz"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
+	"github.com/weftmesh/weft/proxy/http/forward"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/jwt"
@@ -45,6 +46,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		extauthz.HTTPKind(),
 		fault.Kind(),
 		filterstate.Kind(),
+		forward.HTTPKind(r.clusters.CheckDNSCache),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
@@ -62,6 +64,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
 		extauthz.NetworkKind(),
+		forward.NetworkKind(r.clusters.CheckDNSCache),
 		localrate.NetworkKind(),
 		ratelimit.NetworkKind(),
 		rbac.NetworkKind(),
@@ -196,5 +199,5 @@ func (r *runtime) dialCluster(ctx context.Context, name string) (net.Conn, error
 	if h == nil {
 		return nil, fmt.Errorf("cluster %q has no usable endpoint (%s)", name, flags)
 	}
-	return c.Connect(ctx, h)
+	return h.Cluster().Connect(ctx, h)
 }

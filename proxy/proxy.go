@@ -23,6 +23,7 @@ import (
 
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
@@ -146,6 +147,7 @@ type runtime struct {
 	ads         *xds.Client      // nil: none
 	names       *names
 	observe     *observe
+	checks      health.Logs
 	sinks       sinks
 
 	gen generations
@@ -196,6 +198,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return nil
 	})
 	err = ignoreCancelled(g.Wait())
+	r.checks.Close()
 	if r.conn != nil {
 		err = errors.Join(err, r.conn.Close())
 	}
@@ -236,7 +239,7 @@ func (r *runtime) wire() error {
 	dec := &config.Decoder{
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
-		AccessLog: r.accessLog, Tracer: r.tracer, TCPObservers: []tcp.Observer{r.observe.metrics},
+		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions:   route.Options{Hostname: hostname(), Env: environment},
 		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters),
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),

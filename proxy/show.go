@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"fmt"
-	"io"
 	"strconv"
 	"time"
 
@@ -15,7 +13,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weftmesh/weft/proxy/admin"
-	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/wire"
 )
@@ -184,59 +181,6 @@ func (d *dump) secrets() *adminv3.SecretsConfigDump {
 		})
 	}
 	return out
-}
-
-// showClusters writes /clusters.
-func (r *runtime) showClusters(w io.Writer, asJSON bool) error {
-	type host struct {
-		Address string            `json:"address"`
-		Health  string            `json:"health"`
-		Stats   map[string]uint64 `json:"stats"`
-	}
-	type status struct {
-		Name  string `json:"name"`
-		Hosts []host `json:"hosts"`
-	}
-	var all []status
-	for c := range r.clusters.Clusters {
-		st := status{Name: c.Name(), Hosts: []host{}}
-		for h := range c.Hosts {
-			s := h.Stats()
-			st.Hosts = append(st.Hosts, host{h.String(), health(h), map[string]uint64{
-				"cx_active": uint64(max(s.CxActive.Load(), 0)), "cx_connect_fail": s.CxConnectFail.Load(), "cx_total": s.CxTotal.Load(),
-				"rq_active": uint64(max(s.RqActive.Load(), 0)), "rq_error": s.RqError.Load(), "rq_success": s.RqSuccess.Load(),
-				"rq_timeout": s.RqTimeout.Load(), "rq_total": s.RqTotal.Load(),
-			}})
-		}
-		all = append(all, st)
-	}
-	if asJSON {
-		return json.NewEncoder(w).Encode(map[string]any{"cluster_statuses": all})
-	}
-	for _, c := range all {
-		for _, h := range c.Hosts {
-			for _, stat := range []string{"cx_active", "cx_connect_fail", "cx_total", "rq_active", "rq_error", "rq_success", "rq_timeout", "rq_total"} {
-				if _, err := fmt.Fprintf(w, "%s::%s::%s::%d\n", c.Name, h.Address, stat, h.Stats[stat]); err != nil {
-					return err
-				}
-			}
-			if _, err := fmt.Fprintf(w, "%s::%s::health_flags::%s\n", c.Name, h.Address, h.Health); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// health is in Envoy's words.
-func health(h *cluster.Host) string {
-	switch {
-	case h.Ejected():
-		return "/failed_outlier_check"
-	case !h.Healthy():
-		return "/failed_eds_health"
-	}
-	return "healthy"
 }
 
 func (r *runtime) showListeners() (out [][2]string) {

@@ -44,6 +44,12 @@ func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, ga
 			return true
 		})
 	}
+	for name, s := range r.clusters.DNSCaches {
+		s.Each(func(stat string, k cluster.StatKind, v uint64) bool {
+			keep("dns_cache", name, stat, v, k == cluster.KindGauge)
+			return true
+		})
+	}
 	r.httpStats.Each(func(name string, gauge bool, v uint64) bool {
 		scope, rest, _ := strings.Cut(name, ".")
 		if i := strings.LastIndexByte(rest, '.'); i >= 0 {

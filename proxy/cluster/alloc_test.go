@@ -23,7 +23,7 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		"random":        {Endpoints: e, LB: LB{Policy: Random, LocalityWeighted: true}},
 		"ring":          {Endpoints: e, LB: LB{Policy: RingHash}},
 		"maglev":        {Endpoints: e, LB: LB{Policy: Maglev}},
-		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: [][]string{{"v"}}}}},
+		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: []Selector{{Names: []string{"v"}}}}}},
 		"original":      {Type: OriginalDst, LB: LB{Policy: Provided}},
 	} {
 		s.Outlier = &Outlier{Consecutive5xx: 5}
@@ -65,5 +65,23 @@ func BenchmarkPick(b *testing.B) {
 				c.Pick(&p)
 			}
 		})
+	}
+}
+
+func TestAggregateDoesNotAllocate(t *testing.T) {
+	m := newManager(t)
+	update(t, m, []*Spec{
+		{Name: "x", Type: Aggregate, LB: LB{Policy: Provided}, Clusters: []string{"a", "b"}},
+		{Name: "a", Endpoints: from(1, 2, 2)}, {Name: "b", Endpoints: from(11, 11, 99)},
+	})
+	x, random := m.Get("x"), uint64(0)
+	if n := testing.AllocsPerRun(100, func() {
+		random++
+		p := Pick{Random: mix(random)}
+		if h, _ := x.Pick(&p); h == nil {
+			t.Fatal("no host")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per choice, want 0", n)
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster/balance"
-	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // builder makes views of members.
@@ -19,14 +18,19 @@ type builder struct {
 	endpoints *Endpoints
 
 	// Found on the way.
-	healthy, degraded int
-	warming           bool // some host is in its slow start
+	healthy, degraded, excluded int
+	warming                     bool // some host is in its slow start
+
+	inSubset bool // locality weights are another matter there
 }
 
 // build makes the view of a cluster with its subsets.
 func (b *builder) build(ms []member) *view {
 	v := b.view(ms)
 	for i := range ms {
+		if ms[i].host.has(PendingActive | Excluded) {
+			b.excluded++
+		}
 		switch b.level(&ms[i]) {
 		case levelHealthy:
 			b.healthy++
@@ -37,55 +41,10 @@ func (b *builder) build(ms []member) *view {
 	if b.endpoints != nil && b.endpoints.DropPercent > 0 {
 		v.drop = uint64(min(b.endpoints.DropPercent/100, 1) * (math.MaxUint64 - 1024))
 	}
-	s := b.c.spec.LB.Subsets
-	if s == nil {
+	if b.c.spec.LB.Subsets == nil {
 		return v
 	}
-	whole := &view{hosts: v.hosts, drop: v.drop, subsets: map[string]*view{}}
-	for key, part := range b.partition(ms, s.Selectors) {
-		whole.subsets[key] = b.view(part)
-	}
-	whole.subsets[""] = nil // a request without criteria takes the fallback
-	switch s.Fallback {
-	case AnyEndpoint:
-		whole.fallback = v
-	case DefaultSubset:
-		whole.fallback = b.view(slices.DeleteFunc(slices.Clone(ms), func(m member) bool { return !m.has(s.Default) }))
-	case NoFallback:
-	}
-	if s.PanicAny {
-		whole.panicAny = v
-	}
-	return whole
-}
-
-// partition groups members by the values of the label names of each selector.
-func (b *builder) partition(ms []member, selectors [][]string) map[string][]member {
-	parts := map[string][]member{}
-	for _, names := range selectors {
-		for _, m := range ms {
-			labels := make(map[string]string, len(names))
-			for _, n := range names {
-				if v, ok := m.endpoint.Labels[n]; ok {
-					labels[n] = v
-				}
-			}
-			if len(labels) == len(names) {
-				key := filter.SubsetKey(labels)
-				parts[key] = append(parts[key], m)
-			}
-		}
-	}
-	return parts
-}
-
-func (m *member) has(labels map[string]string) bool {
-	for k, v := range labels {
-		if got, ok := m.endpoint.Labels[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
+	return b.subsets(v, ms)
 }
 
 // level is how far a host can be used.
@@ -97,12 +56,17 @@ const (
 	levelUnhealthy
 )
 
-func (b *builder) level(m *member) level {
-	if m.host.Ejected() {
+func (b *builder) level(m *member) level { return m.host.level(m.endpoint) }
+
+func (h *Host) level(e *Endpoint) level {
+	if h.Ejected() || h.has(FailedActive|Excluded) {
 		return levelUnhealthy
 	}
-	switch m.endpoint.Health {
+	switch e.Health {
 	case Unknown, Healthy:
+		if h.has(DegradedActive) {
+			return levelDegraded
+		}
 		return levelHealthy
 	case Degraded:
 		return levelDegraded
@@ -111,11 +75,18 @@ func (b *builder) level(m *member) level {
 	}
 }
 
-// priority is what the loads are computed from.
+// weights is what the loads are computed from.
+type weights struct {
+	number uint32
+	weight [3]float64 // by level: hosts, or their weights
+	over   float64    // overprovisioning, as a factor
+	hosts  int
+}
+
+// priority is a priority's hosts.
 type priority struct {
-	number  uint32
+	weights
 	members [3][]member // by level
-	weight  [3]float64  // by level: hosts, or their weights
 	panic   bool
 }
 
@@ -123,82 +94,116 @@ func (p *priority) all() []member {
 	return slices.Concat(p.members[levelHealthy], p.members[levelDegraded], p.members[levelUnhealthy])
 }
 
-func (p *priority) total() float64 { return p.weight[0] + p.weight[1] + p.weight[2] }
+// in counts the members of a locality.
+func (p *priority) in(l *Locality) (n int) {
+	for _, ms := range p.members {
+		for i := range ms {
+			if ms[i].locality == l {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// percent is the share of a level in what counts.
+func (p *weights) percent(l level) float64 {
+	total := p.weight[0] + p.weight[1] + p.weight[2]
+	if total == 0 {
+		return 0
+	}
+	return 100 * p.weight[l] / total
+}
 
 // view makes the view of some members.
 func (b *builder) view(ms []member) *view {
 	v := &view{hosts: make([]*Host, 0, len(ms))}
 	var ps []*priority
 	weighted := b.endpoints != nil && b.endpoints.WeightedPriorityHealth
+	over := 1.4
+	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
+		over = float64(b.endpoints.Overprovisioning) / 100
+	}
 	for _, m := range ms {
 		v.hosts = append(v.hosts, m.host)
 		i := slices.IndexFunc(ps, func(p *priority) bool { return p.number == m.locality.Priority })
 		if i < 0 {
 			i = len(ps)
-			ps = append(ps, &priority{number: m.locality.Priority})
+			ps = append(ps, &priority{weights: weights{number: m.locality.Priority, over: over}})
 		}
 		l, w := b.level(&m), 1.0
 		if weighted {
 			w = float64(max(m.endpoint.Weight, 1))
 		}
 		ps[i].members[l] = append(ps[i].members[l], m)
-		ps[i].weight[l] += w
+		ps[i].hosts++
+		if !m.host.has(PendingActive | Excluded) {
+			ps[i].weight[l] += w
+		}
 	}
 	slices.SortFunc(ps, func(a, b *priority) int { return cmp.Compare(a.number, b.number) })
 	b.share(v, ps)
 	return v
 }
 
-// share divides the load among the priorities as Envoy does: a priority counts
-// as whole while its available share times the overprovisioning factor reaches
-// 100 %; what is missing spills over to the next.
+// share divides the load among the priorities.
 func (b *builder) share(v *view, ps []*priority) {
-	over := 140.0
-	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
-		over = float64(b.endpoints.Overprovisioning)
+	loads, all := divide(ps, b.c.spec.LB.PanicPercent)
+	for i, p := range ps {
+		v.levels = append(v.levels, p.weights)
+		if all { // a panic of all of them
+			b.add(v, p, loads[i][0], levelHealthy)
+			continue
+		}
+		for _, l := range []level{levelHealthy, levelDegraded} {
+			b.add(v, p, loads[i][l], l)
+		}
 	}
+}
+
+// divide divides the load among priorities as Envoy does: a priority counts as
+// whole while its available share times the overprovisioning factor reaches
+// 100 %; what is missing spills over to the next. all: there are too few
+// available hosts everywhere, and the loads (of level 0) follow the hosts.
+func divide(ps []*priority, panicPercent float64) (loads [][2]uint32, all bool) {
 	available := 0
 	health := make([][2]int, len(ps))
 	for i, p := range ps {
 		for l := range health[i] {
-			health[i][l] = min(100, int(over*p.weight[l]/p.total()))
+			health[i][l] = min(100, int(p.over*p.percent(level(l))))
 			available += health[i][l]
 		}
 	}
 	panics := 0
 	for _, p := range ps {
-		if available < 100 && 100*(p.weight[levelHealthy]+p.weight[levelDegraded])/p.total() < b.c.spec.LB.PanicPercent {
+		if available < 100 && p.percent(levelHealthy)+p.percent(levelDegraded) < panicPercent {
 			p.panic = true
 			panics++
 		}
 	}
-	if len(ps) > 0 && panics == len(ps) { // all of them: the load follows the hosts
-		for _, p := range ps {
-			b.add(v, p, uint32(len(p.all())), levelHealthy)
+	loads = make([][2]uint32, len(ps))
+	if len(ps) > 0 && panics == len(ps) {
+		for i, p := range ps {
+			loads[i][0] = uint32(p.hosts)
 		}
-		return
+		return loads, true
 	}
 	if available == 0 {
-		return
+		return loads, false
 	}
-	left, norm := 100, min(available, 100)
-	loads := make([][2]int, len(ps))
-	first := -1
+	left, norm, first := 100, min(available, 100), -1
 	for _, l := range []level{levelHealthy, levelDegraded} {
 		for i := range ps {
 			if health[i][l] > 0 && first < 0 {
 				first = 2*i + int(l)
 			}
-			loads[i][l] = min(left, health[i][l]*100/norm)
-			left -= loads[i][l]
+			n := min(left, health[i][l]*100/norm)
+			loads[i][l] = uint32(n)
+			left -= n
 		}
 	}
-	loads[first/2][first%2] += left // what rounding has left over
-	for i, p := range ps {
-		for _, l := range []level{levelHealthy, levelDegraded} {
-			b.add(v, p, uint32(loads[i][l]), l)
-		}
-	}
+	loads[first/2][first%2] += uint32(left) // what rounding has left over
+	return loads, false
 }
 
 // add gives a part of the load to one level of a priority.
@@ -230,7 +235,7 @@ func (b *builder) localities(ms []member, p *priority) (out localities) {
 	if len(ms) == 0 {
 		return out
 	}
-	if !lb.LocalityWeighted {
+	if !lb.LocalityWeighted || b.inSubset && !lb.Subsets.LocalityAware {
 		out.sets = []set{b.set(ms, nil)}
 		return out
 	}
@@ -245,6 +250,9 @@ func (b *builder) localities(ms []member, p *priority) (out localities) {
 	effective := map[*Locality]float64{}
 	for _, l := range order {
 		effective[l] = b.effectiveWeight(l, len(parts[l]), p)
+		if b.inSubset && lb.Subsets.ScaleLocality {
+			effective[l] *= float64(p.in(l)) / float64(max(len(l.Endpoints), 1))
+		}
 	}
 	if lb.Policy == RingHash || lb.Policy == Maglev {
 		// One ring over all localities: their weights are in the hosts'.
@@ -275,7 +283,7 @@ func (b *builder) effectiveWeight(l *Locality, usable int, p *priority) float64 
 	if b.endpoints != nil && b.endpoints.Overprovisioning > 0 {
 		over = float64(b.endpoints.Overprovisioning) / 100
 	}
-	return float64(l.Weight) * min(1, over*float64(usable)/float64(len(l.Endpoints)))
+	return float64(l.Weight) * min(1, over*float64(usable)/float64(p.in(l)))
 }
 
 // set makes the balancer of some members. effective, when given, are weights of localities
@@ -298,13 +306,14 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 	lb := &b.c.spec.LB
 	switch lb.Policy {
 	case LeastRequest:
-		active := make([]*atomic.Int64, len(ms))
-		for i := range ms {
-			active[i] = &ms[i].host.stats.RqActive.Int64
-		}
-		s.by = balance.LeastRequest(weights, active, int(orDefault(lb.Choices, 2)))
+		active := actives(ms)
+		s.by = balance.LeastRequest(weights, active, balance.Least{
+			Choices: int(orDefault(lb.Choices, 2)), FullScan: lb.FullScan, Bias: lb.Bias,
+		})
 	case RingHash:
-		s.by = balance.Ring(weights, hashKeys(ms, lb), orDefault(lb.MinRing, 1024), orDefault(lb.MaxRing, 8<<20))
+		s.by = balance.Ring(weights, hashKeys(ms, lb), balance.RingSize{
+			Min: orDefault(lb.MinRing, 1024), Max: orDefault(lb.MaxRing, 8<<20), Murmur: lb.Murmur,
+		})
 	case Maglev:
 		s.by = balance.Maglev(weights, hashKeys(ms, lb), orDefault(lb.TableSize, 65537))
 	case Random:
@@ -312,7 +321,21 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 	default:
 		s.by = balance.RoundRobin(weights, rand.Uint64()) //nolint:gosec // only a place to start
 	}
+	if lb.BalanceFactor > 0 && (lb.Policy == RingHash || lb.Policy == Maglev) {
+		s.by = balance.Bounded(s.by, weights, balance.Load{
+			Active: actives(ms), Total: &b.c.stats.UpstreamRqActive.Int64, Factor: lb.BalanceFactor,
+		})
+	}
 	return s
+}
+
+// actives are the counts of active requests.
+func actives(ms []member) []*atomic.Int64 {
+	out := make([]*atomic.Int64, len(ms))
+	for i := range ms {
+		out[i] = &ms[i].host.stats.RqActive.Int64
+	}
+	return out
 }
 
 func orDefault[T uint32 | uint64](v, d T) T {

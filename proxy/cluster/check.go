@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"slices"
 )
 
 // check refuses a Spec that cannot work.
@@ -11,8 +12,8 @@ func (m *Manager) check(s *Spec) error {
 	if s.Name == "" {
 		return errors.New("it has no name")
 	}
-	if (s.Type == OriginalDst) != (s.LB.Policy == Provided) {
-		return errors.New("lb_policy: CLUSTER_PROVIDED goes with ORIGINAL_DST and with nothing else")
+	if s.Type.Provides() != (s.LB.Policy == Provided) {
+		return errors.New("lb_policy: CLUSTER_PROVIDED goes with clusters that choose hosts themselves, and with nothing else")
 	}
 	switch s.Type {
 	case Static:
@@ -27,6 +28,20 @@ func (m *Manager) check(s *Spec) error {
 		}
 		if err := s.Endpoints.check(true); err != nil {
 			return fmt.Errorf("load_assignment: %w", err)
+		}
+	case Aggregate:
+		if len(s.Clusters) == 0 || slices.Contains(s.Clusters, s.Name) {
+			return errors.New("clusters: an aggregate cluster needs some, and not itself")
+		}
+		if s.LB.Subsets != nil {
+			return errors.New("lb_subset_config: belongs into the clusters of the aggregate")
+		}
+	case DynamicForward:
+		if s.Cache == nil || s.Cache.Name == "" {
+			return errors.New("dns_cache_config: a dynamic forward proxy cluster needs one with a name")
+		}
+		if err := m.CheckDNSCache(s.Cache); err != nil {
+			return err
 		}
 	case EDS, OriginalDst:
 		if s.Endpoints != nil {
@@ -58,13 +73,29 @@ func (lb *LB) check() error {
 	if lb.PanicPercent < 0 || lb.PanicPercent > 100 {
 		return fmt.Errorf("healthy_panic_threshold: %v is not a percentage", lb.PanicPercent)
 	}
+	if lb.BalanceFactor > 0 && lb.BalanceFactor < 100 {
+		return fmt.Errorf("hash_balance_factor: %d is below 100", lb.BalanceFactor)
+	}
+	if lb.Bias != nil && *lb.Bias < 0 {
+		return fmt.Errorf("active_request_bias: %v is below 0", *lb.Bias)
+	}
 	if lb.SlowStart != nil && lb.Policy != RoundRobin && lb.Policy != LeastRequest {
 		return errors.New("slow_start_config: only round robin and least request have one")
 	}
 	if lb.Subsets != nil {
-		for i, names := range lb.Subsets.Selectors {
-			if len(names) == 0 {
+		for i, s := range lb.Subsets.Selectors {
+			if len(s.Names) == 0 {
 				return fmt.Errorf("lb_subset_config.subset_selectors[%d]: no keys", i)
+			}
+			if s.Single && len(s.Names) != 1 {
+				return fmt.Errorf("lb_subset_config.subset_selectors[%d]: single_host_per_subset wants one key", i)
+			}
+			if s.Fallback == nil || *s.Fallback != KeysSubset {
+				continue
+			}
+			if len(s.Keep) == 0 || len(s.Keep) >= len(s.Names) ||
+				slices.ContainsFunc(s.Keep, func(n string) bool { return !slices.Contains(s.Names, n) }) {
+				return fmt.Errorf("lb_subset_config.subset_selectors[%d].fallback_keys_subset: want some of the keys, but not all", i)
 			}
 		}
 	}

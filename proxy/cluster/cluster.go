@@ -1,8 +1,10 @@
 package cluster
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -19,13 +21,20 @@ type Cluster struct {
 	limits  [2]*Limits
 	outlier *Outlier                // nil: no detection
 	known   map[string][]netip.Addr // addresses that a predecessor has resolved
+	cache   *DNSCache               // of a DynamicForward
 	ready   chan struct{}
 
 	// view is what Pick reads.
 	view atomic.Pointer[view]
 	orig originals
+	// forwards are the hosts of a DynamicForward by the authorities of requests.
+	forwards atomic.Pointer[map[string]*Host]
+	// aggregate is what an aggregate cluster has last put together.
+	aggregate atomic.Pointer[aggregate]
 	// flagged: a host has been detected and Run told about it.
 	flagged atomic.Bool
+	// stale: the view is to be made anew and Run has been told about it.
+	stale atomic.Bool
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -38,7 +47,12 @@ type Cluster struct {
 	sweep     *time.Timer // of outlier detection
 	slow      *time.Timer // of slow start
 	cleanup   *time.Timer // of original destinations
+	merge     *time.Timer // of what health checks find
+	looked    time.Time   // when that was last worked in
 	ejected   int
+	// thresholds are mean and threshold of success rates, external and local.
+	thresholds [2][2]float64
+	unchecked  int // hosts whose first health check is waited for
 }
 
 // member is a host as part of the present endpoints.
@@ -73,9 +87,22 @@ func (c *Cluster) Limits(p Priority) *Limits { return c.limits[p] }
 
 // Hosts yields all hosts, for admin pages.
 func (c *Cluster) Hosts(yield func(*Host) bool) {
-	if c.spec.Type == OriginalDst {
+	switch c.spec.Type {
+	case OriginalDst:
 		c.orig.each(yield)
 		return
+	case DynamicForward:
+		c.mu.Lock()
+		hosts := slices.Collect(maps.Values(c.byKey))
+		c.mu.Unlock()
+		slices.SortFunc(hosts, func(a, b *Host) int { return strings.Compare(a.String(), b.String()) })
+		for _, h := range hosts {
+			if !yield(h) {
+				return
+			}
+		}
+		return
+	default:
 	}
 	for _, h := range c.view.Load().hosts {
 		if !yield(h) {
@@ -88,6 +115,7 @@ func (c *Cluster) Hosts(yield func(*Host) bool) {
 func newCluster(m *Manager, s *Spec) *Cluster {
 	c := &Cluster{m: m, spec: s, ready: make(chan struct{}), byKey: map[hostKey]*Host{}}
 	c.view.Store(&view{})
+	c.thresholds = [2][2]float64{{unknownRate, unknownRate}, {unknownRate, unknownRate}}
 	if s.Outlier != nil {
 		o := s.Outlier.withDefaults()
 		c.outlier = &o
@@ -111,6 +139,16 @@ func (c *Cluster) start() {
 		c.mu.Lock()
 		c.readyLocked()
 		c.armCleanupLocked()
+		c.mu.Unlock()
+	case DynamicForward:
+		c.cache.join(c)
+		c.mu.Lock()
+		c.readyLocked()
+		c.after(&c.cleanup, 5*time.Minute, c.sweepAddresses)
+		c.mu.Unlock()
+	case Aggregate:
+		c.mu.Lock()
+		c.readyLocked()
 		c.mu.Unlock()
 	case EDS: // SetEndpoints
 	}
@@ -149,6 +187,7 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 	c.endpoints = e
 	kept := make(map[hostKey]*Host, len(c.byKey))
 	changed := false
+	former := c.members
 	c.members = nil
 	for i := range e.Localities {
 		l := &e.Localities[i]
@@ -161,17 +200,27 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 			h := c.byKey[key]
 			if h == nil {
 				h = newHost(c, key, ep)
+				c.startCheckLocked(h)
 				changed = true
 			}
 			h.desc.Store(&description{ep, l})
+			h.flag(PendingRemoval, false)
 			kept[key] = h
 			c.members = append(c.members, member{h, ep, l})
 		}
 	}
 	for key, h := range c.byKey {
-		if kept[key] == nil {
+		switch {
+		case kept[key] != nil:
+		case c.stays(h):
+			kept[key] = h
+			h.flag(PendingRemoval, true)
+			m := former[slices.IndexFunc(former, func(m member) bool { return m.host == h })]
+			m.locality = e.like(m.locality)
+			c.members = append(c.members, m)
+		default:
 			gone = append(gone, h)
-			c.forgetEjectionLocked(h)
+			c.leaveLocked(h)
 		}
 	}
 	if changed || len(gone) > 0 {
@@ -179,8 +228,20 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 	}
 	c.byKey = kept
 	c.rebuildLocked()
-	c.readyLocked()
+	if c.unchecked == 0 {
+		c.readyLocked()
+	}
 	return gone
+}
+
+// like is the locality of e with the name and the priority of another's, or that one.
+func (e *Endpoints) like(l *Locality) *Locality {
+	for i := range e.Localities {
+		if n := &e.Localities[i]; n.Region == l.Region && n.Zone == l.Zone && n.SubZone == l.SubZone && n.Priority == l.Priority {
+			return n
+		}
+	}
+	return l
 }
 
 // rebuildLocked publishes a new view of the members.
@@ -194,8 +255,16 @@ func (c *Cluster) rebuildLocked() {
 	c.stats.MembershipTotal.Store(int64(len(v.hosts)))
 	c.stats.MembershipHealthy.Store(int64(b.healthy))
 	c.stats.MembershipDegraded.Store(int64(b.degraded))
+	c.stats.MembershipExcluded.Store(int64(b.excluded))
 	if b.warming {
 		c.armSlowLocked()
+	}
+	if c.spec.CloseOnChange {
+		c.m.post(func() {
+			for _, h := range v.hosts {
+				h.drain()
+			}
+		})
 	}
 }
 
@@ -221,7 +290,7 @@ func (c *Cluster) after(t **time.Timer, d time.Duration, f func()) {
 func (c *Cluster) close() {
 	c.mu.Lock()
 	c.closed = true
-	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup} {
+	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup, c.merge} {
 		if t != nil {
 			t.Stop()
 		}
@@ -234,9 +303,12 @@ func (c *Cluster) close() {
 	var hosts []*Host
 	for _, h := range c.byKey {
 		hosts = append(hosts, h)
-		c.forgetEjectionLocked(h)
+		c.leaveLocked(h)
 	}
 	c.mu.Unlock()
+	if c.cache != nil {
+		c.cache.leave(c)
+	}
 	c.orig.each(func(h *Host) bool {
 		hosts = append(hosts, h)
 		return true
@@ -265,6 +337,8 @@ type Pick struct {
 	HasHash bool
 	// Subset is a filter.SubsetKey.
 	Subset string
+	// Authority names the host for a DynamicForward.
+	Authority string
 	// Dst is the original destination.
 	Dst netip.AddrPort
 	// Avoid are hosts to pass over, as long as Tries further choices find another.
@@ -274,10 +348,17 @@ type Pick struct {
 	SkipPriorities uint32
 }
 
-// Pick chooses a host. A nil host comes with the flag that says why.
+// Pick chooses a host; an aggregate cluster's is another cluster's. A nil host
+// comes with the flag that says why.
 func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
-	if c.spec.Type == OriginalDst {
+	switch c.spec.Type {
+	case OriginalDst:
 		return c.pickOriginal(p)
+	case Aggregate:
+		return c.pickAggregate(p)
+	case DynamicForward:
+		return c.pickForward(p)
+	default:
 	}
 	v := c.view.Load()
 	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {
@@ -285,7 +366,7 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		return nil, filter.FlagUpstreamOverflow
 	}
 	if v.subsets != nil {
-		v = v.subset(c, p.Subset)
+		v = v.subsets.find(c, p.Subset)
 	}
 	if h := v.pick(c, p); h != nil {
 		return h, 0

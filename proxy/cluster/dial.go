@@ -19,6 +19,11 @@ type DialOptions struct {
 	HandshakeOptions
 	// Source and Dest go into a PROXY header when the Spec asks for it.
 	Source, Dest netip.AddrPort
+
+	// check, when set, replaces the host's endpoint and TLS: a health check
+	// connects, which is not counted.
+	check    *Endpoint
+	checkTLS TLS
 }
 
 // DialError says why there is no connection.
@@ -126,26 +131,36 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	start := time.Now()
-	nc, err := c.dialAny(ctx, h.Endpoint())
+	e, secure := h.Endpoint(), h.tls
+	if o.check != nil {
+		e, secure = o.check, o.checkTLS
+	}
+	nc, err := c.dialAny(ctx, e)
 	if err != nil {
 		return nil, dialError(ctx, parent, fmt.Errorf("connect to %s of cluster %q: %w", h, c.spec.Name, err), false)
 	}
-	c.stats.ConnectTime.Observe(time.Since(start))
+	if o.check == nil {
+		c.stats.ConnectTime.Observe(time.Since(start))
+	}
 	if c.spec.ProxyProtocol != 0 {
+		source, dest := o.Source, o.Dest
+		if o.check != nil && c.spec.ProxyProtocol == 1 { // version 2 can say that it speaks for itself
+			source, dest = ends(nc)
+		}
 		if deadline, ok := ctx.Deadline(); ok {
 			_ = nc.SetWriteDeadline(deadline)
 		}
-		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, o.Source, o.Dest)); err != nil {
+		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, source, dest)); err != nil {
 			_ = nc.Close()
 			return nil, dialError(ctx, parent, fmt.Errorf("PROXY header to %s of cluster %q: %w", h, c.spec.Name, err), false)
 		}
 		_ = nc.SetWriteDeadline(time.Time{})
 	}
-	if h.tls == nil {
+	if secure == nil {
 		return nc, nil
 	}
 	hello := transport.ClientHello{SNI: o.ServerName, Host: h.Hostname(), ALPN: o.ALPN}
-	tc, err := h.tls.Handshake(ctx, nc, hello)
+	tc, err := secure.Handshake(ctx, nc, hello)
 	if err == nil && o.VerifyName != "" {
 		if err = verifyName(tc, o.VerifyName); err != nil {
 			_ = tc.Close()
@@ -236,6 +251,16 @@ func (c *Cluster) dialAny(ctx context.Context, e *Endpoint) (net.Conn, error) {
 		return won, nil
 	}
 	return nil, first
+}
+
+// ends are the addresses of a connection.
+func ends(nc net.Conn) (local, remote netip.AddrPort) {
+	l, ok1 := nc.LocalAddr().(*net.TCPAddr)
+	r, ok2 := nc.RemoteAddr().(*net.TCPAddr)
+	if !ok1 || !ok2 {
+		return local, remote
+	}
+	return l.AddrPort(), r.AddrPort()
 }
 
 // proxyHeader makes a PROXY header; without both addresses it says that there are none.

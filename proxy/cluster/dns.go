@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"time"
@@ -106,6 +107,9 @@ func (c *Cluster) resolved(n *lookup, a Answer, err error) {
 	}
 	if first && err != nil {
 		gone = c.applyNamesLocked() // for readiness
+	}
+	if j := c.spec.DNS.Jitter; j > 0 {
+		wait += rand.N(j) //nolint:gosec // jitter
 	}
 	c.after(&n.timer, wait, func() { c.resolve(n) })
 	c.mu.Unlock()

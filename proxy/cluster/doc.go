@@ -12,5 +12,5 @@
 // The semantics are Envoy's: priorities with overprovisioning, panic, locality
 // weights, subsets, outlier detection, circuit breakers and the names of
 // statistics. The package pools no connections: pools of the HTTP part hang
-// themselves onto hosts with Host.Attach. It does no active health checks.
+// themselves onto hosts with Host.Attach. Active health checks are in health and active.go.
 package cluster

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -27,6 +28,8 @@ type Endpoints struct {
 	Overprovisioning uint32
 	// WeightedPriorityHealth weighs endpoints when a priority's health is computed.
 	WeightedPriorityHealth bool
+	// StaleAfter is how long they hold without being sent again; 0: for ever.
+	StaleAfter time.Duration
 	// DropPercent of requests is refused by the control plane's wish.
 	DropPercent float64
 }
@@ -58,7 +61,16 @@ type Endpoint struct {
 	Weight uint32
 	// Labels choose subsets ("envoy.lb"), TransportLabels the transport ("envoy.transport_socket_match").
 	Labels, TransportLabels map[string]string
+	// Lists are labels that have several values.
+	Lists map[string][]string
 	// HashKey replaces the address in consistent hashing (envoy.lb: hash_key).
 	HashKey  string
 	Workload filter.WorkloadRef
+
+	// HealthAddr, or HealthPort of Addr, is where health checks ask instead;
+	// HealthName is the host name that they ask for. NoCheck: they do not.
+	HealthAddr netip.AddrPort
+	HealthPort uint16
+	HealthName string
+	NoCheck    bool
 }

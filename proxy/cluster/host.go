@@ -24,7 +24,12 @@ type Host struct {
 	desc    atomic.Pointer[description]
 	stats   HostStats
 	monitor monitor
-	used    atomic.Bool // since the last cleanup; of original destinations
+	flags   atomic.Uint32 // Flag
+	used    atomic.Bool   // since the last cleanup; of original destinations
+
+	// Guarded by the cluster's mu.
+	checker *checker // nil: not checked
+	awaited bool     // the cluster is not ready before the first check
 
 	attached atomic.Pointer[[]attachment]
 	mu       sync.Mutex // held to change attached
@@ -45,11 +50,19 @@ type hostKey struct {
 	name      string
 	port      uint16
 	transport int
+	// Where and whether the host is checked.
+	healthAddr netip.AddrPort
+	healthPort uint16
+	healthName string
+	noCheck    bool
 }
 
 func (c *Cluster) keyOf(e *Endpoint) hostKey {
 	k := hostKey{addr: e.Addr, path: e.Path, name: e.Hostname, transport: c.transport(e)}
-	if c.spec.Type == LogicalDNS {
+	if c.spec.Health != nil {
+		k.healthAddr, k.healthPort, k.healthName, k.noCheck = e.HealthAddr, e.HealthPort, e.HealthName, e.NoCheck
+	}
+	if c.spec.Type == LogicalDNS || c.spec.Type == DynamicForward {
 		// One host for the name, whatever its addresses.
 		k.addr, k.name, k.port = netip.AddrPort{}, e.Name, e.Port
 	}
@@ -58,13 +71,15 @@ func (c *Cluster) keyOf(e *Endpoint) hostKey {
 
 func newHost(c *Cluster, k hostKey, e *Endpoint) *Host {
 	h := &Host{cluster: c, tls: c.spec.TLS, since: time.Now()}
+	h.monitor.setRate(0, unknownRate)
+	h.monitor.setRate(1, unknownRate)
 	if k.transport >= 0 {
 		h.tls = c.spec.Transports[k.transport].TLS
 	}
 	switch {
 	case e.Path != "":
 		h.name = e.Path
-	case c.spec.Type != LogicalDNS:
+	case c.spec.Type != LogicalDNS && c.spec.Type != DynamicForward:
 		h.name = e.Addr.String()
 	}
 	h.desc.Store(&description{e, &Locality{}})
@@ -107,11 +122,7 @@ func (h *Host) Fill(u *filter.Upstream) {
 
 // Healthy tells whether the host takes part in load balancing outside of a panic.
 func (h *Host) Healthy() bool {
-	switch h.desc.Load().endpoint.Health {
-	case Unknown, Healthy, Degraded:
-		return !h.Ejected()
-	}
-	return false
+	return h.level(h.desc.Load().endpoint) != levelUnhealthy
 }
 
 // Ejected tells whether outlier detection has taken the host out.
@@ -186,6 +197,18 @@ func (h *Host) Attach(slot any, make func() io.Closer) io.Closer {
 		_ = a.Close() // the host went between Pick and here
 	}
 	return a
+}
+
+// drain lets go of what is attached, so that new requests get new connections.
+func (h *Host) drain() {
+	h.mu.Lock()
+	list := h.attached.Swap(nil)
+	h.mu.Unlock()
+	if list != nil {
+		for _, a := range *list {
+			_ = a.what.Close()
+		}
+	}
 }
 
 // close closes what is attached.

@@ -23,6 +23,7 @@ type Limits struct {
 	current  [resources]atomic.Int64
 	most     [resources]atomic.Int64
 	budget   atomic.Pointer[RetryBudget]
+	show     atomic.Bool // how much is left
 	overflow [resources]*Counter
 }
 
@@ -40,6 +41,7 @@ func (l *Limits) set(b *Breakers) {
 	for r, n := range [resources]uint32{b.Connections, b.Pending, b.Requests, b.Retries} {
 		l.most[r].Store(int64(n))
 	}
+	l.show.Store(b.ShowRemaining)
 	budget := b.Budget
 	if budget != nil {
 		full := *budget

@@ -10,7 +10,7 @@ import (
 )
 
 func TestLimits(t *testing.T) {
-	c := static(t, Spec{Endpoints: endpoints(1), Breakers: [2]Breakers{{Connections: 2, Pending: 1, Requests: 3, Retries: 1}, DefaultBreakers}})
+	c := static(t, Spec{Endpoints: endpoints(1), Breakers: [2]Breakers{{Connections: 2, Pending: 1, Requests: 3, Retries: 1, ShowRemaining: true}, DefaultBreakers}})
 	l := c.Limits(Default)
 	for r, n := range map[Resource]int{Connections: 2, Pending: 1, Requests: 3, Retries: 1} {
 		for range n {
@@ -36,7 +36,7 @@ func TestLimits(t *testing.T) {
 	want := map[string]string{
 		"upstream_cx_overflow": "1", "upstream_rq_pending_overflow": "2", "upstream_rq_retry_overflow": "1",
 		"circuit_breakers.default.cx_open": "1", "circuit_breakers.default.remaining_rq": "0",
-		"circuit_breakers.high.rq_open": "0", "circuit_breakers.high.remaining_retries": "3",
+		"circuit_breakers.high.rq_open": "0", "circuit_breakers.high.remaining_retries": "missing",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -51,8 +51,10 @@ type Manager struct {
 	// Guarded by mu.
 	newest  map[string]*Cluster // by name; differs from current while it warms
 	shared  map[string]*shared
-	eds     map[string]*Endpoints // by service name
-	service map[string][]*Cluster // EDS clusters by service name
+	eds     map[string]*Endpoints  // by service name
+	caches  map[string]*DNSCache   // by name
+	stale   map[string]*time.Timer // by service name
+	service map[string][]*Cluster  // EDS clusters by service name
 
 	qmu sync.Mutex
 	// Guarded by qmu.
@@ -76,7 +78,7 @@ func NewManager(ctx context.Context, o Options) *Manager {
 	m := &Manager{
 		o: o, life: life, end: end, wake: make(chan struct{}, 1),
 		newest: map[string]*Cluster{}, shared: map[string]*shared{},
-		eds: map[string]*Endpoints{}, service: map[string][]*Cluster{},
+		eds: map[string]*Endpoints{}, caches: map[string]*DNSCache{}, stale: map[string]*time.Timer{}, service: map[string][]*Cluster{},
 	}
 	m.current.Store(&map[string]*Cluster{})
 	return m
@@ -108,6 +110,9 @@ func (m *Manager) shutdown() {
 	m.qmu.Unlock()
 	m.end()
 	m.mu.Lock()
+	for _, t := range m.stale {
+		t.Stop()
+	}
 	all := slices.Collect(maps.Values(*m.current.Load()))
 	for name, c := range m.newest {
 		if (*m.current.Load())[name] != c {
@@ -204,6 +209,9 @@ func (m *Manager) addLocked(s *Spec) (unused *Cluster) {
 		c.limits[p].set(&s.Breakers[p])
 	}
 	m.newest[s.Name] = c
+	if s.Type == DynamicForward {
+		c.cache = m.caches[s.Cache.Name]
+	}
 	if s.Type == EDS {
 		name := c.serviceName()
 		m.service[name] = append(m.service[name], c)
@@ -298,6 +306,7 @@ func (m *Manager) SetEndpoints(service string, e *Endpoints) error {
 	}
 	m.mu.Lock()
 	m.eds[service] = e
+	m.armStaleLocked(service, e)
 	var gone []*Host
 	for _, c := range m.service[service] {
 		gone = append(gone, c.setEndpoints(e)...)
@@ -308,10 +317,37 @@ func (m *Manager) SetEndpoints(service string, e *Endpoints) error {
 	return nil
 }
 
+// armStaleLocked takes endpoints away when they have not been sent again in time.
+func (m *Manager) armStaleLocked(service string, e *Endpoints) {
+	if t := m.stale[service]; t != nil {
+		t.Stop()
+		delete(m.stale, service)
+	}
+	if e == nil || e.StaleAfter <= 0 {
+		return
+	}
+	m.stale[service] = time.AfterFunc(e.StaleAfter, func() {
+		m.post(func() {
+			m.mu.Lock()
+			current := m.eds[service] == e
+			if current {
+				for _, c := range m.service[service] {
+					c.stats.AssignmentStale.Add(1)
+				}
+			}
+			m.mu.Unlock()
+			if current {
+				_ = m.SetEndpoints(service, &Endpoints{}) // none cannot be wrong
+			}
+		})
+	})
+}
+
 // ForgetEndpoints drops what SetEndpoints keeps for clusters to come.
 func (m *Manager) ForgetEndpoints(service string) {
 	m.mu.Lock()
 	delete(m.eds, service)
+	m.armStaleLocked(service, nil)
 	m.mu.Unlock()
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -180,7 +181,7 @@ func TestUpdateRefuses(t *testing.T) {
 		"ring sizes":    {Spec{Name: "c", LB: LB{Policy: RingHash, MinRing: 10, MaxRing: 5}}, "ring"},
 		"panic":         {Spec{Name: "c", LB: LB{PanicPercent: 101}}, "percentage"},
 		"slow start":    {Spec{Name: "c", LB: LB{Policy: Random, SlowStart: &SlowStart{}}}, "slow_start"},
-		"selector":      {Spec{Name: "c", LB: LB{Subsets: &Subsets{Selectors: [][]string{{}}}}}, "keys"},
+		"selector":      {Spec{Name: "c", LB: LB{Subsets: &Subsets{Selectors: []Selector{{}}}}}, "keys"},
 		"proxy header":  {Spec{Name: "c", ProxyProtocol: 3}, "PROXY"},
 	} {
 		m := newManager(t)
@@ -206,4 +207,31 @@ func TestRunClosesHosts(t *testing.T) {
 	if p.closed.Load() != 1 {
 		t.Error("a host outlives Run")
 	}
+}
+
+func TestEndpointsGetStale(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newManager(t)
+		stop := run(t, m)
+		update(t, m, []*Spec{{Name: "c", Type: EDS}})
+		e := endpoints(2)
+		e.StaleAfter = time.Minute
+		for range 3 { // sent again in time
+			if err := m.SetEndpoints("c", e); err != nil {
+				t.Fatal(err)
+			}
+			pass(50 * time.Second)
+		}
+		if got := stat(m.Get("c"), "membership_total"); got != "2" {
+			t.Errorf("%s endpoints, want 2", got)
+		}
+		pass(11 * time.Second)
+		if got := stat(m.Get("c"), "membership_total"); got != "0" {
+			t.Errorf("%s endpoints after their time, want none", got)
+		}
+		if got := stat(m.Get("c"), "assignment_stale"); got != "1" {
+			t.Errorf("assignment_stale %s, want 1", got)
+		}
+		stop()
+	})
 }

@@ -39,6 +39,8 @@ type monitor struct {
 	external    tally
 	local       tally
 	ejected     atomic.Bool
+	// rates are the last success rates in percent, external and local, as bits of a float.
+	rates [2]atomic.Uint64
 
 	// Guarded by the cluster's mu.
 	ejections int // multiplier of the ejection time
@@ -225,6 +227,7 @@ func (c *Cluster) detectedLocked(h *Host, cs cause, now time.Time) (ejected bool
 	m.until = now.Add(d)
 	m.ejected.Store(true)
 	c.ejected++
+	c.m.post(h.drain)
 	c.stats.OutlierEnforced[cs].Add(1)
 	c.stats.OutlierEjectionsTotal.Add(1)
 	c.stats.OutlierEjections.Add(1)
@@ -240,6 +243,17 @@ func (c *Cluster) forgetEjectionLocked(h *Host) {
 		c.ejected--
 		c.stats.OutlierEjections.Add(-1)
 	}
+}
+
+// unejectLocked ends an ejection.
+func (c *Cluster) unejectLocked(h *Host, now time.Time) {
+	c.forgetEjectionLocked(h)
+	m := &h.monitor
+	m.back = now
+	for i := range m.consecutive {
+		m.consecutive[i].Store(0)
+	}
+	m.flags.Store(0)
 }
 
 func (c *Cluster) armSweepLocked() {
@@ -259,12 +273,7 @@ func (c *Cluster) sweepOutliers() {
 		m := &mb.host.monitor
 		switch {
 		case m.ejected.Load() && !now.Before(m.until):
-			c.forgetEjectionLocked(mb.host)
-			m.back = now
-			for i := range m.consecutive {
-				m.consecutive[i].Store(0)
-			}
-			m.flags.Store(0)
+			c.unejectLocked(mb.host, now)
 			changed = true
 		case !m.ejected.Load() && m.ejections > 0 && now.Sub(m.back) >= c.outlier.Interval:
 			m.ejections-- // an interval in good health is forgiven
@@ -299,17 +308,20 @@ func (c *Cluster) ratesLocked(now time.Time) (changed bool) {
 		kinds[1].of = func(m *monitor) *tally { return &m.local }
 		kinds[1].rate, kinds[1].percent = causeLocalSuccessRate, causeLocalFailurePercentage
 	}
-	for _, k := range kinds {
+	for i, k := range kinds {
 		var seen []rated
 		for _, mb := range c.members {
 			t := k.of(&mb.host.monitor)
 			good, total := t.good.Swap(0), t.total.Swap(0)
+			mb.host.monitor.setRate(i, unknownRate)
 			if !mb.host.Ejected() {
 				seen = append(seen, rated{mb.host, total, 100 * float64(good) / float64(max(total, 1))})
 			}
 		}
+		c.thresholds[i] = [2]float64{unknownRate, unknownRate}
 		if s := o.SuccessRate; s != nil {
 			rs := enough(seen, s.MinHosts, s.MinVolume)
+			c.rememberLocked(i, rs)
 			if below := limit(rs, s.StdevFactorPerThousand); c.ejectLocked(rs, k.rate, now, func(r float64) bool { return r < below }) {
 				changed = true
 			}
@@ -322,6 +334,47 @@ func (c *Cluster) ratesLocked(now time.Time) (changed bool) {
 		}
 	}
 	return changed
+}
+
+// unknownRate is how Envoy shows a success rate that there is not.
+const unknownRate = -1
+
+func (m *monitor) setRate(kind int, percent float64) { m.rates[kind].Store(math.Float64bits(percent)) }
+
+// SuccessRate is the success rate in percent of the last interval, of responses
+// or of the proxy's own failures; -1 when there were not enough requests.
+func (h *Host) SuccessRate(local bool) float64 {
+	kind := 0
+	if local {
+		kind = 1
+	}
+	return math.Float64frombits(h.monitor.rates[kind].Load())
+}
+
+// rememberLocked keeps what an interval's rates were, for admin pages.
+func (c *Cluster) rememberLocked(kind int, rs []rated) {
+	if len(rs) == 0 {
+		return
+	}
+	mean := 0.0
+	for _, r := range rs {
+		r.host.monitor.setRate(kind, r.rate)
+		mean += r.rate / float64(len(rs))
+	}
+	c.thresholds[kind] = [2]float64{mean, limit(rs, c.outlier.SuccessRate.StdevFactorPerThousand)}
+}
+
+// SuccessRates are the mean of the hosts' success rates in the last interval and
+// what a host must not fall below; -1: there were not enough. ok is false without
+// outlier detection.
+func (c *Cluster) SuccessRates(local bool) (mean, threshold float64, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	kind := 0
+	if local {
+		kind = 1
+	}
+	return c.thresholds[kind][0], c.thresholds[kind][1], c.outlier != nil
 }
 
 // rated is a host with the requests and the success rate (percent) of an interval.

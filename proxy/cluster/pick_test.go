@@ -166,7 +166,13 @@ func TestSubsets(t *testing.T) {
 		}
 		return Pick{Subset: filter.SubsetKey(m)}
 	}
-	selectors := [][]string{{"v"}, {"v", "zone"}}
+	fallback := func(f Fallback) *Fallback { return &f }
+	e.Localities[0].Endpoints[3].Lists = map[string][]string{"os": {"linux", "bsd"}}
+	selectors := []Selector{
+		{Names: []string{"v"}}, {Names: []string{"v", "zone"}, Fallback: fallback(KeysSubset), Keep: []string{"v"}},
+		{Names: []string{"os"}, Fallback: fallback(AnyEndpoint)}, {Names: []string{"one"}, Single: true, Fallback: fallback(NoFallback)},
+	}
+	e.Localities[0].Endpoints[0].Labels["one"], e.Localities[0].Endpoints[1].Labels["one"] = "1", "1"
 	for name, c := range map[string]struct {
 		s    Subsets
 		pick Pick
@@ -183,6 +189,13 @@ func TestSubsets(t *testing.T) {
 		"default":              {Subsets{Fallback: DefaultSubset, Default: map[string]string{"v": "1"}}, key("v", "9"), map[int]int{1: 500, 2: 500}},
 		"default is empty":     {Subsets{Fallback: DefaultSubset, Default: map[string]string{"v": "7"}}, key("v", "9"), nil},
 		"default, panic any":   {Subsets{Fallback: DefaultSubset, Default: map[string]string{"v": "7"}, PanicAny: true}, key("v", "9"), map[int]int{1: 333, 2: 333, 4: 333}},
+		"fewer keys":           {Subsets{}, key("zone", "b", "v", "1"), map[int]int{1: 500, 2: 500}},
+		"fewer keys, none":     {Subsets{}, key("zone", "b", "v", "9"), nil},
+		"own fallback":         {Subsets{}, key("os", "hurd"), map[int]int{1: 333, 2: 333, 4: 333}},
+		"own is none":          {Subsets{Fallback: AnyEndpoint}, key("one", "2"), nil},
+		"list":                 {Subsets{ListAsAny: true}, key("os", "bsd"), map[int]int{4: 1000}},
+		"list is none":         {Subsets{}, key("os", "bsd"), map[int]int{1: 333, 2: 333, 4: 333}},
+		"single host":          {Subsets{}, key("one", "1"), map[int]int{1: 1000}},
 		"subset before others": {Subsets{Fallback: AnyEndpoint}, key("v", "1"), map[int]int{1: 500, 2: 500}},
 	} {
 		c.s.Selectors = selectors

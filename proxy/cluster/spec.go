@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/transport"
 )
@@ -25,7 +26,15 @@ const (
 	EDS
 	// OriginalDst sends to the address that the client asked for (Pick.Dst).
 	OriginalDst
+	// Aggregate sends to the clusters in Clusters: to the next one as far as those
+	// before it have not enough healthy hosts.
+	Aggregate
+	// DynamicForward sends to the host that the request names (Pick.Authority).
+	DynamicForward
 )
+
+// Provides tells whether clusters of the type choose hosts by themselves (Provided).
+func (t Type) Provides() bool { return t == OriginalDst || t == Aggregate || t == DynamicForward }
 
 // Spec describes a cluster.
 type Spec struct {
@@ -35,6 +44,8 @@ type Spec struct {
 	// AltStatName replaces Name in statistics.
 	AltStatName string
 	Type        Type
+	// Static: it came with the bootstrap.
+	Static bool
 	// ServiceName is the EDS name, empty: Name.
 	ServiceName string
 	// Endpoints of Static, StrictDNS and LogicalDNS clusters.
@@ -44,6 +55,16 @@ type Spec struct {
 	LB             LB
 	// Outlier nil: no detection.
 	Outlier *Outlier
+	// Health nil: no active health checks.
+	Health *health.Spec
+	// IgnoreNewHosts leaves hosts out of all reckoning before their first check.
+	IgnoreNewHosts bool
+	// MergeWindow gathers what health checks find for that long.
+	MergeWindow time.Duration
+	// IgnoreHealthOnRemoval removes endpoints at once, not when their checks fail.
+	IgnoreHealthOnRemoval bool
+	// CloseOnChange makes new connections to all hosts when any of them changes.
+	CloseOnChange bool
 	// Breakers by Priority.
 	Breakers [2]Breakers
 	Protocol Protocol
@@ -57,6 +78,10 @@ type Spec struct {
 	Bind, Bind6 netip.Addr
 	Keepalive   transport.KeepAlive
 	DNS         DNS
+	// Clusters of an Aggregate, in the order of preference.
+	Clusters []string
+	// Cache of the names of a DynamicForward.
+	Cache *DNSCacheSpec
 	// Original applies to OriginalDst.
 	Original Original
 	// Service names the destination in metrics.
@@ -140,8 +165,15 @@ const (
 // LB describes load balancing.
 type LB struct {
 	Policy Policy
-	// Choices of least request; 0: 2.
-	Choices uint32
+	// Choices of least request; 0: 2. FullScan looks at all of them.
+	Choices  uint32
+	FullScan bool
+	// Bias of least request is how much active requests count against weights; nil: 1.
+	Bias *float64
+	// BalanceFactor in percent bounds how much more than its share a host gets by hashing; 0: no bound.
+	BalanceFactor uint32
+	// Murmur places hosts on the ring by MurmurHash2 instead of xxHash.
+	Murmur bool
 	// MinRing and MaxRing of ring hash; 0: 1024 and 8 Mi. TableSize of Maglev, a prime; 0: 65537.
 	MinRing, MaxRing, TableSize uint64
 	// HashHostname hashes host names instead of addresses.
@@ -167,21 +199,38 @@ type SlowStart struct {
 // Fallback says what to do when no subset fits.
 type Fallback uint8
 
-// Fallbacks.
+// Fallbacks. KeysSubset, of selectors only, looks again with fewer labels.
 const (
 	NoFallback Fallback = iota
 	AnyEndpoint
 	DefaultSubset
+	KeysSubset
 )
 
 // Subsets describes subsets of endpoints by their labels.
 type Subsets struct {
 	// Selectors are the sets of label names of which combinations make subsets.
-	Selectors [][]string
+	Selectors []Selector
 	Fallback  Fallback
 	Default   map[string]string
 	// PanicAny uses any endpoint when even the fallback has none.
 	PanicAny bool
+	// ListAsAny lets an endpoint whose label is a list be in the subset of each item.
+	ListAsAny bool
+	// LocalityAware uses locality weights inside of subsets; ScaleLocality lessens
+	// them by the share of the locality's endpoints that are in the subset.
+	LocalityAware, ScaleLocality bool
+}
+
+// Selector makes subsets by the values of label names.
+type Selector struct {
+	Names []string
+	// Single lets only one host into each subset.
+	Single bool
+	// Fallback, when not nil, replaces that of Subsets for requests with these
+	// labels; with KeysSubset only the labels Keep are looked for.
+	Fallback *Fallback
+	Keep     []string
 }
 
 // Priority of a request, in circuit breakers.
@@ -197,6 +246,8 @@ const (
 // 1024 and 3; the Spec must hold them (DefaultBreakers).
 type Breakers struct {
 	Connections, Pending, Requests, Retries uint32
+	// ShowRemaining shows how much is left in statistics.
+	ShowRemaining bool
 	// Budget, when set, replaces Retries.
 	Budget *RetryBudget
 }
@@ -226,6 +277,8 @@ type Outlier struct {
 	MaxEjectionPercent uint32
 	// AlwaysEjectOne lifts that for the first.
 	AlwaysEjectOne bool
+	// KeepOnHealthy: an active health check that passes does not end an ejection.
+	KeepOnHealthy bool
 	// SuccessRate and FailurePercentage nil: off.
 	SuccessRate       *SuccessRate
 	FailurePercentage *FailurePercentage
@@ -264,6 +317,8 @@ type DNS struct {
 	Refresh time.Duration
 	// FailureBase and FailureMax bound the exponential wait after failures; 0: Refresh.
 	FailureBase, FailureMax time.Duration
+	// Jitter is the greatest random time added to the wait.
+	Jitter time.Duration
 	// RespectTTL refreshes when the records expire.
 	RespectTTL bool
 	Family     Family
@@ -273,6 +328,8 @@ type DNS struct {
 type Original struct {
 	// Header names a request header that holds the address to use instead.
 	Header string
+	// Metadata is where dynamic metadata has it: a namespace, and the keys inside; nil: nowhere.
+	Metadata []string
 	// Port replaces the port, when not 0.
 	Port uint16
 	// Cleanup removes endpoints that were not used for that long; 0: 5 s.

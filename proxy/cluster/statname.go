@@ -51,11 +51,14 @@ var counterNames = []struct {
 	{"update_success", func(s *Stats) *Counter { return &s.UpdateSuccess }},
 	{"update_failure", func(s *Stats) *Counter { return &s.UpdateFailure }},
 	{"update_empty", func(s *Stats) *Counter { return &s.UpdateEmpty }},
+	{"assignment_stale", func(s *Stats) *Counter { return &s.AssignmentStale }},
 	{"membership_change", func(s *Stats) *Counter { return &s.MembershipChange }},
 	{"lb_healthy_panic", func(s *Stats) *Counter { return &s.LBHealthyPanic }},
+	{"lb_subsets_created", func(s *Stats) *Counter { return &s.LBSubsetsCreated }},
+	{"lb_subsets_removed", func(s *Stats) *Counter { return &s.LBSubsetsRemoved }},
+	{"lb_subsets_selected", func(s *Stats) *Counter { return &s.LBSubsetsSelected }},
+	{"lb_subsets_fallback_panic", func(s *Stats) *Counter { return &s.LBSubsetsFallbackPanic }},
 	{"lb_subsets_fallback", func(s *Stats) *Counter { return &s.LBSubsetsFallback }},
-	{"outlier_detection.ejections_enforced_total", func(s *Stats) *Counter { return &s.OutlierEjectionsTotal }},
-	{"outlier_detection.ejections_overflow", func(s *Stats) *Counter { return &s.OutlierOverflow }},
 }
 
 // gaugeNames are the gauges by Envoy's names.
@@ -69,5 +72,7 @@ var gaugeNames = []struct {
 	{"membership_total", func(s *Stats) *Gauge { return &s.MembershipTotal }},
 	{"membership_healthy", func(s *Stats) *Gauge { return &s.MembershipHealthy }},
 	{"membership_degraded", func(s *Stats) *Gauge { return &s.MembershipDegraded }},
-	{"outlier_detection.ejections_active", func(s *Stats) *Gauge { return &s.OutlierEjections }},
+	{"lb_subsets_active", func(s *Stats) *Gauge { return &s.LBSubsetsActive }},
+	{"lb_subsets_single_host_duplicate", func(s *Stats) *Gauge { return &s.LBSubsetsDuplicate }},
+	{"membership_excluded", func(s *Stats) *Gauge { return &s.MembershipExcluded }},
 }

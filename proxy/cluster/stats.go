@@ -15,32 +15,38 @@ type Gauge struct{ atomic.Int64 }
 // Stats of a cluster. Names are Envoy's, in camel case. They count on when the
 // cluster is replaced by one of the same name.
 type Stats struct {
-	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total         Counter
-	UpstreamCxConnectFail, UpstreamCxConnectTimeout                     Counter
-	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests    Counter
-	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                 Counter
-	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote  Counter
-	UpstreamCxDestroyWithActiveRq, UpstreamCxDestroyLocalWithActiveRq   Counter
-	UpstreamCxDestroyRemoteWithActiveRq                                 Counter
-	UpstreamCxProtocolError, UpstreamCxCloseNotify                      Counter
-	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                      Counter
-	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow  Counter
-	UpstreamRqPendingFailureEject, UpstreamRqCancelled                  Counter
-	UpstreamRqMaintenanceMode, UpstreamRqTimeout                        Counter
-	UpstreamRqPerTryTimeout, UpstreamRqPerTryIdleTimeout                Counter
-	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset  Counter
-	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow    Counter
-	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential     Counter
-	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned Counter
-	UpstreamFlowControlPaused                                           Counter
-	UpstreamFlowControlResumed                                          Counter
-	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty            Counter
-	MembershipChange, LBHealthyPanic, LBSubsetsFallback                 Counter
-	OutlierEjectionsTotal, OutlierOverflow                              Counter
-	OutlierDetected, OutlierEnforced                                    [causes]Counter
+	UpstreamCxTotal, UpstreamCxHTTP1Total, UpstreamCxHTTP2Total               Counter
+	UpstreamCxConnectFail, UpstreamCxConnectTimeout                           Counter
+	UpstreamCxOverflow, UpstreamCxNoneHealthy, UpstreamCxMaxRequests          Counter
+	UpstreamCxIdleTimeout, UpstreamCxMaxDurationReached                       Counter
+	UpstreamCxDestroy, UpstreamCxDestroyLocal, UpstreamCxDestroyRemote        Counter
+	UpstreamCxDestroyWithActiveRq, UpstreamCxDestroyLocalWithActiveRq         Counter
+	UpstreamCxDestroyRemoteWithActiveRq                                       Counter
+	UpstreamCxProtocolError, UpstreamCxCloseNotify                            Counter
+	UpstreamCxRxBytesTotal, UpstreamCxTxBytesTotal                            Counter
+	UpstreamRqTotal, UpstreamRqPendingTotal, UpstreamRqPendingOverflow        Counter
+	UpstreamRqPendingFailureEject, UpstreamRqCancelled                        Counter
+	UpstreamRqMaintenanceMode, UpstreamRqTimeout                              Counter
+	UpstreamRqPerTryTimeout, UpstreamRqPerTryIdleTimeout                      Counter
+	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset        Counter
+	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow          Counter
+	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential           Counter
+	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned       Counter
+	UpstreamFlowControlPaused                                                 Counter
+	UpstreamFlowControlResumed                                                Counter
+	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty, AssignmentStale Counter
+	MembershipChange, LBHealthyPanic, LBSubsetsFallback                       Counter
+	LBSubsetsCreated, LBSubsetsRemoved, LBSubsetsSelected                     Counter
+	LBSubsetsFallbackPanic                                                    Counter
+	OutlierEjectionsTotal, OutlierOverflow                                    Counter
+	OutlierDetected, OutlierEnforced                                          [causes]Counter
+	HealthAttempt, HealthSuccess, HealthFailure, HealthNetworkFailure         Counter
+	HealthPassiveFailure, HealthVerifyCluster                                 Counter
 
 	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
+	LBSubsetsActive, LBSubsetsDuplicate                                      Gauge
+	MembershipExcluded, HealthHealthy, HealthDegraded                        Gauge
 
 	// UpstreamRqTime is of requests, ConnectTime of making connections (without TLS).
 	UpstreamRqTime, ConnectTime Histogram
@@ -150,6 +156,11 @@ func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) {
 		}
 	}
 	if c.outlier != nil {
+		if !yield("outlier_detection.ejections_enforced_total", KindCounter, s.OutlierEjectionsTotal.Load()) ||
+			!yield("outlier_detection.ejections_overflow", KindCounter, s.OutlierOverflow.Load()) ||
+			!yield("outlier_detection.ejections_active", KindGauge, uint64(max(s.OutlierEjections.Load(), 0))) {
+			return
+		}
 		for i, name := range causeNames {
 			if !yield("outlier_detection.ejections_detected_"+name, KindCounter, s.OutlierDetected[i].Load()) ||
 				!yield("outlier_detection.ejections_enforced_"+name, KindCounter, s.OutlierEnforced[i].Load()) {
@@ -157,11 +168,26 @@ func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) {
 			}
 		}
 	}
+	if c.spec.Health != nil && !s.eachHealth(yield) {
+		return
+	}
 	for p, l := range c.limits {
 		if !l.each([...]string{"default", "high"}[p], yield) {
 			return
 		}
 	}
+}
+
+// eachHealth yields what active health checks count.
+func (s *Stats) eachHealth(yield func(string, StatKind, uint64) bool) bool {
+	return yield("health_check.attempt", KindCounter, s.HealthAttempt.Load()) &&
+		yield("health_check.success", KindCounter, s.HealthSuccess.Load()) &&
+		yield("health_check.failure", KindCounter, s.HealthFailure.Load()) &&
+		yield("health_check.network_failure", KindCounter, s.HealthNetworkFailure.Load()) &&
+		yield("health_check.passive_failure", KindCounter, s.HealthPassiveFailure.Load()) &&
+		yield("health_check.verify_cluster", KindCounter, s.HealthVerifyCluster.Load()) &&
+		yield("health_check.healthy", KindGauge, uint64(max(s.HealthHealthy.Load(), 0))) &&
+		yield("health_check.degraded", KindGauge, uint64(max(s.HealthDegraded.Load(), 0)))
 }
 
 // each yields the state of the breakers.
@@ -173,7 +199,7 @@ func (l *Limits) each(priority string, yield func(string, StatKind, uint64) bool
 		}
 		left := uint64(max(l.Max(Resource(r))-l.Current(Resource(r)), 0))
 		prefix := "circuit_breakers." + priority + "."
-		if !yield(prefix+short+"_open", KindGauge, open) ||
+		if !yield(prefix+short+"_open", KindGauge, open) || l.show.Load() &&
 			!yield(prefix+"remaining_"+[...]string{"cx", "pending", "rq", "retries"}[r], KindGauge, left) {
 			return false
 		}

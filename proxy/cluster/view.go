@@ -11,12 +11,10 @@ import (
 type view struct {
 	hosts  []*Host
 	shares []share
-	drop   uint64 // requests whose number is below it are dropped
+	drop   uint64    // requests whose number is below it are dropped
+	levels []weights // of the priorities, for aggregate clusters
 
-	// Of the whole cluster, when it has subsets.
-	subsets  map[string]*view
-	fallback *view // nil: none
-	panicAny *view // nil: none
+	subsets *subsets // of the whole cluster, when it has some
 }
 
 // share is the part of the load that a priority gets, with its healthy or its
@@ -42,9 +40,10 @@ type set struct {
 
 // Salts make independent numbers of the one that a Pick brings.
 const (
-	dropSalt     = 0x6d65736864726f70
-	prioritySalt = 0x7072696f72697479
-	localitySalt = 0x6c6f63616c697479
+	dropSalt      = 0x6d65736864726f70
+	prioritySalt  = 0x7072696f72697479
+	localitySalt  = 0x6c6f63616c697479
+	aggregateSalt = 0x6167677265676174
 )
 
 // mix is the finaliser of splitmix64.
@@ -55,33 +54,25 @@ func mix(x uint64) uint64 {
 	return x ^ x>>31
 }
 
-// subset finds the view of a subset key, or what stands in for it.
-func (v *view) subset(c *Cluster, key string) *view {
-	if s := v.subsets[key]; s != nil && len(s.shares) > 0 {
-		return s
+// key is the hash of a request where the policy wants one, else a random number.
+func (p *Pick) key(c *Cluster) uint64 {
+	if p.HasHash && (c.spec.LB.Policy == RingHash || c.spec.LB.Policy == Maglev) {
+		return p.Hash
 	}
-	c.stats.LBSubsetsFallback.Add(1)
-	if v.fallback != nil && len(v.fallback.shares) > 0 {
-		return v.fallback
-	}
-	if v.panicAny != nil {
-		return v.panicAny
-	}
-	return &noView
+	return p.Random
 }
-
-var noView view
 
 // pick chooses a host, nil: there is none.
 func (v *view) pick(c *Cluster, p *Pick) *Host {
 	if len(v.shares) == 0 {
 		return nil
 	}
-	key := p.Random
-	if p.HasHash && (c.spec.LB.Policy == RingHash || c.spec.LB.Policy == Maglev) {
-		key = p.Hash
-	}
-	s := v.share(key, p.SkipPriorities)
+	key := p.key(c)
+	return v.share(key, p.SkipPriorities).pick(c, p, key)
+}
+
+// pick chooses a host of a share, nil: there is none.
+func (s *share) pick(c *Cluster, p *Pick, key uint64) *Host {
 	if s.panic {
 		c.stats.LBHealthyPanic.Add(1)
 	}
@@ -148,7 +139,10 @@ func (v *view) shareWithout(r uint64, skip uint32) *share {
 }
 
 func (l *localities) locality(key uint64) *set {
-	if l.upTo == nil {
+	if len(l.upTo) == 0 {
+		if len(l.sets) == 0 {
+			return nil
+		}
 		return &l.sets[0]
 	}
 	last := len(l.upTo) - 1

@@ -97,7 +97,7 @@ func TestFeaturesAreListed(t *testing.T) {
 	}
 	for _, f := range list {
 		if f.Message == "envoy.config.cluster.v3.Cluster" {
-			if !strings.Contains(strings.Join(f.Fields, " "), "outlier_detection") || !strings.Contains(strings.Join(f.Unsupported, " "), "health_checks") {
+			if !strings.Contains(strings.Join(f.Fields, " "), "outlier_detection") || !strings.Contains(strings.Join(f.Unsupported, " "), "transport_socket_matcher") {
 				t.Errorf("%+v", f)
 			}
 			return

@@ -8,6 +8,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -24,6 +25,7 @@ type clusterConfig struct {
 	eds        string
 	edsTimeout time.Duration
 	secrets    []need
+	insecure   bool // certificates need not be for the host that a request names
 }
 
 // transportMatchMetadata is the section that chooses transport sockets.
@@ -36,6 +38,7 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 		Service:  serviceRef(m.Metadata),
 		Metadata: plain(m.Metadata),
 		DNS: cluster.DNS{
+			Jitter:  duration(m.DnsJitter),
 			Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl,
 			FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
 		},
@@ -51,8 +54,16 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 		return nil, at(err, "circuit_breakers")
 	}
 	s.Outlier = outlier(m.OutlierDetection)
+	var err error
+	if s.Health, err = d.healthChecks(m.HealthChecks); err != nil {
+		return nil, err
+	}
+	s.IgnoreHealthOnRemoval = m.IgnoreHealthOnHostRemoval
 	if err := upstreamHTTP(m, s); err != nil {
 		return nil, err
+	}
+	if err := checkForward(c); err != nil {
+		return nil, at(err, "upstream_http_protocol_options")
 	}
 	if err := d.upstreamTransports(m, c); err != nil {
 		return nil, err
@@ -76,6 +87,18 @@ func seconds(v *wrapperspb.UInt32Value) time.Duration {
 // discovery reads where the endpoints come from.
 func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 	s := c.spec
+	if m.GetClusterType() != nil {
+		if err := d.clusterType(m.GetClusterType().GetTypedConfig(), c); err != nil {
+			return at(err, "cluster_type.typed_config")
+		}
+		if s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS {
+			return loadAssignment(m, s)
+		}
+		if m.LoadAssignment != nil {
+			return at(errors.New("this type of cluster has none"), "load_assignment")
+		}
+		return nil
+	}
 	switch m.GetType() {
 	case clusterv3.Cluster_STATIC:
 		s.Type = cluster.Static
@@ -120,86 +143,24 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 			}
 		}
 		s.Original.Port = uint16(o.UpstreamPortOverride.GetValue())
+		if k := o.MetadataKey; k != nil {
+			s.Original.Metadata = []string{k.Key}
+			for _, p := range k.Path {
+				s.Original.Metadata = append(s.Original.Metadata, p.GetKey())
+			}
+		}
 	}
 	s.Original.Cleanup = duration(m.CleanupInterval)
+	return loadAssignment(m, s)
+}
+
+func loadAssignment(m *clusterv3.Cluster, s *cluster.Spec) error {
 	if m.LoadAssignment == nil {
 		return nil
 	}
 	var err error
 	s.Endpoints, err = decodeEndpoints(m.LoadAssignment, s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS)
 	return at(err, "load_assignment")
-}
-
-func loadBalancing(m *clusterv3.Cluster, s *cluster.Spec) error {
-	lb := &s.LB
-	lb.PanicPercent = 50
-	switch m.LbPolicy {
-	case clusterv3.Cluster_ROUND_ROBIN:
-		lb.Policy = cluster.RoundRobin
-	case clusterv3.Cluster_LEAST_REQUEST:
-		lb.Policy = cluster.LeastRequest
-	case clusterv3.Cluster_RANDOM:
-		lb.Policy = cluster.Random
-	case clusterv3.Cluster_RING_HASH:
-		lb.Policy = cluster.RingHash
-	case clusterv3.Cluster_MAGLEV:
-		lb.Policy = cluster.Maglev
-	case clusterv3.Cluster_CLUSTER_PROVIDED:
-		lb.Policy = cluster.Provided
-	default:
-		return at(fmt.Errorf("%v is not supported", m.LbPolicy), "lb_policy")
-	}
-	if (lb.Policy == cluster.Provided) != (s.Type == cluster.OriginalDst) {
-		return at(errors.New("CLUSTER_PROVIDED and the type ORIGINAL_DST go together"), "lb_policy")
-	}
-	var slow *clusterv3.Cluster_SlowStartConfig
-	switch c := m.LbConfig.(type) {
-	case *clusterv3.Cluster_RingHashLbConfig_:
-		lb.MinRing, lb.MaxRing = c.RingHashLbConfig.MinimumRingSize.GetValue(), c.RingHashLbConfig.MaximumRingSize.GetValue()
-	case *clusterv3.Cluster_MaglevLbConfig_:
-		lb.TableSize = c.MaglevLbConfig.TableSize.GetValue()
-	case *clusterv3.Cluster_LeastRequestLbConfig_:
-		lb.Choices, slow = c.LeastRequestLbConfig.ChoiceCount.GetValue(), c.LeastRequestLbConfig.SlowStartConfig
-	case *clusterv3.Cluster_RoundRobinLbConfig_:
-		slow = c.RoundRobinLbConfig.SlowStartConfig
-	}
-	if slow != nil {
-		lb.SlowStart = &cluster.SlowStart{
-			Window: duration(slow.SlowStartWindow), Aggression: slow.Aggression.GetDefaultValue(), MinPercent: slow.MinWeightPercent.GetValue(),
-		}
-	}
-	if c := m.CommonLbConfig; c != nil {
-		if c.HealthyPanicThreshold != nil {
-			lb.PanicPercent = c.HealthyPanicThreshold.Value
-		}
-		lb.FailOnPanic = c.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
-		lb.LocalityWeighted = c.GetLocalityWeightedLbConfig() != nil
-		lb.HashHostname = c.GetConsistentHashingLbConfig().GetUseHostnameForHashing()
-	}
-	return at(subsets(m.LbSubsetConfig, lb), "lb_subset_config")
-}
-
-func subsets(m *clusterv3.Cluster_LbSubsetConfig, lb *cluster.LB) error {
-	if m == nil || len(m.SubsetSelectors) == 0 {
-		return nil
-	}
-	s := &cluster.Subsets{PanicAny: m.PanicModeAny}
-	switch m.FallbackPolicy {
-	case clusterv3.Cluster_LbSubsetConfig_ANY_ENDPOINT:
-		s.Fallback = cluster.AnyEndpoint
-	case clusterv3.Cluster_LbSubsetConfig_DEFAULT_SUBSET:
-		s.Fallback = cluster.DefaultSubset
-	}
-	var err error
-	s.Default, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": m.DefaultSubset}}, "")
-	if err != nil {
-		return at(err, "default_subset")
-	}
-	for _, sel := range m.SubsetSelectors {
-		s.Selectors = append(s.Selectors, sel.Keys)
-	}
-	lb.Subsets = s
-	return nil
 }
 
 func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
@@ -213,6 +174,7 @@ func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
 		set(&b.Pending, t.MaxPendingRequests)
 		set(&b.Requests, t.MaxRequests)
 		set(&b.Retries, t.MaxRetries)
+		b.ShowRemaining = t.TrackRemaining
 		if r := t.RetryBudget; r != nil {
 			if r.BudgetPercent != nil && (r.BudgetPercent.Value < 0 || r.BudgetPercent.Value > 100) {
 				return at(fmt.Errorf("%v is not a percentage", r.BudgetPercent.Value), "thresholds[%d].retry_budget.budget_percent", i)
@@ -250,6 +212,7 @@ func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
 		MaxEjection: duration(m.MaxEjectionTime), Jitter: duration(m.MaxEjectionTimeJitter),
 		MaxEjectionPercent: or(m.MaxEjectionPercent, 10),
 		AlwaysEjectOne:     m.GetAlwaysEjectOneHost().GetValue(),
+		KeepOnHealthy:      m.SuccessfulActiveHealthCheckUnejectHost != nil && !m.SuccessfulActiveHealthCheckUnejectHost.Value,
 	}
 	o.SuccessRate = &cluster.SuccessRate{
 		Enforce: or(m.EnforcingSuccessRate, 100), EnforceLocal: or(m.EnforcingLocalOriginSuccessRate, 100),
@@ -266,7 +229,11 @@ func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
 
 // upstreamTransports reads the transport socket and those chosen by metadata.
 func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) error {
-	t, err := d.clientTLS(m.TransportSocket, c)
+	socket, err := proxyProtocol(m.TransportSocket, c.spec)
+	if err != nil {
+		return at(err, "transport_socket.typed_config")
+	}
+	t, err := d.clientTLS(socket, c)
 	if err != nil {
 		return at(err, "transport_socket")
 	}
@@ -283,6 +250,22 @@ func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) err
 		c.spec.Transports = append(c.spec.Transports, cluster.Transport{Name: match.Name, Labels: l, TLS: t})
 	}
 	return nil
+}
+
+// proxyProtocol reads the transport socket that sends a PROXY header, and returns the one inside it.
+func proxyProtocol(m *corev3.TransportSocket, s *cluster.Spec) (*corev3.TransportSocket, error) {
+	p := &proxyv3.ProxyProtocolUpstreamTransport{}
+	if a := m.GetTypedConfig(); a == nil || !a.MessageIs(p) {
+		return m, nil
+	}
+	if err := unpack(m.GetTypedConfig(), p); err != nil {
+		return nil, err
+	}
+	s.ProxyProtocol = 1
+	if p.Config.GetVersion() == corev3.ProxyProtocolConfig_V2 {
+		s.ProxyProtocol = 2
+	}
+	return p.TransportSocket, nil
 }
 
 func (d *Decoder) clientTLS(m *corev3.TransportSocket, c *clusterConfig) (cluster.TLS, error) {

@@ -228,9 +228,14 @@ func TestDecodeCluster(t *testing.T) {
 	}
 }
 
+const tcpCheckYAML = "{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}"
+
 func TestRefusedClusters(t *testing.T) {
 	for _, c := range []struct{ name, cluster, want string }{
-		{"health checks", "type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]", "health_checks: not supported"},
+		{"two health checks", "type: STATIC, health_checks: [" + tcpCheckYAML + ", " + tcpCheckYAML + "]", "health_checks: multiple health checks are not supported"},
+		{"health check of redis", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, custom_health_check: {name: redis}}]`, "health_checks[0].custom_health_check: not supported"},
+		{"health check path", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: x}}]`, `health_checks[0].http_health_check.path: "x" is not a path`},
+		{"health check statuses", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /, expected_statuses: [{start: 200, end: 700}]}}]`, `health_checks[0].http_health_check.expected_statuses[0]: 200 to 700 is not a range`},
 		{"eds over a file", "type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /x}}}", "eds_cluster_config.eds_config.path_config_source: not supported"},
 		{"name in a static cluster", "type: STATIC, load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: a.b, port_value: 1}}}}]}]}",
 			`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "a.b" is not an IP address`},

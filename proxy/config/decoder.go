@@ -18,9 +18,11 @@ import (
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
+	"github.com/weftmesh/weft/proxy/http/forward"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -38,6 +40,8 @@ type Decoder struct {
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
 	AccessLog func(AccessLog) (AccessLogger, error)
 	Tracer    func(Tracing) (http.Tracer, error)
+	// HealthLog opens an event log of health checks; nil: they are refused.
+	HealthLog func(path string) (*health.Log, error)
 	// TCPObservers are told of the connections of TCP proxies.
 	TCPObservers []tcp.Observer
 	// Routes finds the present table of a route configuration by name; the Store sets it.
@@ -62,7 +66,7 @@ type Decoder struct {
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
+	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
 })
 
 // Features lists what is supported, message by message.

@@ -9,6 +9,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -20,6 +22,7 @@ func decodeEndpoints(m *endpointv3.ClusterLoadAssignment, names bool) (*cluster.
 	if p := m.GetPolicy(); p != nil {
 		out.Overprovisioning = p.OverprovisioningFactor.GetValue()
 		out.WeightedPriorityHealth = p.WeightedPriorityHealth
+		out.StaleAfter = duration(p.EndpointStaleAfter)
 		for _, d := range p.DropOverloads {
 			f := fraction(d.DropPercentage)
 			share := float64(f.Numerator) * 100 / float64(f.Denominator)
@@ -50,7 +53,7 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		HashKey:  m.Metadata.GetFilterMetadata()[subsetMetadata].GetFields()["hash_key"].GetStringValue(),
 	}
 	var err error
-	if e.Labels, err = labels(m.Metadata, subsetMetadata); err != nil {
+	if e.Labels, e.Lists, err = labelsAndLists(m.Metadata, subsetMetadata); err != nil {
 		return err
 	}
 	if e.TransportLabels, err = labels(m.Metadata, transportMatchMetadata); err != nil {
@@ -78,6 +81,9 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 	default:
 		return at(errors.New("want socket_address or pipe"), "endpoint.address")
 	}
+	if err := healthEndpoint(m.GetEndpoint().GetHealthCheckConfig(), e); err != nil {
+		return at(err, "endpoint.health_check_config")
+	}
 	for i, more := range m.GetEndpoint().GetAdditionalAddresses() {
 		ap, err := addrPort(more.GetAddress())
 		if err != nil {
@@ -86,6 +92,51 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		e.More = append(e.More, ap)
 	}
 	return nil
+}
+
+// labelsAndLists reads metadata's section of that name; lists of strings are apart.
+func labelsAndLists(m *corev3.Metadata, section string) (one map[string]string, many map[string][]string, err error) {
+	s := m.GetFilterMetadata()[section]
+	var rest structpb.Struct
+	for k, v := range s.GetFields() {
+		if v.GetListValue() == nil {
+			if rest.Fields == nil {
+				rest.Fields = map[string]*structpb.Value{}
+			}
+			rest.Fields[k] = v
+			continue
+		}
+		if many == nil {
+			many = map[string][]string{}
+		}
+		for _, item := range v.GetListValue().GetValues() {
+			if _, ok := item.GetKind().(*structpb.Value_StringValue); !ok {
+				return nil, nil, at(errors.New("want strings"), "metadata.filter_metadata[%q][%q]", section, k)
+			}
+			many[k] = append(many[k], item.GetStringValue())
+		}
+	}
+	one, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{section: &rest}}, section)
+	return one, many, err
+}
+
+func healthEndpoint(m *endpointv3.Endpoint_HealthCheckConfig, e *cluster.Endpoint) error {
+	if m == nil {
+		return nil
+	}
+	if m.PortValue > 65535 {
+		return at(fmt.Errorf("%d is not a port", m.PortValue), "port_value")
+	}
+	e.HealthPort, e.HealthName, e.NoCheck = uint16(m.PortValue), m.Hostname, m.DisableActiveHealthCheck
+	if m.Address == nil {
+		return nil
+	}
+	a, err := addrPort(m.Address)
+	if err == nil && m.PortValue > 0 {
+		a = netip.AddrPortFrom(a.Addr(), e.HealthPort)
+	}
+	e.HealthAddr = a
+	return at(err, "address")
 }
 
 func socketEndpoint(m *corev3.SocketAddress, e *cluster.Endpoint, names bool) error {

@@ -66,6 +66,7 @@ func (d *Decoder) openCluster(r xds.Resource) (*clusterConfig, error) {
 func (s *Store) addClusters(list []*clusterConfig, static bool) (rejected []xds.Rejection) {
 	var batch []*heldCluster
 	for _, c := range list {
+		c.spec.Static = static
 		h := s.clusters[c.spec.Name]
 		if h == nil {
 			h = &heldCluster{}
@@ -205,6 +206,13 @@ func (s *Store) namedClusters() map[string]bool {
 		}
 		for _, n := range c.pending {
 			out[n] = true
+		}
+	}
+	for _, h := range s.clusters {
+		if h.active != nil && !h.removed {
+			for _, n := range h.active.spec.Clusters {
+				out[n] = true
+			}
 		}
 	}
 	for _, h := range s.listeners {

@@ -194,6 +194,10 @@ type NetworkFactory interface {
 	New() NetworkFilter
 }
 
+// SNIReader is a NetworkFactory whose filters read ConnInfo.SNI of connections
+// that pass through with their TLS: the inspector is not to be left out.
+type SNIReader interface{ ReadsSNI() }
+
 // NetworkKind is a kind of network filter that is not a Terminal.
 type NetworkKind struct {
 	// Name is Envoy's well-known name, e.g. "envoy.filters.network.rbac".

@@ -37,11 +37,12 @@ const (
 	FlagNoFilterConfig                                            // NFCF
 	FlagFailedLocalHealthCheck                                    // LH
 	FlagRateLimitServiceError                                     // RLSE
+	FlagDNSResolutionFailed                                       // DF
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE", "DF",
 }
 
 // String returns the short names, comma separated, or "-".
@@ -76,6 +77,8 @@ type ConnInfo struct {
 	// PeerURI and LocalURI are the first URI SANs of the certificates
 	// ("spiffe://…"), empty without mTLS.
 	PeerURI, LocalURI string
+	// Forward is the host and port that the connection names, to be looked up; "": none.
+	Forward string
 	// Counted: the chain has the filter istio.stats.
 	Counted bool
 	// State is what filters keep for as long as the connection lasts, by keys of
@@ -155,6 +158,8 @@ type Info struct {
 	// UpstreamALPN, when not nil, is what the TLS connection to the upstream host
 	// offers for this request, instead of its cluster's protocols.
 	UpstreamALPN []string
+	// Forward: the host that the request names may be looked up.
+	Forward bool
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
 }

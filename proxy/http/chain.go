@@ -352,6 +352,12 @@ func (s *call) Post(f func()) {
 	})
 }
 
+// Later implements router.Downstream.
+func (s *call) Later(f func()) (wake func()) {
+	s.kept = true
+	return func() { s.Post(f) }
+}
+
 // After implements filter.Stream.
 func (s *call) After(d time.Duration, f func()) (stop func()) {
 	s.kept = true

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // Facts is what is known of a connection when its chain is chosen.
@@ -114,6 +116,11 @@ func (t *tree) add(c *chain) error {
 	for _, dest := range orAny(m.DestinationPrefixes) {
 		n := port.dests.at(dest, func() *nameNode { return &nameNode{names: map[string]*protoNode{}} })
 		n.note(m)
+		for _, f := range c.Filters {
+			if _, ok := f.(filter.SNIReader); ok {
+				n.looks.tls = true
+			}
+		}
 		for _, name := range orAny(names) {
 			p := at(n.names, name, func() *protoNode { return &protoNode{map[string]*alpnNode{}} })
 			a := at(p.protos, m.TransportProtocol, func() *alpnNode { return &alpnNode{map[string]*directNode{}} })

@@ -54,6 +54,17 @@ func (s *session) begin(w *Weighted) {
 	if s.p.cfg.HashSourceIP {
 		s.pick.Hash, s.pick.HasHash = hashAddr(s.info.Remote.Addr()), true
 	}
+	if s.cluster.Spec().Type == cluster.DynamicForward && s.info.Forward != "" {
+		s.pick.Authority = s.info.Forward
+		switch s.cluster.Resolve(s.info.Forward, func(bool) { s.connect() }) {
+		case cluster.Resolving:
+			return
+		case cluster.Resolved:
+		default:
+			s.fail(filter.FlagDNSResolutionFailed)
+			return
+		}
+	}
 	s.connect()
 }
 
@@ -65,6 +76,9 @@ func (s *session) connect() {
 		s.fail(flags)
 		return
 	}
+	if s.cluster.Spec().Type == cluster.Aggregate {
+		s.limits = h.Cluster().Limits(cluster.Default)
+	}
 	if !s.limits.Acquire(cluster.Connections) {
 		s.fail(filter.FlagUpstreamOverflow)
 		return
@@ -74,7 +88,7 @@ func (s *session) connect() {
 	stage := s.attempt * 2 // before Dial: its end may come before its return
 	h.Fill(&s.info.Upstream)
 	h.Begin()
-	cancel := s.cluster.Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
+	cancel := h.Cluster().Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
 	s.until(stage, cancel)
 }
 
@@ -163,7 +177,7 @@ func (s *session) join(up stream.Conn) {
 func (s *session) finish(end transport.JoinEnd) {
 	received, sent := s.joint.Bytes()
 	s.info.Received, s.info.Sent = received, sent
-	st := s.cluster.Stats()
+	st := s.host.Cluster().Stats()
 	st.UpstreamCxTxBytesTotal.Add(received)
 	st.UpstreamCxRxBytesTotal.Add(sent)
 	s.p.stats.RxBytes.Add(received)

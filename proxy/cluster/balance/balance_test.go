@@ -88,16 +88,16 @@ func actives(n ...int64) (out []*atomic.Int64) {
 
 func TestLeastRequest(t *testing.T) {
 	weights := []uint64{1, 1, 1}
-	near(t, "idle", weights, count(LeastRequest(weights, actives(0, 0, 0), 2), 3, 9000), 0.02)
-	got := count(LeastRequest(weights, actives(0, 5, 10), 2), 3, 9000)
+	near(t, "idle", weights, count(LeastRequest(weights, actives(0, 0, 0), Least{Choices: 2}), 3, 9000), 0.02)
+	got := count(LeastRequest(weights, actives(0, 5, 10), Least{Choices: 2}), 3, 9000)
 	if got[2] != 0 {
 		t.Errorf("the busiest of three was picked %d times: of two choices it is never the lesser", got[2])
 	}
 	if got[0] < 5700 || got[0] > 6300 {
 		t.Errorf("the idle one was picked %d of 9000 times, want 6000 ± 300", got[0])
 	}
-	near(t, "weighted and idle", []uint64{3, 1}, count(LeastRequest([]uint64{3, 1}, actives(0, 0), 2), 2, 9000), 0.02)
-	if n := LeastRequest([]uint64{1}, actives(3), 2).Pick(1, 0); n != 0 {
+	near(t, "weighted and idle", []uint64{3, 1}, count(LeastRequest([]uint64{3, 1}, actives(0, 0), Least{Choices: 2}), 2, 9000), 0.02)
+	if n := LeastRequest([]uint64{1}, actives(3), Least{}).Pick(1, 0); n != 0 {
 		t.Errorf("index %d of one", n)
 	}
 }
@@ -106,7 +106,7 @@ func TestLeastRequest(t *testing.T) {
 // the number of active requests.
 func TestLeastRequestLevels(t *testing.T) {
 	weights, active := []uint64{1, 3}, actives(0, 0)
-	b := LeastRequest(weights, active, 2)
+	b := LeastRequest(weights, active, Least{Choices: 2})
 	rnd := rand.New(rand.NewPCG(5, 6))
 	var open []int
 	sum := [2]int64{}
@@ -145,7 +145,7 @@ func ones(n int) []uint64 {
 
 // makers of consistent balancers.
 var makers = map[string]func([]uint64, []string) Balancer{
-	"ring":   func(w []uint64, k []string) Balancer { return Ring(w, k, 1024, 8<<20) },
+	"ring":   func(w []uint64, k []string) Balancer { return Ring(w, k, RingSize{Min: 1024, Max: 8 << 20}) },
 	"maglev": func(w []uint64, k []string) Balancer { return Maglev(w, k, 65537) },
 }
 
@@ -215,12 +215,58 @@ func TestConsistentFindsAnotherOnTry(t *testing.T) {
 	}
 }
 
+func TestFullScan(t *testing.T) {
+	weights := []uint64{1, 1, 1, 1}
+	got := count(LeastRequest(weights, actives(3, 1, 1, 2), Least{FullScan: true}), 4, 9000)
+	if got[0]+got[3] > 0 || got[1] < 4200 || got[2] < 4200 {
+		t.Errorf("%v, want the two least busy ones alike", got)
+	}
+}
+
+func TestLeastRequestWithoutBias(t *testing.T) {
+	none, weights := 0.0, []uint64{3, 1}
+	near(t, "no bias", weights, count(LeastRequest(weights, actives(100, 0), Least{Choices: 2, Bias: &none}), 2, 8000), 0.01)
+}
+
+func TestBounded(t *testing.T) {
+	active := actives(0, 0, 0)
+	var total atomic.Int64
+	b := Bounded(Maglev(ones(3), keys(3), 251), ones(3), Load{Active: active, Total: &total, Factor: 150})
+	plain := Maglev(ones(3), keys(3), 251)
+	for h := range uint64(100) {
+		if b.Pick(mix(h), 0) != plain.Pick(mix(h), 0) {
+			t.Fatal("an idle set does not follow the hash")
+		}
+	}
+	const hot = 7 // all requests have this hash
+	for range 300 {
+		active[b.Pick(hot, 0)].Add(1)
+		total.Add(1)
+	}
+	for i, a := range active {
+		if n := a.Load(); n > 152 || i == plain.Pick(hot, 0) && n < 149 {
+			t.Errorf("%d of 300 requests went to %d, at most 150 may", n, i)
+		}
+	}
+}
+
+// TestMurmur compares with libstdc++'s hash of strings.
+func TestMurmur(t *testing.T) {
+	for s, want := range map[string]uint64{
+		"": 0x553e93901e462a6e, "a": 0x454ddee488c1ed6b, "10.0.0.1:80_0": 0xbd8f6461ecffb28c, "0123456789abcdef": 0x934b0d760642ed86,
+	} {
+		if got := murmur2([]byte(s)); got != want {
+			t.Errorf("%q: %#x, want %#x", s, got, want)
+		}
+	}
+}
+
 func TestRingSize(t *testing.T) {
-	r := Ring(ones(3), keys(3), 1024, 8<<20).(ring)
+	r := Ring(ones(3), keys(3), RingSize{Min: 1024, Max: 8 << 20}).(ring)
 	if n := len(r.points); n != 1026 { // 342 points each
 		t.Errorf("%d points, want 1026", n)
 	}
-	r = Ring([]uint64{1, 1000}, keys(2), 1024, 100).(ring)
+	r = Ring([]uint64{1, 1000}, keys(2), RingSize{Min: 1024, Max: 100}).(ring)
 	if n := len(r.points); n > 101 {
 		t.Errorf("%d points, want at most the greatest size of 100", n)
 	}

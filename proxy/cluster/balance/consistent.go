@@ -2,6 +2,7 @@ package balance
 
 import (
 	"cmp"
+	"encoding/binary"
 	"math"
 	"slices"
 	"strconv"
@@ -9,14 +10,25 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
+// RingSize bounds how many points a ring has, and says how they are hashed:
+// by xxHash or by MurmurHash2.
+type RingSize struct {
+	Min, Max uint64
+	Murmur   bool
+}
+
 // Ring is ring hashing as Envoy does it: the same keys and weights make the
 // same ring, so that both engines agree on where a hash belongs.
-func Ring(weights []uint64, keys []string, minSize, maxSize uint64) Balancer {
+func Ring(weights []uint64, keys []string, size RingSize) Balancer {
+	sum := xxhash.Sum64
+	if size.Murmur {
+		sum = murmur2
+	}
 	shares := normalize(weights)
 	least := slices.Min(shares)
 	// The smallest index gets a whole number of points, as long as the ring's
 	// greatest size allows.
-	scale := min(math.Ceil(least*float64(minSize))/least, float64(maxSize))
+	scale := min(math.Ceil(least*float64(size.Min))/least, float64(size.Max))
 	r := ring{points: make([]point, 0, int(math.Ceil(scale)))}
 	var buf []byte
 	var have, target float64
@@ -25,12 +37,30 @@ func Ring(weights []uint64, keys []string, minSize, maxSize uint64) Balancer {
 		for k := 0; have < target; k++ {
 			buf = append(append(buf[:0], keys[i]...), '_')
 			buf = strconv.AppendInt(buf, int64(k), 10)
-			r.points = append(r.points, point{xxhash.Sum64(buf), uint32(i)})
+			r.points = append(r.points, point{sum(buf), uint32(i)})
 			have++
 		}
 	}
 	slices.SortFunc(r.points, func(a, b point) int { return cmp.Compare(a.hash, b.hash) })
 	return r
+}
+
+// murmur2 is MurmurHash64A with the seed of libstdc++'s hash of strings, which
+// is what Envoy calls MURMUR_HASH_2.
+func murmur2(b []byte) uint64 {
+	const seed, m = 0xc70f6907, 0xc6a4a7935bd1e995
+	h := seed ^ uint64(len(b))*m
+	for ; len(b) >= 8; b = b[8:] {
+		k := binary.LittleEndian.Uint64(b) * m
+		h = (h ^ (k^k>>47)*m) * m
+	}
+	if len(b) > 0 {
+		var rest [8]byte
+		copy(rest[:], b)
+		h = (h ^ binary.LittleEndian.Uint64(rest[:])) * m
+	}
+	h = (h ^ h>>47) * m
+	return h ^ h>>47
 }
 
 // normalize makes the weights add up to 1.

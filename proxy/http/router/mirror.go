@@ -52,6 +52,7 @@ func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 	if host == nil {
 		return
 	}
+	c = host.Cluster() // an aggregate's is another
 	s := &shadow{body: append([]byte(nil), r.body...)}
 	s.h.CopyFrom(r.h)
 	if !m.KeepHost {

@@ -32,6 +32,9 @@ type Downstream interface {
 	CutResponse(details string, flags filter.ResponseFlags)
 	// PauseRequest stops or resumes the request body.
 	PauseRequest(on bool)
+	// Later returns a function that any goroutine may call, once, to have f run
+	// on the stream's thread of execution, unless the stream has ended.
+	Later(f func()) (wake func())
 }
 
 // Config is what all Routers of a connection manager share.
@@ -89,6 +92,7 @@ type Router struct {
 	Request
 	cluster *cluster.Cluster
 	limits  *cluster.Limits
+	prio    cluster.Priority
 	host    *cluster.Host
 	x       pool.Exchange
 
@@ -205,11 +209,11 @@ func (r *Router) forward() {
 		r.reply(filter.LocalReply{Status: status, Details: "cluster_not_found", Flags: filter.FlagNoCluster})
 		return
 	}
-	prio := cluster.Default
+	r.prio = cluster.Default
 	if f.HighPriority {
-		prio = cluster.High
+		r.prio = cluster.High
 	}
-	r.limits = r.cluster.Limits(prio)
+	r.limits = r.cluster.Limits(r.prio)
 	if len(f.Hash) > 0 {
 		r.hash, r.hasHash, r.cookie = r.Entry.Hash(r.h, r.ds.Info().Conn)
 	}
@@ -220,6 +224,9 @@ func (r *Router) forward() {
 	r.keep = r.retry != nil || r.mirrors
 	if r.ended {
 		r.complete()
+	}
+	if r.cluster.Spec().Type == cluster.DynamicForward && info.Forward && !r.resolved() {
+		return
 	}
 	r.try()
 }
@@ -354,6 +361,11 @@ func (r *Router) try() {
 	info.UpstreamStart = r.began.Sub(info.Start)
 	x := &r.x
 	x.Lane, x.User, x.Cluster, x.Host, x.Limits = r.ds.Lane(), (*upstream)(r), r.cluster, host, r.limits
+	if r.cluster.Spec().Type == cluster.Aggregate {
+		x.Cluster = host.Cluster()
+		x.Limits = x.Cluster.Limits(r.prio)
+		info.Upstream.Cluster = r.cluster.Name()
+	}
 	x.Fresh = r.resends > 0
 	r.dialOptions(x)
 	if d := r.plan.stream; d > 0 {
@@ -369,6 +381,14 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 	p := cluster.Pick{
 		Random: rand.Uint64(), Hash: r.hash, HasHash: r.hasHash, Subset: r.Target.Subset,
 		Dst: info.Conn.Local,
+	}
+	if r.cluster.Spec().Type == cluster.DynamicForward {
+		p.Authority = r.h.Authority
+	}
+	if path := r.cluster.Spec().Original.Metadata; path != nil {
+		if a, ok := parseAddrPort(textAt(info.Metadata, path)); ok {
+			p.Dst = a
+		}
 	}
 	if name := r.cluster.Spec().Original.Header; name != "" {
 		if a, ok := parseAddrPort(r.h.Get(name)); ok {
@@ -396,7 +416,7 @@ func (r *Router) remember(h *cluster.Host) {
 }
 
 func (r *Router) dialOptions(x *pool.Exchange) {
-	spec := r.cluster.Spec()
+	spec := x.Cluster.Spec()
 	x.Dial = cluster.DialOptions{}
 	x.Dial.ALPN = r.ds.Info().UpstreamALPN
 	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
@@ -419,7 +439,7 @@ func (r *Router) want() pool.Want {
 	if r.Terminate {
 		return pool.WantRaw
 	}
-	switch r.cluster.Spec().Protocol {
+	switch r.x.Cluster.Spec().Protocol {
 	case cluster.HTTP2:
 		return pool.WantHTTP2
 	case cluster.UseDownstream:

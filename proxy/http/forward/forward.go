@@ -1,0 +1,67 @@
+// Package forward holds the filters that let requests and connections name the
+// host they go to (Envoy's dynamic_forward_proxy and sni_dynamic_forward_proxy).
+//
+// They only say so: the router and the TCP proxy resolve the name, when the route
+// leads to a dynamic forward proxy cluster, before they ask that for a host.
+// Without one of these filters a name is never looked up.
+package forward
+
+import (
+	"net"
+	"strconv"
+
+	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
+)
+
+// Names of the filters.
+const (
+	Name        = "envoy.filters.http.dynamic_forward_proxy"
+	NetworkName = "envoy.filters.network.sni_dynamic_forward_proxy"
+)
+
+// rewrite is a route's: the host is replaced by literal, or by a header's value.
+type rewrite struct{ literal, header string }
+
+type factory struct {
+	filter.PassThrough
+	name string
+}
+
+// New implements filter.HTTPFactory. The filter has no state.
+func (f *factory) New(filter.Stream) filter.HTTPFilter { return f }
+
+// RequestHeaders implements filter.HTTPFilter.
+func (f *factory) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
+	s.Info().Forward = true
+	if r, ok := s.RouteConfig(f.name).(*rewrite); ok {
+		switch {
+		case r.literal != "":
+			h.Authority = r.literal
+		case r.header != "":
+			if v := h.Get(r.header); v != "" {
+				h.Authority = v
+			}
+		}
+	}
+	return filter.Continue
+}
+
+type networkFilter struct{ port uint16 }
+
+// New implements filter.NetworkFactory. The filter has no state.
+func (f *networkFilter) New() filter.NetworkFilter { return f }
+
+// ReadsSNI implements filter.SNIReader.
+func (f *networkFilter) ReadsSNI() {}
+
+// Open implements filter.NetworkFilter.
+func (f *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
+	if info.SNI != "" {
+		info.Forward = net.JoinHostPort(info.SNI, strconv.Itoa(int(f.port)))
+	}
+	return filter.Continue
+}
+
+// Closed implements filter.NetworkFilter.
+func (f *networkFilter) Closed(*filter.ConnInfo) {}
