@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/route"
@@ -43,7 +44,9 @@ type Decoder struct {
 	// Routes finds the present table of a route configuration by name; the Store sets it.
 	Routes       func(name string) func() *route.Table
 	RouteOptions route.Options
-	Logger       *slog.Logger
+	// Runtime has the values that override defaults; nil: nothing does.
+	Runtime *runtime.Store
+	Logger  *slog.Logger
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.

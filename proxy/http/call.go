@@ -147,7 +147,7 @@ func (s *call) chooseRoute() {
 	if t == nil {
 		return
 	}
-	q := route.Req{Random: random(), Conn: s.c.info}
+	q := route.Req{Random: random(), Conn: s.c.info, Info: &s.info}
 	s.entry = t.Find(s.req, &q)
 	s.info.RouteName, s.info.VirtualHost, s.info.RouteCluster, s.info.RouteMetadata = "", "", "", nil
 	if s.entry == nil {
@@ -160,7 +160,13 @@ func (s *call) chooseRoute() {
 	}
 	s.info.RouteMetadata = s.entry.Route().Metadata
 	if s.entry.Kind() == route.Forwards {
-		s.target = s.entry.Target(s.req, random())
+		luck := random()
+		if s.entry.Forward().HashWeights {
+			if hash, ok, _ := s.entry.Hash(s.req, s.c.info); ok {
+				luck = hash
+			}
+		}
+		s.target = s.entry.Target(s.req, luck)
 		s.info.RouteCluster = s.target.Cluster
 	}
 }

@@ -375,6 +375,9 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 		if r.retry.AvoidPrevious {
 			p.Avoid, p.Tries = r.tried[:r.nTried], max(r.retry.HostAttempts, 1)
 		}
+		if len(r.retry.OmitHosts) > 0 {
+			p.Omit, p.Tries = r.retry.OmitHosts, max(r.retry.HostAttempts, 1)
+		}
 		if n := r.retry.AvoidPriorities; n > 0 && r.retries >= n {
 			for _, h := range r.tried[:r.nTried] {
 				p.SkipPriorities |= 1 << h.Locality().Priority

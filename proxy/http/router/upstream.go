@@ -169,8 +169,8 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	r.report(h)
 	if r.retryResponse(h) {
 		r.x.Reset(codec.ResetCancel)
+		r.later(h)
 		pool.PutHeaders(h)
-		r.later()
 		return
 	}
 	r.phase = responding
