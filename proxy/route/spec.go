@@ -159,7 +159,7 @@ type QueryMatch struct {
 	Absent bool
 }
 
-// CookieMatch tests a cookie; one that is not there fails, inverted or not.
+// CookieMatch tests a cookie; one that is not there does not match.
 type CookieMatch struct {
 	Name   string
 	Value  StringMatch

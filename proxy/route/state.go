@@ -158,7 +158,7 @@ func number(v any) (float64, bool) {
 func (m *matcher) matchesState(h *filter.Headers, r *Req) bool {
 	for i := range m.cookies {
 		c := &m.cookies[i]
-		if v, ok := cookie(h, c.name); !ok || c.value.matches(v) == c.invert {
+		if v, ok := cookie(h, c.name); (ok && c.value.matches(v)) == c.invert {
 			return false
 		}
 	}
