@@ -70,9 +70,10 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 		}
 	}
 	if m.Tracing != nil {
-		if c.Tracer, err = d.tracer(m.Tracing, cc); err != nil {
+		if c.Tracer, err = d.tracer(m, cc); err != nil {
 			return nil, at(err, "tracing")
 		}
+		c.TraceAttempts = m.Tracing.GetSpawnUpstreamSpan().GetValue()
 	}
 	return http.New(c)
 }

@@ -112,6 +112,9 @@ type AccessLogger interface{ Log(i *filter.Info) }
 type Tracer interface {
 	Start(i *filter.Info, h *filter.Headers)
 	Finish(i *filter.Info)
+	// Attempt is called before the request goes to a host, when
+	// ManagerConfig.TraceAttempts is set.
+	Attempt(i *filter.Info, h *filter.Headers, now time.Time)
 }
 
 // ManagerConfig describes an HTTP connection manager. Durations: 0 is
@@ -127,6 +130,8 @@ type ManagerConfig struct {
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
 	Tracer     Tracer
+	// TraceAttempts tells the Tracer of every attempt.
+	TraceAttempts bool
 	// Added, when set, is told of one request in 16 how long the proxy itself held
 	// up the request and the response, from the arrival of bytes to the sending on.
 	Added func(time.Duration)

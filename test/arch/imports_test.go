@@ -87,7 +87,7 @@ var foreign = []struct {
 	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
-		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy"},
+		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
 	},
 }
 

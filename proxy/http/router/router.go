@@ -44,6 +44,8 @@ type Config struct {
 	SuppressHeaders bool
 	// RespectExpectedTimeout takes the timeout from x-envoy-expected-rq-timeout-ms.
 	RespectExpectedTimeout bool
+	// Attempt, when set, is called before a head is sent.
+	Attempt func(i *filter.Info, h *filter.Headers, now time.Time)
 }
 
 // Stats of the routers of a connection manager.
