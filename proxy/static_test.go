@@ -36,7 +36,7 @@ type static struct {
 	http2 map[string]string
 }
 
-const staticRouter = `      http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
+const staticRouter = `http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
 `
 
 // yaml writes the bootstrap.
@@ -55,7 +55,7 @@ func (s *static) yaml(addr, admin string) string {
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: test
           generate_request_id: false
-%s`, indent(s.manager+filters, "    "))
+%s`, indent(s.manager+filters, "          "))
 	if !strings.Contains(s.manager, "scoped_routes:") {
 		fmt.Fprintf(&b, "          route_config:\n            name: r\n            virtual_hosts:\n            - name: v\n              domains: ['*']\n%s", indent(s.host, "              "))
 		if s.routes != "" {
@@ -129,7 +129,7 @@ func (s *static) weft(t *testing.T) served {
 	p, file := s.write(t)
 	pr, err := proxy.New(proxy.Options{Bootstrap: file, Log: slog.New(slog.DiscardHandler), DrainTime: 100 * time.Millisecond})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, s.yaml(p.addr, p.admin))
+		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -138,7 +138,7 @@ func (s *static) weft(t *testing.T) served {
 		nethttp.DefaultClient.CloseIdleConnections()
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("Run: %v\n%s", err, s.yaml(p.addr, p.admin))
+			t.Errorf("Run: %v", err)
 		}
 	})
 	t.Cleanup(stop)

@@ -64,6 +64,7 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 	for _, l := range logs {
 		c.AccessLogs = append(c.AccessLogs, l)
 	}
+	logOptions(m, &c)
 	if ranges := m.GetInternalAddressConfig().GetCidrRanges(); ranges != nil {
 		if c.InternalCIDRs, err = prefixes(ranges); err != nil {
 			return nil, at(err, "internal_address_config.cidr_ranges")
@@ -76,6 +77,15 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 		c.TraceAttempts = m.Tracing.GetSpawnUpstreamSpan().GetValue()
 	}
 	return http.New(c)
+}
+
+// logOptions says when access logs are written beside the end of a request.
+func logOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) {
+	c.LogEvery, c.LogStart = duration(m.AccessLogFlushInterval), m.FlushAccessLogOnNewRequest
+	if o := m.AccessLogOptions; o != nil {
+		c.LogEvery, c.LogStart = duration(o.AccessLogFlushInterval), o.FlushAccessLogOnNewRequest
+		c.LogTunnel = o.FlushLogOnTunnelSuccessfullyEstablished
+	}
 }
 
 func managerEnums(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error {

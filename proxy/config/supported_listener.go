@@ -32,10 +32,11 @@ var supportedListener = strict.Table{
 
 	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config http_filters tracing common_http_protocol_options http_protocol_options " +
 		"http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +
-		"request_headers_timeout drain_timeout delayed_close_timeout access_log use_remote_address xff_num_trusted_hops " +
+		"request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops " +
 		"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 		"forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes " +
 		"path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
+	hcm + "HcmAccessLogOptions":                               "access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established",
 	hcm + "RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "pack_trace_reason use_request_id_for_trace_sampling",
 	hcm + "Rds":        "config_source route_config_name",
@@ -48,9 +49,10 @@ var supportedListener = strict.Table{
 	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
 		"spawn_upstream_span",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "stat_prefix cluster weighted_clusters metadata_match~ idle_timeout access_log " +
-		"max_connect_attempts hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage",
+		"max_connect_attempts access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match~",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions":           "access_log_flush_interval flush_access_log_on_connected",
 	"envoy.type.v3.HashPolicy":                  "source_ip",
 	"envoy.type.v3.HashPolicy.SourceIp":         "",
 	"envoy.config.trace.v3.Tracing.Http":        "name typed_config",

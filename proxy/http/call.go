@@ -59,6 +59,7 @@ type call struct {
 	added *sample
 
 	moved                 time.Time // last activity
+	logAt                 time.Time // of the next periodic access log
 	idle                  time.Duration
 	lifeUntil, wholeUntil time.Time
 
@@ -136,6 +137,9 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 	if !ok {
 		s.Reply(l)
 		return
+	}
+	if s.m.cfg.LogStart {
+		s.log(filter.EventStart)
 	}
 	s.requestHeaders(0, end && s.upgrade == "")
 }
@@ -366,9 +370,7 @@ func (s *call) finish() {
 	for i := range s.links {
 		s.links[i].f.Done(s)
 	}
-	for _, l := range s.m.cfg.AccessLogs {
-		l.Log(&s.info)
-	}
+	s.log(filter.EventEnd)
 	if t := s.m.cfg.Tracer; t != nil {
 		t.Finish(&s.info)
 	}
@@ -381,6 +383,14 @@ func (s *call) finish() {
 		st.countResponse(s.info.Status)
 	}
 	s.c.remove(s)
+}
+
+// log writes the access logs.
+func (s *call) log(e filter.Event) {
+	s.info.Event = e
+	for _, l := range s.m.cfg.AccessLogs {
+		l.Log(&s.info)
+	}
 }
 
 // add puts a new call into the connection's list.

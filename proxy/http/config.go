@@ -129,7 +129,11 @@ type ManagerConfig struct {
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
-	Tracer     Tracer
+	// LogEvery writes access logs of requests that last; LogStart when they begin,
+	// LogTunnel when an upgrade was granted.
+	LogEvery            time.Duration
+	LogStart, LogTunnel bool
+	Tracer              Tracer
 	// TraceAttempts tells the Tracer of every attempt.
 	TraceAttempts bool
 	// Added, when set, is told of one request in 16 how long the proxy itself held

@@ -120,7 +120,7 @@ var plain = map[string]value{
 	"DOWNSTREAM_LOCAL_PORT":                         address(downstreamLocal, port),
 
 	"ACCESS_LOG_TYPE":         text(func(i *filter.Info) string { return i.Event.String() }),
-	"LOCAL_REPLY_BODY":        text(func(i *filter.Info) string { return i.LocalBody }),
+	"LOCAL_REPLY_BODY":        func(dst []byte, i *filter.Info) ([]byte, bool) { return append(dst, i.LocalBody...), true },
 	"VIRTUAL_HOST_NAME":       text(func(i *filter.Info) string { return i.VirtualHost }),
 	"REQUEST_HEADERS_BYTES":   number(func(i *filter.Info) uint64 { return headBytes(i.Request) }),
 	"RESPONSE_HEADERS_BYTES":  number(func(i *filter.Info) uint64 { return headBytes(i.Response) }),

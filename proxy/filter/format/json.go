@@ -80,10 +80,11 @@ func compileJSON(v any, o Options, omitEmpty bool) (j JSON, err error) {
 // Append appends the value.
 func (j *JSON) Append(dst []byte, i *filter.Info) []byte {
 	out, ok := j.append(dst, i)
-	if !ok {
-		return append(out, "null"...)
+	switch {
+	case ok, j.kind == jsonObject: // of the whole, at least the braces
+		return out
 	}
-	return out
+	return append(out[:len(dst)], "null"...)
 }
 
 func (j *JSON) append(dst []byte, i *filter.Info) ([]byte, bool) {
@@ -100,12 +101,13 @@ func (j *JSON) append(dst []byte, i *filter.Info) ([]byte, bool) {
 		}
 		return append(dst, ']'), true
 	case jsonObject:
-		return j.appendObject(dst, i), true
+		return j.appendObject(dst, i)
 	}
 	return append(dst, j.raw...), true
 }
 
-func (j *JSON) appendObject(dst []byte, i *filter.Info) []byte {
+// appendObject tells with false that all members were left out.
+func (j *JSON) appendObject(dst []byte, i *filter.Info) ([]byte, bool) {
 	dst = append(dst, '{')
 	first := true
 	for n := range j.members {
@@ -127,5 +129,5 @@ func (j *JSON) appendObject(dst []byte, i *filter.Info) []byte {
 		}
 		first = false
 	}
-	return append(dst, '}')
+	return append(dst, '}'), !first || !j.omitEmpty
 }

@@ -2,6 +2,7 @@ package format
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -54,7 +55,7 @@ func (c command) path() (value, error) {
 	}, nil
 }
 
-// queryParam compiles QUERY_PARAM(name): the first of that name, as written.
+// queryParam compiles QUERY_PARAM(name): the first of that name, unescaped.
 func (c command) queryParam() (value, error) {
 	if c.args == "" {
 		return nil, fmt.Errorf("format command %%QUERY_PARAM%% needs the parameter's name")
@@ -68,6 +69,9 @@ func (c command) queryParam() (value, error) {
 			var pair string
 			pair, q, _ = strings.Cut(q, "&")
 			if k, v, _ := strings.Cut(pair, "="); k == c.args {
+				if text, err := url.PathUnescape(v); err == nil {
+					v = text
+				}
 				return append(dst, v...), true
 			}
 		}

@@ -114,7 +114,7 @@ func TestEmptyMembersAreLeftOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Log(info())
-	if got, want := end(), `{"b":12,"d":{}}`+"\n"; got != want {
+	if got, want := end(), `{"b":12}`+"\n"; got != want {
 		t.Errorf("got %s want %s", got, want)
 	}
 }

@@ -21,8 +21,7 @@ import (
 
 // OTLPOptions describe a log in OpenTelemetry's form.
 type OTLPOptions struct {
-	// Body and Attributes are values whose strings are formats: objects, lists and
-	// scalars as encoding/json has them. A nil Body: none.
+	// Body and Attributes are formats, lists and objects of such. A nil Body: none.
 	Body       any
 	Attributes map[string]any
 	Resource   map[string]string
@@ -52,7 +51,6 @@ type named struct {
 // tree is a compiled value.
 type tree struct {
 	text   *format.Format
-	scalar *commonpb.AnyValue
 	list   []*tree
 	object []named
 }
@@ -115,12 +113,6 @@ func plant(v any, o format.Options) (*tree, error) {
 	switch v := v.(type) {
 	case string:
 		t.text, err = format.Compile(v, o)
-	case bool:
-		t.scalar = &commonpb.AnyValue{Value: &commonpb.AnyValue_BoolValue{BoolValue: v}}
-	case int64:
-		t.scalar = &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: v}}
-	case float64:
-		t.scalar = &commonpb.AnyValue{Value: &commonpb.AnyValue_DoubleValue{DoubleValue: v}}
 	case []any:
 		t.list = []*tree{}
 		for i, e := range v {
@@ -133,7 +125,7 @@ func plant(v any, o format.Options) (*tree, error) {
 	case map[string]any:
 		t.object, err = plantObject(v, o)
 	default:
-		err = fmt.Errorf("a value of the type %T is not supported", v)
+		err = fmt.Errorf("a %T is not supported, only strings, lists and objects", v)
 	}
 	return t, err
 }
@@ -155,8 +147,6 @@ func (t *tree) grow(i *filter.Info) *commonpb.AnyValue {
 	switch {
 	case t.text != nil:
 		return str(string(t.text.Append(nil, i)))
-	case t.scalar != nil:
-		return t.scalar
 	case t.list != nil:
 		list := &commonpb.ArrayValue{}
 		for _, e := range t.list {
