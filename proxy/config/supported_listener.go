@@ -36,7 +36,7 @@ var supportedListener = strict.Table{
 		"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 		"forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes " +
 		"path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
-	hcm + "HcmAccessLogOptions":                               "access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established",
+	hcm + "HttpConnectionManager.HcmAccessLogOptions":         "access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established",
 	hcm + "RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "pack_trace_reason use_request_id_for_trace_sampling",
 	hcm + "Rds":        "config_source route_config_name",
