@@ -23,8 +23,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// lines waits for n lines of a file.
-func lines(t *testing.T, file string, n int) []string {
+// logLines waits for n lines of a file.
+func logLines(t *testing.T, file string, n int) []string {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
 		b, _ := os.ReadFile(file)
@@ -64,14 +64,14 @@ func TestAccessLogFormats(t *testing.T) {
 		p.ask(t, "GET", "/teapot?q=1&r=2", "x-long: abcdef", `x-quote: say "hi" ü`)
 		p.ask(t, "GET", "/other?q=%20", "x-long: a")
 		var out []any
-		for _, l := range append(lines(t, typed, 2), lines(t, omit, 2)...) {
+		for _, l := range append(logLines(t, typed, 2), logLines(t, omit, 2)...) {
 			var v any
 			if err := json.Unmarshal([]byte(l), &v); err != nil {
 				t.Errorf("%v in %s", err, l)
 			}
 			out = append(out, v)
 		}
-		for _, l := range lines(t, text, 2) {
+		for _, l := range logLines(t, text, 2) {
 			out = append(out, l)
 		}
 		return out
@@ -128,7 +128,7 @@ func TestAccessLogFilters(t *testing.T) {
 		p.ask(t, "GET", "/grpc", "content-type: application/grpc")
 		for name, want := range want {
 			if len(want) > 0 {
-				lines(t, filepath.Join(dir, name), len(want))
+				logLines(t, filepath.Join(dir, name), len(want))
 			}
 		}
 		out := map[string][]string{}

@@ -55,7 +55,7 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	}
 	if p := m.PathRewritePolicy; p != nil {
 		t := &templaterewritev3.UriTemplateRewriteConfig{}
-		if err := unpack(p.GetTypedConfig(), t); err != nil {
+		if err := open(p.GetTypedConfig(), t); err != nil {
 			return nil, at(err, "path_rewrite_policy.typed_config")
 		}
 		f.TemplateRewrite = t.PathTemplateRewrite

@@ -130,7 +130,7 @@ func (d *Decoder) routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 		r.PathKind = route.Connect
 	case *routev3.RouteMatch_PathMatchPolicy:
 		t := &templatematchv3.UriTemplateMatchConfig{}
-		if err := unpack(p.PathMatchPolicy.GetTypedConfig(), t); err != nil {
+		if err := open(p.PathMatchPolicy.GetTypedConfig(), t); err != nil {
 			return r, at(err, "path_match_policy.typed_config")
 		}
 		r.PathKind, r.Path = route.PathTemplate, t.PathTemplate

@@ -67,8 +67,6 @@ var supportedListener = strict.Table{
 	"envoy.type.tracing.v3.CustomTag.Metadata":       "kind metadata_key default_value",
 	"envoy.type.metadata.v3.MetadataKind":            "request",
 	"envoy.type.metadata.v3.MetadataKind.Request":    "",
-	"envoy.type.metadata.v3.MetadataKey":             "key path",
-	"envoy.type.metadata.v3.MetadataKey.PathSegment": "key",
 	"envoy.type.tracing.v3.CustomTag.Literal":        "value",
 	"envoy.type.tracing.v3.CustomTag.Environment":    "name default_value",
 	"envoy.type.tracing.v3.CustomTag.Header":         "name default_value",

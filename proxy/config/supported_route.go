@@ -22,7 +22,6 @@ var supportedRoute = strict.Table{
 		"contains_match string_match invert_match treat_missing_header_as_empty",
 	"envoy.config.route.v3.QueryParameterMatcher":                        "name string_match present_match",
 	"envoy.config.route.v3.CookieMatcher":                                "name string_match invert_match",
-	"envoy.config.core.v3.TypedExtensionConfig":                          "name typed_config",
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
 	"envoy.type.matcher.v3.MetadataMatcher":                              "filter path value invert",
 	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":                  "key",

@@ -109,7 +109,7 @@ func openTelemetry(m *tracev3.OpenTelemetryConfig, t *Tracing) error {
 		case a.MessageIs(&detectorsv3.EnvironmentResourceDetectorConfig{}):
 			t.FromEnvironment = true
 		case a.MessageIs(static):
-			if err := unpack(a, static); err != nil {
+			if err := open(a, static); err != nil {
 				return at(err, "resource_detectors[%d].typed_config", i)
 			}
 			for k, v := range static.Attributes {

@@ -62,11 +62,12 @@ func (f ResponseFlags) list(names []string) string {
 	return out
 }
 
-var longFlagNames = [...]string{
+var longFlagNames = [len(flagNames)]string{
 	"NoHealthyUpstream", "UpstreamConnectionFailure", "UpstreamOverflow", "NoRouteFound", "UpstreamRetryLimitExceeded", "NoClusterFound",
 	"DurationTimeout", "DownstreamConnectionTermination", "LocalReset", "UpstreamRequestTimeout", "UpstreamRemoteReset",
 	"UpstreamConnectionTermination", "DelayInjected", "FaultInjected", "RateLimited", "UnauthorizedExternalService", "StreamIdleTimeout",
 	"DownstreamProtocolError", "UpstreamProtocolError", "OverloadManagerTerminated", "UpstreamMaxStreamDurationReached",
+	"NoFilterConfigFound", "FailedLocalHealthCheck",
 }
 
 // Long returns the long names, comma separated, or "-".

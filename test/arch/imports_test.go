@@ -57,6 +57,8 @@ var allowed = map[string][]string{
 	"proxy/dns":       {"wire", "base"},
 	"proxy/admin":     {"base"},
 	"proxy/handover":  {"wire", "base"},
+	// als speaks Envoy's protocol of access logs.
+	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
 		"proxy/xds", "proxy/filter", "proxy/http", "proxy/tcp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",

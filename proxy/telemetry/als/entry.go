@@ -203,6 +203,7 @@ func flags(f filter.ResponseFlags) *datav3.ResponseFlags {
 		DelayInjected: has(filter.FlagDelayInjected), FaultInjected: has(filter.FlagFaultInjected), RateLimited: has(filter.FlagRateLimited),
 		StreamIdleTimeout: has(filter.FlagStreamIdleTimeout), DownstreamProtocolError: has(filter.FlagDownstreamProtocolError),
 		UpstreamProtocolError: has(filter.FlagUpstreamProtocolError), OverloadManager: has(filter.FlagOverload),
+		NoFilterConfigFound: has(filter.FlagNoFilterConfig), FailedLocalHealthcheck: has(filter.FlagFailedLocalHealthCheck),
 		UpstreamMaxStreamDurationReached: has(filter.FlagUpstreamMaxStreamDuration),
 	}
 	if has(filter.FlagUnauthorizedExternal) {
