@@ -35,8 +35,11 @@ var supportedListener = strict.Table{
 		"request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops " +
 		"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
 		"forward_client_cert_details set_current_client_cert_details proxy_100_continue upgrade_configs normalize_path merge_slashes " +
-		"path_with_escaped_slashes_action request_id_extension strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
+		"path_with_escaped_slashes_action append_x_forwarded_port local_reply_config original_ip_detection_extensions " +
+		"scheme_header_transformation request_id_extension strip_matching_host_port strip_any_host_port strip_trailing_host_dot",
 	hcm + "HttpConnectionManager.HcmAccessLogOptions":         "access_log_flush_interval flush_access_log_on_new_request flush_log_on_tunnel_successfully_established",
+	hcm + "LocalReplyConfig":                                  "mappers body_format",
+	hcm + "ResponseMapper":                                    "filter status_code body body_format_override headers_to_add",
 	hcm + "RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "pack_trace_reason use_request_id_for_trace_sampling",
 	hcm + "Rds":        "config_source route_config_name",
@@ -61,6 +64,12 @@ var supportedListener = strict.Table{
 	"envoy.extensions.tracers.opentelemetry.resource_detectors.v3.StaticConfigResourceDetectorConfig": "attributes",
 	"envoy.config.trace.v3.ZipkinConfig": "collector_cluster collector_endpoint trace_id_128bit shared_span_context collector_endpoint_version " +
 		"collector_hostname split_spans_for_request trace_context_option collector_service",
+	"envoy.config.core.v3.SchemeHeaderTransformation":                    "scheme_to_overwrite",
+	"envoy.extensions.http.original_ip_detection.xff.v3.XffConfig":       "xff_num_trusted_hops xff_trusted_cidrs skip_xff_append",
+	"envoy.extensions.http.original_ip_detection.xff.v3.XffTrustedCidrs": "cidrs",
+	"envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig": "header_name allow_extension_to_set_address_as_trusted " +
+		"reject_with_status",
+	"envoy.type.v3.HttpStatus":                       "code",
 	"envoy.config.core.v3.HttpService":               "http_uri request_headers_to_add",
 	"envoy.config.core.v3.HttpUri":                   "uri cluster timeout",
 	"envoy.type.tracing.v3.CustomTag":                "tag literal environment request_header metadata value",
@@ -93,7 +102,7 @@ var supportedListener = strict.Table{
 	"envoy.extensions.access_loggers.file.v3.FileAccessLog":           "path format typed_json_format log_format",
 	"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":       "log_format",
 	"envoy.extensions.access_loggers.stream.v3.StderrAccessLog":       "log_format",
-	"envoy.config.core.v3.SubstitutionFormatString":                   "text_format json_format text_format_source omit_empty_values formatters",
+	"envoy.config.core.v3.SubstitutionFormatString":                   "text_format json_format text_format_source omit_empty_values content_type formatters",
 	"envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "",
 	"envoy.extensions.formatter.metadata.v3.Metadata":                 "",
 	"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "common_config additional_request_headers_to_log additional_response_headers_to_log " +

@@ -143,13 +143,21 @@ type ManagerConfig struct {
 	Stats    *Stats
 	Outbound bool
 
+	// LocalReplies nil: they look as Envoy's do.
+	LocalReplies *LocalReplies
+	// Scheme, when not empty, replaces the scheme of requests.
+	Scheme       string
 	ServerName   string // "envoy"
 	ServerHeader ServerHeaderMode
 	Via          string
 
-	UseRemoteAddress  bool
-	XFFTrustedHops    int
-	SkipXFFAppend     bool
+	UseRemoteAddress bool
+	XFFTrustedHops   int
+	SkipXFFAppend    bool
+	// Detect finds the client's address where UseRemoteAddress does not.
+	Detect []Detector
+	// AppendPort sets x-forwarded-port.
+	AppendPort        bool
 	InternalCIDRs     []netip.Prefix // RFC 1918 and friends when nil
 	ForwardClientCert ForwardCertMode
 	ClientCertDetails ClientCertDetails

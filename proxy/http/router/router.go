@@ -171,7 +171,7 @@ func (r *Router) redirect() {
 	r.cfg.Stats.Redirect.Add(1)
 	status, location := r.Entry.Redirect(r.h)
 	r.reply(filter.LocalReply{
-		Status: status, Details: "direct_response",
+		Status: status, Details: "direct_response", ByRoute: true,
 		Header: []filter.Field{{Name: "location", Value: location}},
 	})
 }
@@ -179,7 +179,7 @@ func (r *Router) redirect() {
 func (r *Router) answer() {
 	r.cfg.Stats.DirectResponse.Add(1)
 	d := r.Entry.Direct()
-	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1})
+	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1, ByRoute: true})
 }
 
 // reply answers instead of the upstream.
