@@ -240,7 +240,7 @@ func (r *runtime) wire() error {
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
-		RouteOptions:   route.Options{Hostname: hostname(), Env: environment},
+		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime,
 		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters),
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}

@@ -24,6 +24,7 @@ func (r *runtime) admin() *admin.Server {
 		Ready: r.ready, ServerInfo: r.serverInfo, ConfigDump: r.configDump, Clusters: r.showClusters,
 		Listeners: r.showListeners, Certs: r.showCerts, Stats: r.dottedStats, Metrics: r.observe.all,
 		Program: r.opt.Program, Level: r.opt.Level, Quit: r.quit, Log: r.log.With("component", "admin"),
+		Runtime: r.showRuntime, RuntimeModify: r.boot.Runtime.Modify,
 		Drain: func() { r.listeners.Drain(false) }, Listen: r.listenAdmin,
 	}
 	if r.boot.Admin.IsValid() {
@@ -62,7 +63,7 @@ func asJSON(m proto.Message) []byte {
 }
 
 // configDump is what Envoy's /config_dump has, of all resources held.
-func (r *runtime) configDump(withEndpoints bool) ([]byte, error) {
+func (r *runtime) configDump(q admin.DumpQuery) ([]byte, error) {
 	d := dump{records: map[string][]*config.Record{}}
 	for _, rec := range r.store.Records() {
 		d.records[rec.Type] = append(d.records[rec.Type], rec)
@@ -72,11 +73,14 @@ func (r *runtime) configDump(withEndpoints bool) ([]byte, error) {
 	d.add(d.listeners())
 	d.add(d.routes())
 	d.add(d.secrets())
-	if withEndpoints {
+	if q.Endpoints {
 		d.add(d.endpoints())
 	}
 	if d.err != nil {
 		return nil, d.err
+	}
+	if err := narrow(&d.out, q); err != nil {
+		return nil, err
 	}
 	return protojson.MarshalOptions{UseProtoNames: true, Multiline: true, Indent: " "}.Marshal(&d.out)
 }

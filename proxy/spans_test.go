@@ -185,7 +185,7 @@ func TestSpans(t *testing.T) {
 		return row{
 			hex.EncodeToString(s.TraceId), hex.EncodeToString(s.ParentSpanId), s.Name, s.Kind,
 			s.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR,
-			a["http.url"], a["http.status_code"], a["user_agent"], a["upstream_cluster"], a["peer.address"],
+			a["http.url"], a["http.status_code"], a["user_agent"], a["upstream_cluster"], a["upstream_address"],
 		}
 	}
 	id := func(s *tracepb.Span) string { return hex.EncodeToString(s.SpanId) }

@@ -22,7 +22,6 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
@@ -41,8 +40,11 @@ type Options struct {
 	Ready func() (bool, string)
 	// ServerInfo is marshalled for /server_info.
 	ServerInfo func() any
-	// ConfigDump returns envoy.admin.v3.ConfigDump as JSON; with includes endpoints.
-	ConfigDump func(withEndpoints bool) ([]byte, error)
+	// ConfigDump returns envoy.admin.v3.ConfigDump as JSON.
+	ConfigDump func(DumpQuery) ([]byte, error)
+	// Runtime lists layers and values, RuntimeModify overrides them.
+	Runtime       func() (layers []string, entries []RuntimeEntry)
+	RuntimeModify func(map[string]string) error
 	// Clusters writes /clusters, as text or as JSON.
 	Clusters func(w io.Writer, asJSON bool) error
 	// Listeners returns name and address pairs.
@@ -200,6 +202,10 @@ func (s *Server) api() *http.ServeMux {
 	m.HandleFunc("GET /certs", s.certs)
 	m.HandleFunc("GET /stats", s.stats)
 	m.HandleFunc("GET /stats/prometheus", s.merged)
+	m.HandleFunc("GET /memory", memory)
+	m.HandleFunc("GET /hot_restart_version", hotRestartVersion)
+	m.HandleFunc("GET /runtime", s.runtime)
+	m.HandleFunc("POST /runtime_modify", s.runtimeModify)
 	m.HandleFunc("POST /logging", s.logging)
 	m.HandleFunc("POST /drain_listeners", s.drain)
 	m.HandleFunc("POST /quitquitquit", s.quit)
@@ -210,14 +216,18 @@ func (s *Server) help(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, `admin commands are:
   /certs: the certificates in use
   /clusters: upstream cluster status (?format=json)
-  /config_dump: the configuration that is held (?include_eds)
+  /config_dump: the configuration that is held (?include_eds, ?resource=, ?name_regex=)
   /drain_listeners (POST): take no new connections
   /listeners: addresses that are listened on (?format=json)
+  /hot_restart_version: none
   /logging (POST): show or set the log level (?level=debug)
+  /memory: the heap in use
   /quitquitquit (POST): end the proxy
   /ready: LIVE with 200 when traffic is served
+  /runtime: values of the runtime's layers
+  /runtime_modify (POST): override them (?key=value)
   /server_info: version, state, uptime
-  /stats: statistics by name (?filter=substring, ?usedonly)
+  /stats: statistics by name (?filter=regex, ?usedonly, ?format=json)
   /stats/prometheus: all metrics
 `)
 }
@@ -266,7 +276,12 @@ func (s *Server) configDump(w http.ResponseWriter, r *http.Request) {
 		missing(w)
 		return
 	}
-	dump, err := s.ConfigDump(r.URL.Query().Has("include_eds"))
+	q, err := dumpQuery(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	dump, err := s.ConfigDump(q)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
@@ -315,24 +330,6 @@ func (s *Server) listeners(w http.ResponseWriter, r *http.Request) {
 		out = append(out, status{l[0], map[string]socket{"socket_address": {host, port}}})
 	}
 	writeJSON(w, map[string]any{"listener_statuses": out})
-}
-
-func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
-	if s.Stats == nil {
-		missing(w)
-		return
-	}
-	q := r.URL.Query()
-	var lines []string
-	s.Stats(func(name string, v uint64) {
-		if (v > 0 || !q.Has("usedonly")) && strings.Contains(name, q.Get("filter")) {
-			lines = append(lines, fmt.Sprintf("%s: %d\n", name, v))
-		}
-	})
-	slices.Sort(lines)
-	for _, l := range lines {
-		_, _ = io.WriteString(w, l)
-	}
 }
 
 func (s *Server) logging(w http.ResponseWriter, r *http.Request) {

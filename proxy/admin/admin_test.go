@@ -42,14 +42,19 @@ func do(t *testing.T, method, url string) (int, string) {
 
 func TestAPI(t *testing.T) {
 	live, drained := false, false
+	var changed map[string]string
 	level := &slog.LevelVar{}
 	srv := server(t, Options{
 		Ready:      func() (bool, string) { return live, "no listeners yet" },
 		ServerInfo: func() any { return map[string]string{"state": "LIVE"} },
-		ConfigDump: func(eds bool) ([]byte, error) {
-			return []byte(`{"configs":[],"eds":` + map[bool]string{true: "1", false: "0"}[eds] + `}`), nil
+		ConfigDump: func(q DumpQuery) ([]byte, error) {
+			return []byte(`{"configs":[],"eds":` + map[bool]string{true: "1", false: "0"}[q.Endpoints] + `,"only":"` + q.Resource + `"}`), nil
 		},
-		Listeners: func() [][2]string { return [][2]string{{"virtualOutbound", "0.0.0.0:15001"}} },
+		Runtime: func() ([]string, []RuntimeEntry) {
+			return []string{"static", "admin"}, []RuntimeEntry{{Name: "k", Final: "2", Layers: []string{"1", "2"}}}
+		},
+		RuntimeModify: func(v map[string]string) error { changed = v; return nil },
+		Listeners:     func() [][2]string { return [][2]string{{"virtualOutbound", "0.0.0.0:15001"}} },
 		Stats: func(v func(string, uint64)) {
 			v("cluster.b.upstream_rq_total", 2)
 			v("cluster.a.upstream_rq_total", 0)
@@ -67,6 +72,17 @@ func TestAPI(t *testing.T) {
 		{"GET", "/listeners", 200, "virtualOutbound::0.0.0.0:15001"},
 		{"GET", "/listeners?format=json", 200, `"port_value": "15001"`},
 		{"GET", "/stats?usedonly", 200, "cluster.b.upstream_rq_total: 2\n"},
+		{"GET", "/config_dump?resource=dynamic_listeners", 200, `"only":"dynamic_listeners"`},
+		{"GET", "/config_dump?mask=x", 400, "mask is not supported"},
+		{"GET", "/config_dump?name_regex=(", 400, "missing closing"},
+		{"GET", "/runtime", 200, `"final_value": "2"`},
+		{"GET", "/runtime_modify?k=3", 405, ""},
+		{"POST", "/runtime_modify", 400, "usage"},
+		{"POST", "/runtime_modify?k=3", 200, "OK"},
+		{"GET", "/memory", 200, `"allocated": "`},
+		{"GET", "/hot_restart_version", 200, "disabled"},
+		{"GET", "/stats?format=json&filter=b%5C.up", 200, `"value": 2`},
+		{"GET", "/stats?filter=(", 400, "invalid filter"},
 		{"GET", "/stats?filter=cluster.a", 200, "cluster.a.upstream_rq_total: 0\n"},
 		{"POST", "/logging?level=debug", 200, "all: debug"},
 		{"POST", "/logging?level=loud", 400, `"loud"`},
@@ -81,6 +97,9 @@ func TestAPI(t *testing.T) {
 	}
 	if !drained || level.Level() != slog.LevelDebug {
 		t.Errorf("drained %v, level %v", drained, level.Level())
+	}
+	if changed["k"] != "3" {
+		t.Errorf("changed %v", changed)
 	}
 	live = true
 	if code, body := do(t, "GET", srv.URL+"/ready"); code != 200 || body != "LIVE\n" {

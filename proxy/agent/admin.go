@@ -48,11 +48,8 @@ func (a *agent) admin() *admin.Server {
 		o.Ready = e.ready
 		o.ServerInfo = func() any { return e.json("/server_info") }
 		o.Certs = func() any { return e.json("/certs") }
-		o.ConfigDump = func(eds bool) ([]byte, error) {
-			if eds {
-				return e.get("/config_dump?include_eds")
-			}
-			return e.get("/config_dump")
+		o.ConfigDump = func(q admin.DumpQuery) ([]byte, error) {
+			return e.get("/config_dump" + q.String())
 		}
 		o.Clusters = func(w io.Writer, asJSON bool) error { return e.copy(w, "/clusters", asJSON) }
 		o.Drain = func() { _, _ = e.do(http.MethodPost, "/drain_listeners?graceful") }

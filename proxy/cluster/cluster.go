@@ -344,6 +344,8 @@ type Pick struct {
 	// Avoid are hosts to pass over, as long as Tries further choices find another.
 	Avoid []*Host
 	Tries int
+	// Omit likewise passes over hosts that have all the labels of one of these.
+	Omit []map[string]string
 	// SkipPriorities is a bit set of priorities to pass over if others can serve.
 	SkipPriorities uint32
 }

@@ -41,6 +41,7 @@ var counterNames = []struct {
 	{"upstream_rq_retry_success", func(s *Stats) *Counter { return &s.UpstreamRqRetrySuccess }},
 	{"upstream_rq_retry_overflow", func(s *Stats) *Counter { return &s.UpstreamRqRetryOverflow }},
 	{"upstream_rq_retry_limit_exceeded", func(s *Stats) *Counter { return &s.UpstreamRqRetryLimitExceeded }},
+	{"upstream_rq_retry_backoff_ratelimited", func(s *Stats) *Counter { return &s.UpstreamRqRetryBackoffRatelimited }},
 	{"upstream_rq_retry_backoff_exponential", func(s *Stats) *Counter { return &s.UpstreamRqRetryBackoffExponential }},
 	{"upstream_rq_completed", func(s *Stats) *Counter { return &s.UpstreamRqCompleted }},
 	{"upstream_rq_drop_overload", func(s *Stats) *Counter { return &s.UpstreamRqDropOverload }},

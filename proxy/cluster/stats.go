@@ -31,6 +31,7 @@ type Stats struct {
 	UpstreamRqMaxDurationReached, UpstreamRqRxReset, UpstreamRqTxReset        Counter
 	UpstreamRqRetry, UpstreamRqRetrySuccess, UpstreamRqRetryOverflow          Counter
 	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential           Counter
+	UpstreamRqRetryBackoffRatelimited                                         Counter
 	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned       Counter
 	UpstreamFlowControlPaused                                                 Counter
 	UpstreamFlowControlResumed                                                Counter

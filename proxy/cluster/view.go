@@ -83,10 +83,27 @@ func (s *share) pick(c *Cluster, p *Pick, key uint64) *Host {
 	var h *Host
 	for try := 0; ; try++ {
 		h = l.hosts[l.by.Pick(key, try)]
-		if try >= p.Tries || !slices.Contains(p.Avoid, h) {
+		if try >= p.Tries || !p.passesOver(h) {
 			return h
 		}
 	}
+}
+
+// passesOver tells whether another host is better.
+func (p *Pick) passesOver(h *Host) bool {
+	if slices.Contains(p.Avoid, h) {
+		return true
+	}
+	for _, omit := range p.Omit {
+		has := true
+		for k, v := range omit {
+			has = has && h.Endpoint().Labels[k] == v
+		}
+		if has {
+			return true
+		}
+	}
+	return false
 }
 
 // share chooses by load, leaving out priorities to skip if others remain.

@@ -7,6 +7,7 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	templaterewritev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/rewrite/uri_template/v3"
 
 	"github.com/weftmesh/weft/proxy/route"
 )
@@ -52,13 +53,20 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	if f.RegexRewrite, err = regexRewrite(m.RegexRewrite); err != nil {
 		return nil, at(err, "regex_rewrite")
 	}
+	if p := m.PathRewritePolicy; p != nil {
+		t := &templaterewritev3.UriTemplateRewriteConfig{}
+		if err := open(p.GetTypedConfig(), t); err != nil {
+			return nil, at(err, "path_rewrite_policy.typed_config")
+		}
+		f.TemplateRewrite = t.PathTemplateRewrite
+	}
 	if f.Host, err = hostRewrite(m); err != nil {
 		return nil, err
 	}
 	if f.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
 		return nil, at(err, "retry_policy")
 	}
-	if f.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+	if f.Mirrors, err = d.mirrors(m.RequestMirrorPolicies); err != nil {
 		return nil, err
 	}
 	if f.Hash, err = hashPolicies(m.HashPolicy); err != nil {
@@ -81,8 +89,9 @@ func (d *Decoder) target(m *routev3.RouteAction, f *route.Forward) error {
 		f.ClusterHeader = lower(c.ClusterHeader)
 	case *routev3.RouteAction_WeightedClusters:
 		total := uint64(0)
+		f.WeightHeader, f.HashWeights = lower(c.WeightedClusters.GetHeaderName()), c.WeightedClusters.GetUseHashPolicy().GetValue()
 		for i, w := range c.WeightedClusters.Clusters {
-			out, err := d.weighted(w)
+			out, err := d.weighted(w, c.WeightedClusters.RuntimeKeyPrefix)
 			if err != nil {
 				return at(err, "weighted_clusters.clusters[%d]", i)
 			}
@@ -101,10 +110,15 @@ func (d *Decoder) target(m *routev3.RouteAction, f *route.Forward) error {
 	return nil
 }
 
-func (d *Decoder) weighted(m *routev3.WeightedCluster_ClusterWeight) (route.WeightedCluster, error) {
-	w := route.WeightedCluster{Cluster: m.Name, Weight: m.GetWeight().GetValue(), HostRewrite: m.GetHostRewriteLiteral()}
-	if w.Cluster == "" {
-		return w, at(errors.New("is empty"), "name")
+func (d *Decoder) weighted(m *routev3.WeightedCluster_ClusterWeight, prefix string) (route.WeightedCluster, error) {
+	w := route.WeightedCluster{
+		Cluster: m.Name, ClusterHeader: lower(m.ClusterHeader), Weight: m.GetWeight().GetValue(), HostRewrite: m.GetHostRewriteLiteral(),
+	}
+	if (w.Cluster == "") == (w.ClusterHeader == "") {
+		return w, at(errors.New("want one of name and cluster_header"), "name")
+	}
+	if prefix != "" {
+		w.Live = d.Runtime.Key(prefix + "." + m.Name)
 	}
 	var err error
 	if w.Subset, err = labels(m.MetadataMatch, subsetMetadata); err != nil {
@@ -148,6 +162,13 @@ func hashPolicies(list []*routev3.RouteAction_HashPolicy) ([]route.HashPolicy, e
 			h.Rewrite = r
 		case *routev3.RouteAction_HashPolicy_Cookie_:
 			h.Cookie = &route.HashCookie{Name: p.Cookie.Name, Path: p.Cookie.Path, TTL: durationPtr(p.Cookie.Ttl)}
+			for _, a := range p.Cookie.Attributes {
+				text := a.Name
+				if a.Value != "" {
+					text += "=" + a.Value
+				}
+				h.Cookie.Attributes = append(h.Cookie.Attributes, text)
+			}
 		case *routev3.RouteAction_HashPolicy_ConnectionProperties_:
 			if !p.ConnectionProperties.SourceIp {
 				return nil, at(errors.New("want source_ip"), "hash_policy[%d].connection_properties", i)

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/base/strict"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
@@ -25,16 +26,19 @@ import (
 
 // supportedBootstrap lists the supported fields of the bootstrap.
 var supportedBootstrap = strict.Table{
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config",
+	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
 	"envoy.config.bootstrap.v3.Admin":                      "address",
 	"envoy.config.bootstrap.v3.ClusterManager":             "upstream_bind_config",
 	"envoy.config.core.v3.Node": "id cluster metadata~ locality user_agent_name user_agent_version " +
 		"user_agent_build_version~ client_features",
-	"envoy.config.metrics.v3.StatsConfig":     "use_all_default_tags=false stats_matcher",
-	"envoy.config.metrics.v3.StatsMatcher":    "reject_all inclusion_list exclusion_list",
-	"envoy.type.matcher.v3.ListStringMatcher": "patterns",
+	"envoy.config.bootstrap.v3.LayeredRuntime":          "layers",
+	"envoy.config.bootstrap.v3.RuntimeLayer":            "name static_layer admin_layer",
+	"envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer": "",
+	"envoy.config.metrics.v3.StatsConfig":               "use_all_default_tags=false stats_matcher",
+	"envoy.config.metrics.v3.StatsMatcher":              "reject_all inclusion_list exclusion_list",
+	"envoy.type.matcher.v3.ListStringMatcher":           "patterns",
 }
 
 // Bootstrap is a decoded bootstrap.
@@ -51,6 +55,8 @@ type Bootstrap struct {
 	Listeners, Clusters bool
 	// KeepStat tells whether a statistic of that name is shown; nil: all are.
 	KeepStat func(name string) bool
+	// Runtime has the values of the runtime's layers.
+	Runtime *runtime.Store
 	// Proto is the message itself, for /config_dump.
 	Proto *bootstrapv3.Bootstrap
 }
@@ -105,6 +111,9 @@ func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	if b.Mark, err = mark(m.GetClusterManager().GetUpstreamBindConfig()); err != nil {
 		return nil, at(err, "cluster_manager.upstream_bind_config")
 	}
+	if b.Runtime, err = layers(m.GetLayeredRuntime()); err != nil {
+		return nil, at(err, "layered_runtime")
+	}
 	if b.KeepStat, err = keepStat(m.GetStatsConfig().GetStatsMatcher()); err != nil {
 		return nil, at(err, "stats_config.stats_matcher")
 	}
@@ -124,6 +133,26 @@ func shallow(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 		return true
 	})
 	return out
+}
+
+// layers reads the runtime. Without a layered_runtime there is an admin layer,
+// as in Envoy.
+func layers(m *bootstrapv3.LayeredRuntime) (*runtime.Store, error) {
+	if m == nil {
+		return runtime.New(runtime.Layer{Name: "admin", Admin: true}), nil
+	}
+	var out []runtime.Layer
+	for i, l := range m.Layers {
+		layer := runtime.Layer{Name: l.Name, Admin: l.GetAdminLayer() != nil}
+		if s := l.GetStaticLayer(); s != nil {
+			var err error
+			if layer, err = runtime.NewLayer(l.Name, s.AsMap()); err != nil {
+				return nil, at(err, "layers[%d].static_layer", i)
+			}
+		}
+		out = append(out, layer)
+	}
+	return runtime.New(out...), nil
 }
 
 func mark(m *corev3.BindConfig) (int, error) {

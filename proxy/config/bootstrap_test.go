@@ -63,7 +63,8 @@ func TestRefusedBootstraps(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"not YAML", "{", "yaml"},
 		{"unknown field", "nodes: {}", "nodes"},
-		{"unsupported field", "layered_runtime: {layers: [{name: x, admin_layer: {}}]}", "layered_runtime: not supported"},
+		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r}}]}", "layered_runtime.layers[0].rtds_layer: not supported"},
+		{"runtime value", "layered_runtime: {layers: [{name: x, static_layer: {a: [1]}}]}", "layered_runtime.layers[0].static_layer: a: []interface {} is not supported"},
 		{"no cluster", "dynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}",
 			`dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: there is no static cluster "xds"`},
 		{"REST", "dynamic_resources: {ads_config: {api_type: REST, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}", "dynamic_resources.ads_config.api_type: REST is not supported"},

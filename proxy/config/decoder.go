@@ -14,12 +14,15 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	// Linked in so that the strict check can look into them.
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/metadata/v3"
+	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/req_without_query/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/http/forward"
@@ -47,7 +50,9 @@ type Decoder struct {
 	// Routes finds the present table of a route configuration by name; the Store sets it.
 	Routes       func(name string) func() *route.Table
 	RouteOptions route.Options
-	Logger       *slog.Logger
+	// Runtime has the values that override defaults; nil: nothing does.
+	Runtime *runtime.Store
+	Logger  *slog.Logger
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.

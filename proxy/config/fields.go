@@ -156,12 +156,14 @@ func fraction(p *typev3.FractionalPercent) *route.Fraction {
 	return f
 }
 
-// runtimeFraction uses the default value: there is no runtime to override it.
-func runtimeFraction(p *corev3.RuntimeFractionalPercent) *route.Fraction {
+// runtimeFraction is the default value unless the runtime has one for the key.
+func (d *Decoder) runtimeFraction(p *corev3.RuntimeFractionalPercent) *route.Fraction {
 	if p == nil || p.DefaultValue == nil {
 		return nil
 	}
-	return fraction(p.DefaultValue)
+	f := fraction(p.DefaultValue)
+	f.Key = d.Runtime.Key(p.RuntimeKey)
+	return f
 }
 
 // headerOps reads a level's four lists.

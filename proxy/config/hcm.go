@@ -34,7 +34,7 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 	c := http.ManagerConfig{
 		StatPrefix: m.StatPrefix, Clusters: d.Clusters, Outbound: cc.outbound, BufferLimit: cc.bufferLimit, Logger: d.Logger,
 		Stats: d.HTTPStats, Added: d.Added,
-		ServerName: m.ServerName, Via: m.Via,
+		ServerName: m.ServerName, Via: m.Via, AppendPort: m.AppendXForwardedPort, Scheme: m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
 		UseRemoteAddress: m.GetUseRemoteAddress().GetValue(), XFFTrustedHops: int(m.XffNumTrustedHops), SkipXFFAppend: m.SkipXffAppend,
 		KeepRequestID: m.PreserveExternalRequestId, NoRequestID: m.GenerateRequestId != nil && !m.GenerateRequestId.Value,
 		RequestIDInResponse: m.AlwaysSetRequestIdInResponse,
@@ -64,17 +64,34 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 	for _, l := range logs {
 		c.AccessLogs = append(c.AccessLogs, l)
 	}
+	logOptions(m, &c)
+	if c.LocalReplies, err = d.localReplies(m.LocalReplyConfig); err != nil {
+		return nil, at(err, "local_reply_config")
+	}
+	if c.Detect, err = detectors(m); err != nil {
+		return nil, at(err, "original_ip_detection_extensions")
+	}
 	if ranges := m.GetInternalAddressConfig().GetCidrRanges(); ranges != nil {
 		if c.InternalCIDRs, err = prefixes(ranges); err != nil {
 			return nil, at(err, "internal_address_config.cidr_ranges")
 		}
 	}
 	if m.Tracing != nil {
-		if c.Tracer, err = d.tracer(m.Tracing, cc); err != nil {
+		if c.Tracer, err = d.tracer(m, cc); err != nil {
 			return nil, at(err, "tracing")
 		}
+		c.TraceAttempts = m.Tracing.GetSpawnUpstreamSpan().GetValue()
 	}
 	return http.New(c)
+}
+
+// logOptions says when access logs are written beside the end of a request.
+func logOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) {
+	c.LogEvery, c.LogStart = duration(m.AccessLogFlushInterval), m.FlushAccessLogOnNewRequest
+	if o := m.AccessLogOptions; o != nil {
+		c.LogEvery, c.LogStart = duration(o.AccessLogFlushInterval), o.FlushAccessLogOnNewRequest
+		c.LogTunnel = o.FlushLogOnTunnelSuccessfullyEstablished
+	}
 }
 
 func managerEnums(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error {

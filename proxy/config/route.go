@@ -6,7 +6,7 @@ import (
 	"time"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	prioritiesv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/priority/previous_priorities/v3"
+	templatematchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 
 	"github.com/weftmesh/weft/proxy/route"
 )
@@ -30,7 +30,7 @@ func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, erro
 	if s.FilterConfig, s.FilterOff, err = d.perFilter(m.TypedPerFilterConfig); err != nil {
 		return nil, err
 	}
-	if s.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+	if s.Mirrors, err = d.mirrors(m.RequestMirrorPolicies); err != nil {
 		return nil, err
 	}
 	most := int(or(m.MaxDirectResponseBodySizeBytes, defaultDirectBody))
@@ -65,7 +65,7 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 	if v.FilterConfig, err = withLimits(v.FilterConfig, m.RateLimits, true, false); err != nil {
 		return err
 	}
-	if v.Mirrors, err = mirrors(m.RequestMirrorPolicies); err != nil {
+	if v.Mirrors, err = d.mirrors(m.RequestMirrorPolicies); err != nil {
 		return err
 	}
 	if v.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
@@ -82,7 +82,7 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
 	*r = route.Route{Name: m.Name, Decorator: m.GetDecorator().GetOperation(), Metadata: plain(m.Metadata)}
 	var err error
-	if r.Match, err = routeMatch(m.Match); err != nil {
+	if r.Match, err = d.routeMatch(m.Match); err != nil {
 		return at(err, "match")
 	}
 	if r.RequestHeaders, r.ResponseHeaders, err = bothHeaderOps(m); err != nil {
@@ -112,7 +112,7 @@ func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
 	return errors.New("no action: want route, redirect or direct_response")
 }
 
-func routeMatch(m *routev3.RouteMatch) (route.Match, error) {
+func (d *Decoder) routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 	r := route.Match{IgnoreCase: m.GetCaseSensitive() != nil && !m.CaseSensitive.Value, GRPC: m.GetGrpc() != nil}
 	switch p := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:
@@ -128,10 +128,16 @@ func routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 		}
 	case *routev3.RouteMatch_ConnectMatcher_:
 		r.PathKind = route.Connect
+	case *routev3.RouteMatch_PathMatchPolicy:
+		t := &templatematchv3.UriTemplateMatchConfig{}
+		if err := open(p.PathMatchPolicy.GetTypedConfig(), t); err != nil {
+			return r, at(err, "path_match_policy.typed_config")
+		}
+		r.PathKind, r.Path = route.PathTemplate, t.PathTemplate
 	default:
 		return r, errors.New("no path specifier")
 	}
-	r.Fraction = runtimeFraction(m.RuntimeFraction)
+	r.Fraction = d.runtimeFraction(m.RuntimeFraction)
 	if t := m.TlsContext; t != nil {
 		if t.Presented != nil {
 			r.ClientCert = &t.Presented.Value
@@ -144,23 +150,43 @@ func routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 	if r.Headers, err = headerMatches(m.Headers, "headers"); err != nil {
 		return r, err
 	}
-	for i, q := range m.QueryParameters {
+	if r.Query, err = queryMatches(m.QueryParameters); err != nil {
+		return r, err
+	}
+	for i, c := range m.Cookies {
+		s, err := stringMatch(c.StringMatch)
+		if err != nil {
+			return r, at(err, "cookies[%d].string_match", i)
+		}
+		r.Cookies = append(r.Cookies, route.CookieMatch{Name: c.Name, Value: s, Invert: c.InvertMatch})
+	}
+	for i, t := range m.DynamicMetadata {
+		mm, err := metadataMatch(t)
+		if err != nil {
+			return r, at(err, "dynamic_metadata[%d]", i)
+		}
+		r.Metadata = append(r.Metadata, mm)
+	}
+	return r, nil
+}
+
+func queryMatches(list []*routev3.QueryParameterMatcher) ([]route.QueryMatch, error) {
+	var out []route.QueryMatch
+	for i, q := range list {
 		qm := route.QueryMatch{Name: q.Name}
 		switch v := q.QueryParameterMatchSpecifier.(type) {
 		case *routev3.QueryParameterMatcher_StringMatch:
 			s, err := stringMatch(v.StringMatch)
 			if err != nil {
-				return r, at(err, "query_parameters[%d].string_match", i)
+				return nil, at(err, "query_parameters[%d].string_match", i)
 			}
 			qm.Value = &s
 		case *routev3.QueryParameterMatcher_PresentMatch:
-			if !v.PresentMatch {
-				return r, at(errors.New("false is not supported"), "query_parameters[%d].present_match", i)
-			}
+			qm.Absent = !v.PresentMatch
 		}
-		r.Query = append(r.Query, qm)
+		out = append(out, qm)
 	}
-	return r, nil
+	return out, nil
 }
 
 func headerMatches(list []*routev3.HeaderMatcher, what string) ([]route.HeaderMatch, error) {
@@ -229,60 +255,4 @@ func redirect(m *routev3.RedirectAction) (*route.Redirect, error) {
 	var err error
 	r.RegexRewrite, err = regexRewrite(m.GetRegexRewrite())
 	return r, at(err, "regex_rewrite")
-}
-
-func retryPolicy(m *routev3.RetryPolicy) (*route.RetryPolicy, error) {
-	if m == nil {
-		return nil, nil
-	}
-	p := &route.RetryPolicy{
-		Retries:       1,
-		PerTryTimeout: duration(m.PerTryTimeout), PerTryIdleTimeout: duration(m.PerTryIdleTimeout),
-		HostAttempts: int(m.HostSelectionRetryMaxAttempts),
-		BackoffBase:  duration(m.RetryBackOff.GetBaseInterval()), BackoffMax: duration(m.RetryBackOff.GetMaxInterval()),
-	}
-	if m.NumRetries != nil {
-		p.Retries = m.NumRetries.Value
-	}
-	var err error
-	if p.On, p.StatusCodes, err = route.ParseRetryOn(m.RetryOn); err != nil {
-		return nil, at(err, "retry_on")
-	}
-	for _, c := range m.RetriableStatusCodes {
-		p.StatusCodes = append(p.StatusCodes, int(c))
-	}
-	if p.Headers, err = headerMatches(m.RetriableHeaders, "retriable_headers"); err != nil {
-		return nil, err
-	}
-	if p.RequestHeaders, err = headerMatches(m.RetriableRequestHeaders, "retriable_request_headers"); err != nil {
-		return nil, err
-	}
-	for i, h := range m.RetryHostPredicate {
-		if h.Name != "envoy.retry_host_predicates.previous_hosts" && h.GetTypedConfig() == nil {
-			return nil, at(fmt.Errorf("%q is not supported", h.Name), "retry_host_predicate[%d]", i)
-		}
-		p.AvoidPrevious = true
-	}
-	if r := m.RetryPriority; r != nil {
-		c := &prioritiesv3.PreviousPrioritiesConfig{}
-		if err := unpack(r.GetTypedConfig(), c); err != nil {
-			return nil, at(err, "retry_priority.typed_config")
-		}
-		p.AvoidPriorities = int(c.UpdateFrequency)
-	}
-	return p, nil
-}
-
-func mirrors(list []*routev3.RouteAction_RequestMirrorPolicy) ([]route.Mirror, error) {
-	var out []route.Mirror
-	for i, m := range list {
-		if (m.Cluster == "") == (m.ClusterHeader == "") {
-			return nil, at(errors.New("want one of cluster and cluster_header"), "request_mirror_policies[%d]", i)
-		}
-		out = append(out, route.Mirror{
-			Cluster: m.Cluster, ClusterHeader: lower(m.ClusterHeader),
-			Fraction: runtimeFraction(m.RuntimeFraction), KeepHost: m.DisableShadowHostSuffixAppend,
-		})
-	}
-	return out, nil
 }

@@ -14,36 +14,52 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~" + headerOps,
 
 	"envoy.config.route.v3.RouteMatch": "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive " +
-		"runtime_fraction headers query_parameters grpc tls_context",
+		"runtime_fraction headers query_parameters cookies grpc tls_context path_match_policy dynamic_metadata",
 	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
 	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
 	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
 	"envoy.config.route.v3.HeaderMatcher": "name exact_match safe_regex_match range_match present_match prefix_match suffix_match " +
 		"contains_match string_match invert_match treat_missing_header_as_empty",
-	"envoy.config.route.v3.QueryParameterMatcher": "name string_match present_match",
+	"envoy.config.route.v3.QueryParameterMatcher":                        "name string_match present_match",
+	"envoy.config.route.v3.CookieMatcher":                                "name string_match invert_match",
+	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
+	"envoy.type.matcher.v3.MetadataMatcher":                              "filter path value invert",
+	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":                  "key",
+	"envoy.type.matcher.v3.ValueMatcher":                                 "null_match double_match string_match bool_match present_match list_match or_match",
+	"envoy.type.matcher.v3.ValueMatcher.NullMatch":                       "",
+	"envoy.type.matcher.v3.DoubleMatcher":                                "exact range",
+	"envoy.type.matcher.v3.ListMatcher":                                  "one_of",
+	"envoy.type.matcher.v3.OrMatcher":                                    "value_matchers",
+	"envoy.type.v3.DoubleRange":                                          "start end",
 
 	"envoy.config.route.v3.RouteAction": "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match~ " +
-		"prefix_rewrite regex_rewrite host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
+		"prefix_rewrite regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
 		"append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority hash_policy " +
 		"rate_limits include_vh_rate_limits max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
-	"envoy.config.route.v3.WeightedCluster": "clusters total_weight runtime_key_prefix",
-	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name weight metadata_match~ typed_per_filter_config~ " +
+	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
+	"envoy.config.route.v3.WeightedCluster":                                  "clusters total_weight runtime_key_prefix header_name use_hash_policy",
+	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name cluster_header weight metadata_match~ typed_per_filter_config~ " +
 		"host_rewrite_literal" + headerOps,
 	"envoy.config.route.v3.RouteAction.UpgradeConfig":                   "upgrade_type enabled connect_config",
 	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":     "",
 	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter terminal",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name regex_rewrite",
-	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path",
+	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path attributes",
+	"envoy.config.route.v3.RouteAction.HashPolicy.CookieAttribute":      "name value",
 	"envoy.config.route.v3.RouteAction.HashPolicy.ConnectionProperties": "source_ip",
 	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       "name",
-	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction disable_shadow_host_suffix_append",
+	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append host_rewrite_literal",
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
 
 	"envoy.config.route.v3.RetryPolicy": "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate " +
-		"host_selection_retry_max_attempts retriable_status_codes retry_back_off retriable_headers retriable_request_headers",
+		"host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off retriable_headers retriable_request_headers",
 	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                                  "base_interval max_interval",
 	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                            "name typed_config",
 	"envoy.config.route.v3.RetryPolicy.RetryPriority":                                 "name typed_config",
+	"envoy.config.route.v3.RetryPolicy.RateLimitedRetryBackOff":                       "reset_headers max_interval",
+	"envoy.config.route.v3.RetryPolicy.ResetHeader":                                   "name format",
+	"envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate":       "",
+	"envoy.extensions.retry.host.omit_host_metadata.v3.OmitHostMetadataConfig":        "metadata_match~",
 	"envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate":            "",
 	"envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": "update_frequency",
 

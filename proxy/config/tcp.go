@@ -47,6 +47,10 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 		}
 		c.HashSourceIP = true
 	}
+	c.LogEvery, c.LogConnected = duration(m.AccessLogFlushInterval), m.FlushAccessLogOnConnected
+	if o := m.AccessLogOptions; o != nil {
+		c.LogEvery, c.LogConnected = duration(o.AccessLogFlushInterval), o.FlushAccessLogOnConnected
+	}
 	logs, err := d.accessLogs(m.AccessLog)
 	if err != nil {
 		return nil, err

@@ -46,12 +46,14 @@ var flagNames = [...]string{
 }
 
 // String returns the short names, comma separated, or "-".
-func (f ResponseFlags) String() string {
+func (f ResponseFlags) String() string { return f.list(flagNames[:]) }
+
+func (f ResponseFlags) list(names []string) string {
 	if f == 0 {
 		return "-"
 	}
 	out := ""
-	for i, n := range flagNames {
+	for i, n := range names {
 		if f&(1<<i) != 0 {
 			if out != "" {
 				out += ","
@@ -60,6 +62,40 @@ func (f ResponseFlags) String() string {
 		}
 	}
 	return out
+}
+
+var longFlagNames = [len(flagNames)]string{
+	"NoHealthyUpstream", "UpstreamConnectionFailure", "UpstreamOverflow", "NoRouteFound", "UpstreamRetryLimitExceeded", "NoClusterFound",
+	"DurationTimeout", "DownstreamConnectionTermination", "LocalReset", "UpstreamRequestTimeout", "UpstreamRemoteReset",
+	"UpstreamConnectionTermination", "DelayInjected", "FaultInjected", "RateLimited", "UnauthorizedExternalService", "StreamIdleTimeout",
+	"DownstreamProtocolError", "UpstreamProtocolError", "OverloadManagerTerminated", "UpstreamMaxStreamDurationReached",
+	"NoFilterConfigFound", "FailedLocalHealthCheck",
+}
+
+// Long returns the long names, comma separated, or "-".
+func (f ResponseFlags) Long() string { return f.list(longFlagNames[:]) }
+
+// Event says why an access log is written.
+type Event uint8
+
+// Events, Envoy's access log types.
+const (
+	EventNone Event = iota
+	EventTCPConnected
+	EventTCPPeriodic
+	EventTCPEnd
+	EventStart
+	EventPeriodic
+	EventEnd
+	EventTunnel
+)
+
+// String returns Envoy's name.
+func (e Event) String() string {
+	return [...]string{
+		"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic", "DownstreamEnd",
+		"DownstreamTunnelSuccessfullyEstablished",
+	}[e]
 }
 
 // ConnInfo is what is known about a downstream connection. It is filled by the
@@ -107,6 +143,8 @@ type Upstream struct {
 	Workload    WorkloadRef
 	PeerURI     string
 	TLS         bool
+	// State is that of the TLS connection, nil: there is none.
+	State *tls.ConnectionState
 	// Failure is %UPSTREAM_TRANSPORT_FAILURE_REASON%.
 	Failure string
 }
@@ -142,12 +180,18 @@ type Info struct {
 	// RouteMetadata is the route's metadata by filter name.
 	RouteMetadata map[string]any
 	// Operation names the span (the route's decorator); empty: the authority does.
-	Operation        string
-	VirtualHost      string
-	Upstream         Upstream
-	Status           int
-	Flags            ResponseFlags
-	Details          string
+	Operation   string
+	VirtualHost string
+	Upstream    Upstream
+	Status      int
+	Flags       ResponseFlags
+	Details     string
+	// LocalBody is the body of the proxy's own answer.
+	LocalBody string
+	// Event is set while an access log is written.
+	Event Event
+	// HealthCheck: a filter has found that the request only asks for health.
+	HealthCheck      bool
 	Received, Sent   uint64 // bytes of bodies
 	RequestMessages  uint64 // gRPC messages, counted by istio.stats
 	ResponseMessages uint64
@@ -172,6 +216,12 @@ type Trace struct {
 	Sampled bool
 	// Valid: there is one.
 	Valid bool
+	// Shared: the span is the caller's too.
+	Shared bool
+	// AttemptID and AttemptStart are the span of the present attempt upstream;
+	// zero: there is none.
+	AttemptID    [8]byte
+	AttemptStart time.Time
 }
 
 // SetMetadata lays v over the dynamic metadata of a namespace. v is read only

@@ -64,6 +64,7 @@ type callState struct {
 	added *sample
 
 	moved                 time.Time // last activity
+	logAt                 time.Time // of the next periodic access log
 	idle                  time.Duration
 	lifeUntil, wholeUntil time.Time
 
@@ -142,6 +143,9 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 		s.Reply(l)
 		return
 	}
+	if s.m.cfg.LogStart {
+		s.log(filter.EventStart)
+	}
 	s.requestHeaders(0, end && s.upgrade == "")
 }
 
@@ -152,7 +156,7 @@ func (s *call) chooseRoute() {
 	if t == nil {
 		return
 	}
-	q := route.Req{Random: random(), Conn: s.c.info}
+	q := route.Req{Random: random(), Conn: s.c.info, Info: &s.info}
 	s.entry = t.Find(s.req, &q)
 	s.info.RouteName, s.info.VirtualHost, s.info.RouteMetadata = "", "", nil
 	if s.entry == nil {
@@ -165,7 +169,13 @@ func (s *call) chooseRoute() {
 	}
 	s.info.RouteMetadata = s.entry.Route().Metadata
 	if s.entry.Kind() == route.Forwards {
-		s.target = s.entry.Target(s.req, random())
+		luck := random()
+		if s.entry.Forward().HashWeights {
+			if hash, ok, _ := s.entry.Hash(s.req, s.c.info); ok {
+				luck = hash
+			}
+		}
+		s.target = s.entry.Target(s.req, luck)
 	}
 }
 
@@ -364,9 +374,7 @@ func (s *call) finish() {
 	for i := range s.links {
 		s.links[i].f.Done(s)
 	}
-	for _, l := range s.m.cfg.AccessLogs {
-		l.Log(&s.info)
-	}
+	s.log(filter.EventEnd)
 	if t := s.m.cfg.Tracer; t != nil {
 		t.Finish(&s.info)
 	}
@@ -379,6 +387,14 @@ func (s *call) finish() {
 		st.countResponse(s.info.Status)
 	}
 	s.c.remove(s)
+}
+
+// log writes the access logs.
+func (s *call) log(e filter.Event) {
+	s.info.Event = e
+	for _, l := range s.m.cfg.AccessLogs {
+		l.Log(&s.info)
+	}
 }
 
 // add puts a new call into the connection's list.

@@ -112,6 +112,9 @@ type AccessLogger interface{ Log(i *filter.Info) }
 type Tracer interface {
 	Start(i *filter.Info, h *filter.Headers)
 	Finish(i *filter.Info)
+	// Attempt is called before the request goes to a host, when
+	// ManagerConfig.TraceAttempts is set.
+	Attempt(i *filter.Info, h *filter.Headers, now time.Time)
 }
 
 // ManagerConfig describes an HTTP connection manager. Durations: 0 is
@@ -126,7 +129,13 @@ type ManagerConfig struct {
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
-	Tracer     Tracer
+	// LogEvery writes access logs of requests that last; LogStart when they begin,
+	// LogTunnel when an upgrade was granted.
+	LogEvery            time.Duration
+	LogStart, LogTunnel bool
+	Tracer              Tracer
+	// TraceAttempts tells the Tracer of every attempt.
+	TraceAttempts bool
 	// Added, when set, is told of one request in 16 how long the proxy itself held
 	// up the request and the response, from the arrival of bytes to the sending on.
 	Added func(time.Duration)
@@ -134,13 +143,21 @@ type ManagerConfig struct {
 	Stats    *Stats
 	Outbound bool
 
+	// LocalReplies nil: they look as Envoy's do.
+	LocalReplies *LocalReplies
+	// Scheme, when not empty, replaces the scheme of requests.
+	Scheme       string
 	ServerName   string // "envoy"
 	ServerHeader ServerHeaderMode
 	Via          string
 
-	UseRemoteAddress  bool
-	XFFTrustedHops    int
-	SkipXFFAppend     bool
+	UseRemoteAddress bool
+	XFFTrustedHops   int
+	SkipXFFAppend    bool
+	// Detect finds the client's address where UseRemoteAddress does not.
+	Detect []Detector
+	// AppendPort sets x-forwarded-port.
+	AppendPort        bool
 	InternalCIDRs     []netip.Prefix // RFC 1918 and friends when nil
 	ForwardClientCert ForwardCertMode
 	ClientCertDetails ClientCertDetails

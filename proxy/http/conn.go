@@ -194,7 +194,7 @@ func (c *conn) refused(err error, before int) {
 	now := c.lane.Now()
 	info := filter.Info{
 		Conn: c.info, Start: now, Duration: 1, ResponseStart: 1, Protocol: c.cd.Protocol(), Remote: c.info.Remote,
-		Request: pool.GetHeaders(), Status: ce.Status, Details: ce.Detail, Flags: filter.FlagDownstreamProtocolError,
+		Request: pool.GetHeaders(), Status: ce.Status, Details: ce.Detail, Flags: filter.FlagDownstreamProtocolError, Event: filter.EventEnd,
 	}
 	for _, l := range c.m.cfg.AccessLogs {
 		l.Log(&info)

@@ -34,6 +34,9 @@ func New(cfg ManagerConfig) (*Manager, error) {
 		Clusters: cfg.Clusters, Stats: &m.stats.Router, BufferLimit: cfg.BufferLimit,
 		SuppressHeaders: cfg.SuppressEnvoyHeaders, RespectExpectedTimeout: cfg.RespectExpectedTimeout,
 	}
+	if cfg.Tracer != nil && cfg.TraceAttempts {
+		m.router.Attempt = cfg.Tracer.Attempt
+	}
 	m.calls.New = func() any { return newCall(m) }
 	return m, nil
 }

@@ -31,7 +31,13 @@ func (s *call) Reply(r filter.LocalReply) {
 	// What was there is left to the collector: a filter may be looking at it.
 	s.resp, s.resTail = pool.GetHeaders(), nil
 	s.info.Response, s.info.Trailers = s.resp, nil
+	if s.m.cfg.LocalReplies != nil {
+		s.mapReply(&r)
+	}
 	body := s.localHead(&r)
+	if r.ByRoute && s.entry != nil {
+		s.entry.RewriteResponse(s.target, s.resp, &s.info)
+	}
 	s.info.Status = s.resp.Status
 	last := len(s.links) - 1
 	if seen {

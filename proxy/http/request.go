@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
@@ -77,7 +78,10 @@ func (s *call) admit() (filter.LocalReply, bool) {
 	if h.Scheme == "https" && !s.c.two && cfg.UseRemoteAddress && cfg.XFFTrustedHops == 0 && s.c.info.TLS == nil {
 		return refused(403, "http1.invalid_scheme"), false // a request target of https:// in plain text
 	}
-	internal := s.whereFrom(h, &f)
+	internal, reject := s.whereFrom(h, &f)
+	if reject != 0 {
+		return refused(reject, "rejected_because_original_ip_could_not_be_detected"), false
+	}
 	s.trusted = internal
 	if f.envoy {
 		s.dropPrivate(h, internal)
@@ -159,7 +163,7 @@ func portIs(s string, port uint16) bool {
 
 // whereFrom settles the client's address and scheme and tells whether the
 // request comes from inside.
-func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool) {
+func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool, reject int) {
 	cfg, ci := &s.m.cfg, s.c.info
 	peer := ci.Remote.Addr()
 	var client netip.Addr
@@ -183,7 +187,12 @@ func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool) {
 			h.Set("x-forwarded-proto", s.c.scheme())
 		}
 	} else {
-		if f.forwardedFor {
+		switch {
+		case len(cfg.Detect) > 0:
+			if client, single, reject = s.detect(h); reject != 0 {
+				return false, reject
+			}
+		case f.forwardedFor:
 			client, single = lastForwarded(h, cfg.XFFTrustedHops)
 		}
 		if !f.forwardedProto {
@@ -196,13 +205,20 @@ func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool) {
 			h.Scheme = p
 		}
 	}
+	if cfg.AppendPort {
+		h.Set("x-forwarded-port", h.Kept(strconv.AppendUint(h.Buffer(), uint64(ci.Local.Port()), 10)))
+	}
+	if cfg.Scheme != "" {
+		h.Scheme = cfg.Scheme
+		h.Set("x-forwarded-proto", cfg.Scheme)
+	}
 	if !client.IsValid() {
-		return false
+		return false, 0
 	}
 	if client != peer {
 		s.info.Remote = netip.AddrPortFrom(client, 0)
 	}
-	return single && within(cfg.InternalCIDRs, client)
+	return single && within(cfg.InternalCIDRs, client), 0
 }
 
 func within(list []netip.Prefix, a netip.Addr) bool {

@@ -72,6 +72,9 @@ func (s *call) sendHead(end bool) {
 		s.tunnel = true
 		s.m.stats.CxUpgradesTotal.Add(1)
 		s.m.stats.CxUpgradesActive.Add(1)
+		if s.m.cfg.LogTunnel {
+			s.log(filter.EventTunnel)
+		}
 		end = false
 	}
 	s.c.cd.Headers(s.id, h, end)

@@ -139,6 +139,10 @@ func (s *call) armCall() {
 		s.lifeUntil = s.info.Start.Add(maxLife)
 		s.c.arm(s.lifeUntil)
 	}
+	if d := cfg.LogEvery; d > 0 {
+		s.logAt = now.Add(d)
+		s.c.arm(s.logAt)
+	}
 	s.wholeUntil = time.Time{}
 	if d := cfg.RequestTimeout; d > 0 && !s.reqEnd {
 		s.wholeUntil = s.info.Start.Add(d)
@@ -153,7 +157,7 @@ func (s *call) nextDue() time.Time {
 	if s.idle > 0 {
 		idle = s.moved.Add(s.idle)
 	}
-	for _, t := range [...]time.Time{idle, s.lifeUntil, s.wholeUntil} {
+	for _, t := range [...]time.Time{idle, s.lifeUntil, s.wholeUntil, s.logAt} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -165,6 +169,11 @@ func (s *call) nextDue() time.Time {
 func (s *call) tick(now time.Time) {
 	st := s.c.m.stats
 	late := func(t time.Time) bool { return !t.IsZero() && !now.Before(t) }
+	if late(s.logAt) {
+		s.logAt = now.Add(s.m.cfg.LogEvery)
+		s.info.Duration = now.Sub(s.info.Start)
+		s.log(filter.EventPeriodic)
+	}
 	switch {
 	case late(s.wholeUntil) && !s.reqEnd:
 		st.RqTimeout.Add(1)

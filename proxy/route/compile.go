@@ -130,6 +130,15 @@ func (c *compiler) forward(f *Forward, own levelOps, e *Entry) error {
 	if e.path, err = compilePath(f.PrefixRewrite, f.RegexRewrite, e.route); err != nil {
 		return err
 	}
+	if f.TemplateRewrite != "" {
+		if e.path.active {
+			return fmt.Errorf("a template rewrite and another one at once")
+		}
+		e.path.active = true
+		if e.path.by, err = compileTemplateRewrite(f.TemplateRewrite, e.match.template); err != nil {
+			return err
+		}
+	}
 	if e.hostRegex, err = compileHost(&f.Host); err != nil {
 		return err
 	}
@@ -186,8 +195,8 @@ func (c *compiler) targets(f *Forward, own levelOps, e *Entry) error {
 	var total uint64
 	for i := range f.Weighted {
 		w := &f.Weighted[i]
-		if w.Cluster == "" {
-			return fmt.Errorf("weighted cluster %d has no name", i)
+		if (w.Cluster == "") == (w.ClusterHeader == "") {
+			return fmt.Errorf("weighted cluster %d: exactly one of name and cluster header must be set", i)
 		}
 		most, err := c.level(&w.RequestHeaders, &w.ResponseHeaders)
 		if err != nil {
@@ -195,10 +204,11 @@ func (c *compiler) targets(f *Forward, own levelOps, e *Entry) error {
 		}
 		total += uint64(w.Weight)
 		ch := choice{
-			cluster: w.Cluster, upTo: total, host: w.HostRewrite,
+			cluster: w.Cluster, header: strings.ToLower(w.ClusterHeader), upTo: total, host: w.HostRewrite,
 			subset:  filter.SubsetKey(merged(f.Subset, w.Subset)),
 			filters: e.base.filters.under(w.FilterConfig, w.FilterOff),
 		}
+		e.live = e.live || w.Live != nil
 		c.order(&ch, most, own)
 		e.choices = append(e.choices, ch)
 	}

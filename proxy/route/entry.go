@@ -3,6 +3,7 @@ package route
 import (
 	"math/bits"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
@@ -27,6 +28,7 @@ type Entry struct {
 
 	base          choice
 	choices       []choice // weighted clusters
+	live          bool     // their weights may change
 	clusterHeader string
 
 	path      pathRewrite
@@ -40,6 +42,7 @@ type Entry struct {
 // choice is what depends on the chosen weighted cluster, all levels merged.
 type choice struct {
 	cluster, subset   string
+	header            string // names the cluster when cluster is empty
 	upTo              uint64 // sum of the weights up to this one
 	host              string
 	request, response []headerOps // in the order of application
@@ -82,18 +85,62 @@ type Target struct {
 func (e *Entry) Target(h *filter.Headers, random uint64) Target {
 	c := &e.base
 	if len(e.choices) > 0 {
-		c = e.choose(random)
+		c = e.choose(e.luck(h, random))
+		if c.header != "" {
+			return Target{Cluster: h.Get(c.header), Subset: c.subset, choice: c}
+		}
 	} else if e.clusterHeader != "" {
 		return Target{Cluster: h.Get(e.clusterHeader), Subset: c.subset, choice: c}
 	}
 	return Target{Cluster: c.cluster, Subset: c.subset, choice: c}
 }
 
-// choose takes a weighted cluster. The random number is mixed first, so that
-// the share does not depend on the fraction that the same number passed.
-func (e *Entry) choose(random uint64) *choice {
+// luck is a number of 64 bits that chooses the weighted cluster. A header's is
+// taken modulo the sum of the weights, as Envoy takes it. The random number is
+// mixed, so that the share does not depend on the fraction that the same number passed.
+func (e *Entry) luck(h *filter.Headers, random uint64) (n, total uint64) {
+	total = e.choices[len(e.choices)-1].upTo
+	if e.live {
+		total = e.liveTotal()
+	}
+	if total == 0 {
+		return 0, 0
+	}
+	f := e.route.Forward
+	if f.WeightHeader != "" {
+		if v, err := strconv.ParseUint(h.Get(f.WeightHeader), 10, 64); err == nil {
+			return v % total, total
+		}
+	}
+	n, _ = bits.Mul64(mix(random), total)
+	return n, total
+}
+
+func (e *Entry) liveTotal() (total uint64) {
+	for i := range e.route.Forward.Weighted {
+		total += e.liveWeight(i)
+	}
+	return total
+}
+
+func (e *Entry) liveWeight(i int) uint64 {
+	w := &e.route.Forward.Weighted[i]
+	return w.Live.Integer(uint64(w.Weight))
+}
+
+// choose takes the weighted cluster that n, below the sum of the weights, falls into.
+func (e *Entry) choose(n, total uint64) *choice {
 	last := len(e.choices) - 1
-	n, _ := bits.Mul64(mix(random), e.choices[last].upTo)
+	if e.live && total > 0 {
+		for i := range last {
+			w := e.liveWeight(i)
+			if n < w {
+				return &e.choices[i]
+			}
+			n -= w
+		}
+		return &e.choices[last]
+	}
 	for i := range last {
 		if n < e.choices[i].upTo {
 			return &e.choices[i]

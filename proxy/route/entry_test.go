@@ -53,7 +53,7 @@ func TestWeights(t *testing.T) {
 func TestFractionAndWeightsAreIndependent(t *testing.T) {
 	h := request("GET", "x", "/")
 	table := mustCompile(t, one(Route{
-		Match:   Match{Fraction: &Fraction{50, 100}},
+		Match:   Match{Fraction: &Fraction{Numerator: 50, Denominator: 100}},
 		Forward: &Forward{Weighted: []WeightedCluster{{Cluster: "a", Weight: 50}, {Cluster: "b", Weight: 50}}},
 	}))
 	rnd := rand.New(rand.NewPCG(3, 4))
@@ -285,7 +285,7 @@ func TestHash(t *testing.T) {
 func TestUpgradeAndMirrors(t *testing.T) {
 	h := request("GET", "h", "/", "x-m", "dyn")
 	s := one(Route{Forward: &Forward{Cluster: "c", Upgrades: []Upgrade{{Type: "WebSocket", Enabled: true}}}})
-	s.VirtualHosts[0].Mirrors = []Mirror{{Cluster: "m", Fraction: &Fraction{500, 10_000}}, {ClusterHeader: "X-M"}}
+	s.VirtualHosts[0].Mirrors = []Mirror{{Cluster: "m", Fraction: &Fraction{Numerator: 500, Denominator: 10_000}}, {ClusterHeader: "X-M"}}
 	e := find(t, s, h)
 	if u := e.Upgrade("websocket"); u == nil || !u.Enabled || e.Upgrade("x") != nil {
 		t.Errorf("upgrade %v", u)

@@ -171,5 +171,8 @@ func (c *HashCookie) header(value string) string {
 	if c.Path != "" {
 		s += "; Path=" + c.Path
 	}
+	for _, a := range c.Attributes {
+		s += "; " + a
+	}
 	return s + "; HttpOnly"
 }

@@ -170,14 +170,15 @@ func anyHeader(ms []headerMatcher, h *filter.Headers) bool {
 
 // queryMatcher is a compiled QueryMatch.
 type queryMatcher struct {
-	name  string
-	value *stringMatcher
+	name   string
+	value  *stringMatcher
+	absent bool
 }
 
 func compileQuery(ms []QueryMatch) ([]queryMatcher, error) {
 	out := make([]queryMatcher, 0, len(ms))
 	for _, m := range ms {
-		c := queryMatcher{name: m.Name}
+		c := queryMatcher{name: m.Name, absent: m.Absent}
 		if m.Name == "" {
 			return nil, fmt.Errorf("query parameter match without a name")
 		}
@@ -195,7 +196,10 @@ func compileQuery(ms []QueryMatch) ([]queryMatcher, error) {
 
 func (m *queryMatcher) matches(path string) bool {
 	v, ok := queryValue(path, m.name)
-	return ok && (m.value == nil || m.value.matches(v))
+	if m.value == nil {
+		return ok != m.absent
+	}
+	return ok && m.value.matches(v)
 }
 
 // queryValue returns the first value of a query parameter, as written.
@@ -228,7 +232,10 @@ type matcher struct {
 	kind      PathKind
 	path      stringMatcher
 	headers   []headerMatcher
+	template  *template
 	query     []queryMatcher
+	cookies   []cookieMatcher
+	metadata  []metadataMatcher
 	fraction  *Fraction
 	grpc      bool
 	presented *bool
@@ -255,6 +262,10 @@ func compileMatch(m *Match) (c matcher, err error) {
 		if c.path, err = compileString(&StringMatch{Kind: StringRegex, Value: m.Path, IgnoreCase: m.IgnoreCase}); err != nil {
 			return c, fmt.Errorf("path: %w", err)
 		}
+	case PathTemplate:
+		if c.template, err = parseTemplate(m.Path); err != nil {
+			return c, err
+		}
 	default:
 		return c, fmt.Errorf("path kind %d is not known", m.PathKind)
 	}
@@ -264,7 +275,13 @@ func compileMatch(m *Match) (c matcher, err error) {
 	if c.headers, err = compileHeaders(m.Headers); err != nil {
 		return c, err
 	}
-	c.query, err = compileQuery(m.Query)
+	if c.query, err = compileQuery(m.Query); err != nil {
+		return c, err
+	}
+	if c.cookies, err = compileCookies(m.Cookies); err != nil {
+		return c, err
+	}
+	c.metadata, err = compileMetadata(m.Metadata)
 	return c, err
 }
 
@@ -283,7 +300,7 @@ func (m *matcher) matches(h *filter.Headers, path string, r *Req) bool {
 			return false
 		}
 	}
-	return m.matchesCert(r)
+	return m.matchesCert(r) && m.matchesState(h, r)
 }
 
 func (m *matcher) matchesPath(h *filter.Headers, path string) bool {
@@ -292,6 +309,9 @@ func (m *matcher) matchesPath(h *filter.Headers, path string) bool {
 	}
 	if path == "" {
 		return false // a CONNECT request, which needs a route that says so
+	}
+	if m.template != nil {
+		return m.template.re.MatchString(path)
 	}
 	if !m.path.matches(path) {
 		return false
@@ -331,5 +351,19 @@ func (f *Fraction) check() error {
 
 // chosen tells whether a request with that random number is in the fraction.
 func (f *Fraction) chosen(random uint64) bool {
-	return f == nil || random%uint64(f.Denominator) < uint64(f.Numerator)
+	if f == nil {
+		return true
+	}
+	n, d := f.Numerator, f.Denominator
+	if v := f.Key.Load(); v != nil {
+		switch {
+		case v.Denominator != 0:
+			n, d = v.Numerator, v.Denominator
+		case v.IsInteger && v.Integer > 100:
+			return true
+		case v.IsInteger:
+			n, d = uint32(v.Integer), 100
+		}
+	}
+	return random%uint64(d) < uint64(n)
 }

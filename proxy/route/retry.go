@@ -52,8 +52,21 @@ type RetryPolicy struct {
 	// bounds how often the balancer is asked again (0: once).
 	AvoidPrevious bool
 	HostAttempts  int
+	// OmitHosts are labels that hosts which a retry passes over have, all of a map.
+	OmitHosts []map[string]string
+	// ResetHeaders tell how long to wait before a retry, instead of the back-off;
+	// more than ResetMax is not believed.
+	ResetHeaders []ResetHeader
+	ResetMax     time.Duration
 	// AvoidPriorities spreads retries over other priorities after that many attempts; 0: never.
 	AvoidPriorities int
+}
+
+// ResetHeader is a response header that says when to come again: in so many
+// seconds, or at a Timestamp in seconds since 1970.
+type ResetHeader struct {
+	Name      string
+	Timestamp bool
 }
 
 // retryNames are the conditions as they are written.
@@ -180,6 +193,27 @@ func (p *Retry) AfterResponse(h *filter.Headers) bool {
 		return p.On&RetryGRPCUnavailable != 0
 	}
 	return false
+}
+
+// Asked is how long the response asks to wait before a retry: up to half of it
+// more, so that not all come at once.
+func (p *Retry) Asked(h *filter.Headers, now time.Time, random uint64) (time.Duration, bool) {
+	for i := range p.ResetHeaders {
+		r := &p.ResetHeaders[i]
+		n, err := strconv.ParseInt(strings.TrimSpace(h.Get(r.Name)), 10, 64)
+		if err != nil {
+			continue
+		}
+		if r.Timestamp {
+			n -= now.Unix()
+		}
+		if n <= 0 || n > int64(p.ResetMax/time.Second) {
+			continue
+		}
+		d := time.Duration(n) * time.Second
+		return d + time.Duration(mix(random)%uint64(d/2)), true
+	}
+	return 0, false
 }
 
 func (p *RetryPolicy) base() time.Duration {

@@ -47,6 +47,7 @@ type pathRewrite struct {
 	prefix string // replaces the first cut bytes, or all of the path when cut is negative
 	cut    int
 	regex  *regexRewrite
+	by     *templateRewrite
 	active bool
 }
 
@@ -72,6 +73,9 @@ func compilePath(prefix string, regex *RegexRewrite, r *Route) (p pathRewrite, e
 func (p *pathRewrite) appendTo(dst []byte, path string) []byte {
 	only := pathOnly(path)
 	switch {
+	case p.by != nil:
+		dst = p.by.appendTo(dst, only)
+		return append(dst, path[len(only):]...)
 	case p.regex != nil:
 		dst = append(dst, p.regex.apply(only)...)
 		return append(dst, path[len(only):]...)

@@ -1,6 +1,10 @@
 package route
 
-import "time"
+import (
+	"time"
+
+	"github.com/weftmesh/weft/proxy/filter/runtime"
+)
 
 // Spec is a route configuration as it was written.
 type Spec struct {
@@ -78,6 +82,8 @@ const (
 	PathSeparatedPrefix
 	// Connect matches CONNECT requests, whatever their path.
 	Connect
+	// PathTemplate matches a URI template ("/users/{id}/**").
+	PathTemplate
 )
 
 // Match is true when all its parts are.
@@ -87,6 +93,9 @@ type Match struct {
 	IgnoreCase bool
 	Headers    []HeaderMatch
 	Query      []QueryMatch
+	Cookies    []CookieMatch
+	// Metadata are tests of dynamic metadata.
+	Metadata []MetadataMatch
 	// Fraction, when set, lets only a share of the requests match.
 	Fraction *Fraction
 	// GRPC lets only gRPC requests match.
@@ -97,8 +106,12 @@ type Match struct {
 	ClientCertValid *bool
 }
 
-// Fraction of requests: Numerator of Denominator (100, 10,000 or 1,000,000).
-type Fraction struct{ Numerator, Denominator uint32 }
+// Fraction of requests: Numerator of Denominator (100, 10,000 or 1,000,000),
+// unless the runtime has a value for Key.
+type Fraction struct {
+	Numerator, Denominator uint32
+	Key                    *runtime.Key
+}
 
 // StringKind says how a string is compared.
 type StringKind uint8
@@ -141,8 +154,42 @@ type Range struct{ Start, End int64 }
 // QueryMatch tests the first query parameter of that name, as written (not decoded).
 type QueryMatch struct {
 	Name string
-	// Value nil: must be there.
-	Value *StringMatch
+	// Value nil: must be there, or with Absent must not.
+	Value  *StringMatch
+	Absent bool
+}
+
+// CookieMatch tests a cookie; one that is not there does not match.
+type CookieMatch struct {
+	Name   string
+	Value  StringMatch
+	Invert bool
+}
+
+// MetadataMatch tests a value of dynamic metadata: that of Filter's namespace
+// under Path. A missing value is nil.
+type MetadataMatch struct {
+	Filter string
+	Path   []string
+	Value  ValueMatch
+	Invert bool
+}
+
+// ValueMatch tests a value; exactly one part is set. The zero value matches nothing.
+type ValueMatch struct {
+	// Null: it is nil or missing.
+	Null   bool
+	String *StringMatch
+	Bool   *bool
+	// Number is exact, Numbers a half-open interval.
+	Number  *float64
+	Numbers *[2]float64
+	// Present: true, there is one; false, never matches (as in Envoy).
+	Present bool
+	// OneOf tests a list: some element passes.
+	OneOf *ValueMatch
+	// AnyOf: one of these passes.
+	AnyOf []ValueMatch
 }
 
 // Forward sends the request to a cluster. Exactly one of Cluster,
@@ -151,6 +198,10 @@ type Forward struct {
 	Cluster       string
 	ClusterHeader string
 	Weighted      []WeightedCluster
+	// WeightHeader names a request header whose number chooses of Weighted
+	// instead of chance; HashWeights: the hash does.
+	WeightHeader string
+	HashWeights  bool
 	// MissingStatus answers when there is no such cluster; 0: 503.
 	MissingStatus int
 	// Subset labels that endpoints must have.
@@ -160,7 +211,9 @@ type Forward struct {
 	PrefixRewrite string
 	// RegexRewrite changes the path without query.
 	RegexRewrite *RegexRewrite
-	Host         HostRewrite
+	// TemplateRewrite makes the path of the captures of a PathTemplate ("/v2/{id}").
+	TemplateRewrite string
+	Host            HostRewrite
 
 	// Timeout of the whole request, 0: none. (Envoy's default of 15 s is the
 	// business of whoever makes the Spec.)
@@ -186,8 +239,11 @@ type Forward struct {
 
 // WeightedCluster is one choice of several.
 type WeightedCluster struct {
-	Cluster string
-	Weight  uint32
+	// Cluster, or ClusterHeader, which names the request header that names it.
+	Cluster, ClusterHeader string
+	Weight                 uint32
+	// Live overrides Weight while the runtime has a value.
+	Live *runtime.Key
 	// Subset is merged over the route's.
 	Subset                          map[string]string
 	RequestHeaders, ResponseHeaders HeaderOps
@@ -230,6 +286,10 @@ type Mirror struct {
 	Fraction *Fraction
 	// KeepHost leaves the authority as it is; the default appends "-shadow".
 	KeepHost bool
+	// Host is the authority of the copy, "-shadow" not appended; "": the request's.
+	Host string
+	// NotSampled keeps the copy out of traces, Sampled puts it in; neither: as the request.
+	Sampled, NotSampled bool
 }
 
 // HashPolicy computes a part of the hash that consistent load balancing uses.
@@ -248,6 +308,8 @@ type HashPolicy struct {
 type HashCookie struct {
 	Name, Path string
 	TTL        *time.Duration
+	// Attributes are appended to a cookie that is made: "SameSite=Lax".
+	Attributes []string
 }
 
 // HeaderOps changes headers: removals first, then Set, then Add.

@@ -110,6 +110,8 @@ type Req struct {
 	Random uint64
 	// Conn may be nil.
 	Conn *filter.ConnInfo
+	// Info may be nil: there is no dynamic metadata then.
+	Info *filter.Info
 }
 
 // Find returns what the table says about the request, nil when nothing matches.

@@ -65,6 +65,10 @@ type Config struct {
 	HashSourceIP bool
 	Observers    []Observer
 	AccessLogs   []AccessLogger
+	// LogEvery writes access logs of connections that last, LogConnected when the
+	// upstream is connected.
+	LogEvery     time.Duration
+	LogConnected bool
 }
 
 // DefaultIdle is Envoy's idle timeout.

@@ -32,6 +32,7 @@ type session struct {
 	mu sync.Mutex
 	// Guarded by mu.
 	timer   *time.Timer // of MaxDuration
+	ticker  *time.Timer // of periodic access logs
 	expired bool
 	ended   bool
 	stage   uint32 // of abandon: 2n is the n-th dial, 2n+1 what it led to
@@ -153,6 +154,7 @@ func (s *session) join(up stream.Conn) {
 	for _, o := range s.p.cfg.Observers {
 		o.ConnOpened(s.info)
 	}
+	connected := s.logConnected()
 	// The end may be told before Join has returned, by this very goroutine: then
 	// it waits for joint.
 	var end transport.JoinEnd
@@ -169,6 +171,9 @@ func (s *session) join(up stream.Conn) {
 	if both.Swap(true) {
 		s.finish(end)
 		return
+	}
+	if s.p.cfg.LogEvery > 0 {
+		s.logLater(connected)
 	}
 	s.until(s.attempt*2+1, s.joint.Stop)
 }
@@ -202,8 +207,10 @@ func (s *session) fail(f filter.ResponseFlags) {
 func (s *session) end() {
 	s.mu.Lock()
 	s.ended = true
-	if s.timer != nil {
-		s.timer.Stop()
+	for _, t := range [...]*time.Timer{s.timer, s.ticker} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	if s.expired {
 		s.info.Flags |= filter.FlagDurationTimeout
@@ -215,16 +222,58 @@ func (s *session) end() {
 	for _, o := range s.p.cfg.Observers {
 		o.ConnClosed(i)
 	}
-	if len(s.p.cfg.AccessLogs) > 0 {
-		entry := filter.Info{
-			Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
-			Flags: i.Flags, Received: i.Received, Sent: i.Sent,
-		}
-		for _, l := range s.p.cfg.AccessLogs {
-			l.Log(&entry)
-		}
-	}
+	s.log(filter.EventTCPEnd, i)
 	s.done()
+}
+
+// log writes the access logs.
+func (s *session) log(e filter.Event, i *filter.ConnInfo) {
+	if len(s.p.cfg.AccessLogs) == 0 {
+		return
+	}
+	entry := filter.Info{
+		Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
+		Flags: i.Flags, Received: i.Received, Sent: i.Sent, Event: e,
+	}
+	for _, l := range s.p.cfg.AccessLogs {
+		l.Log(&entry)
+	}
+}
+
+// logConnected writes an entry when the upstream is connected, if there is to be
+// one, and returns a copy of what is known by then.
+func (s *session) logConnected() *filter.ConnInfo {
+	if !s.p.cfg.LogConnected && s.p.cfg.LogEvery == 0 {
+		return nil
+	}
+	copied := *s.info
+	copied.Duration = time.Since(copied.Start)
+	if s.p.cfg.LogConnected {
+		s.log(filter.EventTCPConnected, &copied)
+	}
+	return &copied
+}
+
+// logLater writes a periodic entry, and again. It works on a copy: the
+// connection's own facts are those of the goroutine that ends it.
+func (s *session) logLater(copied *filter.ConnInfo) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ticker = time.AfterFunc(s.p.cfg.LogEvery, func() {
+		s.mu.Lock()
+		ended := s.ended
+		s.mu.Unlock()
+		if ended {
+			return
+		}
+		copied.Duration = time.Since(copied.Start)
+		copied.Received, copied.Sent = s.joint.Bytes()
+		s.log(filter.EventTCPPeriodic, copied)
+		s.logLater(copied)
+	})
 }
 
 // arm starts the timer of the maximum duration.

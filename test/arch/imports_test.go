@@ -57,6 +57,8 @@ var allowed = map[string][]string{
 	"proxy/dns":       {"wire", "base"},
 	"proxy/admin":     {"base"},
 	"proxy/handover":  {"wire", "base"},
+	// als speaks Envoy's protocol of access logs.
+	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
 		"proxy/xds", "proxy/filter", "proxy/http", "proxy/tcp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
@@ -87,7 +89,7 @@ var foreign = []struct {
 	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
-		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy"},
+		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
 	},
 }
 

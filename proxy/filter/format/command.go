@@ -1,7 +1,6 @@
 package format
 
 import (
-	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"strconv"
@@ -13,7 +12,11 @@ import (
 
 // compile finds what a command means.
 func (c command) compile(o Options) (value, error) {
-	if v, ok := plain[c.name]; ok {
+	v, ok := plain[c.name]
+	if !ok {
+		v, ok = certificates[c.name]
+	}
+	if ok {
 		if c.hasArgs {
 			return nil, fmt.Errorf("format command %%%s%% takes no arguments", c.name)
 		}
@@ -21,12 +24,16 @@ func (c command) compile(o Options) (value, error) {
 	}
 	switch c.name {
 	case "START_TIME":
-		return startTime(c.args)
-	case "REQ":
+		return startTime(c.args, time.UTC)
+	case "START_TIME_LOCAL":
+		return startTime(c.args, time.Local)
+	case "EMIT_TIME":
+		return emitTime(c.args)
+	case "REQ", "REQUEST_HEADER":
 		return c.header(func(i *filter.Info) *filter.Headers { return i.Request })
-	case "RESP":
+	case "RESP", "RESPONSE_HEADER":
 		return c.header(func(i *filter.Info) *filter.Headers { return i.Response })
-	case "TRAILER":
+	case "TRAILER", "RESPONSE_TRAILER":
 		return c.header(func(i *filter.Info) *filter.Headers { return i.Trailers })
 	case "REQ_WITHOUT_QUERY":
 		return c.withoutQuery()
@@ -40,8 +47,14 @@ func (c command) compile(o Options) (value, error) {
 			return fixed(""), nil
 		}
 		return fixed(o.Env(c.args)), nil
-	case "DYNAMIC_METADATA":
+	case "DYNAMIC_METADATA", "METADATA":
 		return c.metadata()
+	case "PATH":
+		return c.path()
+	case "QUERY_PARAM":
+		return c.queryParam()
+	case "COMMON_DURATION":
+		return c.between()
 	case "GRPC_STATUS":
 		return grpcStatus(c.args)
 	case "GRPC_STATUS_NUMBER":
@@ -66,8 +79,6 @@ var plain = map[string]value{
 	"DOWNSTREAM_PEER_URI_SAN":           connText(func(c *filter.ConnInfo) string { return c.PeerURI }),
 	"DOWNSTREAM_LOCAL_URI_SAN":          connText(func(c *filter.ConnInfo) string { return c.LocalURI }),
 	"FILTER_CHAIN_NAME":                 connText(func(c *filter.ConnInfo) string { return c.FilterChain }),
-	"DOWNSTREAM_TLS_VERSION":            connText(tlsVersion),
-	"DOWNSTREAM_TLS_CIPHER":             connText(tlsCipher),
 
 	"RESPONSE_CODE":                  number(func(i *filter.Info) uint64 { return uint64(i.Status) }),
 	"BYTES_RECEIVED":                 number(func(i *filter.Info) uint64 { return i.Received }),
@@ -98,12 +109,26 @@ var plain = map[string]value{
 	"DOWNSTREAM_REMOTE_ADDRESS":                     address(downstreamRemote, whole),
 	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(downstreamRemote, host),
 	"DOWNSTREAM_REMOTE_PORT":                        address(downstreamRemote, port),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamRemote, whole),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(downstreamRemote, host),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(directRemote, whole),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(directRemote, host),
+	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 address(directRemote, port),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               address(downstreamLocal, whole),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  address(downstreamLocal, host),
+	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  address(downstreamLocal, port),
 	"DOWNSTREAM_LOCAL_ADDRESS":                      address(downstreamLocal, whole),
 	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         address(downstreamLocal, host),
 	"DOWNSTREAM_LOCAL_PORT":                         address(downstreamLocal, port),
 
+	"ACCESS_LOG_TYPE":         text(func(i *filter.Info) string { return i.Event.String() }),
+	"LOCAL_REPLY_BODY":        func(dst []byte, i *filter.Info) ([]byte, bool) { return append(dst, i.LocalBody...), true },
+	"VIRTUAL_HOST_NAME":       text(func(i *filter.Info) string { return i.VirtualHost }),
+	"REQUEST_HEADERS_BYTES":   number(func(i *filter.Info) uint64 { return headBytes(i.Request) }),
+	"RESPONSE_HEADERS_BYTES":  number(func(i *filter.Info) uint64 { return headBytes(i.Response) }),
+	"RESPONSE_TRAILERS_BYTES": number(func(i *filter.Info) uint64 { return headBytes(i.Trailers) }),
+	"ROUNDTRIP_DURATION":      func(dst []byte, _ *filter.Info) ([]byte, bool) { return dst, false }, // QUIC's alone
+	"RESPONSE_FLAGS_LONG": func(dst []byte, i *filter.Info) ([]byte, bool) {
+		return append(dst, i.Flags.Long()...), true
+	},
 	"RESPONSE_FLAGS": func(dst []byte, i *filter.Info) ([]byte, bool) {
 		return append(dst, i.Flags.String()...), true
 	},
@@ -179,6 +204,13 @@ func upstreamHost(i *filter.Info) netip.AddrPort  { return i.Upstream.Host }
 func upstreamLocal(i *filter.Info) netip.AddrPort { return i.Upstream.Local }
 
 func downstreamRemote(i *filter.Info) netip.AddrPort {
+	if i.Remote.IsValid() {
+		return i.Remote
+	}
+	return directRemote(i)
+}
+
+func directRemote(i *filter.Info) netip.AddrPort {
 	if i.Conn == nil {
 		return netip.AddrPort{}
 	}
@@ -190,27 +222,6 @@ func downstreamLocal(i *filter.Info) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return i.Conn.Local
-}
-
-func tlsVersion(c *filter.ConnInfo) string {
-	if c.TLS == nil {
-		return ""
-	}
-	// Envoy writes "TLSv1.3" where Go writes "TLS 1.3".
-	switch c.TLS.Version {
-	case tls.VersionTLS12:
-		return "TLSv1.2"
-	case tls.VersionTLS13:
-		return "TLSv1.3"
-	}
-	return ""
-}
-
-func tlsCipher(c *filter.ConnInfo) string {
-	if c.TLS == nil {
-		return ""
-	}
-	return tls.CipherSuiteName(c.TLS.CipherSuite)
 }
 
 // header compiles REQ(NAME?ALTERNATIVE) and its like.
@@ -256,47 +267,6 @@ func lookup(h *filter.Headers, name, alt string) (string, bool) {
 		return "", false
 	}
 	return h.Lookup(alt)
-}
-
-// metadata compiles DYNAMIC_METADATA(namespace:key*), for values that are
-// strings, numbers, booleans or maps of such.
-func (c command) metadata() (value, error) {
-	keys := strings.Split(c.args, ":")
-	if keys[0] == "" {
-		return nil, fmt.Errorf("format command %%%s%% needs a namespace", c.name)
-	}
-	return func(dst []byte, i *filter.Info) ([]byte, bool) {
-		v, ok := i.Metadata[keys[0]]
-		for _, k := range keys[1:] {
-			m, isMap := v.(map[string]any)
-			if !ok || !isMap {
-				return dst, false
-			}
-			v, ok = m[k]
-		}
-		if !ok {
-			return dst, false
-		}
-		return appendAny(dst, v)
-	}, nil
-}
-
-func appendAny(dst []byte, v any) ([]byte, bool) {
-	switch v := v.(type) {
-	case string:
-		return append(dst, v...), true
-	case bool:
-		return strconv.AppendBool(dst, v), true
-	case int:
-		return strconv.AppendInt(dst, int64(v), 10), true
-	case int64:
-		return strconv.AppendInt(dst, v, 10), true
-	case uint64:
-		return strconv.AppendUint(dst, v, 10), true
-	case float64:
-		return strconv.AppendFloat(dst, v, 'g', -1, 64), true
-	}
-	return dst, false
 }
 
 func appendHex(dst, b []byte) []byte {

@@ -7,6 +7,7 @@
 package format
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -33,6 +34,8 @@ type piece struct {
 	literal string
 	get     value
 	max     int // 0: no bound
+	// json appends what JSON has for it, when that is not a string; nil: it is one.
+	json value
 }
 
 // Format is a compiled format string.
@@ -70,7 +73,7 @@ func Compile(s string, o Options) (*Format, error) {
 			f.pieces = append(f.pieces, piece{literal: lit.String()})
 			lit.Reset()
 		}
-		f.pieces = append(f.pieces, piece{get: get, max: c.max})
+		f.pieces = append(f.pieces, piece{get: get, max: c.max, json: c.json(get)})
 		s = rest
 	}
 	if lit.Len() > 0 {
@@ -110,6 +113,51 @@ func (f *Format) Append(dst []byte, i *filter.Info) []byte {
 		}
 	}
 	return dst
+}
+
+// AppendJSON appends a JSON value: what a single command stands for with its own
+// type, anything else as a string. false: there is nothing.
+func (f *Format) AppendJSON(dst []byte, i *filter.Info) ([]byte, bool) {
+	at := len(dst)
+	if len(f.pieces) == 1 && f.pieces[0].get != nil {
+		p := &f.pieces[0]
+		if p.json != nil {
+			return p.json(dst, i)
+		}
+		out, ok := p.get(dst, i)
+		if !ok {
+			return out[:at], false
+		}
+		if p.max > 0 && len(out)-at > p.max {
+			out = out[:at+p.max]
+		}
+		return quote(out, at), true
+	}
+	return quote(f.Append(dst, i), at), true
+}
+
+// AppendQuoted appends s as a JSON string.
+func AppendQuoted(dst []byte, s string) []byte { return quote(append(dst, s...), len(dst)) }
+
+// quote turns what was appended at at into a JSON string.
+func quote(dst []byte, at int) []byte {
+	escapes := 0
+	for _, c := range dst[at:] {
+		if c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
+			escapes++
+		}
+	}
+	if escapes == 0 {
+		dst = append(dst, 0)
+		copy(dst[at+1:], dst[at:])
+		dst[at] = '"'
+		return append(dst, '"')
+	}
+	s, err := json.Marshal(string(dst[at:]))
+	if err != nil {
+		panic("BUG: format: a string that is no JSON: " + err.Error())
+	}
+	return append(dst[:at], s...)
 }
 
 // command is %NAME(args):max%.

@@ -46,3 +46,30 @@ func grpcStatus(form string) (value, error) {
 		return append(dst, names[n]...), true
 	}, nil
 }
+
+// GRPCStatusOf is the gRPC status that access log filters see: that of trailers
+// or head, else what the HTTP status means to a gRPC client.
+func GRPCStatusOf(i *filter.Info) int {
+	s, ok := lookup(i.Trailers, "grpc-status", "")
+	if !ok {
+		s, ok = lookup(i.Response, "grpc-status", "")
+	}
+	if n, err := strconv.Atoi(s); ok && err == nil {
+		return n
+	}
+	switch i.Status {
+	case 200:
+		return 0
+	case 400:
+		return 13
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 12
+	case 429, 502, 503, 504:
+		return 14
+	}
+	return 2
+}

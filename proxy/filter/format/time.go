@@ -1,6 +1,7 @@
 package format
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,15 +12,12 @@ import (
 // defaultTime is what START_TIME without arguments prints: 2024-05-01T10:11:12.345Z.
 const defaultTime = "%Y-%m-%dT%H:%M:%S.%3fZ"
 
-// timePart appends one part of a time in UTC.
+// timePart appends one part of a time.
 type timePart func(dst []byte, t time.Time) []byte
 
 // startTime compiles START_TIME(strftime format).
-func startTime(layout string) (value, error) {
-	if layout == "" {
-		layout = defaultTime
-	}
-	parts, err := timeParts(layout)
+func startTime(layout string, zone *time.Location) (value, error) {
+	parts, err := timeParts(cmp.Or(layout, defaultTime))
 	if err != nil {
 		return nil, err
 	}
@@ -27,7 +25,22 @@ func startTime(layout string) (value, error) {
 		if i.Start.IsZero() {
 			return dst, false
 		}
-		t := i.Start.UTC()
+		t := i.Start.In(zone)
+		for _, p := range parts {
+			dst = p(dst, t)
+		}
+		return dst, true
+	}, nil
+}
+
+// emitTime compiles EMIT_TIME: when the entry is written.
+func emitTime(layout string) (value, error) {
+	parts, err := timeParts(cmp.Or(layout, defaultTime))
+	if err != nil {
+		return nil, err
+	}
+	return func(dst []byte, _ *filter.Info) ([]byte, bool) {
+		t := time.Now().UTC()
 		for _, p := range parts {
 			dst = p(dst, t)
 		}

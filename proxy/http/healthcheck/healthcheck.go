@@ -62,6 +62,7 @@ func (f *factory) New(s filter.Stream) filter.HTTPFilter {
 	if !f.headers.All(s.Request()) {
 		return nil
 	}
+	s.Info().HealthCheck = true
 	return &instance{factory: f}
 }
 

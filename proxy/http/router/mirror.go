@@ -55,8 +55,14 @@ func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 	c = host.Cluster() // an aggregate's is another
 	s := &shadow{body: append([]byte(nil), r.body...)}
 	s.h.CopyFrom(r.h)
-	if !m.KeepHost {
+	switch {
+	case m.Host != "":
+		s.h.Authority = m.Host
+	case !m.KeepHost:
 		s.h.Authority = shadowed(s.h.Authority)
+	}
+	if m.NotSampled {
+		unsample(&s.h)
 	}
 	if r.trailer != nil {
 		s.trailer = new(filter.Headers)
@@ -148,4 +154,14 @@ func (s *shadow) OnBlocked(bool) {}
 func (s *shadow) end() {
 	s.x.Reset(codec.ResetNone)
 	s.timer.Stop()
+}
+
+// unsample takes the trace context's decision back.
+func unsample(h *filter.Headers) {
+	if v := h.Get("traceparent"); len(v) == 55 {
+		h.Set("traceparent", v[:53]+"00")
+	}
+	if h.Has("x-b3-traceid") {
+		h.Set("x-b3-sampled", "0")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
@@ -25,7 +26,7 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 	r.phase = waiting
 	r.endTry()
 	if r.retryReset(reset) {
-		r.later()
+		r.later(nil)
 		return
 	}
 	var body strings.Builder
@@ -110,13 +111,22 @@ func (r *Router) releaseRetry() {
 	}
 }
 
-// later begins the next attempt after the backoff.
-func (r *Router) later() {
+// later begins the next attempt after the backoff, or when the response h, nil
+// after a reset, asks for it.
+func (r *Router) later(h *filter.Headers) {
 	r.phase = waiting
 	r.headSent, r.resends = false, 0
 	r.endTry()
-	d := r.retry.Backoff(r.retries, rand.Uint64())
-	r.cluster.Stats().UpstreamRqRetryBackoffExponential.Add(1)
+	d, asked := time.Duration(0), false
+	if h != nil && len(r.retry.ResetHeaders) > 0 {
+		d, asked = r.retry.Asked(h, r.ds.Now(), rand.Uint64())
+	}
+	if asked {
+		r.cluster.Stats().UpstreamRqRetryBackoffRatelimited.Add(1)
+	} else {
+		d = r.retry.Backoff(r.retries, rand.Uint64())
+		r.cluster.Stats().UpstreamRqRetryBackoffExponential.Add(1)
+	}
 	r.retryAt = r.ds.Now().Add(d)
 	r.ds.Arm(r.retryAt)
 }
@@ -155,7 +165,7 @@ func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
 	r.cluster.Stats().UpstreamRqTxReset.Add(1)
 	r.x.Reset(codec.ResetCancel)
 	if r.phase != responding && r.retryReset(route.ResetTimeout) {
-		r.later()
+		r.later(nil)
 		return
 	}
 	r.giveUp(timeoutText, details, filter.FlagUpstreamRequestTimeout)

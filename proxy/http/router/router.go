@@ -47,6 +47,8 @@ type Config struct {
 	SuppressHeaders bool
 	// RespectExpectedTimeout takes the timeout from x-envoy-expected-rq-timeout-ms.
 	RespectExpectedTimeout bool
+	// Attempt, when set, is called before a head is sent.
+	Attempt func(i *filter.Info, h *filter.Headers, now time.Time)
 }
 
 // Stats of the routers of a connection manager.
@@ -177,7 +179,7 @@ func (r *Router) redirect() {
 	r.cfg.Stats.Redirect.Add(1)
 	status, location := r.Entry.Redirect(r.h)
 	r.reply(filter.LocalReply{
-		Status: status, Details: "direct_response",
+		Status: status, Details: "direct_response", ByRoute: true,
 		Header: []filter.Field{{Name: "location", Value: location}},
 	})
 }
@@ -185,7 +187,7 @@ func (r *Router) redirect() {
 func (r *Router) answer() {
 	r.cfg.Stats.DirectResponse.Add(1)
 	d := r.Entry.Direct()
-	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1})
+	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1, ByRoute: true})
 }
 
 // reply answers instead of the upstream.
@@ -398,6 +400,9 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 	if r.retry != nil && r.retries > 0 {
 		if r.retry.AvoidPrevious {
 			p.Avoid, p.Tries = r.tried[:r.nTried], max(r.retry.HostAttempts, 1)
+		}
+		if len(r.retry.OmitHosts) > 0 {
+			p.Omit, p.Tries = r.retry.OmitHosts, max(r.retry.HostAttempts, 1)
 		}
 		if n := r.retry.AvoidPriorities; n > 0 && r.retries >= n {
 			for _, h := range r.tried[:r.nTried] {

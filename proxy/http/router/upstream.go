@@ -20,7 +20,7 @@ func (u *upstream) OnReady() {
 	r := (*Router)(u)
 	info := r.ds.Info()
 	info.Upstream.Local = r.x.Local
-	info.Upstream.TLS = r.x.TLS != nil
+	info.Upstream.TLS, info.Upstream.State = r.x.TLS != nil, r.x.TLS
 	info.Upstream.PeerURI = r.x.PeerURI
 	r.phase = sent
 	if r.respPaused { // before there was anything to pause
@@ -71,6 +71,9 @@ func (r *Router) sendHead() {
 	r.Entry.AutoHost(h, r.ds.Info().Upstream.HostName)
 	if !r.cfg.SuppressHeaders && r.Entry.VirtualHost().AttemptCount {
 		r.setInt(h, "x-envoy-attempt-count", int64(r.ds.Info().Attempts))
+	}
+	if f := r.cfg.Attempt; f != nil {
+		f(r.ds.Info(), h, r.ds.Now())
 	}
 	end := r.ended && len(r.body) == 0 && r.trailer == nil && r.Upgrade == ""
 	r.headSent = true
@@ -169,8 +172,8 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	r.report(h)
 	if r.retryResponse(h) {
 		r.x.Reset(codec.ResetCancel)
+		r.later(h)
 		pool.PutHeaders(h)
-		r.later()
 		return
 	}
 	r.phase = responding

@@ -7,7 +7,6 @@
 package accesslog
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -15,23 +14,12 @@ import (
 	"github.com/weftmesh/weft/proxy/filter/format"
 )
 
-// Field is one member of a JSON format, in the order of the configuration.
-type Field struct {
-	Name   string
-	Format string
-}
-
 // Logger formats entries for one writer. It is safe for concurrent use.
 type Logger struct {
-	out    *Writer
-	text   *format.Format
-	fields []field
-	pool   sync.Pool // *[]byte
-}
-
-type field struct {
-	name  []byte // quoted, with colon
-	value *format.Format
+	out  *Writer
+	text *format.Format
+	json *format.JSON
+	pool sync.Pool // *[]byte
 }
 
 // NewText makes a logger of a text format; the format ends its own lines.
@@ -43,26 +31,18 @@ func NewText(out *Writer, text string, o format.Options) (*Logger, error) {
 	return newLogger(out, f, nil), nil
 }
 
-// NewJSON makes a logger of a JSON object per line. Missing values are null.
-func NewJSON(out *Writer, members []Field, o format.Options) (*Logger, error) {
-	o.Missing = ""
-	var fields []field
-	for _, m := range members {
-		f, err := format.Compile(m.Format, o)
-		if err != nil {
-			return nil, fmt.Errorf("access log format: member %q: %w", m.Name, err)
-		}
-		name, err := json.Marshal(m.Name)
-		if err != nil {
-			return nil, fmt.Errorf("access log format: member %q: %w", m.Name, err)
-		}
-		fields = append(fields, field{append(name, ':'), f})
+// NewJSON makes a logger of a JSON object per line. Values keep their types;
+// those that are missing are null, or left out with omitEmpty.
+func NewJSON(out *Writer, object map[string]any, o format.Options, omitEmpty bool) (*Logger, error) {
+	j, err := format.CompileJSON(object, o, omitEmpty)
+	if err != nil {
+		return nil, fmt.Errorf("access log format: %w", err)
 	}
-	return newLogger(out, nil, fields), nil
+	return newLogger(out, nil, j), nil
 }
 
-func newLogger(out *Writer, text *format.Format, fields []field) *Logger {
-	return &Logger{out: out, text: text, fields: fields, pool: sync.Pool{New: func() any { return new([]byte) }}}
+func newLogger(out *Writer, text *format.Format, j *format.JSON) *Logger {
+	return &Logger{out: out, text: text, json: j, pool: sync.Pool{New: func() any { return new([]byte) }}}
 }
 
 // Log writes an entry.
@@ -72,55 +52,9 @@ func (l *Logger) Log(i *filter.Info) {
 	if l.text != nil {
 		line = l.text.Append(line, i)
 	} else {
-		line = l.appendJSON(line, i)
+		line = append(l.json.Append(line, i), '\n')
 	}
 	l.out.Write(line)
 	*b = line
 	l.pool.Put(b)
-}
-
-// LogConn writes an entry of a TCP connection.
-func (l *Logger) LogConn(c *filter.ConnInfo) {
-	l.Log(&filter.Info{
-		Conn: c, Start: c.Start, Duration: c.Duration, Upstream: c.Upstream, Flags: c.Flags, Received: c.Received, Sent: c.Sent,
-	})
-}
-
-func (l *Logger) appendJSON(dst []byte, i *filter.Info) []byte {
-	dst = append(dst, '{')
-	for n, f := range l.fields {
-		if n > 0 {
-			dst = append(dst, ',')
-		}
-		dst = append(dst, f.name...)
-		at := len(dst)
-		dst = f.value.Append(dst, i)
-		if len(dst) == at {
-			dst = append(dst, "null"...)
-			continue
-		}
-		dst = quote(dst, at)
-	}
-	return append(dst, '}', '\n')
-}
-
-// quote turns what was appended at at into a JSON string.
-func quote(dst []byte, at int) []byte {
-	escapes := 0
-	for _, c := range dst[at:] {
-		if c < ' ' || c == '"' || c == '\\' || c >= 0x80 {
-			escapes++
-		}
-	}
-	if escapes == 0 {
-		dst = append(dst, 0)
-		copy(dst[at+1:], dst[at:])
-		dst[at] = '"'
-		return append(dst, '"')
-	}
-	s, err := json.Marshal(string(dst[at:]))
-	if err != nil {
-		panic("BUG: access log: a string that is no JSON: " + err.Error())
-	}
-	return append(dst[:at], s...)
 }

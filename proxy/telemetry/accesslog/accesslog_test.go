@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/weftmesh/weft/proxy/filter"
@@ -86,7 +85,10 @@ func TestDefaultFormatIsIstios(t *testing.T) {
 
 func TestJSONQuotes(t *testing.T) {
 	w, end := run(t)
-	l, err := NewJSON(w, []Field{{"agent", "%REQ(USER-AGENT)%"}, {"code", "%RESPONSE_CODE%"}, {"none", "%REQ(X-NONE)%"}}, format.Options{})
+	l, err := NewJSON(w, map[string]any{
+		"agent": "%REQ(USER-AGENT)%", "code": "%RESPONSE_CODE%", "none": "%REQ(X-NONE)%", "mixed": "%RESPONSE_CODE% %REQ(X-NONE)%",
+		"deep": map[string]any{"list": []any{"%PROTOCOL%", 1.0, true}},
+	}, format.Options{}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,45 +98,30 @@ func TestJSONQuotes(t *testing.T) {
 	if err := json.Unmarshal([]byte(line), &got); err != nil {
 		t.Fatalf("%v in %s", err, line)
 	}
-	if got["agent"] != `curl "8"` || got["code"] != "200" || got["none"] != nil {
-		t.Errorf("got %v", got)
+	want := map[string]any{
+		"agent": `curl "8"`, "code": 200.0, "none": nil, "mixed": "200 -",
+		"deep": map[string]any{"list": []any{"HTTP/1.1", 1.0, true}},
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestEmptyMembersAreLeftOut(t *testing.T) {
+	w, end := run(t)
+	l, err := NewJSON(w, map[string]any{"a": "%REQ(X-NONE)%", "b": "%BYTES_SENT%", "c": "%REQ(X-NONE)%", "d": map[string]any{"e": "%REQ(X-NONE)%"}}, format.Options{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Log(info())
+	if got, want := end(), `{"b":12}`+"\n"; got != want {
+		t.Errorf("got %s want %s", got, want)
 	}
 }
 
 func TestUnknownCommandIsRefused(t *testing.T) {
 	if _, err := NewText(NewWriter(&buffer{}), "%NO_SUCH%", format.Options{}); err == nil || !strings.Contains(err.Error(), "NO_SUCH") {
 		t.Errorf("error is %v", err)
-	}
-}
-
-func TestSetSharesAFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "access.log")
-	s := NewSet(format.Options{})
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = s.Run(ctx)
-	}()
-	text, err := s.New(Spec{Path: path, Format: "%RESPONSE_CODE% %REQ(X-NONE)%\n"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	object, err := s.New(Spec{Path: path, JSON: map[string]any{"code": "%RESPONSE_CODE%", "in": map[string]any{"n": "%BYTES_SENT%"}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	text.Log(info())
-	object.Log(info())
-	text.LogConn(&filter.ConnInfo{Sent: 3})
-	cancel()
-	<-done
-	got, err := os.ReadFile(path)
-	if want := "200 -\n" + `{"code":"200","in.n":"12"}` + "\n0 -\n"; err != nil || string(got) != want {
-		t.Errorf("got %q (%v), want %q", got, err, want)
-	}
-	if _, err := s.New(Spec{Path: path, JSON: map[string]any{"list": []any{1}}}); err == nil || !strings.Contains(err.Error(), "list") {
-		t.Errorf("a list in a JSON format: %v", err)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 // carried is the trace context of a request, and the forms that it came in.
 type carried struct {
 	traceID          [16]byte
-	spanID           [8]byte
+	spanID, parentID [8]byte
 	sampled, decided bool
 	debug            bool
 	w3c, b3, b3multi bool
@@ -70,6 +70,7 @@ func (c *carried) parseB3(v string) {
 func (c *carried) parseMulti(id string, h *filter.Headers) {
 	if id != "" {
 		c.ids(id, h.Get("x-b3-spanid"))
+		unhex(c.parentID[:], h.Get("x-b3-parentspanid"))
 	}
 	if h.Get("x-b3-flags") == "1" {
 		c.decide("d")
@@ -116,15 +117,20 @@ func unhex(dst []byte, s string) bool {
 	return err == nil
 }
 
-// inject writes the span's context: always as W3C, and as B3 in the forms that
-// the request came with.
-func inject(h *filter.Headers, t *filter.Trace, c carried) {
-	trace, span := hex.EncodeToString(t.TraceID[:]), hex.EncodeToString(t.SpanID[:])
+// inject writes a span's context: in the tracer's form, and in those that the
+// request came with. c.spanID is the span's parent.
+func (t *Tracer) inject(h *filter.Headers, tr *filter.Trace, id [8]byte, c carried) {
+	trace, span := hex.EncodeToString(tr.TraceID[:]), hex.EncodeToString(id[:])
 	flags, decision := "-00", "0"
-	if t.Sampled {
+	if tr.Sampled {
 		flags, decision = "-01", "1"
 	}
-	h.Set("traceparent", "00-"+trace+"-"+span+flags)
+	if !t.B3 || t.Both || c.w3c {
+		h.Set("traceparent", "00-"+trace+"-"+span+flags)
+	}
+	if t.Short && traceText(tr.TraceID[:]) != trace {
+		trace = trace[16:]
+	}
 	if c.b3 {
 		if c.debug {
 			decision = "d"
@@ -135,7 +141,7 @@ func inject(h *filter.Headers, t *filter.Trace, c carried) {
 		}
 		h.Set("b3", v)
 	}
-	if c.b3multi {
+	if c.b3multi || t.B3 {
 		h.Set("x-b3-traceid", trace)
 		h.Set("x-b3-spanid", span)
 		if c.spanID != ([8]byte{}) {

@@ -1,77 +1,157 @@
-// Package trace makes a span of each request: it reads the trace context that a
-// request carries (W3C traceparent, B3 in one or in several headers), writes the
-// context of its own span for the upstream in the same forms, and exports
-// sampled spans by OTLP over gRPC in batches.
+// Package trace makes a span of each request, and on demand one of each attempt
+// upstream: it reads the trace context that a request carries (W3C traceparent,
+// B3 in one or in several headers), writes the context of its own span for the
+// upstream, and exports sampled spans in batches, in OpenTelemetry's or in
+// Zipkin's form.
 //
-// Start and Finish never block and take no lock; when the collector does not
-// keep up, spans are dropped and counted.
+// Start, Attempt and Finish never block and take no lock; when the collector
+// does not keep up, spans are dropped and counted.
 package trace
 
 import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
-	"sync/atomic"
+	"strconv"
 	"time"
 
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/telemetry/export"
 )
 
-// Batches.
-const (
-	queueSize  = 2048
-	batchSize  = 512
-	batchDelay = time.Second
-)
+// batchDelay is how long spans wait for others.
+const batchDelay = time.Second
 
 // Exporter sends spans to a collector.
 type Exporter interface {
-	Export(ctx context.Context, spans []*tracepb.ResourceSpans) error
+	Export(ctx context.Context, spans []*tracepb.Span) error
 }
 
 // Options of a Tracer.
 type Options struct {
 	// Service is service.name, e.g. "reviews.default".
 	Service string
-	// Sampling of requests that carry no decision, in percent.
-	Sampling float64
+	// Sampling of requests that carry no decision, in percent: Client of those that
+	// ask for it (x-client-trace-id), Random of the others, Overall of all.
+	Client, Random, Overall float64
 	// Outbound: the proxy is the client of the span, not its server.
 	Outbound bool
+	// Attempts makes a span of each attempt upstream too.
+	Attempts bool
+	// B3 writes B3 headers instead of W3C ones; Both writes both. Either way
+	// contexts go on in the forms in which they came.
+	B3, Both bool
+	// Shared: a server's span that came by B3 is the client's, as in Zipkin.
+	Shared bool
+	// Short makes trace ids of 64 bits.
+	Short bool
+	// MaxPath bounds the path in tags.
+	MaxPath int
+	Tags    []format.Tag
+	// KeepRequestID leaves the decision out of x-request-id; Chance decides by
+	// chance instead of by the request id.
+	KeepRequestID, Chance bool
+	// Node is the tag node_id.
+	Node     string
 	Exporter Exporter
 	Log      *slog.Logger
 }
 
-// Tracer implements the connection manager's hook.
+// Tracer implements the connection manager's hook. Run exports.
 type Tracer struct {
 	Options
-	queue   chan *tracepb.Span
-	dropped atomic.Uint64
+	*export.Batch[*tracepb.Span]
 }
 
-// New makes a tracer; Run exports.
+// New makes a tracer.
 func New(o Options) *Tracer {
-	return &Tracer{Options: o, queue: make(chan *tracepb.Span, queueSize)}
+	t := &Tracer{Options: o}
+	if t.MaxPath == 0 {
+		t.MaxPath = 256
+	}
+	t.Batch = export.New(&export.Batch[*tracepb.Span]{Every: batchDelay, Log: o.Log, Send: func(ctx context.Context, spans []*tracepb.Span) error {
+		return o.Exporter.Export(ctx, spans)
+	}})
+	return t
 }
 
 // Start reads the context from the request, makes the proxy's own span and
 // writes its context into the headers.
 func (t *Tracer) Start(i *filter.Info, h *filter.Headers) {
 	c := extract(h)
+	shared := t.Shared && !t.Outbound && c.spanID != ([8]byte{}) && (c.b3 || c.b3multi) && !c.w3c
 	if c.traceID == ([16]byte{}) {
-		putRandom(c.traceID[:8])
+		if !t.Short {
+			putRandom(c.traceID[:8])
+		}
 		putRandom(c.traceID[8:])
 	}
+	wanted := t.decide(i, h)
 	if !c.decided {
-		c.sampled = t.Sampling > 0 && rand.Float64()*100 < t.Sampling
+		c.sampled = wanted
 	}
 	i.Trace = filter.Trace{TraceID: c.traceID, Parent: c.spanID, Sampled: c.sampled, Valid: true}
-	putRandom(i.Trace.SpanID[:])
-	inject(h, &i.Trace, c)
+	if shared {
+		i.Trace.SpanID, i.Trace.Parent, i.Trace.Shared = c.spanID, c.parentID, true
+		c.spanID = c.parentID
+	} else {
+		putRandom(i.Trace.SpanID[:])
+	}
+	t.inject(h, &i.Trace, i.Trace.SpanID, c)
 }
+
+// The digit of a UUID that tells its version carries why a request is traced.
+const (
+	reasonAt      = 14
+	reasonNone    = '4'
+	reasonSampled = '9'
+	reasonService = 'a'
+	reasonClient  = 'b'
+)
+
+// decide tells whether a request without a context is to be traced, and notes
+// that in its id for the proxies that come after.
+func (t *Tracer) decide(i *filter.Info, h *filter.Headers) bool {
+	id := i.RequestID
+	number, known := rand.Uint64()%10000, byte(reasonNone) //nolint:gosec // sampling
+	usable := len(id) == 36 && (id[reasonAt] == reasonNone || id[reasonAt] == reasonSampled || id[reasonAt] == reasonService || id[reasonAt] == reasonClient)
+	if usable && !t.Chance {
+		if n, err := strconv.ParseUint(id[:8], 16, 64); err == nil {
+			number = n % 10000
+		}
+	}
+	if usable {
+		known = id[reasonAt]
+	}
+	reason := known
+	if reason == reasonNone {
+		switch {
+		case h.Has("x-client-trace-id") && share(t.Client, rand.Uint64()%10000): //nolint:gosec // sampling
+			reason = reasonClient
+		case h.Has("x-envoy-force-trace"):
+			reason = reasonService
+		case share(t.Random, number):
+			reason = reasonSampled
+		}
+	}
+	if reason != reasonNone && !share(t.Overall, number) {
+		reason = reasonNone
+	}
+	if usable && reason != known && !t.KeepRequestID {
+		b := append(h.Buffer(), id...)
+		b[len(b)-len(id)+reasonAt] = reason
+		i.RequestID = h.Kept(b)
+		h.Set("x-request-id", i.RequestID)
+	}
+	return reason != reasonNone
+}
+
+// share tells whether a number below 10,000 falls into a percentage.
+func share(percent float64, n uint64) bool { return float64(n) < percent*100 }
 
 // putRandom fills eight bytes, never all zero.
 func putRandom(b []byte) {
@@ -83,63 +163,51 @@ func putRandom(b []byte) {
 	}
 }
 
+// Attempt is told that the request goes upstream: it begins a span of that
+// attempt, and ends that of the one before.
+func (t *Tracer) Attempt(i *filter.Info, h *filter.Headers, now time.Time) {
+	if !t.Attempts || !i.Trace.Valid {
+		return
+	}
+	t.endAttempt(i, now, true)
+	i.Trace.AttemptStart = now
+	putRandom(i.Trace.AttemptID[:])
+	c := carried{traceID: i.Trace.TraceID, spanID: i.Trace.SpanID, b3: h.Has("b3"), b3multi: h.Has("x-b3-traceid"), w3c: h.Has("traceparent")}
+	t.inject(h, &i.Trace, i.Trace.AttemptID, c)
+}
+
+// endAttempt ends the span of the present attempt, if there is one.
+func (t *Tracer) endAttempt(i *filter.Info, now time.Time, failed bool) {
+	if i.Trace.AttemptStart.IsZero() || !i.Trace.Sampled {
+		return
+	}
+	s := &tracepb.Span{
+		TraceId: bytesOf(i.Trace.TraceID[:]), SpanId: bytesOf(i.Trace.AttemptID[:]), ParentSpanId: bytesOf(i.Trace.SpanID[:]),
+		Kind: tracepb.Span_SPAN_KIND_CLIENT, Name: "router " + i.Upstream.Cluster + " egress",
+		StartTimeUnixNano: uint64(i.Trace.AttemptStart.UnixNano()), EndTimeUnixNano: uint64(now.UnixNano()), Status: &tracepb.Status{},
+	}
+	t.addUpstream(s, i)
+	if !failed {
+		s.Attributes = append(s.Attributes, text("http.status_code", strconv.Itoa(i.Status)), text("response_flags", i.Flags.String()))
+	}
+	if failed || i.Status >= 500 || i.Status == 0 {
+		t.fail(s)
+	}
+	t.Add(s)
+}
+
 // Finish queues the span of a sampled request.
 func (t *Tracer) Finish(i *filter.Info) {
 	if !i.Trace.Sampled || !i.Trace.Valid {
 		return
 	}
-	select {
-	case t.queue <- t.span(i):
-	default:
-		t.dropped.Add(1)
-	}
+	t.endAttempt(i, i.Start.Add(i.Duration), false)
+	t.Add(t.span(i))
 }
 
-// Dropped is the number of spans that were lost.
-func (t *Tracer) Dropped() uint64 { return t.dropped.Load() }
+// bytesOf copies an id, whose memory is the request's.
+func bytesOf(id []byte) []byte { return append([]byte(nil), id...) }
 
-// Run exports batches until ctx ends, and then, briefly, what is left.
-func (t *Tracer) Run(ctx context.Context) error {
-	tick := time.NewTicker(batchDelay)
-	defer tick.Stop()
-	var batch []*tracepb.Span
-	for {
-		select {
-		case s := <-t.queue:
-			if batch = append(batch, s); len(batch) < batchSize {
-				continue
-			}
-		case <-tick.C:
-		case <-ctx.Done():
-			for more := true; more; {
-				select {
-				case s := <-t.queue:
-					batch = append(batch, s)
-				default:
-					more = false
-				}
-			}
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), batchDelay)
-			t.export(last, batch)
-			cancel()
-			return nil
-		}
-		t.export(ctx, batch)
-		batch = batch[:0]
-	}
-}
-
-func (t *Tracer) export(ctx context.Context, batch []*tracepb.Span) {
-	if len(batch) == 0 {
-		return
-	}
-	resource := &resourcepb.Resource{Attributes: []*commonpb.KeyValue{text("service.name", t.Service)}}
-	err := t.Exporter.Export(ctx, []*tracepb.ResourceSpans{{
-		Resource:   resource,
-		ScopeSpans: []*tracepb.ScopeSpans{{Scope: &commonpb.InstrumentationScope{Name: "weft"}, Spans: batch}},
-	}})
-	if err != nil {
-		t.dropped.Add(uint64(len(batch)))
-		t.Log.Debug("spans not exported", "spans", len(batch), "error", err)
-	}
+func text(k, v string) *commonpb.KeyValue {
+	return &commonpb.KeyValue{Key: k, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v}}}
 }

@@ -73,7 +73,7 @@ func TestStartContinuesTheTrace(t *testing.T) {
 }
 
 func TestSamplingIsByPercent(t *testing.T) {
-	tr := New(Options{Sampling: 25})
+	tr := New(Options{Random: 25, Overall: 100})
 	n := 0
 	for range 10000 {
 		i := &filter.Info{}
@@ -89,19 +89,15 @@ func TestSamplingIsByPercent(t *testing.T) {
 
 type collector struct{ got []*tracepb.Span }
 
-func (c *collector) Export(_ context.Context, r []*tracepb.ResourceSpans) error {
-	for _, rs := range r {
-		for _, s := range rs.ScopeSpans {
-			c.got = append(c.got, s.Spans...)
-		}
-	}
+func (c *collector) Export(_ context.Context, spans []*tracepb.Span) error {
+	c.got = append(c.got, spans...)
 	return nil
 }
 
 func TestRunExportsBatchesAndTheRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &collector{}
-		tr := New(Options{Sampling: 100, Exporter: c, Log: slog.New(slog.DiscardHandler), Service: "s"})
+		tr := New(Options{Random: 100, Overall: 100, Exporter: c, Log: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
@@ -130,15 +126,89 @@ func TestRunExportsBatchesAndTheRest(t *testing.T) {
 	})
 }
 
-func TestAFullQueueDrops(t *testing.T) {
-	tr := New(Options{Sampling: 100})
-	for range queueSize + 3 {
-		i := &filter.Info{}
-		tr.Start(i, headers())
-		tr.Finish(i)
+func TestDecisionTravelsInTheRequestID(t *testing.T) {
+	const id = "00000000-0000-4000-8000-000000000000"
+	for name, c := range map[string]struct {
+		o       Options
+		id      string
+		head    []string
+		sampled bool
+		want    string // digit 14 of the id
+	}{
+		"random":              {Options{Random: 100, Overall: 100}, id, nil, true, "9"},
+		"none":                {Options{Overall: 100}, id, nil, false, "4"},
+		"forced":              {Options{Overall: 100}, id, []string{"x-envoy-force-trace", "1"}, true, "a"},
+		"client":              {Options{Client: 100, Overall: 100}, id, []string{"x-client-trace-id", "1"}, true, "b"},
+		"not this client":     {Options{Overall: 100}, id, []string{"x-client-trace-id", "1"}, false, "4"},
+		"decided before":      {Options{Overall: 100}, id[:14] + "9" + id[15:], nil, true, "9"},
+		"but not overall":     {Options{Random: 100}, id[:14] + "9" + id[15:], nil, false, "4"},
+		"kept":                {Options{Random: 100, Overall: 100, KeepRequestID: true}, id, nil, true, "4"},
+		"by the id":           {Options{Random: 50, Overall: 100}, "0000270f" + id[8:], nil, false, "4"}, // 9999
+		"parent not sampled":  {Options{Random: 100, Overall: 100}, id, []string{"traceparent", "00-" + traceID + "-" + spanID + "-00"}, false, "9"},
+		"an id of other form": {Options{Random: 100, Overall: 100}, "mine", nil, true, ""},
+	} {
+		h, i := headers(c.head...), &filter.Info{RequestID: c.id}
+		h.Add("x-request-id", c.id)
+		New(c.o).Start(i, h)
+		got := ""
+		if len(i.RequestID) > 14 {
+			got = i.RequestID[14:15]
+		}
+		if i.Trace.Sampled != c.sampled || got != c.want || h.Get("x-request-id") != i.RequestID {
+			t.Errorf("%s: sampled %v, id %q %q, want %v and %q", name, i.Trace.Sampled, i.RequestID, h.Get("x-request-id"), c.sampled, c.want)
+		}
 	}
-	if tr.Dropped() != 3 {
-		t.Errorf("dropped %d, want 3", tr.Dropped())
+}
+
+func TestZipkinSharesTheSpan(t *testing.T) {
+	var body string
+	z := &Zipkin{Service: "svc", Post: func(_ context.Context, b []byte) error { body = string(b); return nil }}
+	tr := New(Options{B3: true, Short: true, Shared: true, Exporter: z})
+	h := headers("x-b3-traceid", traceID[16:], "x-b3-spanid", spanID, "x-b3-parentspanid", spanID[:15]+"1", "x-b3-sampled", "1")
+	i := &filter.Info{Request: h, Start: time.UnixMicro(5), Duration: time.Millisecond, Status: 200}
+	tr.Start(i, h)
+	if h.Get("x-b3-spanid") != spanID || h.Get("x-b3-traceid") != traceID[16:] || h.Has("traceparent") {
+		t.Errorf("goes on as %q %q %q", h.Get("x-b3-traceid"), h.Get("x-b3-spanid"), h.Get("traceparent"))
+	}
+	if err := z.Export(t.Context(), []*tracepb.Span{tr.span(i)}); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"traceId":"` + traceID[16:] + `"`, `"id":"` + spanID + `"`, `"parentId":"` + spanID[:15] + `1"`, `"kind":"SERVER"`, `"timestamp":5`,
+		`"duration":1000`, `"serviceName":"svc"`, `"shared":true`, `"http.status_code":"200"`,
+	} {
+		if !strings.Contains(body, want) {
+			t.Errorf("no %s in %s", want, body)
+		}
+	}
+}
+
+func TestAttemptsHaveSpans(t *testing.T) {
+	c := &collector{}
+	tr := New(Options{Random: 100, Overall: 100, Attempts: true, Exporter: c, Log: slog.New(slog.DiscardHandler)})
+	h := headers()
+	start := time.Unix(7, 0)
+	i := &filter.Info{Request: h, Start: start, Upstream: filter.Upstream{Cluster: "c"}}
+	tr.Start(i, h)
+	tr.Attempt(i, h, start.Add(1))
+	first := h.Get("traceparent")
+	tr.Attempt(i, h, start.Add(2))
+	if h.Get("traceparent") == first {
+		t.Error("two attempts go on with one context")
+	}
+	i.Status, i.Duration = 200, time.Second
+	tr.Finish(i)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_ = tr.Run(ctx)
+	if len(c.got) != 3 {
+		t.Fatalf("%d spans, want 3", len(c.got))
+	}
+	for n, s := range c.got[:2] {
+		failed := s.Status.Code == tracepb.Status_STATUS_CODE_ERROR
+		if s.Name != "router c egress" || string(s.ParentSpanId) != string(i.Trace.SpanID[:]) || failed != (n == 0) {
+			t.Errorf("attempt %d: %v", n, s)
+		}
 	}
 }
 
