@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: build test race lint golden bench fuzz generate presubmit upgrade-soak
+.PHONY: build test conformance race lint golden bench fuzz generate presubmit upgrade-soak
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -13,6 +13,9 @@ build: ## the binaries, in bin/
 test: ## all tests, below 15 minutes on 2 cores
 	$(GO) vet ./...
 	$(GO) test -timeout 14m ./...
+
+conformance: ## only the tests against peers: cases beside Envoy, h2spec
+	$(GO) test -timeout 14m ./test/peers/...
 
 race: ## the tests of everything but the end-to-end ones, under the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /test/mesh)

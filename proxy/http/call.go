@@ -5,6 +5,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
+	"github.com/weftmesh/weft/proxy/http/h1"
 	"github.com/weftmesh/weft/proxy/http/pool"
 	"github.com/weftmesh/weft/proxy/http/router"
 	"github.com/weftmesh/weft/proxy/route"
@@ -298,6 +299,7 @@ func (s *call) onReset(code codec.ResetCode) {
 		s.info.Details = "http1.codec_error"
 		if !s.headSent {
 			s.info.Status = 400
+			s.info.Sent = uint64(len(h1.ErrorText(400)))
 		}
 	default:
 		s.info.Flags |= filter.FlagDownstreamConnectionTermination

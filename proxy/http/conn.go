@@ -106,7 +106,8 @@ func (c *conn) speak(two bool) {
 		MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
 		HTTP10: cfg.HTTP1.AcceptHTTP10, DefaultHost: cfg.HTTP1.DefaultHost,
 		Trailers: cfg.HTTP1.Trailers, Underscores: h1.Underscores(underscores(cfg.Underscores)),
-		Direct: c.direct,
+		Direct:    c.direct,
+		ErrorHead: c.errorHead,
 	})
 	c.m.stats.CxHTTP1Total.Add(1)
 	c.m.stats.CxHTTP1Active.Add(1)
@@ -118,6 +119,19 @@ func (c *conn) sayGoing() {
 	if c.draining {
 		c.cd.GoAway(true)
 	}
+}
+
+// errorHead appends what an error reply of the codec has in common with others.
+func (c *conn) errorHead(out []byte) []byte {
+	out = append(out, "date: "...)
+	out = append(out, dateText(c.lane.Now())...)
+	out = append(out, "\r\n"...)
+	if cfg := &c.m.cfg; cfg.ServerHeader != ServerPassThrough {
+		out = append(out, "server: "...)
+		out = append(out, cfg.ServerName...)
+		out = append(out, "\r\n"...)
+	}
+	return out
 }
 
 // underscores maps to the order of the codecs' constants.
@@ -191,17 +205,29 @@ func (c *conn) refused(err error, before int) {
 	if c.two || c.requests != before || c.active > 0 || !errors.As(err, &ce) || ce.Status == 0 {
 		return
 	}
-	now := c.lane.Now()
-	info := filter.Info{
-		Conn: c.info, Start: now, Duration: 1, ResponseStart: 1, Protocol: c.cd.Protocol(), Remote: c.info.Remote,
-		Request: pool.GetHeaders(), Status: ce.Status, Details: ce.Detail, Flags: filter.FlagDownstreamProtocolError, Event: filter.EventEnd,
+	c.logRefused(&filter.Info{
+		Status: ce.Status, Details: ce.Detail, Flags: filter.FlagDownstreamProtocolError, Sent: uint64(len(h1.ErrorText(ce.Status))),
+	})
+}
+
+// headTimeout answers a head that did not come in time.
+func (c *conn) headTimeout() {
+	const text = "request header timeout"
+	if c.two || c.cd == nil || c.active > 0 || !c.cd.(*h1.Conn).Refuse(408, text) {
+		return
 	}
+	c.logRefused(&filter.Info{Status: 408, Details: "request_header_timeout", Sent: uint64(len(text))})
+}
+
+func (c *conn) logRefused(info *filter.Info) {
+	info.Conn, info.Start, info.Duration, info.ResponseStart = c.info, c.lane.Now(), 1, 1
+	info.Protocol, info.Remote, info.Request, info.Event = c.cd.Protocol(), c.info.Remote, pool.GetHeaders(), filter.EventEnd
 	for _, l := range c.m.cfg.AccessLogs {
-		l.Log(&info)
+		l.Log(info)
 	}
 	pool.PutHeaders(info.Request)
 	c.m.stats.RqTotal.Add(1)
-	c.m.stats.countResponse(ce.Status)
+	c.m.stats.countResponse(info.Status)
 }
 
 // watchHead starts the request headers timeout.

@@ -100,7 +100,7 @@ func TestLocalReplies(t *testing.T) {
 		},
 		{
 			"refused", to("up"), []*cluster.Spec{upstreamSpec("up", refusing)}, 503,
-			early + "reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused", "UF",
+			early + "reset reason: remote connection failure", "UF",
 			"upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 		},
 		{
@@ -129,7 +129,7 @@ func TestLocalReplies(t *testing.T) {
 		{
 			"retries used up", to("up", retry(route.RetryPolicy{On: route.RetryConnectFailure, Retries: 2})),
 			[]*cluster.Spec{upstreamSpec("up", refusing)}, 503,
-			early + "retried and the latest reset reason: remote connection failure, transport failure reason: delayed connect error: Connection refused",
+			early + "retried and the latest reset reason: remote connection failure",
 			"UF,URX", "upstream_reset_before_response_started{remote_connection_failure|delayed_connect_error:_Connection_refused}",
 		},
 		{
@@ -142,7 +142,7 @@ func TestLocalReplies(t *testing.T) {
 		},
 		{
 			"duration", to("up", func(f *route.Forward) { d := 40 * time.Millisecond; f.MaxStreamDuration = &d }),
-			[]*cluster.Spec{upstreamSpec("up", slow)}, 504, "downstream duration timeout", "DT", "max_duration_timeout",
+			[]*cluster.Spec{upstreamSpec("up", slow)}, 504, "downstream duration timeout", "-", "max_duration_timeout",
 		},
 		{
 			"cluster's duration", to("short"), []*cluster.Spec{short}, 504,

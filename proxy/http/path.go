@@ -13,9 +13,6 @@ func (s *call) checkPath(h *filter.Headers) (filter.LocalReply, bool) {
 	case h.Path == "":
 		return refused(404, "missing_path_rejected"), false
 	case h.Path[0] != '/':
-		if h.Path == "*" && h.Method == "OPTIONS" {
-			return filter.LocalReply{}, true
-		}
 		s.m.stats.RqNonRelativePath.Add(1)
 		return refused(404, "absolute_path_rejected"), false
 	case strings.IndexByte(h.Path, '#') >= 0:
@@ -32,11 +29,13 @@ func (s *call) checkPath(h *filter.Headers) (filter.LocalReply, bool) {
 	if cfg.EscapedSlashes != EscapedKeep && hasEscapedSlash(path) {
 		switch cfg.EscapedSlashes {
 		case EscapedReject:
+			h.Path = unescapeSlashes(path) + query
 			return refused(400, "path_normalization_failed"), false
 		case EscapedUnescapeRedirect:
 			s.m.stats.RqRedirectedPath.Add(1)
 			l := refused(307, "path_normalization_failed")
-			l.Header = []filter.Field{{Name: "location", Value: unescapeSlashes(path) + query}}
+			h.Path = unescapeSlashes(path) + query
+			l.Header = []filter.Field{{Name: "location", Value: h.Path}}
 			return l, false
 		}
 		clean = unescapeSlashes(clean)
@@ -101,11 +100,15 @@ func normalizePath(p string) (string, bool) {
 		c := p[i]
 		switch {
 		case c == '%':
-			if i+2 >= len(p) {
-				return "", false
+			hi, lo := byte(255), byte(255)
+			if i+2 < len(p) {
+				hi, lo = unhex(p[i+1]), unhex(p[i+2])
 			}
-			hi, lo := unhex(p[i+1]), unhex(p[i+2])
-			if hi > 15 || lo > 15 || hi|lo == 0 {
+			if hi > 15 || lo > 15 { // no escape: left as it is
+				b = append(b, c)
+				continue
+			}
+			if hi|lo == 0 {
 				return "", false
 			}
 			if v := hi<<4 | lo; unreserved(v) {

@@ -39,6 +39,12 @@ func (s *call) Reply(r filter.LocalReply) {
 		s.entry.RewriteResponse(s.target, s.resp, &s.info)
 	}
 	s.info.Status = s.resp.Status
+	if s.entry != nil {
+		if up := &s.info.Upstream; up.Cluster == "" && s.m.cfg.Clusters.Get(s.target.Cluster) != nil {
+			up.Cluster = s.target.Cluster // where the request would have gone
+		}
+		s.entry.RewriteResponse(s.target, s.resp, &s.info)
+	}
 	last := len(s.links) - 1
 	if seen {
 		last = -1

@@ -112,11 +112,9 @@ func (s *call) expect100(h *filter.Headers) {
 		return
 	}
 	h.Del("expect")
-	if !s.reqEnd {
-		var go100 filter.Headers
-		go100.Status = 100
-		s.c.cd.Interim(s.id, &go100)
-	}
+	var go100 filter.Headers
+	go100.Status = 100
+	s.c.cd.Interim(s.id, &go100)
 }
 
 // trimHost normalises the authority.
@@ -177,7 +175,7 @@ func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool, reject int)
 			client = peer
 		}
 		if !cfg.SkipXFFAppend {
-			if peer.IsLoopback() {
+			if peer == loopback4 || peer == loopback6 {
 				appendAddr(h, "x-forwarded-for", ci.Local.Addr())
 			} else {
 				appendAddr(h, "x-forwarded-for", peer)
@@ -220,6 +218,12 @@ func (s *call) whereFrom(h *filter.Headers, f *seen) (internal bool, reject int)
 	}
 	return single && within(cfg.InternalCIDRs, client), 0
 }
+
+// A client at one of these has no address that means anything to others.
+var (
+	loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	loopback6 = netip.IPv6Loopback()
+)
 
 func within(list []netip.Prefix, a netip.Addr) bool {
 	for _, p := range list {
@@ -400,8 +404,7 @@ func (c *conn) ownClientCert() string {
 		parts = append(parts, `Chain="`+all.String()+`"`)
 	}
 	if d.Subject {
-		subject := strings.ReplaceAll(cert.Subject.String(), `\`, `\\`)
-		parts = append(parts, `Subject="`+strings.ReplaceAll(subject, `"`, `\"`)+`"`)
+		parts = append(parts, `Subject="`+strings.ReplaceAll(cert.Subject.String(), `"`, `\"`)+`"`)
 	}
 	if d.URI {
 		for _, u := range cert.URIs {

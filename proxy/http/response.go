@@ -22,7 +22,7 @@ func (s *call) Arm(t time.Time) { s.c.arm(t) }
 
 // RespondInterim implements router.Downstream.
 func (s *call) RespondInterim(h *filter.Headers) {
-	if s.over || s.headSent || h.Status == 100 && !s.m.cfg.Proxy100Continue {
+	if s.over || s.headSent || h.Status != 100 || !s.m.cfg.Proxy100Continue {
 		return
 	}
 	s.c.cd.Interim(s.id, h)
@@ -76,6 +76,9 @@ func (s *call) sendHead(end bool) {
 			s.log(filter.EventTunnel)
 		}
 		end = false
+	}
+	if !s.c.two && !s.tunnel && (s.upgrade != "" || !s.reqEnd || s.local && h.Status == 400) {
+		s.c.cd.GoAway(true) // the rest of the request is not waited for; a bad request may have hidden another
 	}
 	s.c.cd.Headers(s.id, h, end)
 	s.measured()
@@ -178,6 +181,9 @@ func (s *call) finishResponse(h *filter.Headers) {
 		if !h.Has("server") {
 			h.Add("server", cfg.ServerName)
 		}
+	}
+	if !h.Has("date") {
+		h.Add("date", dateText(s.c.lane.Now()))
 	}
 	h.Del("x-envoy-decorator-operation")
 	if cfg.RequestIDInResponse && s.info.RequestID != "" {

@@ -65,6 +65,7 @@ func (c *conn) tickConn(now time.Time) {
 	cfg := &c.m.cfg
 	if d := cfg.RequestHeadersTimeout; !c.partSince.IsZero() && now.Sub(c.partSince) >= d {
 		c.m.stats.RqHeaderTimeout.Add(1)
+		c.headTimeout()
 		c.close()
 		return
 	}
@@ -180,7 +181,7 @@ func (s *call) tick(now time.Time) {
 		s.expire("request timeout", "request_overall_timeout", 0)
 	case late(s.lifeUntil):
 		st.RqMaxDuration.Add(1)
-		s.expire("downstream duration timeout", "max_duration_timeout", filter.FlagDurationTimeout)
+		s.expire("downstream duration timeout", "max_duration_timeout", 0)
 	case s.idle > 0 && now.Sub(s.moved) >= s.idle:
 		st.RqIdleTimeout.Add(1)
 		s.expire("stream timeout", "stream_idle_timeout", filter.FlagStreamIdleTimeout)

@@ -117,7 +117,7 @@ func TestRewriteRequest(t *testing.T) {
 		wantOriginal, wantX string
 	}{
 		"prefix":             {m: Match{Path: "/a/"}, f: Forward{PrefixRewrite: "/b/"}, h: request("GET", "h", "/a/c?q=/a/"), wantPath: "/b/c?q=/a/", wantOriginal: "/a/c?q=/a/"},
-		"same":               {m: Match{Path: "/"}, f: Forward{PrefixRewrite: "/"}, h: request("GET", "h", "/x"), wantPath: "/x"},
+		"same":               {m: Match{Path: "/"}, f: Forward{PrefixRewrite: "/"}, h: request("GET", "h", "/x"), wantPath: "/x", wantOriginal: "/x"},
 		"exact":              {m: Match{PathKind: PathExact, Path: "/a"}, f: Forward{PrefixRewrite: "/b"}, h: request("GET", "h", "/a?q"), wantPath: "/b?q", wantOriginal: "/a?q"},
 		"regex kind":         {m: Match{PathKind: PathRegex, Path: "/a.*"}, f: Forward{PrefixRewrite: "/b"}, h: request("GET", "h", "/abc?q"), wantPath: "/b?q", wantOriginal: "/abc?q"},
 		"separated":          {m: Match{PathKind: PathSeparatedPrefix, Path: "/a"}, f: Forward{PrefixRewrite: "/b"}, h: request("GET", "h", "/a?q"), wantPath: "/b?q", wantOriginal: "/a?q"},

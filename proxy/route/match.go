@@ -153,15 +153,29 @@ func (m *headerMatcher) matches(h *filter.Headers) bool {
 	if m.value == nil && m.bounds == nil {
 		return h.Has(m.name) != m.absent != m.invert
 	}
-	v, ok := h.Joined(m.name)
+	v, ok := h.Lookup(m.name)
 	if !ok && !m.missingAsEmpty {
 		return false
 	}
+	return (m.fits(v) || ok && m.name[0] != ':' && m.another(h)) != m.invert
+}
+
+// another tells whether some line of that name fits: each is looked at by itself.
+func (m *headerMatcher) another(h *filter.Headers) bool {
+	for i := range h.Len() {
+		if f := h.At(i); f.Name == m.name && m.fits(f.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *headerMatcher) fits(v string) bool {
 	if m.value != nil {
-		return m.value.matches(v) != m.invert
+		return m.value.matches(v)
 	}
 	n, err := strconv.ParseInt(v, 10, 64)
-	return (err == nil && m.bounds.Start <= n && n < m.bounds.End) != m.invert
+	return err == nil && m.bounds.Start <= n && n < m.bounds.End
 }
 
 func anyHeader(ms []headerMatcher, h *filter.Headers) bool {

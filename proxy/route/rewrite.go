@@ -95,9 +95,6 @@ func (p *pathRewrite) apply(h *filter.Headers, info *filter.Info) {
 	var buf [512]byte
 	old := h.Path
 	b := p.appendTo(buf[:0], old)
-	if string(b) == old {
-		return
-	}
 	h.Set("x-envoy-original-path", old)
 	if info != nil {
 		info.OriginalPath = old
@@ -128,7 +125,8 @@ func compileHost(r *HostRewrite) (*regexRewrite, error) {
 func (e *Entry) rewriteHost(c *choice, r *HostRewrite, h *filter.Headers) {
 	switch {
 	case c.host != "":
-		setAuthority(h, c.host, r.AppendForwardedHost)
+		appendForwardedHost(h, r.AppendForwardedHost)
+		h.Authority = c.host
 	case r.Literal != "":
 		setAuthority(h, r.Literal, r.AppendForwardedHost)
 	case r.Header != "":
@@ -148,8 +146,21 @@ func (e *Entry) AutoHost(h *filter.Headers, hostname string) {
 }
 
 func setAuthority(h *filter.Headers, to string, appendOld bool) {
-	if appendOld && h.Authority != "" {
-		h.Add("x-forwarded-host", h.Authority)
+	appendForwardedHost(h, appendOld)
+	if h.Authority != "" {
+		h.Set("x-envoy-original-host", h.Authority)
 	}
 	h.Authority = to
+}
+
+func appendForwardedHost(h *filter.Headers, wanted bool) {
+	if !wanted || h.Authority == "" {
+		return
+	}
+	old, _ := h.Joined("x-forwarded-host")
+	b := h.Buffer()
+	if old != "" {
+		b = append(append(b, old...), ',')
+	}
+	h.Set("x-forwarded-host", h.Kept(append(b, h.Authority...)))
 }

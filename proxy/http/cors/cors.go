@@ -81,6 +81,7 @@ func (p *Policy) preflight(origin string, private bool) []filter.Field {
 	add("access-control-allow-credentials", "true", p.credentials)
 	add("access-control-allow-methods", p.methods, true)
 	add("access-control-allow-headers", p.headers, true)
+	add("access-control-expose-headers", p.expose, true)
 	add("access-control-max-age", p.age, true)
 	add("access-control-allow-private-network", "true", p.private && private)
 	return out

@@ -48,7 +48,7 @@ func TestRequests(t *testing.T) {
 		}},
 		{name: "preflight", policy: policy + "}", request: append([]string{"origin", "http://a"}, preflight...), reply: map[string]string{
 			"access-control-allow-origin": "http://a", "access-control-allow-credentials": "true", "access-control-allow-methods": "GET,PUT",
-			"access-control-allow-headers": "x-a", "access-control-max-age": "60",
+			"access-control-allow-headers": "x-a", "access-control-expose-headers": "x-e", "access-control-max-age": "60",
 		}},
 		{name: "private network", policy: `{"allowOriginStringMatch":[{"exact":"http://a"}],"allowPrivateNetworkAccess":true}`,
 			request: append([]string{"origin", "http://a", "access-control-request-private-network", "true"}, preflight...),

@@ -4,7 +4,8 @@ package h1
 var (
 	tokenChar  = tableOf(func(c byte) bool { return alnum(c) || in(c, "!#$%&'*+-.^_`|~") })
 	valueChar  = tableOf(func(c byte) bool { return c == '\t' || c >= ' ' && c != 0x7f })
-	targetChar = tableOf(func(c byte) bool { return c > ' ' && c != 0x7f })
+	targetChar = tableOf(func(c byte) bool { return c > ' ' && c < 0x7f })
+	digitChar  = tableOf(func(c byte) bool { return '0' <= c && c <= '9' })
 	// hostChar is RFC 3986's authority.
 	hostChar = tableOf(func(c byte) bool { return alnum(c) || in(c, "-._~%!$&'()*+,;=:@[]") })
 )

@@ -162,7 +162,12 @@ func TestResponseWithoutRequest(t *testing.T) {
 }
 
 func TestClientEndInsideOfMessage(t *testing.T) {
-	for _, in := range []string{"", "HTTP/1.1 200", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n"} {
+	for in, want := range map[string]string{
+		"":             "CONNECTION_TERMINATION",
+		"HTTP/1.1 200": "PROTOCOL_ERROR",
+		"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab":                   "PROTOCOL_ERROR",
+		"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n": "PROTOCOL_ERROR",
+	} {
 		r, c := newClient(request("GET", "/"), true, Options{})
 		if err := feed(c, in, 1<<20); err != nil {
 			t.Fatal(err)
@@ -171,8 +176,8 @@ func TestClientEndInsideOfMessage(t *testing.T) {
 			t.Errorf("%q: no error", in)
 		}
 		got := r.events()
-		if last := got[len(got)-1]; last != "reset 1 CONNECTION_TERMINATION" {
-			t.Errorf("%q: last event %q", in, last)
+		if last := got[len(got)-1]; last != "reset 1 "+want {
+			t.Errorf("%q: last event %q, want %s", in, last, want)
 		}
 	}
 }

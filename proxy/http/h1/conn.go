@@ -30,6 +30,9 @@ type Options struct {
 	// Trailers passes trailers on, in both directions; otherwise they are
 	// checked and dropped.
 	Trailers bool
+	// ErrorHead appends the fields that a server's own error replies have
+	// besides their framing, each with CRLF; nil: none.
+	ErrorHead func(out []byte) []byte
 	// Underscores says what happens to field names with an underscore.
 	Underscores Underscores
 	// Direct, when set, sends large pieces of bodies that would have to be copied:
@@ -276,9 +279,21 @@ func (c *Conn) fail(status int, detail, reason string) {
 	c.recv = ended
 	c.reset(codec.ResetProtocol)
 	if !c.client && unanswered {
-		c.out = appendErrorReply(c.out, status)
+		c.out = c.appendErrorReply(c.out, status, ErrorText(status))
 	}
 	c.send = sendEnded
+}
+
+// Refuse answers a request whose head is not whole, on a server, and ends the
+// connection. false: there is no such request.
+func (c *Conn) Refuse(status int, text string) bool {
+	if c.client || c.open || c.err != nil || c.recv != atStart && c.recv != inHead || c.send != sendIdle {
+		return false
+	}
+	c.out = c.appendErrorReply(c.out, status, text)
+	c.Stop()
+	c.send = sendEnded
+	return true
 }
 
 // reset ends the open stream, if there is one, because of the peer.
@@ -323,17 +338,26 @@ func (c *Conn) End() error {
 	}
 	c.err = &codec.Error{Status: 400, Code: codec.ResetConnection, Detail: badRequest, Reason: "connection ended inside of a message"}
 	if c.client {
-		c.err.Status = 502
+		c.err.Status, c.err.Code = 502, c.brokenCode()
 	}
 	c.recv = ended
-	c.reset(codec.ResetConnection)
+	c.reset(c.err.Code)
 	return c.err
+}
+
+// brokenCode: a response that has begun and does not end breaks the protocol.
+func (c *Conn) brokenCode() codec.ResetCode {
+	if c.client && (c.recv != atStart && c.recv != held && c.recv != opaque && c.recv != ended || c.recv == atStart && len(c.tail) > 0) {
+		return codec.ResetProtocol
+	}
+	return codec.ResetConnection
 }
 
 // Broken implements codec.Codec.
 func (c *Conn) Broken() {
+	code := c.brokenCode()
 	c.recv, c.close = ended, true
-	c.reset(codec.ResetConnection)
+	c.reset(code)
 }
 
 // Stop implements codec.Codec.

@@ -50,8 +50,8 @@ func (c *Conn) requestLine(line []byte) {
 		return
 	}
 	method, target, version := line[:i], line[i+1:j], line[j+1:]
-	if !all(tokenChar, method) {
-		c.fail(400, badRequest, "method is not a token")
+	if !known(method) {
+		c.fail(400, detailOf(method), "unknown method")
 		return
 	}
 	switch string(version) {
@@ -67,8 +67,8 @@ func (c *Conn) requestLine(line []byte) {
 		return
 	}
 	c.minor = c.m.minor
-	if len(target) == 0 || !all(targetChar, target) || bytes.IndexByte(target, '#') >= 0 {
-		c.fail(400, "http1.invalid_url", "forbidden byte in the request target")
+	if len(target) == 0 || !all(targetChar, target) {
+		c.fail(400, detailOf(target), "forbidden byte in the request target")
 		return
 	}
 	c.id++
@@ -80,6 +80,28 @@ func (c *Conn) requestLine(line []byte) {
 	c.m.h.Method = methodName(c.m.h, method)
 	c.recv = inHead
 	c.target(target)
+}
+
+// detailOf is what Envoy calls it when b is not what it should be.
+func detailOf(b []byte) string {
+	for _, c := range b {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return "http1.invalid_characters"
+		}
+	}
+	return badRequest
+}
+
+// known tells whether a method is one that Envoy takes.
+func known(b []byte) bool {
+	switch string(b) {
+	case "GET", "POST", "PUT", "HEAD", "DELETE", "CONNECT", "OPTIONS", "PATCH", "TRACE",
+		"ACL", "BIND", "CHECKOUT", "COPY", "LINK", "LOCK", "MERGE", "MKACTIVITY", "MKCALENDAR", "MKCOL", "MOVE", "MSEARCH",
+		"NOTIFY", "PROPFIND", "PROPPATCH", "PURGE", "REBIND", "REPORT", "SEARCH", "SOURCE", "SUBSCRIBE",
+		"UNBIND", "UNLINK", "UNLOCK", "UNSUBSCRIBE":
+		return true
+	}
+	return false
 }
 
 // methodName spares the arena for the usual methods.
@@ -110,6 +132,10 @@ func (c *Conn) target(t []byte) {
 	h := c.m.h
 	switch {
 	case h.Method == "CONNECT":
+		if i := bytes.LastIndexByte(t, ':'); i <= 0 || i == len(t)-1 || !all(digitChar, t[i+1:]) {
+			c.fail(400, "http1.invalid_url", "CONNECT to no host and port")
+			return
+		}
 		c.authority(t)
 		c.m.absolute = true
 	case t[0] == '/':
@@ -123,7 +149,11 @@ func (c *Conn) target(t []byte) {
 		h.Scheme = "https"
 		c.absolute(t[8:])
 	default:
-		c.fail(400, "http1.invalid_url", "request target is neither a path nor an http URL")
+		detail := badRequest
+		if len(t) == 1 && t[0] == '*' {
+			detail = "http1.invalid_url"
+		}
+		c.fail(400, detail, "request target is neither a path nor an http URL")
 	}
 }
 
@@ -191,7 +221,7 @@ func (c *Conn) field(line []byte) (name, value []byte, ok bool) {
 	}
 	i := bytes.IndexByte(line, ':')
 	if i <= 0 || !all(tokenChar, line[:i]) {
-		c.fail(400, badRequest, "malformed or folded field")
+		c.fail(400, detailOf(line[:max(i, 0)]), "malformed or folded field")
 		return nil, nil, false
 	}
 	name, value = line[:i], trim(line[i+1:])
@@ -271,8 +301,6 @@ func (c *Conn) hostField(value []byte) {
 	}
 	c.m.host = true
 	switch {
-	case len(value) == 0 && !c.m.absolute:
-		c.fail(400, "missing_host_header", "empty host")
 	case !all(hostChar, value):
 		c.fail(400, "http1.invalid_authority", "malformed host")
 	case !c.m.absolute: // RFC 9112 3.2.2: the target wins
@@ -371,7 +399,7 @@ func (c *Conn) headDone() {
 	}
 	switch {
 	case m.chunked && m.length >= 0:
-		c.fail(400, "http1.content_length_not_allowed", "both transfer-encoding and content-length")
+		c.fail(400, "http1.content_length_and_chunked_not_allowed", "both transfer-encoding and content-length")
 	case m.chunked && m.minor == 0:
 		c.fail(400, "http1.transfer_encoding_not_allowed", "transfer-encoding in HTTP/1.0")
 	case c.client:
@@ -388,14 +416,11 @@ func (c *Conn) requestDone() {
 	}
 	c.connect, c.head = h.Method == "CONNECT", h.Method == "HEAD"
 	switch {
-	case h.Authority == "":
-		c.fail(400, "missing_host_header", "no host")
-		return
 	case c.connect && m.chunked:
-		c.fail(400, "http1.transfer_encoding_not_allowed", "CONNECT with a body")
+		c.fail(501, "http1.invalid_transfer_encoding", "CONNECT with a body")
 		return
 	case c.connect && m.length > 0:
-		c.fail(400, "http1.content_length_not_allowed", "CONNECT with a body")
+		c.fail(400, "http1.body_disallowed", "CONNECT with a body")
 		return
 	case c.connect:
 		h.Protocol = ""

@@ -81,6 +81,8 @@ func (c *Conn) beginRequest(id uint32) {
 		k.code = codec.ResetStreamClosed
 	case s != nil:
 		c.beginTrailers(id)
+	case id <= c.lastID && !c.late(id):
+		c.fail(codec.ResetStreamClosed, violation, "HEADERS on a closed stream")
 	case id <= c.lastID:
 		k.code = codec.ResetNone // closed; it was on its way: ignore
 	default:
@@ -191,6 +193,7 @@ func (c *Conn) requestDone(k *block) {
 		return
 	}
 	if k.code != codec.ResetNone {
+		c.cutOff(k.id)
 		c.out = appendReset(c.out, k.id, k.code)
 		c.flood.cut(c)
 		return
@@ -200,6 +203,7 @@ func (c *Conn) requestDone(k *block) {
 	s.expect = k.length
 	if k.end {
 		if s.expect > 0 {
+			c.cutOff(k.id)
 			c.out = appendReset(c.out, k.id, codec.ResetProtocol)
 			c.forget(s)
 			c.flood.cut(c)
@@ -215,6 +219,7 @@ func (c *Conn) tooLarge(id uint32) {
 	c.openBlock(id, true)
 	c.out = c.enc.Status(c.out, 431)
 	c.closeBlock()
+	c.cutOff(id)
 	c.out = appendReset(c.out, id, codec.ResetNone)
 	c.flood.cut(c)
 }

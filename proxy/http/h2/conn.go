@@ -53,9 +53,11 @@ type Conn struct {
 	streams Table[stream]
 	last    *stream // the one asked for last: frames come in runs
 	free    []*stream
-	blocked []*stream // waiting for send window, in the order they began to
-	shifted bool      // one of them has ended
-	lastID  uint32    // highest id begun: by the peer (server), by us (client)
+	blocked []*stream  // waiting for send window, in the order they began to
+	shifted bool       // one of them has ended
+	cut     [64]uint32 // streams that we ended first, a ring: more of them may be on its way
+	cuts    int
+	lastID  uint32 // highest id begun: by the peer (server), by us (client)
 
 	// receiving
 	tail     []byte

@@ -60,6 +60,10 @@ func (c *Conn) dataAllowed(id uint32, length, body int64, end bool) bool {
 	}
 	c.recvWin -= length
 	s := c.stream(id)
+	if s == nil && !c.late(id) {
+		c.fail(codec.ResetStreamClosed, violation, "DATA on a closed stream")
+		return false
+	}
 	if s == nil {
 		c.giveBack(length) // was on its way when the stream ended
 		return true

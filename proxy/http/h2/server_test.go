@@ -56,7 +56,7 @@ func TestRequests(t *testing.T) {
 		{name: "unknown frame", in: clientWire().raw(0x55, 0xff, 7, "xyz").get(1), want: []string{`head 1 GET http://h/ end=true`}},
 		{name: "ping", in: clientWire().raw(http2.FramePing, 0, 0, "12345678").raw(http2.FramePing, 1, 0, "12345678"), out: []string{`PING "12345678" ack=true`}},
 		{name: "reset", in: clientWire().post(1).raw(http2.FrameRSTStream, 0, 1, "\x00\x00\x00\x08"), want: []string{`head 1 POST http://h/ end=false`, `reset 1 CANCEL`}},
-		{name: "late frames of a stream that is over", in: clientWire().post(1).raw(http2.FrameRSTStream, 0, 1, "\x00\x00\x00\x08").data(1, "x", false).
+		{name: "late frames of a stream that is over", in: clientWire().post(1).raw(http2.FrameRSTStream, 0, 1, "\x00\x00\x00\x08").
 			raw(http2.FrameRSTStream, 0, 1, "\x00\x00\x00\x08").raw(http2.FrameWindowUpdate, 0, 1, "\x00\x00\x00\x08"), want: []string{`head 1 POST http://h/ end=false`, `reset 1 CANCEL`}},
 		{name: "goaway of the client", in: clientWire().raw(http2.FrameGoAway, 0, 0, "\x00\x00\x00\x00\x00\x00\x00\x00bye"), want: []string{`goaway 0 true`}},
 		{name: "too many streams", opt: Options{MaxStreams: 1}, in: clientWire().post(1).get(3), want: []string{`head 1 POST http://h/ end=false`}, out: []string{`RST 3 REFUSED_STREAM`}},

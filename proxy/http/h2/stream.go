@@ -77,6 +77,7 @@ func (c *Conn) endLocal(s *stream) {
 	s.localEnd = true
 	if !c.client && !s.remoteEnd {
 		c.out = appendReset(c.out, s.id, codec.ResetNone)
+		c.cutOff(s.id)
 		s.remoteEnd = true
 	}
 	if s.remoteEnd {
@@ -88,6 +89,7 @@ func (c *Conn) endLocal(s *stream) {
 // streamError resets one stream, on both sides.
 func (c *Conn) streamError(id uint32, code codec.ResetCode) {
 	c.out = appendReset(c.out, id, code)
+	c.cutOff(id)
 	if s := c.stream(id); s != nil {
 		c.forget(s)
 		c.ev.OnReset(id, code)
@@ -136,6 +138,19 @@ func (c *Conn) Reset(id uint32, code codec.ResetCode) {
 	}
 	if !c.client || s.sentHead {
 		c.out = appendReset(c.out, id, code)
+		c.cutOff(id)
 	}
 	c.forget(s)
+}
+
+// cutOff notes that we have ended a stream before the peer has.
+func (c *Conn) cutOff(id uint32) {
+	c.cut[c.cuts%len(c.cut)] = id
+	c.cuts++
+}
+
+// late tells whether frames of a stream that is over may have been on their way
+// when we ended it. Once the ring is full, what is older than all of it may be.
+func (c *Conn) late(id uint32) bool {
+	return c.client || slices.Contains(c.cut[:], id) || c.cuts >= len(c.cut) && id < slices.Min(c.cut[:])
 }

@@ -37,7 +37,6 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 	body.WriteString("reset reason: " + reason)
 	why := underscored(reason)
 	if info.Upstream.Failure != "" {
-		body.WriteString(", transport failure reason: " + info.Upstream.Failure)
 		why += "|" + underscored(info.Upstream.Failure)
 	}
 	status := 503

@@ -187,7 +187,11 @@ func (r *Router) redirect() {
 func (r *Router) answer() {
 	r.cfg.Stats.DirectResponse.Add(1)
 	d := r.Entry.Direct()
-	r.reply(filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1, ByRoute: true})
+	l := filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1, ByRoute: true}
+	if d.Status == 201 || d.Status/100 == 3 { // these statuses want to say where; there is only here
+		l.Header = []filter.Field{{Name: "location", Value: r.h.Scheme + "://" + r.h.Authority + r.h.Path}}
+	}
+	r.reply(l)
 }
 
 // reply answers instead of the upstream.

@@ -209,12 +209,15 @@ func (r *Router) finishHead(h *filter.Headers, now time.Time) {
 		h.Add("set-cookie", r.cookie)
 	}
 	if !r.cfg.SuppressHeaders {
-		r.setInt(h, "x-envoy-upstream-service-time", max(now.Sub(r.began).Milliseconds(), 0))
+		if r.ended && r.Upgrade == "" { // else it says nothing about the upstream
+			r.setInt(h, "x-envoy-upstream-service-time", max(now.Sub(r.began).Milliseconds(), 0))
+		}
 		if r.Entry.VirtualHost().ResponseAttemptCount {
 			r.setInt(h, "x-envoy-attempt-count", int64(info.Attempts))
 		}
 	}
 	info.Response = h
+	info.Status = h.Status
 	r.Entry.RewriteResponse(r.Target, h, info)
 }
 

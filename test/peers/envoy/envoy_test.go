@@ -1,0 +1,272 @@
+// Package envoy drives the same bytes through a stock Envoy and through this
+// proxy, with the same bootstrap, and compares what both did: what the client
+// got, what arrived upstream, what the access log says, and what became of the
+// connection. README.md tells how a case is written.
+package envoy
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weftmesh/weft/proxy"
+)
+
+var (
+	only = flag.String("cases", "", "a glob: only these cases, `group/name`")
+	show = flag.Bool("show", false, "print what Envoy did")
+)
+
+// together is how many cases are in flight. They wait more than they work.
+const together = 24
+
+func TestCases(t *testing.T) {
+	dir := t.TempDir()
+	if err := makeCerts(dir); err != nil {
+		t.Fatal(err)
+	}
+	cases := slices.DeleteFunc(loadCases(t), func(c *caseFile) bool {
+		ok, err := path.Match(*only, c.name)
+		return *only != "" && (err != nil || !ok)
+	})
+	// Addresses of this process's own: several runs may share a machine.
+	pid := os.Getpid()
+	base := fmt.Sprintf("127.%d.%d.", 16+pid>>8&0x3f, pid&0xff)
+	theirs := place{proxy: base + "1", upstream: base + "2", client: base + "9", log: filepath.Join(dir, "envoy.log")}
+	ours := place{proxy: base + "3", upstream: base + "4", client: base + "9", log: filepath.Join(dir, "weft.log")}
+	stopTheirs := startEnvoy(t, dir, bootstrap(t, cases, theirs), theirs)
+	stopOurs := startWeft(t, dir, bootstrap(t, cases, ours), ours)
+
+	a, b := make([]result, len(cases)), make([]result, len(cases))
+	g := errgroup.Group{}
+	g.SetLimit(together)
+	for i, c := range cases {
+		g.Go(func() error {
+			var wg sync.WaitGroup
+			wg.Go(func() { a[i] = (&run{c: c, p: theirs, index: i}).execute(t) })
+			b[i] = (&run{c: c, p: ours, index: i}).execute(t)
+			wg.Wait()
+			return nil
+		})
+	}
+	_ = g.Wait()
+	stopTheirs()
+	stopOurs()
+	logs(t, theirs, cases, a)
+	logs(t, ours, cases, b)
+
+	diffs := loadDifferences(t)
+	for i, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if *show {
+				t.Logf("client:\n%s\n%s\n%s", a[i].client, a[i].upstream, a[i].log)
+			}
+			compare(t, c, a[i], b[i], diffs)
+		})
+	}
+	if *only == "" {
+		diffs.unused(t)
+	}
+}
+
+func compare(t *testing.T, c *caseFile, theirs, ours result, diffs *differences) {
+	for what, pair := range map[string][2]string{
+		"client": {theirs.client, ours.client}, "upstream": {theirs.upstream, ours.upstream}, "log": {theirs.log, ours.log},
+	} {
+		d := cmp.Diff(strings.Split(pair[0], "\n"), strings.Split(pair[1], "\n"))
+		known := diffs.find(c.name, what)
+		switch {
+		case d != "" && known == nil:
+			t.Errorf("%s: Envoy (-), Weft (+):\n%s", what, d)
+		case d == "" && known != nil:
+			t.Errorf("%s: differences.txt expects a difference in %q, and there is none: take it off the list", c.name, what)
+		}
+	}
+	if len(theirs.late) > 0 && !slices.Equal(theirs.late, ours.late) || len(theirs.late) > 0 {
+		t.Errorf("with Envoy these steps waited in vain: %q", theirs.late)
+	}
+	if len(ours.late) > 0 && diffs.find(c.name, "client") == nil {
+		t.Errorf("with Weft these steps waited in vain: %q", ours.late)
+	}
+}
+
+// differences are those that are known, each with its reason.
+type differences struct{ list []*difference }
+
+type difference struct {
+	glob, what, reason string
+	used               bool
+}
+
+func loadDifferences(t *testing.T) *differences {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/differences.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &differences{}
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSpace(line)
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		head, reason, ok := strings.Cut(line, ": ")
+		glob, what, ok2 := strings.Cut(head, " ")
+		if !ok || !ok2 || reason == "" {
+			t.Fatalf("differences.txt: %q: want GLOB CLIENT|UPSTREAM|LOG: REASON", line)
+		}
+		for w := range strings.SplitSeq(what, ",") {
+			d.list = append(d.list, &difference{glob: glob, what: w, reason: reason})
+		}
+	}
+	return d
+}
+
+func (d *differences) find(name, what string) *difference {
+	for _, k := range d.list {
+		if ok, err := path.Match(k.glob, name); err == nil && ok && k.what == what {
+			k.used = true
+			return k
+		}
+	}
+	return nil
+}
+
+func (d *differences) unused(t *testing.T) {
+	for _, k := range d.list {
+		if !k.used {
+			t.Errorf("differences.txt: %s %s: no such case", k.glob, k.what)
+		}
+	}
+}
+
+// logs puts the lines of the access log to their cases.
+func logs(t *testing.T, p place, cases []*caseFile, out []result) {
+	t.Helper()
+	raw, err := os.ReadFile(p.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := map[string][]string{}
+	for line := range strings.Lines(string(raw)) {
+		name, rest, _ := strings.Cut(line, " ")
+		if !strings.Contains(rest, " /-probe host="+probeHost) {
+			lines[name] = append(lines[name], p.hide().Replace(rest))
+		}
+	}
+	for i, c := range cases {
+		slices.Sort(lines[c.name])
+		out[i].log = strings.Join(lines[c.name], "")
+	}
+}
+
+func startEnvoy(t *testing.T, dir string, boot []byte, p place) (stop func()) {
+	t.Helper()
+	name := os.Getenv("WEFT_ENVOY")
+	if name == "" {
+		name = "envoy"
+	}
+	bin, err := exec.LookPath(name)
+	if err != nil {
+		t.Fatal("no Envoy to compare with: set WEFT_ENVOY to the binary of Envoy 1.40")
+	}
+	file := filepath.Join(dir, "envoy.yaml")
+	if err := os.WriteFile(file, boot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(bin, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error", "--file-flush-interval-msec", "200")
+	var said strings.Builder
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(gone)
+	}()
+	stop = sync.OnceFunc(func() {
+		// Slow to the end: what clients left behind is still to be logged.
+		if resp, err := http.Post(fmt.Sprintf("http://%s:%d/quitquitquit", p.proxy, adminPort), "", nil); err == nil {
+			resp.Body.Close()
+		} else {
+			_ = cmd.Process.Kill()
+		}
+		<-gone
+	})
+	t.Cleanup(stop)
+	ready(t, p, gone, func() string {
+		s := said.String() // Envoy says its whole configuration with the error
+		return s[:min(len(s), 1000)]
+	})
+	return stop
+}
+
+func startWeft(t *testing.T, dir string, boot []byte, p place) (stop func()) {
+	t.Helper()
+	file := filepath.Join(dir, "weft.yaml")
+	if err := os.WriteFile(file, boot, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan struct{})
+	var failed error
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() && *only != "" {
+		log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	}
+	go func() {
+		failed = proxy.Run(ctx, proxy.Options{Bootstrap: file, Log: log, DrainTime: time.Second})
+		close(gone)
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-gone
+		if failed != nil {
+			t.Errorf("weft proxy: %v", failed)
+		}
+	})
+	t.Cleanup(stop)
+	ready(t, p, gone, func() string { return fmt.Sprint(failed) })
+	return stop
+}
+
+// ready asks the admin API until it is.
+func ready(t *testing.T, p place, gone <-chan struct{}, said func() string) {
+	t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	limit := time.NewTimer(30 * time.Second)
+	defer limit.Stop()
+	for {
+		if resp, err := http.Get(fmt.Sprintf("http://%s:%d/ready", p.proxy, adminPort)); err == nil {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-gone:
+			t.Fatalf("the proxy ended at once: %s", said())
+		case <-limit.C:
+			t.Fatal("the proxy was not ready in time")
+		}
+	}
+}
