@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"testing"
 )
 
@@ -27,6 +29,14 @@ func decoded(t *testing.T, encoding string, b []byte) string {
 		return "does not decode: " + err.Error()
 	}
 	return fmt.Sprintf("%s: %s", encoding, summary(out))
+}
+
+// printable escapes what is no text.
+func printable(b []byte) string {
+	if strings.ContainsFunc(string(b), func(r rune) bool { return r < ' ' && r != '\n' || r == 0xfffd }) {
+		return strconv.Quote(string(b))
+	}
+	return string(b)
 }
 
 func summary(b []byte) string {

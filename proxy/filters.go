@@ -23,6 +23,8 @@ import (
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
+	"github.com/weftmesh/weft/proxy/http/grpcstats"
+	"github.com/weftmesh/weft/proxy/http/grpcweb"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/jwt"
@@ -42,6 +44,8 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		csrf.Kind(),
 		fault.Kind(),
 		filterstate.Kind(),
+		grpcstats.Kind(r.statName),
+		grpcweb.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
@@ -71,6 +75,14 @@ func (r *runtime) members(name string) (all, available int, ok bool) {
 	}
 	st := c.Stats()
 	return int(st.MembershipTotal.Load()), int(st.MembershipHealthy.Load() + st.MembershipDegraded.Load()), true
+}
+
+// statName is how statistics call a cluster.
+func (r *runtime) statName(name string) string {
+	if c := r.clusters.Get(name); c != nil {
+		return c.StatName()
+	}
+	return name
 }
 
 // sinks are where logs and spans go. They are made when a configuration first

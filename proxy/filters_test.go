@@ -167,7 +167,7 @@ func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) s
 	if err != nil {
 		end = "cut off\n"
 	}
-	text := string(b)
+	text := printable(b)
 	if e := res.Header.Get("content-encoding"); e != "" && len(b) > 0 {
 		text = decoded(t, e, b)
 	}
