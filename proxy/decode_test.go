@@ -8,6 +8,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
 )
 
 // decoded is a body whose content-encoding has been taken off.
@@ -18,6 +21,14 @@ func decoded(t *testing.T, encoding string, b []byte) string {
 	switch encoding {
 	case "gzip":
 		r, err = gzip.NewReader(bytes.NewReader(b))
+	case "br":
+		r = brotli.NewReader(bytes.NewReader(b))
+	case "zstd":
+		z, e := zstd.NewReader(bytes.NewReader(b), zstd.WithDecoderConcurrency(1))
+		if e == nil {
+			defer z.Close()
+		}
+		r, err = z, e
 	default:
 		return fmt.Sprintf("%d bytes of %s", len(b), encoding)
 	}
@@ -40,8 +51,16 @@ func printable(b []byte) string {
 }
 
 func summary(b []byte) string {
-	if len(b) > 200 {
+	if len(b) > 1000 {
 		return fmt.Sprintf("%d bytes %.20s…", len(b), b)
 	}
 	return string(b)
+}
+
+func gzipped(s string) string {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = io.WriteString(w, s)
+	_ = w.Close()
+	return b.String()
 }

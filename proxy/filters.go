@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/buffer"
+	"github.com/weftmesh/weft/proxy/http/compress"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/fault"
@@ -40,6 +41,8 @@ import (
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
 		buffer.Kind(),
+		compress.CompressorKind(),
+		compress.DecompressorKind(),
 		cors.Kind(),
 		csrf.Kind(),
 		fault.Kind(),

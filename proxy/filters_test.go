@@ -54,8 +54,10 @@ type filterRequest struct {
 	Headers      map[string]string
 	Body         string
 	// Size makes a body of that many bytes, Chunked one without a length.
-	Size     int
-	Chunked  bool
+	Size    int
+	Chunked bool
+	// Encode compresses the body with gzip.
+	Encode   bool
 	H2       bool `json:"h2"`
 	Trailers map[string]string
 }
@@ -126,6 +128,9 @@ func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) string {
 	t.Helper()
 	body := r.Body + strings.Repeat("x", r.Size)
+	if r.Encode {
+		body = gzipped(body)
+	}
 	var src io.Reader
 	if body != "" {
 		src = strings.NewReader(body)
@@ -167,7 +172,7 @@ func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) s
 	if err != nil {
 		end = "cut off\n"
 	}
-	text := printable(b)
+	text := summary([]byte(printable(b)))
 	if e := res.Header.Get("content-encoding"); e != "" && len(b) > 0 {
 		text = decoded(t, e, b)
 	}
@@ -239,6 +244,9 @@ func upstream(t *testing.T) string {
 		}
 		if n, err := strconv.Atoi(r.Header.Get("X-Reply-Size")); err == nil {
 			text = strings.Repeat("y", n)
+		}
+		if r.Header.Get("X-Reply-Gzip") != "" {
+			text = gzipped(text)
 		}
 		if w.Header().Get("Content-Type") == "" {
 			w.Header().Set("Content-Type", "text/plain")

@@ -158,6 +158,9 @@ type Info struct {
 	UpstreamALPN []string
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
+	// FilterState are objects that filters leave for others, by Envoy's names: a
+	// string, or what the one that asks for it knows.
+	FilterState map[string]any
 }
 
 // Trace is the trace context of a request.
