@@ -32,6 +32,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
+	"github.com/weftmesh/weft/proxy/http/session"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
 )
@@ -56,6 +57,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		rbac.HTTPKind(),
+		session.Kind(),
 		r.observe.metrics.HTTPKind(),
 	}
 }
