@@ -18,6 +18,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/admission"
 	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/compress"
 	"github.com/weftmesh/weft/proxy/http/cors"
@@ -41,6 +42,7 @@ import (
 // the connection manager's own.
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
+		admission.Kind(),
 		buffer.Kind(),
 		compress.CompressorKind(),
 		compress.DecompressorKind(),
