@@ -109,15 +109,19 @@ func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 	h1 := &nethttp.Transport{DisableCompression: true}
 	h2 := &http2.Transport{AllowHTTP: true, DisableCompression: true}
 	h2.DialTLSContext = dialPlain
-	defer h1.CloseIdleConnections()
+	defer func() { h1.CloseIdleConnections() }()
 	defer h2.CloseIdleConnections()
 	for i := range c.Requests {
 		r := &c.Requests[i]
-		var rt nethttp.RoundTripper = h1
 		if r.H2 {
-			rt = h2
+			out.WriteString(r.do(t, h2, addr))
+			continue
 		}
-		out.WriteString(r.do(t, rt, addr))
+		out.WriteString(r.do(t, h1, addr))
+		if r.Size > 0 { // it may have been refused: the connection is closed, but the client may not know yet
+			h1.CloseIdleConnections()
+			h1 = &nethttp.Transport{DisableCompression: true}
+		}
 	}
 	if c.Stats != "" {
 		out.WriteString("== statistics\n" + stats(t, admin, c.Stats))
