@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/admission"
+	"github.com/weftmesh/weft/proxy/http/alpn"
 	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/compress"
 	"github.com/weftmesh/weft/proxy/http/cors"
@@ -43,6 +44,7 @@ import (
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
 		admission.Kind(),
+		alpn.Kind(r.spokenTo),
 		buffer.Kind(),
 		compress.CompressorKind(),
 		compress.DecompressorKind(),
@@ -82,6 +84,25 @@ func (r *runtime) members(name string) (all, available int, ok bool) {
 	}
 	st := c.Stats()
 	return int(st.MembershipTotal.Load()), int(st.MembershipHealthy.Load() + st.MembershipDegraded.Load()), true
+}
+
+// spokenTo tells with what protocol a cluster is spoken to, for istio.alpn.
+func (r *runtime) spokenTo(name, client string) (string, bool) {
+	c := r.clusters.Get(name)
+	if c == nil {
+		return "", false
+	}
+	spec := c.Spec()
+	if istio, ok := spec.Metadata["istio"].(map[string]any); ok && istio["alpn_override"] == "false" {
+		return "", false
+	}
+	switch spec.Protocol {
+	case cluster.UseDownstream:
+		return client, true
+	case cluster.HTTP2, cluster.AutoALPN:
+		return "HTTP/2", true
+	}
+	return "HTTP/1.1", true
 }
 
 // statName is how statistics call a cluster.
