@@ -1,15 +1,21 @@
 package proxy
 
 import (
+	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/http/admission"
+	"github.com/weftmesh/weft/proxy/http/alpn"
 	"github.com/weftmesh/weft/proxy/http/buffer"
+	"github.com/weftmesh/weft/proxy/http/compress"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/extauthz"
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/forward"
+	"github.com/weftmesh/weft/proxy/http/grpcstats"
+	"github.com/weftmesh/weft/proxy/http/grpcweb"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/jwt"
@@ -17,19 +23,26 @@ import (
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
+	"github.com/weftmesh/weft/proxy/http/session"
 )
 
 // httpKinds are the HTTP filters that a configuration may name. The router is
 // the connection manager's own.
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
+		admission.Kind(),
+		alpn.Kind(r.spokenTo),
 		buffer.Kind(),
+		compress.CompressorKind(),
+		compress.DecompressorKind(),
 		cors.Kind(),
 		csrf.Kind(),
 		extauthz.HTTPKind(),
 		fault.Kind(),
 		filterstate.Kind(),
 		forward.HTTPKind(r.clusters.CheckDNSCache),
+		grpcstats.Kind(r.statName),
+		grpcweb.Kind(),
 		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
@@ -38,6 +51,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		metadata.SetKind(),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
+		session.Kind(),
 		r.observe.metrics.HTTPKind(),
 	}
 }
@@ -63,4 +77,31 @@ func (r *runtime) members(name string) (all, available int, ok bool) {
 	}
 	st := c.Stats()
 	return int(st.MembershipTotal.Load()), int(st.MembershipHealthy.Load() + st.MembershipDegraded.Load()), true
+}
+
+// spokenTo tells with what protocol a cluster is spoken to, for istio.alpn.
+func (r *runtime) spokenTo(name, client string) (string, bool) {
+	c := r.clusters.Get(name)
+	if c == nil {
+		return "", false
+	}
+	spec := c.Spec()
+	if istio, ok := spec.Metadata["istio"].(map[string]any); ok && istio["alpn_override"] == "false" {
+		return "", false
+	}
+	switch spec.Protocol {
+	case cluster.UseDownstream:
+		return client, true
+	case cluster.HTTP2, cluster.AutoALPN:
+		return "HTTP/2", true
+	}
+	return "HTTP/1.1", true
+}
+
+// statName is how statistics call a cluster.
+func (r *runtime) statName(name string) string {
+	if c := r.clusters.Get(name); c != nil {
+		return c.StatName()
+	}
+	return name
 }

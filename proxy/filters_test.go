@@ -54,8 +54,10 @@ type filterRequest struct {
 	Headers      map[string]string
 	Body         string
 	// Size makes a body of that many bytes, Chunked one without a length.
-	Size     int
-	Chunked  bool
+	Size    int
+	Chunked bool
+	// Encode compresses the body with gzip.
+	Encode   bool
 	H2       bool `json:"h2"`
 	Trailers map[string]string
 }
@@ -107,15 +109,19 @@ func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 	h1 := &nethttp.Transport{DisableCompression: true}
 	h2 := &http2.Transport{AllowHTTP: true, DisableCompression: true}
 	h2.DialTLSContext = dialPlain
-	defer h1.CloseIdleConnections()
+	defer func() { h1.CloseIdleConnections() }()
 	defer h2.CloseIdleConnections()
 	for i := range c.Requests {
 		r := &c.Requests[i]
-		var rt nethttp.RoundTripper = h1
 		if r.H2 {
-			rt = h2
+			out.WriteString(r.do(t, h2, addr))
+			continue
 		}
-		out.WriteString(r.do(t, rt, addr))
+		out.WriteString(r.do(t, h1, addr))
+		if r.Size > 0 { // it may have been refused: the connection is closed, but the client may not know yet
+			h1.CloseIdleConnections()
+			h1 = &nethttp.Transport{DisableCompression: true}
+		}
 	}
 	if c.Stats != "" {
 		out.WriteString("== statistics\n" + stats(t, admin, c.Stats))
@@ -126,6 +132,9 @@ func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) string {
 	t.Helper()
 	body := r.Body + strings.Repeat("x", r.Size)
+	if r.Encode {
+		body = gzipped(body)
+	}
 	var src io.Reader
 	if body != "" {
 		src = strings.NewReader(body)
@@ -167,7 +176,7 @@ func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) s
 	if err != nil {
 		end = "cut off\n"
 	}
-	text := string(b)
+	text := summary([]byte(printable(b)))
 	if e := res.Header.Get("content-encoding"); e != "" && len(b) > 0 {
 		text = decoded(t, e, b)
 	}
@@ -242,6 +251,9 @@ func upstream(t *testing.T) string {
 		}
 		if n, err := strconv.Atoi(r.Header.Get("X-Reply-Size")); err == nil {
 			text = strings.Repeat("y", n)
+		}
+		if r.Header.Get("X-Reply-Gzip") != "" {
+			text = gzipped(text)
 		}
 		if w.Header().Get("Content-Type") == "" {
 			w.Header().Set("Content-Type", "text/plain")

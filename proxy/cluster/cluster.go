@@ -341,6 +341,9 @@ type Pick struct {
 	Authority string
 	// Dst is the original destination.
 	Dst netip.AddrPort
+	// Override is the host to take if it can serve; Strict: or none.
+	Override netip.AddrPort
+	Strict   bool
 	// Avoid are hosts to pass over, as long as Tries further choices find another.
 	Avoid []*Host
 	Tries int
@@ -363,6 +366,14 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 	default:
 	}
 	v := c.view.Load()
+	if p.Override.IsValid() {
+		if h := v.at(p.Override); h != nil {
+			return h, 0
+		}
+		if p.Strict {
+			return nil, filter.FlagNoHealthyUpstream
+		}
+	}
 	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {
 		c.stats.UpstreamRqDropOverload.Add(1)
 		return nil, filter.FlagUpstreamOverflow

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"math/bits"
+	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/proxy/cluster/balance"
@@ -170,6 +171,16 @@ func (l *localities) locality(key uint64) *set {
 		}
 	}
 	return &l.sets[last]
+}
+
+// at finds a host that can serve by its address, nil: there is none.
+func (v *view) at(addr netip.AddrPort) *Host {
+	for _, h := range v.hosts {
+		if h.Addr() == addr && h.Healthy() {
+			return h
+		}
+	}
+	return nil
 }
 
 // scale maps 64 random bits onto [0, n).

@@ -127,6 +127,8 @@ type Stream interface {
 	// Inject sends b on behalf of filter f in the given direction, as if it had come
 	// in; for filters that Stop data and replace it.
 	Inject(f HTTPFilter, d Direction, b []byte, end bool)
+	// InjectTrailers ends a message whose data f has stopped with trailers of its own.
+	InjectTrailers(f HTTPFilter, d Direction, fields []Field)
 	// Buffer lets f, which is about to Wait, hold up to limit bytes in a direction
 	// without back-pressure. More are answered with 413, or 500 for a response.
 	Buffer(f HTTPFilter, d Direction, limit int)

@@ -206,6 +206,19 @@ type Info struct {
 	Forward bool
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
+	// Override asks for a host instead of the load balancer's choice.
+	Override Override
+	// FilterState are objects that filters leave for others, by Envoy's names: a
+	// string, or what the one that asks for it knows.
+	FilterState map[string]any
+}
+
+// Override is a host that a filter asks for; the zero value is none. Strict: no
+// other may serve, the request is answered with Status (0: 503).
+type Override struct {
+	Host   netip.AddrPort
+	Strict bool
+	Status int
 }
 
 // Trace is the trace context of a request.

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/pool"
 )
 
 // link is one filter of a call's chain.
@@ -317,6 +318,31 @@ func (s *call) Inject(f filter.HTTPFilter, d filter.Direction, b []byte, end boo
 		return
 	}
 	s.responseData(i-1, b, end)
+}
+
+// InjectTrailers implements filter.Stream.
+func (s *call) InjectTrailers(f filter.HTTPFilter, d filter.Direction, fields []filter.Field) {
+	i := s.index(f)
+	if i < 0 || s.over || d == filter.ToUpstream && s.local {
+		return
+	}
+	h := pool.GetHeaders()
+	for _, fd := range fields {
+		h.Add(fd.Name, fd.Value)
+	}
+	l := &s.links[i]
+	switch {
+	case d == filter.ToUpstream:
+		s.reqTail = h
+		if l.req.tail = l.req.wait; !l.req.wait {
+			s.requestTrailers(i + 1)
+		}
+	default:
+		s.resTail, s.info.Trailers = h, h
+		if l.res.tail = l.res.wait; !l.res.wait {
+			s.responseTrailers(i - 1)
+		}
+	}
 }
 
 // Buffer implements filter.Stream.

@@ -20,11 +20,12 @@ type Stream struct {
 	Levels map[string][]any
 
 	// What happened.
-	Replies []filter.LocalReply
-	Resumed []filter.Direction
-	Cleared int
-	Data    []byte // injected
-	Limit   int    // of Buffer
+	Replies  []filter.LocalReply
+	Resumed  []filter.Direction
+	Cleared  int
+	Data     []byte         // injected
+	Limit    int            // of Buffer
+	Trailers []filter.Field // injected
 
 	now    time.Duration
 	timers []*timer
@@ -78,6 +79,11 @@ func (s *Stream) Reply(r filter.LocalReply) { s.Replies = append(s.Replies, r) }
 // Inject implements filter.Stream.
 func (s *Stream) Inject(_ filter.HTTPFilter, _ filter.Direction, b []byte, _ bool) {
 	s.Data = append(s.Data, b...)
+}
+
+// InjectTrailers implements filter.Stream.
+func (s *Stream) InjectTrailers(_ filter.HTTPFilter, _ filter.Direction, fields []filter.Field) {
+	s.Trailers = append(s.Trailers, fields...)
 }
 
 // Buffer implements filter.Stream.

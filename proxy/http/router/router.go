@@ -353,9 +353,13 @@ func (r *Router) try() {
 			flags = filter.FlagNoHealthyUpstream
 		}
 		info.Upstream = filter.Upstream{Cluster: r.cluster.Name(), Service: r.cluster.Spec().Service}
-		r.countStatus(503)
+		status := 503
+		if info.Override.Strict && info.Override.Status != 0 {
+			status = info.Override.Status
+		}
+		r.countStatus(status)
 		r.reply(filter.LocalReply{
-			Status: 503, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: flags,
+			Status: status, Body: "no healthy upstream", Details: "no_healthy_upstream", Flags: flags,
 		})
 		return
 	}
@@ -400,6 +404,9 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 		if a, ok := parseAddrPort(r.h.Get(name)); ok {
 			p.Dst = a
 		}
+	}
+	if r.retries == 0 {
+		p.Override, p.Strict = info.Override.Host, info.Override.Strict
 	}
 	if r.retry != nil && r.retries > 0 {
 		if r.retry.AvoidPrevious {
