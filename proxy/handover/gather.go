@@ -3,6 +3,7 @@ package handover
 import (
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
@@ -53,6 +54,7 @@ func (g Gatherer) Gather() ([]*dto.MetricFamily, error) {
 		s.fill(m)
 		f.Metric = append(f.Metric, m)
 	}
+	slices.SortFunc(families, func(a, b *dto.MetricFamily) int { return strings.Compare(a.GetName(), b.GetName()) })
 	return families, err
 }
 

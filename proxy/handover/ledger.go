@@ -120,7 +120,7 @@ func (l *Ledger) Stats(yield func(s Stat) bool) {
 	}
 }
 
-// Series returns what is to be added to the process's own series.
+// Series returns what is to be added to the process's own series, in order.
 func (l *Ledger) Series() []Series {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -130,6 +130,7 @@ func (l *Ledger) Series() []Series {
 		c.Values = slices.Clone(s.Values)
 		out = append(out, c)
 	}
+	slices.SortFunc(out, func(a, b Series) int { return strings.Compare(a.key(), b.key()) })
 	return out
 }
 
