@@ -40,7 +40,8 @@ func TestHeaders(t *testing.T) {
 		{`{"name":"y","exactMatch":"","invertMatch":true,"treatMissingHeaderAsEmpty":true}`, false},
 		{`{"name":"n","rangeMatch":{"start":7,"end":8}}`, true},
 		{`{"name":"n","rangeMatch":{"start":1,"end":7}}`, false},
-		{`{"name":"m","exactMatch":"1,2"}`, true},
+		{`{"name":"m","exactMatch":"1,2"}`, false}, // lines are matched one by one, as Envoy does
+		{`{"name":"m","exactMatch":"2"}`, true},
 		{`{"name":":method","exactMatch":"GET"}`, true},
 		{`{"name":"host","exactMatch":"a.b"}`, true},
 	} {
