@@ -204,7 +204,7 @@ func (s *session) end() {
 	if len(s.p.cfg.AccessLogs) > 0 {
 		entry := filter.Info{
 			Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
-			Flags: i.Flags, Received: i.Received, Sent: i.Sent,
+			Flags: i.Flags, Received: i.Received, Sent: i.Sent, Metadata: i.Metadata,
 		}
 		for _, l := range s.p.cfg.AccessLogs {
 			l.Log(&entry)

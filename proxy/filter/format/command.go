@@ -98,8 +98,8 @@ var plain = map[string]value{
 	"DOWNSTREAM_REMOTE_ADDRESS":                     address(downstreamRemote, whole),
 	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(downstreamRemote, host),
 	"DOWNSTREAM_REMOTE_PORT":                        address(downstreamRemote, port),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamRemote, whole),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(downstreamRemote, host),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamDirect, whole),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(downstreamDirect, host),
 	"DOWNSTREAM_LOCAL_ADDRESS":                      address(downstreamLocal, whole),
 	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         address(downstreamLocal, host),
 	"DOWNSTREAM_LOCAL_PORT":                         address(downstreamLocal, port),
@@ -183,6 +183,14 @@ func downstreamRemote(i *filter.Info) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return i.Conn.Remote
+}
+
+// downstreamDirect is the peer of the socket.
+func downstreamDirect(i *filter.Info) netip.AddrPort {
+	if i.Conn == nil || !i.Conn.Direct.IsValid() {
+		return downstreamRemote(i)
+	}
+	return i.Conn.Direct
 }
 
 func downstreamLocal(i *filter.Info) netip.AddrPort {
