@@ -92,6 +92,6 @@ var supportedTLS = strict.Table{
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": "trusted_ca match_typed_subject_alt_names match_subject_alt_names " +
-		"verify_certificate_spki verify_certificate_hash trust_chain_verification",
+		"verify_certificate_spki verify_certificate_hash trust_chain_verification crl only_verify_leaf_cert_crl",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
 }

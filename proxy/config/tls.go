@@ -138,6 +138,10 @@ func validationContext(m *tlsv3.CertificateValidationContext, v *transport.Valid
 	if v.Trust, err = trustedCA(m); err != nil {
 		return err
 	}
+	if v.Revoked, err = revocations(m); err != nil {
+		return err
+	}
+	v.RevokedLeafOnly = m.OnlyVerifyLeafCertCrl
 	for i, s := range m.MatchTypedSubjectAltNames {
 		san, err := sanMatch(s)
 		if err != nil {
@@ -176,6 +180,16 @@ func trustedCA(m *tlsv3.CertificateValidationContext) (*transport.Trust, error) 
 	}
 	t, err := transport.ParseTrust(pem)
 	return t, at(err, "trusted_ca")
+}
+
+// revocations are nil where there are none.
+func revocations(m *tlsv3.CertificateValidationContext) (*transport.Revocations, error) {
+	b, err := data(m.Crl)
+	if err != nil || b == nil {
+		return nil, at(err, "crl")
+	}
+	r, err := transport.ParseRevocations(b)
+	return r, at(err, "crl")
 }
 
 func sanMatch(m *tlsv3.SubjectAltNameMatcher) (transport.SANMatch, error) {

@@ -47,6 +47,17 @@ type Trust struct {
 	// domains, when not nil, holds one pool per SPIFFE trust domain and
 	// replaces pool.
 	domains map[string]*x509.CertPool
+	// revoked, when not nil, is asked about every chain.
+	revoked  *Revocations
+	leafOnly bool
+}
+
+// WithRevocations is t with lists of what is no longer good; leafOnly: the
+// issuers in a chain are not looked up.
+func (t *Trust) WithRevocations(r *Revocations, leafOnly bool) *Trust {
+	out := *t
+	out.revoked, out.leafOnly = r, leafOnly
+	return &out
 }
 
 // ParseTrust reads PEM roots. All must be certificates.
