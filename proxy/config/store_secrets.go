@@ -61,6 +61,13 @@ func setSecret(store *transport.SecretStore, name string, m *tlsv3.Secret) error
 		}
 		store.SetTrust(name, v.Trust.WithRevocations(v.Revoked, v.RevokedLeafOnly))
 		return nil
+	case *tlsv3.Secret_SessionTicketKeys:
+		k, err := readTicketKeys(t.SessionTicketKeys)
+		if err != nil {
+			return at(err, "session_ticket_keys")
+		}
+		store.SetTicketKeys(name, k)
+		return nil
 	default:
 		return fmt.Errorf("%T is not supported", t)
 	}

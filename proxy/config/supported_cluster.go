@@ -81,16 +81,18 @@ var supportedSource = strict.Table{
 
 // supportedTLS lists the supported fields of transport sockets and secrets.
 var supportedTLS = strict.Table{
-	"envoy.config.core.v3.TransportSocket":                            "name typed_config",
-	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":      "",
-	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":    "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
-	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":  "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false",
+	"envoy.config.core.v3.TransportSocket":                         "name typed_config",
+	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":   "",
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false " +
+		"session_ticket_keys session_ticket_keys_sds_secret_config ocsp_staple_policy",
+	"envoy.extensions.transport_sockets.tls.v3.TlsSessionTicketKeys":  "keys",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":      "tls_params tls_certificates tls_certificate_sds_secret_configs validation_context validation_context_sds_secret_config combined_validation_context alpn_protocols",
 	"envoy.extensions.transport_sockets.tls.v3.TlsParameters":         "tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves",
-	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":        "certificate_chain private_key",
+	"envoy.extensions.transport_sockets.tls.v3.TlsCertificate":        "certificate_chain private_key ocsp_staple",
 	"envoy.extensions.transport_sockets.tls.v3.SdsSecretConfig":       "name sds_config",
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
-	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context",
+	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context session_ticket_keys",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": "trusted_ca match_typed_subject_alt_names match_subject_alt_names " +
 		"verify_certificate_spki verify_certificate_hash trust_chain_verification crl only_verify_leaf_cert_crl",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",

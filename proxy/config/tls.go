@@ -64,8 +64,45 @@ func (d *Decoder) downstreamTLS(m *corev3.TransportSocket) (*transport.TLSContex
 		RequireClientCert: c.GetRequireClientCertificate().GetValue(),
 		NoTickets:         c.GetDisableStatelessSessionResumption(),
 	}
-	needs, err := d.commonTLS(c.CommonTlsContext, t)
-	return t, needs, at(err, "typed_config.common_tls_context")
+	switch c.OcspStaplePolicy {
+	case tlsv3.DownstreamTlsContext_STRICT_STAPLING:
+		t.Staple = transport.StapleStrict
+	case tlsv3.DownstreamTlsContext_MUST_STAPLE:
+		t.Staple = transport.StapleMust
+	}
+	needs, err := d.ticketKeys(c, t)
+	if err != nil {
+		return nil, nil, at(err, "typed_config")
+	}
+	more, err := d.commonTLS(c.CommonTlsContext, t)
+	return t, append(needs, more...), at(err, "typed_config.common_tls_context")
+}
+
+// ticketKeys reads what session tickets are encrypted with.
+func (d *Decoder) ticketKeys(m *tlsv3.DownstreamTlsContext, t *transport.TLSContext) ([]need, error) {
+	if s := m.GetSessionTicketKeysSdsSecretConfig(); s != nil {
+		n, err := d.secretRef(s)
+		t.TicketSecret = n.name
+		return []need{n}, at(err, "session_ticket_keys_sds_secret_config")
+	}
+	if m.GetSessionTicketKeys() == nil {
+		return nil, nil
+	}
+	var err error
+	t.Tickets, err = readTicketKeys(m.GetSessionTicketKeys())
+	return nil, at(err, "session_ticket_keys")
+}
+
+func readTicketKeys(m *tlsv3.TlsSessionTicketKeys) (*transport.TicketKeys, error) {
+	var raw [][]byte
+	for i, k := range m.GetKeys() {
+		b, err := data(k)
+		if err != nil {
+			return nil, at(err, "keys[%d]", i)
+		}
+		raw = append(raw, b)
+	}
+	return transport.ParseTicketKeys(raw)
 }
 
 // nameOnly accepts a transport socket without configuration if it is the plain one.
@@ -220,7 +257,15 @@ func certificate(m *tlsv3.TlsCertificate) (*transport.Certificate, error) {
 	if err != nil {
 		return nil, at(err, "private_key")
 	}
-	return transport.ParseCertificate(chain, key)
+	c, err := transport.ParseCertificate(chain, key)
+	if err != nil || m.OcspStaple == nil {
+		return c, err
+	}
+	staple, err := data(m.OcspStaple)
+	if err == nil {
+		c, err = c.WithStaple(staple)
+	}
+	return c, at(err, "ocsp_staple")
 }
 
 // secretRef reads where a secret comes from.

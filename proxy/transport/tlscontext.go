@@ -27,6 +27,12 @@ type TLSContext struct {
 
 	// RequireClientCert (server).
 	RequireClientCert bool
+	// Tickets (server) encrypt session tickets, or those of the secret named
+	// TicketSecret do; without either the keys are random and rotate by themselves.
+	Tickets      *TicketKeys
+	TicketSecret string
+	// Staple (server) says what to do without a valid OCSP response.
+	Staple StaplePolicy
 	// NoTickets switches session resumption off.
 	NoTickets bool
 
