@@ -19,6 +19,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/buffer"
+	"github.com/weftmesh/weft/proxy/http/connlimit"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/fault"
@@ -29,6 +30,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/rbac"
+	"github.com/weftmesh/weft/proxy/http/snicluster"
 	"github.com/weftmesh/weft/proxy/telemetry/accesslog"
 	"github.com/weftmesh/weft/proxy/telemetry/trace"
 )
@@ -57,9 +59,11 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
+		connlimit.Kind(),
 		localrate.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
+		snicluster.Kind(),
 	}
 }
 

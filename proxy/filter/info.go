@@ -85,6 +85,9 @@ type ConnInfo struct {
 	State map[string]any
 	// Metadata is dynamic metadata of the connection: namespace → values. Read only.
 	Metadata map[string]any
+	// TCPCluster, when not empty, is where tcp_proxy sends the connection,
+	// whatever its configuration says.
+	TCPCluster string
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
 	// Duration of the connection, set when it has ended.
