@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -65,7 +66,7 @@ func (p *pki) make(tmpl *x509.Certificate) (*x509.Certificate, *ecdsa.PrivateKey
 func (p *pki) issue(name string, serial int64) tls.Certificate {
 	p.t.Helper()
 	cert, key := p.make(&x509.Certificate{
-		SerialNumber: big.NewInt(serial), DNSNames: []string{name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		SerialNumber: big.NewInt(serial), DNSNames: []string{name}, URIs: []*url.URL{{Scheme: "spiffe", Host: name, Path: "/w"}}, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	})
 	raw, err := x509.MarshalPKCS8PrivateKey(key)
@@ -165,6 +166,55 @@ func TestTLSDetails(t *testing.T) {
 		}
 		if got != who.want {
 			t.Errorf("%s: %s, want %s", who.name, got, who.want)
+		}
+	}
+}
+
+// TestSPIFFEValidator: a peer is checked against the roots of its own trust
+// domain only.
+func TestSPIFFEValidator(t *testing.T) {
+	a, b := newPKI(t), newPKI(t)
+	a.issue("server", 10)
+	addr := freeAddr(t)
+	runStatic(t, strings.NewReplacer("DIRA", a.dir, "DIRB", b.dir).Replace(`
+static_resources:
+  listeners:
+  - name: l
+    address: {L}
+    filter_chains:
+    - filters: [`+tcpTo+`]
+      transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            tls_certificates: [{certificate_chain: {filename: DIRA/server.pem}, private_key: {filename: DIRA/server.key}}]
+            validation_context:
+              custom_validator_config:
+                name: envoy.tls.cert_validator.spiffe
+                typed_config:
+                  "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig
+                  trust_domains:
+                  - {name: a.example, trust_bundle: {filename: DIRA/root.pem}}
+                  - {name: b.example, trust_bundle: {filename: DIRB/root.pem}}
+`)+staticUp, map[string]string{"L": addr, "UP": echoServer(t)})
+	for _, c := range []struct {
+		name string
+		cert tls.Certificate
+		want bool
+	}{
+		{"a of a", a.issue("a.example", 30), true},
+		{"b of b", b.issue("b.example", 31), true},
+		{"a of b", b.issue("a.example", 32), false},
+		{"domain that is not listed", a.issue("c.example", 33), false},
+	} {
+		nc := tls.Client(connect(t, addr), &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{c.cert}})
+		_, _ = nc.Write([]byte("x"))
+		_, err := nc.Read(make([]byte, 1))
+		nc.Close()
+		if (err == nil) != c.want {
+			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 }

@@ -94,6 +94,8 @@ var supportedTLS = strict.Table{
 	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
 	"envoy.extensions.transport_sockets.tls.v3.Secret":                "name tls_certificate validation_context session_ticket_keys",
 	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext": "trusted_ca match_typed_subject_alt_names match_subject_alt_names " +
-		"verify_certificate_spki verify_certificate_hash trust_chain_verification crl only_verify_leaf_cert_crl",
+		"verify_certificate_spki verify_certificate_hash trust_chain_verification crl only_verify_leaf_cert_crl custom_validator_config",
+	"envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig":                             "trust_domains",
+	"envoy.extensions.transport_sockets.tls.v3.SPIFFECertValidatorConfig.TrustDomain":                 "name trust_bundle",
 	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext.CombinedCertificateValidationContext": "default_validation_context validation_context_sds_secret_config",
 }

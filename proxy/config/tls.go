@@ -158,6 +158,10 @@ func (d *Decoder) validation(c *tlsv3.CommonTlsContext, v *transport.Validation)
 		if err := validationContext(s.CombinedValidationContext.DefaultValidationContext, v); err != nil {
 			return nil, at(err, "combined_validation_context.default_validation_context")
 		}
+		if s.CombinedValidationContext.DefaultValidationContext.GetCustomValidatorConfig() != nil {
+			return nil, at(errors.New("is not supported beside a secret: put it into the secret"),
+				"combined_validation_context.default_validation_context.custom_validator_config")
+		}
 		v.Trust = nil // the secret's replaces it
 		needs, err := trust(s.CombinedValidationContext.ValidationContextSdsSecretConfig)
 		return needs, at(err, "combined_validation_context")
@@ -210,7 +214,37 @@ func validationContext(m *tlsv3.CertificateValidationContext, v *transport.Valid
 	return nil
 }
 
+// spiffeTrust reads the roots of each trust domain.
+func spiffeTrust(m *corev3.TypedExtensionConfig) (*transport.Trust, error) {
+	c := &tlsv3.SPIFFECertValidatorConfig{}
+	if !m.GetTypedConfig().MessageIs(c) {
+		return nil, fmt.Errorf("%s is not supported: want SPIFFECertValidatorConfig", typeOf(m.GetTypedConfig()))
+	}
+	if err := unpack(m.TypedConfig, c); err != nil {
+		return nil, err
+	}
+	bundles := map[string][]byte{}
+	for i, d := range c.TrustDomains {
+		pem, err := data(d.TrustBundle)
+		if err != nil {
+			return nil, at(err, "trust_domains[%d].trust_bundle", i)
+		}
+		if _, twice := bundles[d.Name]; twice {
+			return nil, at(fmt.Errorf("%q is there twice", d.Name), "trust_domains[%d].name", i)
+		}
+		bundles[d.Name] = pem
+	}
+	return transport.ParseSPIFFETrust(bundles)
+}
+
 func trustedCA(m *tlsv3.CertificateValidationContext) (*transport.Trust, error) {
+	if m.CustomValidatorConfig != nil {
+		if m.TrustedCa != nil || m.Crl != nil {
+			return nil, at(errors.New("is not supported beside trusted_ca or crl"), "custom_validator_config")
+		}
+		t, err := spiffeTrust(m.CustomValidatorConfig)
+		return t, at(err, "custom_validator_config.typed_config")
+	}
 	pem, err := data(m.TrustedCa)
 	if err != nil || pem == nil {
 		return nil, at(err, "trusted_ca")
