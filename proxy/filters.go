@@ -8,6 +8,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/alpn"
 	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/compress"
+	"github.com/weftmesh/weft/proxy/http/connlimit"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/csrf"
 	"github.com/weftmesh/weft/proxy/http/extauthz"
@@ -24,6 +25,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/session"
+	"github.com/weftmesh/weft/proxy/http/snicluster"
 )
 
 // httpKinds are the HTTP filters that a configuration may name. The router is
@@ -62,10 +64,12 @@ func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
 		extauthz.NetworkKind(),
 		forward.NetworkKind(r.clusters.CheckDNSCache),
+		connlimit.Kind(),
 		localrate.NetworkKind(),
 		ratelimit.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
+		snicluster.Kind(),
 	}
 }
 

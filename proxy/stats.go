@@ -80,10 +80,12 @@ func (r *runtime) dottedStats(visit func(name string, value uint64)) {
 	})
 }
 
-// dotted is a statistic's whole name.
+// dotted joins the parts that are not empty.
 func dotted(scope, name, stat string) string {
-	if name == "" {
-		return scope + "." + stat
+	for _, s := range [...]string{name, scope} {
+		if s != "" {
+			stat = s + "." + stat
+		}
 	}
-	return scope + "." + name + "." + stat
+	return stat
 }

@@ -68,7 +68,7 @@ type EnvoyStats struct {
 // labelOf is Envoy's label for a scope's name.
 var labelOf = map[string]string{
 	"cluster": "envoy_cluster_name", "http": "envoy_http_conn_manager_prefix", "listener": "envoy_listener_address",
-	"http_local_rate_limit": "envoy_local_http_ratelimit_prefix", "local_rate_limit": "envoy_local_ratelimit_prefix",
+	"http_local_rate_limit": "envoy_local_http_ratelimit_prefix", "local_rate_limit": "envoy_local_ratelimit_prefix", "connection_limit": "envoy_connection_limit_prefix",
 }
 
 // Describe implements prometheus.Collector; it is unchecked.

@@ -12,6 +12,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	origdstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
+	proxyprotov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
@@ -59,11 +60,15 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		return nil, err
 	}
 	for i, f := range m.ListenerFilters {
-		in, err := inspector(f)
+		in, err := d.inspector(f, l.Inspectors)
 		if err != nil {
 			return nil, at(err, "listener_filters[%d]", i)
 		}
 		l.Inspectors = append(l.Inspectors, in)
+	}
+	if m.GetFilterChains() != nil && m.FilterChains[0].GetUseProxyProto().GetValue() { //nolint:staticcheck // deprecated, still written
+		in := listener.Inspector{Kind: listener.ProxyProtocol, Proxy: d.proxyHeaders(&proxyprotov3.ProxyProtocol{})}
+		l.Inspectors = append([]listener.Inspector{in}, l.Inspectors...)
 	}
 	// Envoy adds the filter by itself where use_original_dst is set.
 	restores := func(in listener.Inspector) bool { return in.Kind == listener.OriginalDst }
@@ -112,7 +117,8 @@ func listenAddress(m *corev3.Address) (a listener.Address, compat bool, err erro
 	return a, m.GetSocketAddress().GetIpv4Compat(), err
 }
 
-func inspector(m *listenerv3.ListenerFilter) (listener.Inspector, error) {
+// inspector reads a listener filter that follows others.
+func (d *Decoder) inspector(m *listenerv3.ListenerFilter, before []listener.Inspector) (listener.Inspector, error) {
 	var in listener.Inspector
 	a := m.GetTypedConfig()
 	switch {
@@ -124,6 +130,15 @@ func inspector(m *listenerv3.ListenerFilter) (listener.Inspector, error) {
 		in.Kind = listener.TLSInspector
 	case a.MessageIs(&httpinspectorv3.HttpInspector{}):
 		in.Kind = listener.HTTPInspector
+	case a.MessageIs(&proxyprotov3.ProxyProtocol{}):
+		if slices.ContainsFunc(before, looks) {
+			return in, errors.New("a proxy_protocol filter is supported only before tls_inspector and http_inspector")
+		}
+		h, err := d.proxyProtocol(a)
+		if err != nil {
+			return in, at(err, "typed_config")
+		}
+		in.Kind, in.Proxy = listener.ProxyProtocol, h
 	default:
 		return in, at(fmt.Errorf("%s is not supported", a.TypeUrl), "typed_config")
 	}

@@ -57,9 +57,16 @@ func setSecret(store *transport.SecretStore, name string, m *tlsv3.Secret) error
 			return at(errors.New("has no trusted_ca"), "validation_context")
 		}
 		if len(v.SANs)+len(v.SPKI)+len(v.Hashes) > 0 || v.AcceptUntrusted {
-			return at(errors.New("only trusted_ca is supported in a secret"), "validation_context")
+			return at(errors.New("only trusted_ca and crl are supported in a secret"), "validation_context")
 		}
-		store.SetTrust(name, v.Trust)
+		store.SetTrust(name, v.Trust.WithRevocations(v.Revoked, v.RevokedLeafOnly))
+		return nil
+	case *tlsv3.Secret_SessionTicketKeys:
+		k, err := readTicketKeys(t.SessionTicketKeys)
+		if err != nil {
+			return at(err, "session_ticket_keys")
+		}
+		store.SetTicketKeys(name, k)
 		return nil
 	default:
 		return fmt.Errorf("%T is not supported", t)

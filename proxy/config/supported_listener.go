@@ -4,6 +4,8 @@ import "github.com/weftmesh/weft/base/strict"
 
 const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
 
+const proxyProto = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
+
 // supportedListener lists the supported fields of listeners and of what is in
 // them. The configurations of HTTP and network filters are the filters' own
 // business: their parsers refuse what they do not support.
@@ -17,7 +19,7 @@ var supportedListener = strict.Table{
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
 	"envoy.config.listener.v3.FilterChain": "filter_chain_match filters metadata~ transport_socket transport_socket_connect_timeout name " +
-		"use_proxy_proto=false",
+		"use_proxy_proto",
 	"envoy.config.listener.v3.FilterChainMatch": "destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges " +
 		"source_ports server_names transport_protocol application_protocols",
 	"envoy.config.listener.v3.Filter":                                     "name typed_config~",
@@ -29,6 +31,9 @@ var supportedListener = strict.Table{
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
 	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "enable_ja3_fingerprinting=false enable_ja4_fingerprinting=false",
 	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   "",
+	proxyProto:                   "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix tlv_location=DYNAMIC_METADATA",
+	proxyProto + ".Rule":         "tlv_type on_tlv_present",
+	proxyProto + ".KeyValuePair": "metadata_namespace key value_string_encoding",
 
 	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config http_filters tracing common_http_protocol_options http_protocol_options " +
 		"http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +

@@ -27,9 +27,10 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 	if err != nil {
 		return nil, at(err, "metadata_match")
 	}
+	c.Subset = filter.SubsetKey(base)
 	switch s := m.ClusterSpecifier.(type) {
 	case *tcpv3.TcpProxy_Cluster:
-		c.Clusters = []tcp.Weighted{{Name: s.Cluster, Subset: filter.SubsetKey(base)}}
+		c.Clusters = []tcp.Weighted{{Name: s.Cluster, Subset: c.Subset}}
 	case *tcpv3.TcpProxy_WeightedClusters:
 		for i, w := range s.WeightedClusters.Clusters {
 			out, err := tcpWeighted(w, base)

@@ -64,8 +64,45 @@ func (d *Decoder) downstreamTLS(m *corev3.TransportSocket) (*transport.TLSContex
 		RequireClientCert: c.GetRequireClientCertificate().GetValue(),
 		NoTickets:         c.GetDisableStatelessSessionResumption(),
 	}
-	needs, err := d.commonTLS(c.CommonTlsContext, t)
-	return t, needs, at(err, "typed_config.common_tls_context")
+	switch c.OcspStaplePolicy {
+	case tlsv3.DownstreamTlsContext_STRICT_STAPLING:
+		t.Staple = transport.StapleStrict
+	case tlsv3.DownstreamTlsContext_MUST_STAPLE:
+		t.Staple = transport.StapleMust
+	}
+	needs, err := d.ticketKeys(c, t)
+	if err != nil {
+		return nil, nil, at(err, "typed_config")
+	}
+	more, err := d.commonTLS(c.CommonTlsContext, t)
+	return t, append(needs, more...), at(err, "typed_config.common_tls_context")
+}
+
+// ticketKeys reads what session tickets are encrypted with.
+func (d *Decoder) ticketKeys(m *tlsv3.DownstreamTlsContext, t *transport.TLSContext) ([]need, error) {
+	if s := m.GetSessionTicketKeysSdsSecretConfig(); s != nil {
+		n, err := d.secretRef(s)
+		t.TicketSecret = n.name
+		return []need{n}, at(err, "session_ticket_keys_sds_secret_config")
+	}
+	if m.GetSessionTicketKeys() == nil {
+		return nil, nil
+	}
+	var err error
+	t.Tickets, err = readTicketKeys(m.GetSessionTicketKeys())
+	return nil, at(err, "session_ticket_keys")
+}
+
+func readTicketKeys(m *tlsv3.TlsSessionTicketKeys) (*transport.TicketKeys, error) {
+	var raw [][]byte
+	for i, k := range m.GetKeys() {
+		b, err := data(k)
+		if err != nil {
+			return nil, at(err, "keys[%d]", i)
+		}
+		raw = append(raw, b)
+	}
+	return transport.ParseTicketKeys(raw)
 }
 
 // nameOnly accepts a transport socket without configuration if it is the plain one.
@@ -121,6 +158,10 @@ func (d *Decoder) validation(c *tlsv3.CommonTlsContext, v *transport.Validation)
 		if err := validationContext(s.CombinedValidationContext.DefaultValidationContext, v); err != nil {
 			return nil, at(err, "combined_validation_context.default_validation_context")
 		}
+		if s.CombinedValidationContext.DefaultValidationContext.GetCustomValidatorConfig() != nil {
+			return nil, at(errors.New("is not supported beside a secret: put it into the secret"),
+				"combined_validation_context.default_validation_context.custom_validator_config")
+		}
 		v.Trust = nil // the secret's replaces it
 		needs, err := trust(s.CombinedValidationContext.ValidationContextSdsSecretConfig)
 		return needs, at(err, "combined_validation_context")
@@ -138,6 +179,10 @@ func validationContext(m *tlsv3.CertificateValidationContext, v *transport.Valid
 	if v.Trust, err = trustedCA(m); err != nil {
 		return err
 	}
+	if v.Revoked, err = revocations(m); err != nil {
+		return err
+	}
+	v.RevokedLeafOnly = m.OnlyVerifyLeafCertCrl
 	for i, s := range m.MatchTypedSubjectAltNames {
 		san, err := sanMatch(s)
 		if err != nil {
@@ -169,13 +214,53 @@ func validationContext(m *tlsv3.CertificateValidationContext, v *transport.Valid
 	return nil
 }
 
+// spiffeTrust reads the roots of each trust domain.
+func spiffeTrust(m *corev3.TypedExtensionConfig) (*transport.Trust, error) {
+	c := &tlsv3.SPIFFECertValidatorConfig{}
+	if !m.GetTypedConfig().MessageIs(c) {
+		return nil, fmt.Errorf("%s is not supported: want SPIFFECertValidatorConfig", typeOf(m.GetTypedConfig()))
+	}
+	if err := unpack(m.TypedConfig, c); err != nil {
+		return nil, err
+	}
+	bundles := map[string][]byte{}
+	for i, d := range c.TrustDomains {
+		pem, err := data(d.TrustBundle)
+		if err != nil {
+			return nil, at(err, "trust_domains[%d].trust_bundle", i)
+		}
+		if _, twice := bundles[d.Name]; twice {
+			return nil, at(fmt.Errorf("%q is there twice", d.Name), "trust_domains[%d].name", i)
+		}
+		bundles[d.Name] = pem
+	}
+	return transport.ParseSPIFFETrust(bundles)
+}
+
 func trustedCA(m *tlsv3.CertificateValidationContext) (*transport.Trust, error) {
+	if m.CustomValidatorConfig != nil {
+		if m.TrustedCa != nil || m.Crl != nil {
+			return nil, at(errors.New("is not supported beside trusted_ca or crl"), "custom_validator_config")
+		}
+		t, err := spiffeTrust(m.CustomValidatorConfig)
+		return t, at(err, "custom_validator_config.typed_config")
+	}
 	pem, err := data(m.TrustedCa)
 	if err != nil || pem == nil {
 		return nil, at(err, "trusted_ca")
 	}
 	t, err := transport.ParseTrust(pem)
 	return t, at(err, "trusted_ca")
+}
+
+// revocations are nil where there are none.
+func revocations(m *tlsv3.CertificateValidationContext) (*transport.Revocations, error) {
+	b, err := data(m.Crl)
+	if err != nil || b == nil {
+		return nil, at(err, "crl")
+	}
+	r, err := transport.ParseRevocations(b)
+	return r, at(err, "crl")
 }
 
 func sanMatch(m *tlsv3.SubjectAltNameMatcher) (transport.SANMatch, error) {
@@ -206,7 +291,15 @@ func certificate(m *tlsv3.TlsCertificate) (*transport.Certificate, error) {
 	if err != nil {
 		return nil, at(err, "private_key")
 	}
-	return transport.ParseCertificate(chain, key)
+	c, err := transport.ParseCertificate(chain, key)
+	if err != nil || m.OcspStaple == nil {
+		return c, err
+	}
+	staple, err := data(m.OcspStaple)
+	if err == nil {
+		c, err = c.WithStaple(staple)
+	}
+	return c, at(err, "ocsp_staple")
 }
 
 // secretRef reads where a secret comes from.

@@ -105,6 +105,9 @@ type ConnInfo struct {
 	Start  time.Time
 	Local  netip.AddrPort // the address the client asked for (original destination)
 	Remote netip.AddrPort
+	// Direct is the peer of the socket, where a PROXY header says that it speaks
+	// for Remote.
+	Direct netip.AddrPort
 	// Listener and FilterChain are their names in the configuration.
 	Listener, FilterChain string
 	Outbound              bool
@@ -120,6 +123,11 @@ type ConnInfo struct {
 	// State is what filters keep for as long as the connection lasts, by keys of
 	// their own; for the connection's own thread of execution.
 	State map[string]any
+	// Metadata is dynamic metadata of the connection: namespace → values. Read only.
+	Metadata map[string]any
+	// TCPCluster, when not empty, is where tcp_proxy sends the connection,
+	// whatever its configuration says.
+	TCPCluster string
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
 	// Duration of the connection, set when it has ended.

@@ -33,16 +33,23 @@ type arrival struct {
 	info  *filter.ConnInfo
 	chain *chain
 	t     *tracked
+	// deadline of all listener filters together.
+	deadline time.Time
+	metadata map[string]any
 }
 
 // serve brings one accepted connection to its terminal filter.
 func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
 	a := &arrival{m: m, s: s, l: s.listener.Load(), nc: nc, raw: nc}
 	// Statistics go to the listener that chooses the chain, as with Envoy.
-	a.describe()
+	restored := a.describe()
+	ok := a.unwrap(ctx, &restored)
+	if ok && restored && a.handOff() {
+		ok = a.unwrap(ctx, &restored)
+	}
 	stats := a.l.stats
 	stats.PreActive.Add(1)
-	ok := a.inspect(ctx)
+	ok = ok && a.inspect(ctx)
 	stats.PreActive.Add(-1)
 	if !ok || !a.choose() {
 		a.nc.Close()
@@ -55,11 +62,12 @@ func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
 	a.hand()
 }
 
-// describe finds out where the connection comes from and wanted to go.
-func (a *arrival) describe() {
+// describe finds out where the connection comes from and wanted to go;
+// restored: somewhere else than to its socket.
+func (a *arrival) describe() (restored bool) {
 	a.facts.Local, a.facts.Remote = addrPort(a.nc.LocalAddr()), addrPort(a.nc.RemoteAddr())
 	a.facts.Direct = a.facts.Remote
-	restored := a.l.Transparent
+	restored = a.l.Transparent
 	for _, in := range a.l.Inspectors {
 		if in.Kind != OriginalDst || in.Disabled.Match(a.facts.Local.Port()) {
 			continue
@@ -68,11 +76,61 @@ func (a *arrival) describe() {
 			a.facts.Local, restored = dst, true
 		}
 	}
-	if a.l.UseOriginalDst && restored {
-		if l := a.m.table.Load().find(a.facts.Local); l != nil {
-			a.l = l
+	return restored
+}
+
+// handOff gives the connection to the listener of its original destination;
+// false: it stays here.
+func (a *arrival) handOff() bool {
+	if !a.l.UseOriginalDst {
+		return false
+	}
+	l := a.m.table.Load().find(a.facts.Local)
+	if l == nil || l == a.l {
+		return false
+	}
+	a.l = l
+	return true
+}
+
+// unwrap takes PROXY headers off. false: close.
+func (a *arrival) unwrap(ctx context.Context, restored *bool) bool {
+	for _, in := range a.l.Inspectors {
+		if in.Kind != ProxyProtocol || in.Disabled.Match(a.facts.Local.Port()) {
+			continue
+		}
+		a.l.stats.PreActive.Add(1)
+		ok := a.bounded(ctx, func() error { return a.unwrapOne(in.Proxy, restored) })
+		a.l.stats.PreActive.Add(-1)
+		if !ok {
+			return false
 		}
 	}
+	return true
+}
+
+// bounded runs a step that reads, within the time of listener filters. false: close.
+func (a *arrival) bounded(ctx context.Context, step func() error) bool {
+	stop := context.AfterFunc(ctx, func() { transport.CloseHard(a.raw) })
+	defer stop()
+	if a.l.InspectTimeout > 0 {
+		if a.deadline.IsZero() {
+			a.deadline = time.Now().Add(a.l.InspectTimeout)
+		}
+		_ = a.raw.SetReadDeadline(a.deadline)
+		defer func() { _ = a.raw.SetReadDeadline(time.Time{}) }()
+	}
+	err := step()
+	switch {
+	case err == nil:
+		return true
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		a.l.stats.PreTimeout.Add(1)
+		return a.l.ContinueOnTimeout
+	}
+	// The client closed before it said anything; a half-close may still be
+	// answered by a server that speaks first.
+	return err == io.EOF && a.l.ContinueOnTimeout
 }
 
 // inspect looks at the first bytes where the choice of a chain depends on
@@ -94,26 +152,11 @@ func (a *arrival) inspect(ctx context.Context) bool {
 	if !wantTLS && !wantHTTP {
 		return true
 	}
-	stop := context.AfterFunc(ctx, func() { transport.CloseHard(a.raw) })
-	defer stop()
-	if a.l.InspectTimeout > 0 {
-		_ = a.raw.SetReadDeadline(time.Now().Add(a.l.InspectTimeout))
-	}
-	nc, err := transport.Peek(a.nc, func(b []byte) bool { return a.look(b, wantTLS, wantHTTP) })
-	a.nc = nc
-	if a.l.InspectTimeout > 0 {
-		_ = a.raw.SetReadDeadline(time.Time{})
-	}
-	switch {
-	case err == nil:
-		return true
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		a.l.stats.PreTimeout.Add(1)
-		return a.l.ContinueOnTimeout
-	}
-	// The client closed before it said anything; a half-close may still be
-	// answered by a server that speaks first.
-	return err == io.EOF && a.l.ContinueOnTimeout
+	return a.bounded(ctx, func() error {
+		nc, err := transport.Peek(a.nc, func(b []byte) bool { return a.look(b, wantTLS, wantHTTP) })
+		a.nc = nc
+		return err
+	})
 }
 
 // look takes notes of the first bytes; true: enough.
@@ -166,7 +209,7 @@ func (a *arrival) choose() bool {
 	a.info = &filter.ConnInfo{
 		ID: a.m.ids.Add(1), Start: time.Now(), Local: a.facts.Local, Remote: a.facts.Remote,
 		Listener: a.l.Name, FilterChain: a.chain.Name, Outbound: a.l.Outbound,
-		SNI: a.facts.SNI,
+		SNI: a.facts.SNI, Direct: a.facts.Direct, Metadata: a.metadata,
 	}
 	return true
 }

@@ -70,6 +70,9 @@ const (
 	TLSInspector
 	// HTTPInspector tells HTTP/1.0, HTTP/1.1 and HTTP/2 without TLS apart.
 	HTTPInspector
+	// ProxyProtocol reads a PROXY header. It stands before those that look at
+	// what follows.
+	ProxyProtocol
 )
 
 // Inspector is one listener filter of a Listener.
@@ -77,6 +80,8 @@ type Inspector struct {
 	Kind InspectorKind
 	// Disabled switches it off for some destinations; nil: never.
 	Disabled *Predicate
+	// Proxy configures ProxyProtocol.
+	Proxy *ProxyHeaders
 }
 
 // Predicate is a condition on the destination port (filter_disabled). Exactly

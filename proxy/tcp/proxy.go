@@ -54,6 +54,8 @@ type Config struct {
 	StatPrefix string
 	// Clusters has one at least; a single one needs no weight.
 	Clusters []Weighted
+	// Subset is that of a cluster which a filter before has named.
+	Subset string
 	// Attempts to connect, 0: 1.
 	Attempts uint32
 	// Idle ends a connection on which nothing moves; nil: one hour, 0: never.
@@ -145,14 +147,17 @@ func (p *Proxy) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
 		}
 		s.arm(d)
 	}
-	s.begin(p.choose())
+	s.begin(p.choose(info))
 }
 
 // Drain implements filter.Terminal. See the package comment.
 func (p *Proxy) Drain() {}
 
-// choose draws a cluster.
-func (p *Proxy) choose() *Weighted {
+// choose draws a cluster, unless a filter has named one.
+func (p *Proxy) choose(info *filter.ConnInfo) *Weighted {
+	if info.TCPCluster != "" {
+		return &Weighted{Name: info.TCPCluster, Subset: p.cfg.Subset}
+	}
 	if len(p.cfg.Clusters) == 1 {
 		return &p.cfg.Clusters[0]
 	}

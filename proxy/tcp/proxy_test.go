@@ -269,7 +269,7 @@ func TestWeights(t *testing.T) {
 	h := newHarness(t, m, Config{Clusters: []Weighted{{Name: "a", Weight: 30}, {Name: "none"}, {Name: "b", Weight: 10}}})
 	got := map[string]int{}
 	for range 200 {
-		got[h.p.choose().Name]++
+		got[h.p.choose(&filter.ConnInfo{}).Name]++
 	}
 	if got["none"] != 0 || got["a"] < 120 || got["b"] < 25 {
 		t.Errorf("choices %v, want about 150 and 50", got)

@@ -233,7 +233,7 @@ func (s *session) log(e filter.Event, i *filter.ConnInfo) {
 	}
 	entry := filter.Info{
 		Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
-		Flags: i.Flags, Received: i.Received, Sent: i.Sent, Event: e,
+		Flags: i.Flags, Received: i.Received, Sent: i.Sent, Metadata: i.Metadata, Event: e,
 	}
 	for _, l := range s.p.cfg.AccessLogs {
 		l.Log(&entry)

@@ -15,7 +15,12 @@ import (
 
 // Certificate is an identity: a certificate chain with its private key.
 // Immutable.
-type Certificate struct{ tls tls.Certificate }
+type Certificate struct {
+	tls tls.Certificate
+	// staple, when not nil, is in stapled only.
+	staple  *staple
+	stapled tls.Certificate
+}
 
 // ParseCertificate reads a PEM chain, leaf first, and its PEM key.
 func ParseCertificate(chain, key []byte) (*Certificate, error) {
@@ -23,7 +28,7 @@ func ParseCertificate(chain, key []byte) (*Certificate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("certificate: %w", err)
 	}
-	return &Certificate{c}, nil
+	return &Certificate{tls: c}, nil
 }
 
 // Leaf is the certificate itself.
@@ -47,6 +52,17 @@ type Trust struct {
 	// domains, when not nil, holds one pool per SPIFFE trust domain and
 	// replaces pool.
 	domains map[string]*x509.CertPool
+	// revoked, when not nil, is asked about every chain.
+	revoked  *Revocations
+	leafOnly bool
+}
+
+// WithRevocations is t with lists of what is no longer good; leafOnly: the
+// issuers in a chain are not looked up.
+func (t *Trust) WithRevocations(r *Revocations, leafOnly bool) *Trust {
+	out := *t
+	out.revoked, out.leafOnly = r, leafOnly
+	return &out
 }
 
 // ParseTrust reads PEM roots. All must be certificates.
@@ -109,13 +125,15 @@ func parsePEM(bundle []byte, each func(*x509.Certificate)) error {
 	return nil
 }
 
-// Secret is a named place for a Certificate or a Trust that may come later and
+// Secret is a named place for a Certificate, a Trust or TicketKeys that may come later and
 // change at any time. TLS contexts hold Secrets, so a rotation needs no change
 // of configuration and touches no connection. Safe for concurrent use.
 type Secret struct {
 	name  string
 	cert  atomic.Pointer[Certificate]
 	trust atomic.Pointer[Trust]
+	// tickets is for servers only.
+	tickets atomic.Pointer[TicketKeys]
 
 	mu      sync.Mutex
 	filled  chan struct{} // closed when there is a value
@@ -135,7 +153,9 @@ func (s *Secret) Certificate() *Certificate { return s.cert.Load() }
 func (s *Secret) Trust() *Trust { return s.trust.Load() }
 
 // Ready tells whether there is a value.
-func (s *Secret) Ready() bool { return s.cert.Load() != nil || s.trust.Load() != nil }
+func (s *Secret) Ready() bool {
+	return s.cert.Load() != nil || s.trust.Load() != nil || s.tickets.Load() != nil
+}
 
 // Updated is when the value was set last.
 func (s *Secret) Updated() time.Time {
@@ -157,13 +177,16 @@ func (s *Secret) Wait(ctx context.Context) error {
 	}
 }
 
-func (s *Secret) set(c *Certificate, t *Trust) {
+func (s *Secret) set(c *Certificate, t *Trust) { s.setAll(c, t, nil) }
+
+func (s *Secret) setAll(c *Certificate, t *Trust, k *TicketKeys) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.cert.Store(c)
 	s.trust.Store(t)
+	s.tickets.Store(k)
 	s.updated = time.Now()
-	has := c != nil || t != nil
+	has := c != nil || t != nil || k != nil
 	switch {
 	case has && !s.closed:
 		close(s.filled)
@@ -199,6 +222,9 @@ func (st *SecretStore) SetCertificate(name string, c *Certificate) { st.Get(name
 
 // SetTrust sets or rotates roots.
 func (st *SecretStore) SetTrust(name string, t *Trust) { st.Get(name).set(nil, t) }
+
+// SetTicketKeys sets or rotates the keys of session tickets.
+func (st *SecretStore) SetTicketKeys(name string, k *TicketKeys) { st.Get(name).setAll(nil, nil, k) }
 
 // Remove empties a secret: handshakes that need it fail from now on.
 func (st *SecretStore) Remove(name string) { st.Get(name).set(nil, nil) }

@@ -27,6 +27,12 @@ type TLSContext struct {
 
 	// RequireClientCert (server).
 	RequireClientCert bool
+	// Tickets (server) encrypt session tickets, or those of the secret named
+	// TicketSecret do; without either the keys are random and rotate by themselves.
+	Tickets      *TicketKeys
+	TicketSecret string
+	// Staple (server) says what to do without a valid OCSP response.
+	Staple StaplePolicy
 	// NoTickets switches session resumption off.
 	NoTickets bool
 
@@ -49,6 +55,11 @@ type Validation struct {
 	// SPKI and Hashes are SHA-256 sums of acceptable peers' public keys and
 	// certificates; when any is given one must match.
 	SPKI, Hashes [][32]byte
+	// Revoked, when not nil, are lists of certificates that are good no more,
+	// unless the secret with the roots brings its own; RevokedLeafOnly: only the
+	// peer's own certificate is looked up, not its issuers'.
+	Revoked         *Revocations
+	RevokedLeafOnly bool
 	// AcceptUntrusted lets a peer in whose chain does not verify.
 	AcceptUntrusted bool
 }
@@ -65,6 +76,9 @@ func (c *TLSContext) check() error {
 	}
 	if len(v.SANs) > 0 && v.TrustSecret == "" && v.Trust == nil {
 		return errors.New("tls: subject names are checked but there is no trusted CA: add one")
+	}
+	if v.Revoked != nil && v.TrustSecret == "" && v.Trust == nil {
+		return errors.New("tls: there is a revocation list but no trusted CA: add one")
 	}
 	if c.MinVersion != 0 && c.MaxVersion != 0 && c.MinVersion > c.MaxVersion {
 		return fmt.Errorf("tls: minimum version %s is above maximum %s", tls.VersionName(c.MinVersion), tls.VersionName(c.MaxVersion))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"sync/atomic"
 )
 
 // ServerTLS does the server's side of handshakes. Immutable but for the
@@ -18,6 +19,9 @@ type ServerTLS struct {
 	certs   []*Secret
 	verify  *verifier
 	context TLSContext
+	// tickets, when not nil, has the keys of session tickets; ticketsOf are those in use.
+	tickets   *Secret
+	ticketsOf atomic.Pointer[TicketKeys]
 }
 
 // NewServerTLS compiles c. Its secrets may arrive later; until then handshakes
@@ -40,6 +44,19 @@ func NewServerTLS(store *SecretStore, c TLSContext) (*ServerTLS, error) {
 	case !c.Validation.empty():
 		s.cfg.ClientAuth = tls.RequestClientCert
 	}
+	switch {
+	case c.TicketSecret != "":
+		s.tickets = store.Get(c.TicketSecret)
+	case c.Tickets != nil:
+		s.cfg.SetSessionTicketKeys(c.Tickets.keys)
+	}
+	if c.Staple == StapleMust {
+		for i, cert := range c.Certs {
+			if cert.staple == nil {
+				return nil, fmt.Errorf("tls: certificate %d has no ocsp_staple, which the policy MUST_STAPLE demands", i)
+			}
+		}
+	}
 	if len(c.ALPN) > 0 {
 		s.open = s.cfg.Clone()
 		s.open.NextProtos = nil
@@ -61,7 +78,9 @@ func (s *ServerTLS) forClient(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 }
 
 // Ready tells whether all secrets are there.
-func (s *ServerTLS) Ready() bool { return ready(s.certs, s.verify) }
+func (s *ServerTLS) Ready() bool {
+	return ready(s.certs, s.verify) && (s.tickets == nil || s.tickets.tickets.Load() != nil)
+}
 
 // Secrets are the named secrets in use, for warming.
 func (s *ServerTLS) Secrets() []*Secret { return named(s.certs, s.verify) }
@@ -84,7 +103,7 @@ func (s *ServerTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 			continue
 		}
 		if len(s.certs) == 1 || hello.SupportsCertificate(&c.tls) == nil {
-			return &c.tls, nil
+			return s.stapledFor(hello, c)
 		}
 		if first == nil {
 			first = c
@@ -93,12 +112,16 @@ func (s *ServerTLS) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, e
 	if first == nil {
 		return nil, fmt.Errorf("secret %q with the certificate has not arrived", s.certs[0].name)
 	}
-	return &first.tls, nil
+	return s.stapledFor(hello, first)
 }
 
 // Handshake takes nc over: the returned connection owns it, and so does the
 // error, which has closed it.
 func (s *ServerTLS) Handshake(ctx context.Context, nc net.Conn) (net.Conn, error) {
+	if err := s.freshTickets(); err != nil {
+		nc.Close()
+		return nil, err
+	}
 	return handshake(ctx, nc, func(in net.Conn) *tls.Conn { return tls.Server(in, s.cfg) })
 }
 

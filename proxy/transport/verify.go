@@ -82,6 +82,15 @@ func (r *verifier) verifyChain(leaf *x509.Certificate, rest []*x509.Certificate)
 		return err
 	}
 	s = validity(chain)
+	if lists, leafOnly := r.revocations(trust); lists != nil {
+		until, err := lists.check(chain, leafOnly, now)
+		if err != nil {
+			return err
+		}
+		if !until.IsZero() && until.Before(s.to) {
+			s.to = until
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.of == trust {
@@ -91,6 +100,14 @@ func (r *verifier) verifyChain(leaf *x509.Certificate, rest []*x509.Certificate)
 		r.known[key] = s
 	}
 	return nil
+}
+
+// revocations are the lists in force: those that came with the roots, else the context's.
+func (r *verifier) revocations(t *Trust) (*Revocations, bool) {
+	if t.revoked != nil {
+		return t.revoked, t.leafOnly || r.v.RevokedLeafOnly
+	}
+	return r.v.Revoked, t.leafOnly || r.v.RevokedLeafOnly
 }
 
 // verify returns one good chain.

@@ -109,9 +109,9 @@ var plain = map[string]value{
 	"DOWNSTREAM_REMOTE_ADDRESS":                     address(downstreamRemote, whole),
 	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(downstreamRemote, host),
 	"DOWNSTREAM_REMOTE_PORT":                        address(downstreamRemote, port),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(directRemote, whole),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(directRemote, host),
-	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 address(directRemote, port),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamDirect, whole),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(downstreamDirect, host),
+	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 address(downstreamDirect, port),
 	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               address(downstreamLocal, whole),
 	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  address(downstreamLocal, host),
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  address(downstreamLocal, port),
@@ -215,6 +215,14 @@ func directRemote(i *filter.Info) netip.AddrPort {
 		return netip.AddrPort{}
 	}
 	return i.Conn.Remote
+}
+
+// downstreamDirect is the peer of the socket.
+func downstreamDirect(i *filter.Info) netip.AddrPort {
+	if i.Conn == nil || !i.Conn.Direct.IsValid() {
+		return directRemote(i)
+	}
+	return i.Conn.Direct
 }
 
 func downstreamLocal(i *filter.Info) netip.AddrPort {

@@ -261,7 +261,7 @@ func principal(m *rbacv3.Principal) (rule, error) {
 		return peerIP{c}, prefixed("source_ip: ", err)
 	case *rbacv3.Principal_DirectRemoteIp:
 		c, err := cidr(p.DirectRemoteIp)
-		return peerIP{c}, prefixed("direct_remote_ip: ", err)
+		return directIP{c}, prefixed("direct_remote_ip: ", err)
 	case *rbacv3.Principal_RemoteIp:
 		c, err := cidr(p.RemoteIp)
 		return clientIP{c}, prefixed("remote_ip: ", err)

@@ -31,6 +31,7 @@ type (
 	localIP   struct{ p netip.Prefix }
 	localPort struct{ from, to uint16 } // inclusive
 	peerIP    struct{ p netip.Prefix }
+	directIP  struct{ p netip.Prefix }
 	clientIP  struct{ p netip.Prefix }
 	// identity is who the peer's certificate says it is; tests nil: anybody with a certificate.
 	identity struct{ tests *route.Strings }
@@ -95,6 +96,15 @@ func (r *uriForm) match(f facts) bool { return r.t.match(pathOnly(f.h.Path)) }
 func (r *sni) match(f facts) bool     { return r.tests.Any(f.conn.SNI) }
 func (r localIP) match(f facts) bool  { return within(r.p, f.conn.Local.Addr()) }
 func (r peerIP) match(f facts) bool   { return within(r.p, f.conn.Remote.Addr()) }
+
+// match looks at the peer of the socket, whatever a PROXY header says.
+func (r directIP) match(f facts) bool {
+	if f.conn.Direct.IsValid() {
+		return within(r.p, f.conn.Direct.Addr())
+	}
+	return within(r.p, f.conn.Remote.Addr())
+}
+
 func (r clientIP) match(f facts) bool { return within(r.p, f.remote) }
 func (r *spiffe) match(f facts) bool  { return f.conn.PeerURI != "" && r.tests.Any(f.conn.PeerURI) }
 
