@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: build test conformance race lint golden bench fuzz generate presubmit upgrade-soak
+.PHONY: docs build test conformance race lint golden bench fuzz generate presubmit upgrade-soak
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -22,6 +22,9 @@ race: ## the tests of everything but the end-to-end ones, under the race detecto
 
 lint: ## the linters that tools/go.mod pins
 	$(GO) tool -modfile=tools/go.mod golangci-lint run ./...
+
+docs: ## write the pages that come from the code
+	$(GO) run ./cmd/weft proxy features > docs/ENVOY_API.md
 
 golden: ## rewrite the golden archives from what the code does now
 	$(GO) test ./test/golden -update

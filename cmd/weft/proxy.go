@@ -52,6 +52,7 @@ certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
 		_ = f.MarkHidden(name) // weft up sets them
 	}
 	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
+	c.AddCommand(featuresCommand())
 	return c
 }
 
