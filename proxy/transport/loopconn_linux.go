@@ -24,6 +24,7 @@ import (
 // which goroutine brings them. Until the first Bind the socket stays a net.Conn.
 type lconn struct {
 	// Set at construction.
+	loop          *loop
 	tls           *tls.Conn // nil: plain
 	cs            *tls.ConnectionState
 	opts          Options
@@ -33,8 +34,8 @@ type lconn struct {
 	// Guarded by mu: who owns the socket.
 	nc net.Conn // until bound
 
-	loop *loop // set by the first Bind
-	ex   atomic.Pointer[serial.Executor]
+	isBound bool // there was a Bind
+	ex      atomic.Pointer[serial.Executor]
 	// events is what has happened and was not handled yet; with evPosted a task
 	// is under way.
 	events atomic.Uint32
@@ -95,8 +96,8 @@ func loopable(nc net.Conn) bool {
 	return false
 }
 
-func newLoopConn(nc net.Conn, opts Options) *lconn {
-	c := &lconn{opts: opts, fd: -1, size: size16K, nc: nc, local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr())}
+func newLoopConn(nc net.Conn, l *loop, opts Options) *lconn {
+	c := &lconn{loop: l, opts: opts, fd: -1, size: size16K, nc: nc, local: addrPort(nc.LocalAddr()), remote: addrPort(nc.RemoteAddr())}
 	if t, ok := nc.(*tlsConn); ok {
 		c.tls, c.nc = t.Conn, t.in.Conn
 		cs := t.ConnectionState()
@@ -110,11 +111,11 @@ func newLoopConn(nc net.Conn, opts Options) *lconn {
 func (c *lconn) Bind(ex *serial.Executor, h stream.Handler) {
 	c.h = h
 	c.ex.Store(ex)
-	if c.loop != nil {
+	if c.isBound {
 		return
 	}
-	err := c.attach()
-	if err != nil {
+	c.isBound = true
+	if err := c.attach(); err != nil {
 		c.werr = err
 	}
 	// What came with the handshake waits in crypto/tls, without an event.
@@ -123,11 +124,6 @@ func (c *lconn) Bind(ex *serial.Executor, h stream.Handler) {
 
 // attach takes the socket over from the runtime's poller.
 func (c *lconn) attach() error {
-	l, err := pickLoop()
-	if err != nil {
-		return err
-	}
-	c.loop = l
 	c.mu.Lock()
 	nc := c.nc
 	c.nc = nil
@@ -144,7 +140,7 @@ func (c *lconn) attach() error {
 		c.fd = -1
 		return os.NewSyscallError("dup", err)
 	}
-	if err = l.attach(c); err != nil {
+	if err = c.loop.attach(c); err != nil {
 		unix.Close(c.fd)
 		c.fd = -1
 	}
@@ -334,7 +330,7 @@ func (c *lconn) Close() {
 	}
 	c.endPlain()
 	c.closing = true
-	if c.loop == nil {
+	if !c.isBound {
 		c.closeUnbound(false)
 		return
 	}
@@ -370,7 +366,7 @@ func (c *lconn) Abort() {
 		return
 	}
 	c.closing = true
-	if c.loop == nil {
+	if !c.isBound {
 		c.aborted = true
 		c.closeUnbound(true)
 		return
@@ -398,7 +394,9 @@ func (c *lconn) Cut() {
 		CloseHard(nc)
 		return
 	}
-	c.loop.send(c, evCut)
+	if c.ex.Load() != nil { // else it was closed before anybody had it
+		c.loop.send(c, evCut)
+	}
 }
 
 // SetLinger replaces Options.Linger. Before the first Bind only.
@@ -416,12 +414,16 @@ func (c *lconn) TLS() *tls.ConnectionState { return c.cs }
 // blocks implements cipherHost.
 func (c *lconn) blocks() bool { return false }
 
-// serveOnLoop serves a socket; nil: nc is none.
+// serveOnLoop serves a socket; nil: nc is none, or there can be no loops.
 func serveOnLoop(nc net.Conn, opts Options) stream.Conn {
 	if !loopable(nc) {
 		return nil
 	}
-	return newLoopConn(nc, opts)
+	l, err := pickLoop()
+	if err != nil {
+		return nil
+	}
+	return newLoopConn(nc, l, opts)
 }
 
 // socketConn returns the connection as one that Join may couple in the kernel; nil:
@@ -433,7 +435,7 @@ func socketConn(c stream.Conn) *conn {
 			return c
 		}
 	case *lconn:
-		if c.tls == nil && c.loop == nil && !c.closing && c.out == nil {
+		if c.tls == nil && !c.isBound && !c.closing && c.out == nil {
 			return newConn(c.nc, c.opts)
 		}
 	}

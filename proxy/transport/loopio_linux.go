@@ -276,7 +276,7 @@ func (c *lconn) writeRest(p []byte) int {
 func (c *lconn) FlushSoon() {
 	switch {
 	case c.late:
-	case c.loop != nil && c.loop.flushSoon(c):
+	case c.isBound && c.loop.flushSoon(c):
 		c.late = true
 	default:
 		c.Flush()
