@@ -97,8 +97,6 @@ type LocalReply struct {
 	// GRPCStatus, when not negative, is used instead of the mapping from
 	// Status for gRPC requests.
 	GRPCStatus int
-	// ByRoute: the route itself answers; its response headers are added.
-	ByRoute bool
 	// Details is %RESPONSE_CODE_DETAILS%, Flags are added to the stream's.
 	Details string
 	Flags   ResponseFlags

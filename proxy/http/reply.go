@@ -35,9 +35,6 @@ func (s *call) Reply(r filter.LocalReply) {
 		s.mapReply(&r)
 	}
 	body := s.localHead(&r)
-	if r.ByRoute && s.entry != nil {
-		s.entry.RewriteResponse(s.target, s.resp, &s.info)
-	}
 	s.info.Status = s.resp.Status
 	if s.entry != nil {
 		if up := &s.info.Upstream; up.Cluster == "" && s.m.cfg.Clusters.Get(s.target.Cluster) != nil {

@@ -153,6 +153,10 @@ func (s *shop) open(t *testing.T, o options) *mesh {
 	t.Helper()
 	m := start(t, s.dir, o)
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", s.gateway)
-	m.want("/api/books", "", 200, `"catalog":"v1"`)
+	catalog := `"catalog":"v1"`
+	if o.capture == "proxy" {
+		catalog = `"catalog":"v` // gRPC goes through a CONNECT there, inside of which routes do not apply
+	}
+	m.want("/api/books", "", 200, catalog)
 	return m
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/netip"
+	"runtime"
 	"time"
 
 	"github.com/weftmesh/weft/base/serial"
@@ -99,7 +100,7 @@ func (c *h1Conn) close() {
 // lend takes the connection out of its idle executor and gives it to x, in
 // whose lane the caller is. false: it is dying.
 func (c *h1Conn) lend(x *Exchange) bool {
-	if !c.ex.TryEnter() {
+	if !c.enter() {
 		c.retire() // most likely it is dying, else it must not be lost
 		return false
 	}
@@ -123,6 +124,19 @@ func (c *h1Conn) lend(x *Exchange) bool {
 	x.describe(c.cd.Protocol(), &c.common)
 	x.ready(c)
 	return true
+}
+
+// enter goes into the idle executor. An event loop may be inside for a moment,
+// with news of no weight: that the socket takes output, say.
+func (c *h1Conn) enter() bool {
+	const patience = 64
+	for range patience {
+		if c.ex.TryEnter() {
+			return true
+		}
+		runtime.Gosched()
+	}
+	return false
 }
 
 var errRequests = errors.New("circuit breaker open: too many active requests; check connectionPool of the DestinationRule")

@@ -179,7 +179,7 @@ func (r *Router) redirect() {
 	r.cfg.Stats.Redirect.Add(1)
 	status, location := r.Entry.Redirect(r.h)
 	r.reply(filter.LocalReply{
-		Status: status, Details: "direct_response", ByRoute: true,
+		Status: status, Details: "direct_response",
 		Header: []filter.Field{{Name: "location", Value: location}},
 	})
 }
@@ -187,7 +187,7 @@ func (r *Router) redirect() {
 func (r *Router) answer() {
 	r.cfg.Stats.DirectResponse.Add(1)
 	d := r.Entry.Direct()
-	l := filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1, ByRoute: true}
+	l := filter.LocalReply{Status: d.Status, Body: d.Body, Details: "direct_response", GRPCStatus: -1}
 	if d.Status == 201 || d.Status/100 == 3 { // these statuses want to say where; there is only here
 		l.Header = []filter.Field{{Name: "location", Value: r.h.Scheme + "://" + r.h.Authority + r.h.Path}}
 	}
