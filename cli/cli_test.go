@@ -97,17 +97,35 @@ func TestExitCodes(t *testing.T) {
 	if _, err := run(t, two, "get", "bananas"); Code(err) != CodeUsage {
 		t.Errorf("an unknown kind: %v", err)
 	}
-	one := runs{t.TempDir()}
-	serve(t, one.Dir("m"), wire.SupervisorSocket, map[string]any{
-		"/v1/mesh": wire.MeshInfo{Name: "m"}, "/v1/instances": []wire.Instance{{Name: "x", Kind: "process", State: "restarting"}},
-	})
-	serve(t, one.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/services": []any{}, "/v1/proxies": []any{}, "/v1/findings": []any{}})
-	out, err := run(t, one, "status")
-	if Code(err) != CodeNotHealthy || !strings.Contains(out, "restarting") {
-		t.Errorf("something restarts: %v\n%s", err, out)
-	}
 	if Code(errors.New("x")) != CodeFailed || Code(nil) != 0 {
 		t.Error("plain errors are 1, none is 0")
+	}
+}
+
+func TestStatusIsHealthy(t *testing.T) {
+	for name, c := range map[string]struct {
+		applied   bool
+		instances []wire.Instance
+		want      int
+		says      string
+	}{
+		"nothing to run":                        {true, []wire.Instance{}, 0, ""},
+		"nobody knows yet what is to run":       {false, []wire.Instance{}, CodeNotHealthy, ""},
+		"something restarts":                    {true, []wire.Instance{{Name: "x", State: "restarting"}}, CodeNotHealthy, "restarting"},
+		"all are ready":                         {true, []wire.Instance{{Name: "x", State: "ready"}}, 0, "ready"},
+		"the first is ready, others to be made": {true, []wire.Instance{{Name: "x", State: "ready"}, {Name: "y", State: "starting"}}, CodeNotHealthy, "starting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := runs{t.TempDir()}
+			serve(t, r.Dir("m"), wire.SupervisorSocket, map[string]any{
+				"/v1/mesh": wire.MeshInfo{Name: "m", Applied: c.applied}, "/v1/instances": c.instances,
+			})
+			serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/services": []any{}, "/v1/proxies": []any{}, "/v1/findings": []any{}})
+			out, err := run(t, r, "status")
+			if Code(err) != c.want || !strings.Contains(out, c.says) {
+				t.Errorf("exit code %d, want %d\n%s", Code(err), c.want, out)
+			}
+		})
 	}
 }
 

@@ -90,7 +90,7 @@ func (e *Env) status(ctx context.Context) (Status, error) {
 	if err := sup.get(ctx, "/v1/instances", nil, &st.Instances); err != nil {
 		return st, err
 	}
-	st.Healthy = true
+	st.Healthy = st.Mesh.Applied
 	for path, v := range map[string]any{"/v1/services": &st.Services, "/v1/proxies": &st.Proxies, "/v1/findings": &st.Findings} {
 		if err := con.get(ctx, path, nil, v); err != nil {
 			// The control plane may be restarting: the rest is still worth showing.

@@ -117,11 +117,15 @@ func (h *Host) create(wants map[string]*want) (fresh []*replica) {
 		}
 		r, err := h.newReplica(w, id)
 		if err != nil {
+			h.mu.Lock()
+			h.unmade[key] = err.Error()
+			h.mu.Unlock()
 			h.notify(Event{Kind: Failed, Namespace: w.Namespace, Workload: w.Name, App: w.App, Err: err})
 			continue
 		}
 		h.mu.Lock()
 		h.replicas[key] = r
+		delete(h.unmade, key)
 		h.mu.Unlock()
 		fresh = append(fresh, r)
 	}

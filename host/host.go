@@ -98,6 +98,7 @@ type Host struct {
 	spec     *Spec
 	overtake context.CancelFunc // of the pass that is under way
 	replicas map[string]*replica
+	unmade   map[string]string // why a replica that is asked for could not be made, by its key
 	services []Service
 	outside  map[string]*outsidePort
 	heard    []handsocket.Listening
@@ -126,7 +127,7 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		o: o, layout: netns.DefaultLayout(), builder: gobuild.New(o.Dir.Join("bin")), ports: newPorts(),
 		addrs: newAddresses(), force: make(chan struct{}), dirty: make(chan struct{}, 1),
 		applied: make(chan struct{}, 1), overtake: func() {},
-		replicas: map[string]*replica{}, outside: map[string]*outsidePort{},
+		replicas: map[string]*replica{}, unmade: map[string]string{}, outside: map[string]*outsidePort{},
 	}
 	if err := h.place(ctx); err != nil {
 		return nil, err

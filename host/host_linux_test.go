@@ -499,6 +499,10 @@ func TestCaptureProxy(t *testing.T) {
 		Services: []host.Service{{Name: "a", Namespace: "default", Selector: map[string]string{"app": "a"},
 			Ports: []host.ServicePort{{Port: 80, HostPort: host.HostPort{Port: port}}}}},
 	})
+	// From the moment that something is asked for it is known, and not ready.
+	if list := m.Instances(); len(list) != 4 {
+		t.Errorf("right after Apply there are %d instances, want 4: %+v", len(list), list)
+	}
 	m.awaitReady(0, "a-0", "a-1")
 	st := m.state()
 	used := map[uint16]string{}

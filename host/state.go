@@ -158,7 +158,7 @@ func selects(selector, labels map[string]string) bool {
 func (h *Host) Instances() []wire.Instance {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := make([]wire.Instance, 0, len(h.replicas))
+	out := h.pendingLocked()
 	for _, r := range h.replicas {
 		i := wire.Instance{
 			Name: r.want.Name, Namespace: r.want.Namespace, App: r.want.App, Kind: string(r.want.Kind), State: r.state,
@@ -176,6 +176,32 @@ func (h *Host) Instances() []wire.Instance {
 	slices.SortFunc(out, func(a, b wire.Instance) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	return out
+}
+
+// pendingLocked lists what is asked for and has not been made: without it a mesh
+// whose first replica is not there yet would look as if all were ready.
+func (h *Host) pendingLocked() []wire.Instance {
+	if h.spec == nil || h.closed {
+		return nil
+	}
+	wants, _, err := h.spec.wants()
+	if err != nil {
+		panic("BUG: host: a spec that was checked is wrong: " + err.Error())
+	}
+	var out []wire.Instance
+	for key, w := range wants {
+		if h.replicas[key] != nil {
+			continue
+		}
+		i := wire.Instance{
+			Name: w.Name, Namespace: w.Namespace, App: w.App, Kind: string(w.Kind), State: "starting", Engine: w.Engine,
+		}
+		if msg := h.unmade[key]; msg != "" {
+			i.State, i.Message = "failed", msg
+		}
+		out = append(out, i)
+	}
 	return out
 }
 

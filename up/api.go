@@ -62,7 +62,8 @@ func writeJSON(w http.ResponseWriter, v any) {
 func (m *mesh) info() wire.MeshInfo {
 	return wire.MeshInfo{
 		Name: m.Name, Folder: m.Folder, RunDir: m.dir.Path, Capture: string(m.host.Capture()), Engine: m.Engine,
-		PID: os.Getpid(), Started: m.started, Version: m.Version, URLs: m.addresses(),
+		PID: os.Getpid(), Started: m.started, Version: m.Version,
+		Applied: m.applied.Load(), URLs: m.addresses(),
 	}
 }
 

@@ -95,6 +95,7 @@ func (m *mesh) followLocal(ctx context.Context) error {
 		if err := m.host.Apply(want); err != nil {
 			m.report.say(bad, "%v", err)
 		}
+		m.applied.Store(true)
 	})
 }
 

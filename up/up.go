@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,6 +63,7 @@ type mesh struct {
 	control  *process.Keeper
 	ctlLog   *process.Log
 	started  time.Time
+	applied  atomic.Bool // the host knows what is to run
 	down     context.CancelFunc
 	mu       sync.Mutex
 	urls     []wire.URL

@@ -32,6 +32,9 @@ type MeshInfo struct {
 	PID     int       `json:"pid"`
 	Started time.Time `json:"started"`
 	Version string    `json:"version"`
+	// Applied: the supervisor has learned from the control plane what is to run.
+	// Until then a mesh without instances is one that starts, not one that is done.
+	Applied bool `json:"applied"`
 	// URLs that a person can open, and what each is.
 	URLs []URL `json:"urls,omitempty"`
 }
