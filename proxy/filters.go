@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"sync"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
@@ -22,10 +26,13 @@ import (
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
+	"github.com/weftmesh/weft/proxy/http/peermetadata"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/session"
 	"github.com/weftmesh/weft/proxy/http/snicluster"
+	"github.com/weftmesh/weft/proxy/peer"
+	"github.com/weftmesh/weft/wire"
 )
 
 // httpKinds are the HTTP filters that a configuration may name. The router is
@@ -51,6 +58,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
+		peermetadata.Kind(r.boot.Node.GetId(), r.boot.Node.GetMetadata(), r.untold),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		session.Kind(),
@@ -66,6 +74,7 @@ func (r *runtime) networkKinds() []filter.NetworkKind {
 		forward.NetworkKind(r.clusters.CheckDNSCache),
 		connlimit.Kind(),
 		localrate.NetworkKind(),
+		peer.NetworkKind(r.boot.Node.GetId(), r.boot.Node.GetMetadata()),
 		ratelimit.NetworkKind(),
 		rbac.NetworkKind(),
 		r.observe.metrics.NetworkKind(),
@@ -100,6 +109,40 @@ func (r *runtime) spokenTo(name, client string) (string, bool) {
 		return "HTTP/2", true
 	}
 	return "HTTP/1.1", true
+}
+
+// greeters reads clusters' filter istio.metadata_exchange, once per content: a
+// mesh's clusters have the same.
+func (r *runtime) greeters() func(*anypb.Any) (cluster.Greeter, error) {
+	var mu sync.Mutex
+	known := map[string]*peer.Exchanger{}
+	return func(a *anypb.Any) (cluster.Greeter, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		x := known[string(a.GetValue())]
+		if x == nil {
+			var err error
+			if x, err = peer.ParseExchanger(a, r.boot.Node.GetId(), r.boot.Node.GetMetadata()); err != nil {
+				return nil, err
+			}
+			known[string(a.GetValue())] = x
+		}
+		return x, nil
+	}
+}
+
+// untold tells whether a cluster is to learn nothing of this workload: by its
+// metadata, or, when external counts, because it is outside of the mesh.
+func (r *runtime) untold(name string, external bool) bool {
+	if external && name == wire.PassthroughCluster {
+		return true
+	}
+	c := r.clusters.Get(name)
+	if c == nil {
+		return false
+	}
+	istio, _ := c.Spec().Metadata["istio"].(map[string]any)
+	return istio["disable_mx"] == true || external && istio["external"] == true
 }
 
 // statName is how statistics call a cluster.

@@ -3,6 +3,7 @@ package proxy
 import (
 	"os"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weftmesh/weft/proxy/admin"
@@ -27,6 +28,7 @@ func (r *runtime) newObserve() *observe {
 	o := &observe{}
 	o.peers = telemetry.NewDirectory(o.ask)
 	o.metrics = telemetry.New(telemetry.Local(r.boot.Metadata), o.peers)
+	o.metrics.SetNode(r.boot.Metadata.IstioVersion, node(r.boot.Node))
 	pids := r.opt.PIDs
 	if pids == nil {
 		pids = func() []int { return []int{os.Getpid()} }
@@ -37,6 +39,14 @@ func (r *runtime) newObserve() *observe {
 	o.standard = handover.Gatherer{Own: standard, Ledger: r.gen.ledger}
 	o.all = prometheus.Gatherers{o.standard, rest}
 	return o
+}
+
+// node is the variable of expressions.
+func node(n *corev3.Node) map[string]any {
+	return map[string]any{
+		"id": n.GetId(), "cluster": n.GetCluster(), "metadata": n.GetMetadata().AsMap(),
+		"locality": map[string]any{"region": n.GetLocality().GetRegion(), "zone": n.GetLocality().GetZone(), "sub_zone": n.GetLocality().GetSubZone()},
+	}
 }
 
 // follow lets peers be asked for. Only Weft's control plane knows them, and

@@ -241,7 +241,7 @@ func (r *runtime) wire() error {
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime,
-		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters),
+		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(),
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
 	r.store = config.NewStore(config.Options{

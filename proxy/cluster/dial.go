@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
@@ -19,6 +20,9 @@ type DialOptions struct {
 	HandshakeOptions
 	// Source and Dest go into a PROXY header when the Spec asks for it.
 	Source, Dest netip.AddrPort
+
+	// Greeted, when set, is told before done who the server's proxy says it is.
+	Greeted func(*filter.Peer)
 
 	// check, when set, replaces the host's endpoint and TLS: a health check
 	// connects, which is not counted.
@@ -169,7 +173,27 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	if err != nil {
 		return nil, dialError(ctx, parent, fmt.Errorf("TLS handshake with %s of cluster %q: %w", h, c.spec.Name, err), true)
 	}
+	if err := c.greet(ctx, tc, o); err != nil {
+		_ = tc.Close()
+		return nil, dialError(ctx, parent, fmt.Errorf("connection to %s of cluster %q: %w", h, c.spec.Name, err), false)
+	}
 	return tc, nil
+}
+
+// greet exchanges what proxies say first, where both have agreed on it.
+func (c *Cluster) greet(ctx context.Context, nc net.Conn, o *DialOptions) error {
+	t, ok := nc.(interface{ ConnectionState() tls.ConnectionState })
+	if c.spec.Greeter == nil || !ok || !c.spec.Greeter.Greets(t.ConnectionState().NegotiatedProtocol) {
+		return nil
+	}
+	deadline, _ := ctx.Deadline()
+	stop := context.AfterFunc(ctx, func() { transport.CloseHard(nc) })
+	defer stop()
+	p, err := c.spec.Greeter.Greet(nc, deadline)
+	if err == nil && o.Greeted != nil {
+		o.Greeted(p)
+	}
+	return err
 }
 
 func dialError(ctx, parent context.Context, err error, inTLS bool) *DialError {

@@ -86,6 +86,9 @@ type Spec struct {
 	Original Original
 	// Service names the destination in metrics.
 	Service filter.ServiceRef
+	// Greeter, when set, exchanges what proxies say first, on connections whose TLS
+	// has agreed on that.
+	Greeter Greeter
 	// ProxyProtocol sends a PROXY header of version 1 or 2; 0: none.
 	ProxyProtocol int
 	// Metadata by filter name, opaque here.
@@ -96,6 +99,14 @@ type Spec struct {
 type TLS interface {
 	// Handshake takes nc over, also when it fails.
 	Handshake(ctx context.Context, nc net.Conn, h transport.ClientHello) (net.Conn, error)
+}
+
+// Greeter exchanges what two proxies tell each other before a connection's bytes.
+type Greeter interface {
+	// Greets tells whether a connection with that protocol (ALPN) begins so.
+	Greets(protocol string) bool
+	// Greet blocks, until the deadline at most; after an error the connection is of no use.
+	Greet(nc net.Conn, deadline time.Time) (*filter.Peer, error)
 }
 
 // HandshakeOptions are what a request adds to a TLS context.

@@ -68,10 +68,33 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 	if err := d.upstreamTransports(m, c); err != nil {
 		return nil, err
 	}
+	if s.Greeter, err = d.greeter(m.Filters); err != nil {
+		return nil, err
+	}
 	if k := m.GetUpstreamConnectionOptions().GetTcpKeepalive(); k != nil {
 		s.Keepalive = keepAlive(k)
 	}
 	return c, at(d.bind(m.UpstreamBindConfig, s), "upstream_bind_config")
+}
+
+// greeter reads the network filters of a cluster: only one that speaks before a
+// connection's bytes is known.
+func (d *Decoder) greeter(filters []*clusterv3.Filter) (g cluster.Greeter, err error) {
+	for i, f := range filters {
+		if f.TypedConfig == nil {
+			return nil, at(errors.New("has no typed_config"), "filters[%d]", i)
+		}
+		if g != nil {
+			return nil, at(errors.New("only one is supported"), "filters[%d]", i)
+		}
+		if d.Greeter == nil {
+			return nil, at(errors.New("not supported"), "filters[%d]", i)
+		}
+		if g, err = d.Greeter(f.TypedConfig); err != nil {
+			return nil, at(err, "filters[%d].typed_config", i)
+		}
+	}
+	return g, nil
 }
 
 func keepAlive(k *corev3.TcpKeepalive) transport.KeepAlive {

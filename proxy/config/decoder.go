@@ -53,6 +53,8 @@ type Decoder struct {
 	// Runtime has the values that override defaults; nil: nothing does.
 	Runtime *runtime.Store
 	Logger  *slog.Logger
+	// Greeter reads the filter of clusters by which proxies say who they are; nil: it is refused.
+	Greeter func(*anypb.Any) (cluster.Greeter, error)
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.

@@ -9,7 +9,8 @@ var supportedCluster = strict.Table{
 		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
 		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
 		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
-		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type wait_for_warm_on_init=true dns_jitter",
+		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type wait_for_warm_on_init=true dns_jitter filters",
+	"envoy.config.cluster.v3.Filter":                       "name typed_config~",
 	"envoy.config.cluster.v3.Cluster.CustomClusterType":    "name typed_config",
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
 	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function",

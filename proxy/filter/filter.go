@@ -14,6 +14,7 @@
 package filter
 
 import (
+	"net"
 	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -199,6 +200,16 @@ type NetworkFactory interface {
 // SNIReader is a NetworkFactory whose filters read ConnInfo.SNI of connections
 // that pass through with their TLS: the inspector is not to be left out.
 type SNIReader interface{ ReadsSNI() }
+
+// Greeter is a NetworkFactory whose filters exchange something with the client's
+// proxy before a connection's bytes begin.
+type Greeter interface {
+	// Greets tells whether a connection with that protocol (ALPN) begins so.
+	Greets(protocol string) bool
+	// Greet blocks, until the deadline at most, and fills info; after an error the
+	// connection is of no use. nc is the TLS connection.
+	Greet(nc net.Conn, deadline time.Time, info *ConnInfo) error
+}
 
 // NetworkKind is a kind of network filter that is not a Terminal.
 type NetworkKind struct {

@@ -118,13 +118,17 @@ type ConnInfo struct {
 	PeerURI, LocalURI string
 	// Forward is the host and port that the connection names, to be looked up; "": none.
 	Forward string
-	// Counted: the chain has the filter istio.stats.
-	Counted bool
+	// Counted: the chain has the filter istio.stats; CountedAs is how that is set,
+	// which only it knows.
+	Counted   bool
+	CountedAs any
 	// State is what filters keep for as long as the connection lasts, by keys of
 	// their own; for the connection's own thread of execution.
 	State map[string]any
 	// Metadata is dynamic metadata of the connection: namespace → values. Read only.
 	Metadata map[string]any
+	// Peer is who the client says it is; nil: it has not said.
+	Peer *Peer
 	// TCPCluster, when not empty, is where tcp_proxy sends the connection,
 	// whatever its configuration says.
 	TCPCluster string
@@ -149,8 +153,10 @@ type Upstream struct {
 	Host, Local netip.AddrPort
 	HostName    string
 	Workload    WorkloadRef
-	PeerURI     string
-	TLS         bool
+	// Peer is who the server says it is; nil: it has not said.
+	Peer    *Peer
+	PeerURI string
+	TLS     bool
 	// State is that of the TLS connection, nil: there is none.
 	State *tls.ConnectionState
 	// Failure is %UPSTREAM_TRANSPORT_FAILURE_REASON%.
@@ -165,6 +171,17 @@ type WorkloadRef struct {
 	Name, Namespace, App, Version, Service, Revision, Cluster string
 	// Account is the service account, known of the local workload only.
 	Account string
+}
+
+// Peer is what a peer has told of itself: for metrics and logs, since nothing
+// proves it. It is shared and read only.
+type Peer struct {
+	WorkloadRef
+	// Instance is the name of the pod or machine; Kind is "deployment", "pod",
+	// "job" or "cronjob", "" when it is not known.
+	Instance, Kind string
+	// Labels that the configuration asks for beside the canonical ones.
+	Labels map[string]string
 }
 
 // Info is what is known about one request and its response, for access logs,
@@ -214,6 +231,9 @@ type Info struct {
 	Forward bool
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
+	// Peer is who the client says it is, with this request or at the connection's
+	// beginning; nil: it has not said.
+	Peer *Peer
 	// Override asks for a host instead of the load balancer's choice.
 	Override Override
 	// FilterState are objects that filters leave for others, by Envoy's names: a

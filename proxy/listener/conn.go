@@ -55,7 +55,8 @@ func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
 		a.nc.Close()
 		return
 	}
-	if !a.handshake(ctx) {
+	if !a.handshake(ctx) || !a.greet(ctx) {
+		a.nc.Close()
 		a.leave()
 		return
 	}
@@ -233,6 +234,32 @@ func (a *arrival) handshake(ctx context.Context) bool {
 	}
 	a.nc = nc
 	a.l.stats.Handshakes.Add(1)
+	return true
+}
+
+// greetTimeout bounds what proxies say to each other before a connection's bytes.
+const greetTimeout = 10 * time.Second
+
+// greet lets filters speak first, where TLS has agreed on it. false: close.
+func (a *arrival) greet(ctx context.Context) bool {
+	t, ok := a.nc.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok || len(a.chain.Filters) == 0 {
+		return true
+	}
+	protocol := t.ConnectionState().NegotiatedProtocol
+	for _, f := range a.chain.Filters {
+		g, ok := f.(filter.Greeter)
+		if !ok || !g.Greets(protocol) {
+			continue
+		}
+		stop := context.AfterFunc(ctx, func() { transport.CloseHard(a.raw) })
+		err := g.Greet(a.nc, time.Now().Add(greetTimeout), a.info)
+		stop()
+		if err != nil {
+			a.m.log.Debug("greeting failed", "listener", a.l.Name, "remote", a.facts.Remote, "error", err)
+			return false
+		}
+	}
 	return true
 }
 

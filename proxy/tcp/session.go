@@ -89,7 +89,9 @@ func (s *session) connect() {
 	stage := s.attempt * 2 // before Dial: its end may come before its return
 	h.Fill(&s.info.Upstream)
 	h.Begin()
-	cancel := h.Cluster().Dial(h, cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local}, s.dialled)
+	cancel := h.Cluster().Dial(h, cluster.DialOptions{
+		Source: s.info.Remote, Dest: s.info.Local, Greeted: func(p *filter.Peer) { s.info.Upstream.Peer = p },
+	}, s.dialled)
 	s.until(stage, cancel)
 }
 

@@ -1,22 +1,25 @@
 package telemetry
 
 import (
+	"cmp"
+	"strings"
 	"sync/atomic"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // connKey tells TCP connections apart.
 type connKey struct {
+	set      *settings
+	values   string
 	outbound bool
 	mtls     bool
 	flags    filter.ResponseFlags
 	peer     *Peer
 	peerURI  string
 	service  filter.ServiceRef
-	workload filter.WorkloadRef
+	workload filter.WorkloadRef // the other side, as far as it is known
+	server   filter.WorkloadRef // where the proxy stands before others
 }
 
 type connSeries struct{ opened, closed, sent, received atomic.Uint64 }
@@ -24,16 +27,38 @@ type connSeries struct{ opened, closed, sent, received atomic.Uint64 }
 func newConnSeries(connKey) *connSeries { return &connSeries{} }
 
 func (m *Metrics) conn(i *filter.ConnInfo) *connSeries {
-	k := connKey{outbound: i.Outbound, service: i.Upstream.Service, flags: i.Flags}
-	if i.Outbound {
-		k.workload, k.peerURI = i.Upstream.Workload, i.Upstream.PeerURI
-		if k.workload == (filter.WorkloadRef{}) && i.Upstream.Host.IsValid() {
-			k.peer = m.peers.Lookup(i.Upstream.Host.Addr())
+	set, ok := i.CountedAs.(*settings)
+	if !ok || set == nil {
+		set = m.standard
+	}
+	u := &i.Upstream
+	k := connKey{set: set, outbound: i.Outbound, service: u.Service, flags: i.Flags}
+	if k.service.Host == "" {
+		k.service.Name = cmp.Or(k.service.Name, passing(u.Cluster))
+	}
+	if len(set.expressions) > 0 {
+		k.values = set.evaluate(&filter.Info{
+			Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream, Flags: i.Flags,
+			Received: i.Received, Sent: i.Sent, Metadata: i.Metadata,
+		})
+	}
+	switch {
+	case i.Outbound && !set.waypoint:
+		k.workload, k.peerURI = server(u), u.PeerURI
+		if k.workload == (filter.WorkloadRef{}) && u.Host.IsValid() {
+			k.peer = m.peers.Lookup(u.Host.Addr())
 		}
-	} else {
+	default:
 		k.mtls = i.PeerURI != ""
 		k.peerURI = i.PeerURI
-		k.peer = m.peers.Lookup(i.Remote.Addr())
+		if i.Peer != nil {
+			k.workload = i.Peer.WorkloadRef
+		} else {
+			k.peer = m.peers.Lookup(i.Remote.Addr())
+		}
+		if set.waypoint {
+			k.server = server(u)
+		}
 	}
 	return m.conns.get(k, newConnSeries)
 }
@@ -61,20 +86,12 @@ func (m *Metrics) ConnClosed(i *filter.ConnInfo) {
 // connLabels are requestLabels without those of HTTP.
 var connLabels = append(append([]string{}, requestLabels[:20]...), "request_protocol", "response_flags", "connection_security_policy")
 
-var (
-	openedDesc   = desc("istio_tcp_connections_opened_total", "TCP connections opened.", connLabels)
-	closedDesc   = desc("istio_tcp_connections_closed_total", "TCP connections closed.", connLabels)
-	sentDesc     = desc("istio_tcp_sent_bytes_total", "Bytes sent to clients of TCP connections.", connLabels)
-	receivedDesc = desc("istio_tcp_received_bytes_total", "Bytes received from clients of TCP connections.", connLabels)
-)
-
-func (m *Metrics) collectConn(out chan<- prometheus.Metric, k connKey, s *connSeries) {
-	labels := m.sides(k.outbound, k.peer, k.peerURI, k.service, k.workload)
-	labels = append(labels, "tcp", k.flags.String(), policy(k.outbound, k.mtls))
-	for _, c := range []struct {
-		d *prometheus.Desc
-		v uint64
-	}{{openedDesc, s.opened.Load()}, {closedDesc, s.closed.Load()}, {sentDesc, s.sent.Load()}, {receivedDesc, s.received.Load()}} {
-		out <- prometheus.MustNewConstMetric(c.d, prometheus.CounterValue, float64(c.v), labels...)
-	}
+func (m *Metrics) collectConn(out merger, k connKey, s *connSeries) {
+	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: k.server})
+	labels = append(labels, "tcp", k.flags.String(), policy(k.outbound && !k.set.waypoint, k.mtls))
+	at := seriesOf{out, k.set, labels, strings.Split(k.values, separator)}
+	at.counter("tcp_connections_opened_total", s.opened.Load())
+	at.counter("tcp_connections_closed_total", s.closed.Load())
+	at.counter("tcp_sent_bytes_total", s.sent.Load())
+	at.counter("tcp_received_bytes_total", s.received.Load())
 }

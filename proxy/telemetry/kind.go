@@ -3,14 +3,16 @@ package telemetry
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
+	statspb "istio.io/api/envoy/extensions/stats"
 
 	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter"
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
@@ -28,10 +30,11 @@ func (m *Metrics) HTTPKind() filter.HTTPKind {
 	return filter.HTTPKind{
 		Name: FilterName, TypeURLs: []string{typeURL},
 		Parse: func(ctx *filter.ParseContext, cfg *anypb.Any) (filter.HTTPFactory, error) {
-			if err := checkConfig(cfg); err != nil {
+			s, err := m.settings(cfg)
+			if err != nil {
 				return nil, err
 			}
-			return &httpFactory{metrics: m, outbound: ctx.Outbound}, nil
+			return &httpFactory{metrics: m, set: s, outbound: ctx.Outbound}, nil
 		},
 	}
 }
@@ -42,57 +45,107 @@ func (m *Metrics) NetworkKind() filter.NetworkKind {
 	return filter.NetworkKind{
 		Name: FilterName, TypeURLs: []string{typeURL},
 		Parse: func(_ *filter.ParseContext, cfg *anypb.Any) (filter.NetworkFactory, error) {
-			if err := checkConfig(cfg); err != nil {
+			s, err := m.settings(cfg)
+			if err != nil {
 				return nil, err
 			}
-			return marker{}, nil
+			return marker{s}, nil
 		},
 	}
 }
 
-// checkConfig accepts Istio's TypedStruct with keys that change nothing here
-// and refuses the others by name.
-func checkConfig(cfg *anypb.Any) error {
-	fields, err := structOf(cfg)
+// settingsByContent are those that filters have, by their messages' bytes.
+type settingsByContent struct {
+	mu sync.Mutex
+	by map[string]*settings // guarded by mu
+}
+
+// settings reads a filter's configuration.
+func (m *Metrics) settings(cfg *anypb.Any) (*settings, error) {
+	c, err := open(cfg)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		switch name {
-		case "disable_host_header_fallback", "tcp_reporting_duration", "debug", "stat_prefix":
-		default:
-			return fmt.Errorf("value.%s: not supported by the filter %s: remove it", name, FilterName)
+	// What changes nothing is not told apart.
+	c.Debug, c.MaxPeerCacheSize, c.StatPrefix, c.FieldSeparator, c.ValueSeparator = false, 0, "", "", ""
+	c.TcpReportingDuration = nil
+	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	m.sets.mu.Lock()
+	defer m.sets.mu.Unlock()
+	if s := m.sets.by[string(key)]; s != nil {
+		return s, nil
+	}
+	s, err := compile(c, m.node)
+	if err != nil {
+		return nil, err
+	}
+	if m.sets.by == nil {
+		m.sets.by = map[string]*settings{}
+	}
+	m.sets.by[string(key)] = s
+	return s, nil
+}
+
+// open reads both forms of the configuration, the message and a TypedStruct of
+// it, and refuses by name what is not carried out.
+func open(cfg *anypb.Any) (*statspb.PluginConfig, error) {
+	c := &statspb.PluginConfig{}
+	if cfg.MessageIs(c) {
+		if err := cfg.UnmarshalTo(c); err != nil {
+			return nil, err
+		}
+	} else {
+		s, err := structOf(cfg)
+		if err != nil {
+			return nil, err
+		}
+		raw, err := protojson.Marshal(s)
+		if err == nil {
+			err = protojson.Unmarshal(raw, c)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("value: %w", err)
 		}
 	}
-	return nil
+	checker, err := strict.New(strict.Table{
+		"stats.PluginConfig": "debug max_peer_cache_size stat_prefix field_separator value_separator " +
+			"disable_host_header_fallback tcp_reporting_duration metrics reporter",
+		// match is not carried out by Istio's proxy either.
+		"stats.MetricConfig": "dimensions name tags_to_remove drop",
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, checker.Check(c)
 }
 
 // structOf unwraps both spellings of TypedStruct. An Any of another type has no
 // fields that this filter could know.
-func structOf(cfg *anypb.Any) (map[string]*structpb.Value, error) {
+func structOf(cfg *anypb.Any) (*structpb.Struct, error) {
 	var u udpav1.TypedStruct
 	var x xdsv3.TypedStruct
 	switch {
-	case cfg == nil:
-		return nil, nil
 	case cfg.MessageIs(&u):
 		err := cfg.UnmarshalTo(&u)
-		return u.GetValue().GetFields(), err
+		return u.GetValue(), err
 	case cfg.MessageIs(&x):
 		err := cfg.UnmarshalTo(&x)
-		return x.GetValue().GetFields(), err
+		return x.GetValue(), err
 	case len(cfg.GetValue()) == 0:
 		return nil, nil
 	}
 	return nil, errors.New(cfg.GetTypeUrl() + ": want a TypedStruct of " + typeURL)
 }
 
-type marker struct{}
+type marker struct{ set *settings }
 
-func (marker) New() filter.NetworkFilter { return marker{} }
+func (m marker) New() filter.NetworkFilter { return m }
 
-func (marker) Open(_ stream.Conn, i *filter.ConnInfo) filter.Verdict {
-	i.Counted = true
+func (m marker) Open(_ stream.Conn, i *filter.ConnInfo) filter.Verdict {
+	i.Counted, i.CountedAs = true, m.set
 	return filter.Continue
 }
 
@@ -101,6 +154,7 @@ func (marker) Closed(*filter.ConnInfo) {}
 // httpFactory makes the filter instances of one chain; they are reused.
 type httpFactory struct {
 	metrics  *Metrics
+	set      *settings
 	outbound bool
 	pool     sync.Pool
 }
@@ -139,7 +193,7 @@ func (c *counter) ResponseData(s filter.Stream, b []byte, _ bool) filter.Verdict
 func (c *counter) Done(s filter.Stream) {
 	i := s.Info()
 	i.RequestMessages, i.ResponseMessages = c.req.n, c.res.n
-	c.factory.metrics.Request(i, c.factory.outbound)
+	c.factory.metrics.request(i, c.factory.outbound, c.factory.set)
 	c.req, c.res = messages{}, messages{}
 	c.factory.pool.Put(c)
 }

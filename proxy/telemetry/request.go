@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,6 +25,8 @@ func (p protocol) String() string { return [...]string{"http", "grpc"}[p] }
 // requestKey tells requests apart. Strings in it come from the configuration or
 // the connection, not from a request's memory.
 type requestKey struct {
+	set      *settings
+	values   string // of the settings' expressions
 	outbound bool
 	mtls     bool
 	proto    protocol
@@ -34,7 +37,8 @@ type requestKey struct {
 	// peerURI is the other side's identity.
 	peerURI  string
 	service  filter.ServiceRef
-	workload filter.WorkloadRef // the server, for outbound
+	workload filter.WorkloadRef // the other side, as far as it is known
+	server   filter.WorkloadRef // where the proxy stands before others
 }
 
 // requestSeries is what is counted per key.
@@ -51,26 +55,40 @@ func newRequestSeries(requestKey) *requestSeries {
 	}
 }
 
-// Request counts a request that has ended. outbound tells which side of it the
-// proxy is on.
-func (m *Metrics) Request(i *filter.Info, outbound bool) {
-	k := requestKey{outbound: outbound, code: uint16(i.Status), flags: i.Flags, grpc: -1}
-	k.service = i.Upstream.Service
+// Request counts a request that has ended, as the mesh's standard settings say.
+// outbound tells which side of it the proxy is on.
+func (m *Metrics) Request(i *filter.Info, outbound bool) { m.request(i, outbound, m.standard) }
+
+func (m *Metrics) request(i *filter.Info, outbound bool, set *settings) {
+	k := requestKey{set: set, values: set.evaluate(i), outbound: outbound, code: uint16(i.Status), flags: i.Flags, grpc: -1}
+	k.service = destination(i)
 	if i.GRPC {
 		k.proto = protoGRPC
 		k.grpc = grpcStatus(i)
 	}
-	if outbound {
-		k.workload, k.peerURI = i.Upstream.Workload, i.Upstream.PeerURI
-		if k.workload == (filter.WorkloadRef{}) && i.Upstream.Host.IsValid() {
-			k.peer = m.peers.Lookup(i.Upstream.Host.Addr())
+	u := &i.Upstream
+	switch {
+	case outbound && !set.waypoint:
+		k.workload, k.peerURI = server(u), u.PeerURI
+		if k.workload == (filter.WorkloadRef{}) && u.Host.IsValid() {
+			k.peer = m.peers.Lookup(u.Host.Addr())
 		}
-	} else if i.Conn != nil {
+	case i.Conn != nil:
 		k.mtls = i.Conn.PeerURI != ""
 		k.peerURI = i.Conn.PeerURI
-		k.peer = m.peers.Lookup(i.Conn.Remote.Addr())
+		if p := cmp.Or(i.Peer, i.Conn.Peer); p != nil {
+			k.workload = p.WorkloadRef
+		} else {
+			k.peer = m.peers.Lookup(i.Conn.Remote.Addr())
+		}
+		if set.waypoint {
+			k.server = server(u)
+		}
 	}
-	s := m.requests.get(k, newRequestSeries)
+	s := m.requests.find(k)
+	if s == nil {
+		s = m.newRequest(k, i)
+	}
 	s.total.Add(1)
 	s.duration.observe(float64(i.Duration.Microseconds()) / 1000)
 	s.reqBytes.observe(float64(i.Received))
@@ -79,6 +97,50 @@ func (m *Metrics) Request(i *filter.Info, outbound bool) {
 		s.reqMsgs.Add(i.RequestMessages)
 		s.resMsgs.Add(i.ResponseMessages)
 	}
+}
+
+// newRequest makes a series; the host that the request names lies in the
+// request's memory, so it is copied.
+func (m *Metrics) newRequest(k requestKey, i *filter.Info) *requestSeries {
+	if k.service.Host == "" && k.set.hostFallback && i.Request != nil {
+		k.service.Host = strings.Clone(i.Request.Authority)
+		if k.service.Name == "" {
+			k.service.Name = k.service.Host
+		}
+	}
+	return m.requests.get(k, newRequestSeries)
+}
+
+// server is who answered: who it says it is, else what the configuration says of the endpoint.
+func server(u *filter.Upstream) filter.WorkloadRef {
+	if u.Peer != nil {
+		return u.Peer.WorkloadRef
+	}
+	return u.Workload
+}
+
+// destination names the service. Traffic that no service is meant by has Istio's names.
+func destination(i *filter.Info) filter.ServiceRef {
+	s := i.Upstream.Service
+	switch {
+	case i.RouteName == "block_all":
+		s.Name = "BlackHoleCluster"
+	case i.RouteName == "allow_any":
+		s.Name = "PassthroughCluster"
+	case s.Host == "":
+		s.Name = passing(i.Upstream.Cluster)
+	}
+	return s
+}
+
+// passing is the name of one of Istio's clusters that stand for no service, else "".
+func passing(cluster string) string {
+	switch cluster {
+	case "BlackHoleCluster", "PassthroughCluster", "InboundPassthroughCluster",
+		"InboundPassthroughClusterIpv4", "InboundPassthroughClusterIpv6":
+		return cluster
+	}
+	return ""
 }
 
 // Added notes how long the proxy itself held up a request and its response
@@ -125,33 +187,23 @@ func desc(name, help string, labels []string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, labels, nil)
 }
 
-var (
-	requestsDesc = desc("istio_requests_total", "Requests.", requestLabels)
-	durationDesc = desc("istio_request_duration_milliseconds", "Duration of requests.", requestLabels)
-	reqBytesDesc = desc("istio_request_bytes", "Size of request bodies.", requestLabels)
-	resBytesDesc = desc("istio_response_bytes", "Size of response bodies.", requestLabels)
-	reqMsgsDesc  = desc("istio_request_messages_total", "gRPC messages sent by clients.", requestLabels)
-	resMsgsDesc  = desc("istio_response_messages_total", "gRPC messages sent by servers.", requestLabels)
-	addedDesc    = desc("weft_added_latency_milliseconds", "How long the proxy itself held up a request and its response.", nil)
-)
+var addedDesc = desc("weft_added_latency_milliseconds", "How long the proxy itself held up a request and its response.", nil)
 
-func (m *Metrics) collectRequest(out chan<- prometheus.Metric, k requestKey, s *requestSeries) {
-	labels := m.sides(k.outbound, k.peer, k.peerURI, k.service, k.workload)
+func (m *Metrics) collectRequest(out merger, k requestKey, s *requestSeries) {
+	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: k.server})
 	grpc := ""
 	if k.grpc >= 0 {
 		grpc = strconv.Itoa(int(k.grpc))
 	}
-	labels = append(labels, k.proto.String(), strconv.Itoa(int(k.code)), grpc, k.flags.String(), policy(k.outbound, k.mtls))
-	counter := func(d *prometheus.Desc, v uint64) {
-		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
-	}
-	counter(requestsDesc, s.total.Load())
-	out <- s.duration.metric(durationDesc, labels)
-	out <- s.reqBytes.metric(reqBytesDesc, labels)
-	out <- s.resBytes.metric(resBytesDesc, labels)
+	labels = append(labels, k.proto.String(), strconv.Itoa(int(k.code)), grpc, k.flags.String(), policy(k.outbound && !k.set.waypoint, k.mtls))
+	at := seriesOf{out, k.set, labels, strings.Split(k.values, separator)}
+	at.counter("requests_total", s.total.Load())
+	at.histogram("request_duration_milliseconds", &s.duration)
+	at.histogram("request_bytes", &s.reqBytes)
+	at.histogram("response_bytes", &s.resBytes)
 	if k.proto == protoGRPC {
-		counter(reqMsgsDesc, s.reqMsgs.Load())
-		counter(resMsgsDesc, s.resMsgs.Load())
+		at.counter("request_messages_total", s.reqMsgs.Load())
+		at.counter("response_messages_total", s.resMsgs.Load())
 	}
 }
 
@@ -165,56 +217,4 @@ func policy(outbound, mtls bool) string {
 		return "mutual_tls"
 	}
 	return "none"
-}
-
-// sides returns the labels from reporter to destination_cluster.
-func (m *Metrics) sides(outbound bool, peer *Peer, peerURI string, svc filter.ServiceRef, server filter.WorkloadRef) []string {
-	reporter, source, dest := "destination", peer.Ref(), m.local
-	sourceURI, destURI := peerURI, ""
-	if peerURI != "" {
-		destURI = m.uri(peerURI)
-	}
-	if outbound {
-		if server == (filter.WorkloadRef{}) {
-			server = peer.Ref()
-		}
-		reporter, source, dest = "source", m.local, server
-		sourceURI, destURI = "", peerURI
-		if peerURI != "" {
-			sourceURI = m.uri(peerURI)
-		}
-	}
-	out := make([]string, 0, len(requestLabels))
-	out = append(out, reporter)
-	out = append(out, workloadLabels(source, sourceURI)...)
-	out = append(out, known(source.Service), known(source.Revision), known(source.Cluster))
-	out = append(out, workloadLabels(dest, destURI)...)
-	if svc.Host == "" && !outbound {
-		// A workload called by no service's port is its own destination.
-		svc = filter.ServiceRef{Host: dest.Service, Name: dest.Service, Namespace: dest.Namespace}
-	}
-	return append(out, known(svc.Host), known(svc.Name), known(svc.Namespace),
-		known(dest.Service), known(dest.Revision), known(dest.Cluster))
-}
-
-// uri is the local workload's identity, in the trust domain of its peer's: both
-// were checked against the same roots.
-func (m *Metrics) uri(peerURI string) string {
-	domain, _, _ := strings.Cut(strings.TrimPrefix(peerURI, "spiffe://"), "/")
-	if m.local.Namespace == "" || domain == "" {
-		return ""
-	}
-	return "spiffe://" + domain + "/ns/" + m.local.Namespace + "/sa/" + m.local.Account
-}
-
-// workloadLabels returns workload, namespace, principal, app, version.
-func workloadLabels(w filter.WorkloadRef, uri string) []string {
-	return []string{known(w.Name), known(w.Namespace), known(uri), known(w.App), known(w.Version)}
-}
-
-func known(s string) string {
-	if s == "" {
-		return "unknown"
-	}
-	return s
 }

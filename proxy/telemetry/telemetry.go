@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
+	statspb "istio.io/api/envoy/extensions/stats"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -30,6 +31,11 @@ type Metrics struct {
 	local filter.WorkloadRef
 	peers *Directory
 
+	standard *settings // of who counts without a filter
+	version  string    // of the proxy, as Istio calls it; "": none
+	node     map[string]any
+	sets     settingsByContent
+
 	requests table[requestKey, requestSeries]
 	conns    table[connKey, connSeries]
 	added    histogram
@@ -37,8 +43,17 @@ type Metrics struct {
 
 // New makes the metrics of a proxy that serves the local workload.
 func New(local filter.WorkloadRef, peers *Directory) *Metrics {
-	return &Metrics{local: local, peers: peers, added: newHistogram(addedBounds)}
+	standard, err := compile(&statspb.PluginConfig{DisableHostHeaderFallback: true}, nil)
+	if err != nil {
+		panic("BUG: the standard metrics: " + err.Error())
+	}
+	return &Metrics{local: local, peers: peers, added: newHistogram(addedBounds), standard: standard}
 }
+
+// SetNode tells of the proxy's own node: metrics' settings may name it in
+// expressions, and istio_build shows the version, where there is one. Call it
+// before the Metrics are used.
+func (m *Metrics) SetNode(version string, node map[string]any) { m.version, m.node = version, node }
 
 // table is a map for many readers: found without a lock, grown by copying.
 type table[K comparable, V any] struct {
@@ -46,13 +61,18 @@ type table[K comparable, V any] struct {
 	mu   sync.Mutex // serialises growth
 }
 
+// find returns the entry for a key; nil: there is none.
+func (t *table[K, V]) find(k K) *V {
+	if m := t.read.Load(); m != nil {
+		return (*m)[k]
+	}
+	return nil
+}
+
 // get returns the entry for a key, made by fresh when there is none.
 func (t *table[K, V]) get(k K, fresh func(K) *V) *V {
-	// Fast path.
-	if m := t.read.Load(); m != nil {
-		if v := (*m)[k]; v != nil {
-			return v
-		}
+	if v := t.find(k); v != nil {
+		return v
 	}
 	return t.grow(k, fresh)
 }
@@ -88,13 +108,20 @@ func (m *Metrics) Describe(chan<- *prometheus.Desc) {}
 
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(out chan<- prometheus.Metric) {
+	all := merger{}
 	for k, s := range m.requests.all() {
-		m.collectRequest(out, k, s)
+		m.collectRequest(all, k, s)
 	}
 	for k, s := range m.conns.all() {
-		m.collectConn(out, k, s)
+		m.collectConn(all, k, s)
 	}
+	all.send(out)
 	if m.added.count() > 0 {
 		out <- m.added.metric(addedDesc, nil)
 	}
+	if m.version != "" {
+		out <- prometheus.MustNewConstMetric(buildDesc, prometheus.GaugeValue, 1, "proxy", m.version)
+	}
 }
+
+var buildDesc = desc("istio_build", "The version of the proxy.", []string{"component", "tag"})

@@ -10,8 +10,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/prometheus/common/expfmt"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
+	statspb "istio.io/api/envoy/extensions/stats"
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
 
@@ -150,18 +152,150 @@ func TestConnectionsAreCountedWhenMarked(t *testing.T) {
 }
 
 func TestConfigRefusesWhatItDoesNotKnow(t *testing.T) {
-	for key, want := range map[string]string{"tcp_reporting_duration": "", "metrics": "value.metrics"} {
-		s, err := structpb.NewStruct(map[string]any{key: "x"})
-		if err != nil {
-			t.Fatal(err)
+	m := New(local, NewDirectory(nil))
+	for text, want := range map[string]string{
+		`{"tcp_reporting_duration": "5s", "metrics": [{"name": "requests_total", "drop": true}]}`: "",
+		`{"definitions": [{"name": "x", "value": "1"}]}`:                                          "definitions: not supported",
+		`{"metrics": [{"match": "x"}]}`:                                                           "metrics[0].match: not supported",
+		`{"metrics": [{"dimensions": {"host": "request."}}]}`:                                     `metrics[0].dimensions["host"]`,
+		`{"nonsense": 1}`: "nonsense",
+	} {
+		for _, typed := range []bool{false, true} {
+			cfg, err := configuration(typed, text)
+			if err == nil {
+				_, err = m.settings(cfg)
+			}
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v", text, err)
+			}
 		}
-		cfg, err := anypb.New(&udpav1.TypedStruct{TypeUrl: typeURL, Value: s})
-		if err != nil {
-			t.Fatal(err)
+	}
+}
+
+// configuration is one of the filter, as a message or as a TypedStruct of it.
+func configuration(typed bool, text string) (*anypb.Any, error) {
+	if typed {
+		c := &statspb.PluginConfig{}
+		if err := protojson.Unmarshal([]byte(text), c); err != nil {
+			return nil, err
 		}
-		err = checkConfig(cfg)
-		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", key, err)
+		return anypb.New(c)
+	}
+	s := &structpb.Struct{}
+	if err := protojson.Unmarshal([]byte(text), s); err != nil {
+		return nil, err
+	}
+	return anypb.New(&udpav1.TypedStruct{TypeUrl: typeURL, Value: s})
+}
+
+// TestSettings: labels are removed, replaced and added, metrics dropped, and
+// what is the same without a removed label is one series.
+func TestSettings(t *testing.T) {
+	m := New(local, NewDirectory(nil))
+	m.SetNode("1.31", map[string]any{"id": "n1"})
+	cfg, err := configuration(true, `{"metrics": [
+		{"tags_to_remove": ["response_flags"], "dimensions": {"node": "node.id", "path": "request.path", "none": "nobody.knows"}},
+		{"name": "requests_total", "dimensions": {"response_code": "string(response.code / 100) + 'xx'"}},
+		{"name": "request_bytes", "drop": true}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := m.settings(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := m.settings(cfg); err != nil || again != set {
+		t.Errorf("the same settings are %p and %p (%v)", set, again, err)
+	}
+	for _, flags := range []filter.ResponseFlags{0, filter.FlagUpstreamOverflow} {
+		i := inboundInfo()
+		i.Request = &filter.Headers{Path: "/x"}
+		i.Flags = flags
+		m.request(i, false, set)
+	}
+	got := gather(t, m, "istio_requests_total")
+	for _, want := range []string{`response_code="2xx"`, `node="n1"`, `path="/x"`, `none="unknown"`, "} 2\n"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "response_flags") {
+		t.Errorf("a removed label is there:\n%s", got)
+	}
+	if got := gather(t, m, "istio_request_bytes"); got != "" {
+		t.Errorf("a dropped metric is there:\n%s", got)
+	}
+	if got := gather(t, m, "istio_response_bytes"); !strings.Contains(got, `response_code="200"`) || !strings.Contains(got, "_count{") {
+		t.Error(got)
+	}
+	if got := gather(t, m, "istio_build"); !strings.Contains(got, `istio_build{component="proxy",tag="1.31"} 1`) {
+		t.Error(got)
+	}
+}
+
+// TestPeersThatTold: what peers have told of themselves goes before what is
+// known of an address, and certificates before both for the namespace.
+func TestPeersThatTold(t *testing.T) {
+	m := New(local, NewDirectory(nil))
+	i := inboundInfo()
+	i.Peer = &filter.Peer{WorkloadRef: filter.WorkloadRef{Name: "web-v2", Namespace: "lies", App: "web", Service: "web", Cluster: "c2"}}
+	m.Request(i, false)
+	out := inboundInfo()
+	out.Upstream.Workload = ParseWorkload("ratings-v1;default;ratings;v1;k")
+	out.Upstream.Peer = &filter.Peer{WorkloadRef: filter.WorkloadRef{Name: "ratings-v2", App: "ratings", Revision: "v2"}}
+	m.Request(out, true)
+	got := gather(t, m, "istio_requests_total")
+	for _, want := range []string{
+		`source_workload="web-v2"`, `source_workload_namespace="default"`, `source_app="web"`, `source_cluster="c2"`,
+		`source_canonical_revision="latest"`, `destination_workload="ratings-v2"`, `destination_canonical_revision="v2"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+}
+
+// TestReplicasAreOneSeries: two addresses of one workload.
+func TestReplicasAreOneSeries(t *testing.T) {
+	d := NewDirectory(func(string) {})
+	m := New(local, d)
+	for _, a := range []string{"10.244.0.7", "10.244.0.8"} {
+		i := inboundInfo()
+		i.Conn.Remote = netip.AddrPortFrom(netip.MustParseAddr(a), 1)
+		m.Request(i, false)
+		d.Learn(a, filter.WorkloadRef{Name: "web", Namespace: "default"})
+	}
+	if got := gather(t, m, "istio_requests_total"); !strings.Contains(got, "} 2\n") {
+		t.Error(got)
+	}
+}
+
+// TestServicesWithoutAName have that of the host, or Istio's for traffic that
+// passes.
+func TestServicesWithoutAName(t *testing.T) {
+	m := New(local, NewDirectory(nil))
+	cfg, err := configuration(true, `{}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := m.settings(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []string{"", "PassthroughCluster"} {
+		i := inboundInfo()
+		i.Upstream.Service = filter.ServiceRef{}
+		i.Upstream.Cluster = c
+		i.Request = &filter.Headers{Authority: "example.com"}
+		m.request(i, true, set)
+	}
+	got := gather(t, m, "istio_requests_total")
+	for _, want := range []string{
+		`destination_service="example.com",destination_service_name="example.com"`,
+		`destination_service="example.com",destination_service_name="PassthroughCluster"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
 		}
 	}
 }
