@@ -111,7 +111,7 @@ func (r *runtime) grpcLog(l *config.GRPCLog) (config.AccessLogger, error) {
 	}
 	out := als.New(als.Options{
 		Name: l.Name, Node: r.boot.Node, TCP: l.TCP, RequestHeaders: l.RequestHeaders, ResponseHeaders: l.ResponseHeaders,
-		Trailers: l.Trailers, Tags: l.Tags, Every: l.Every, Bytes: l.Bytes, Conn: conn, Log: r.log.With("component", "accesslog"),
+		Trailers: l.Trailers, Tags: l.Tags, Objects: l.Objects, Every: l.Every, Bytes: l.Bytes, Conn: conn, Log: r.log.With("component", "accesslog"),
 	})
 	r.runClosing(out.Run, conn)
 	return out, nil
@@ -127,7 +127,7 @@ func (r *runtime) otlpLog(l *config.OTLPLog, o format.Options) (config.AccessLog
 		resource[k] = v
 	}
 	spec := accesslog.OTLPOptions{
-		Body: l.Body, Attributes: l.Attributes, Resource: resource, Tags: l.Tags, Every: l.Every, Bytes: l.Bytes,
+		Body: l.Body, Attributes: l.Attributes, Resource: resource, Tags: l.Tags, Objects: l.Objects, Every: l.Every, Bytes: l.Bytes,
 		Log: r.log.With("component", "accesslog"),
 	}
 	var closer io.Closer

@@ -75,6 +75,13 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 	if l.UseOriginalDst && !slices.ContainsFunc(l.Inspectors, restores) {
 		l.Inspectors = append([]listener.Inspector{{Kind: listener.OriginalDst}}, l.Inspectors...)
 	}
+	logs, err := d.accessLogs(m.AccessLog)
+	if err != nil {
+		return nil, err
+	}
+	for _, log := range logs {
+		l.AccessLogs = append(l.AccessLogs, log)
+	}
 	cc := &chainContext{outbound: l.Outbound, bufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue())}
 	for i, c := range m.FilterChains {
 		out, err := d.chain(c, cc)

@@ -36,6 +36,8 @@ type Stream struct {
 	Every time.Duration
 	Bytes int
 	Tags  []format.Tag
+	// Objects of filter state that go with an entry, by their keys.
+	Objects []string
 }
 
 // GRPCLog is a log that an AccessLogService takes.
@@ -103,7 +105,7 @@ func commonLog(m *grpclogv3.CommonGrpcAccessLogConfig) (Stream, error) {
 	if err != nil {
 		return s, err
 	}
-	s.Name = m.GetLogName()
+	s.Name, s.Objects = m.GetLogName(), m.GetFilterStateObjectsToLog()
 	s.To, err = grpcCollector(m.GetGrpcService())
 	return s, at(err, "grpc_service")
 }
@@ -159,7 +161,7 @@ func otelLog(m *otellogv3.OpenTelemetryAccessLogConfig) (AccessLog, error) {
 	if err := checkFormatters(m.Formatters); err != nil {
 		return AccessLog{}, err
 	}
-	s.Name = name
+	s.Name, s.Objects = name, m.GetCommonConfig().GetFilterStateObjectsToLog()
 	if m.HttpService != nil {
 		s.To, err = httpCollector(m.HttpService)
 		err = at(err, "http_service")

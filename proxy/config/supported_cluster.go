@@ -9,17 +9,19 @@ var supportedCluster = strict.Table{
 		"typed_extension_protocol_options dns_refresh_rate dns_failure_refresh_rate respect_dns_ttl dns_lookup_family outlier_detection " +
 		"cleanup_interval upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config " +
 		"least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata~ upstream_connection_options " +
-		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type wait_for_warm_on_init=true dns_jitter filters",
-	"envoy.config.cluster.v3.Filter":                       "name typed_config~",
-	"envoy.config.cluster.v3.Cluster.CustomClusterType":    "name typed_config",
-	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":     "eds_config service_name",
-	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     "minimum_ring_size maximum_ring_size hash_function",
-	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":       "table_size",
-	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": "choice_count slow_start_config active_request_bias",
-	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":   "slow_start_config",
-	"envoy.config.cluster.v3.Cluster.SlowStartConfig":      "slow_start_window aggression min_weight_percent",
-	"envoy.config.core.v3.RuntimeDouble":                   "default_value runtime_key",
-	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":  "use_http_header http_header_name upstream_port_override metadata_key",
+		"ignore_health_on_host_removal health_checks load_balancing_policy cluster_type wait_for_warm_on_init=true dns_jitter filters typed_dns_resolver_config",
+	// Each question has a socket of its own.
+	"envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig": "udp_max_queries",
+	"envoy.config.cluster.v3.Filter":                                        "name typed_config~",
+	"envoy.config.cluster.v3.Cluster.CustomClusterType":                     "name typed_config",
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":                      "eds_config service_name",
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":                      "minimum_ring_size maximum_ring_size hash_function",
+	"envoy.config.cluster.v3.Cluster.MaglevLbConfig":                        "table_size",
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig":                  "choice_count slow_start_config active_request_bias",
+	"envoy.config.cluster.v3.Cluster.RoundRobinLbConfig":                    "slow_start_config",
+	"envoy.config.cluster.v3.Cluster.SlowStartConfig":                       "slow_start_window aggression min_weight_percent",
+	"envoy.config.core.v3.RuntimeDouble":                                    "default_value runtime_key",
+	"envoy.config.cluster.v3.Cluster.OriginalDstLbConfig":                   "use_http_header http_header_name upstream_port_override metadata_key",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig": "healthy_panic_threshold zone_aware_lb_config locality_weighted_lb_config " +
 		"consistent_hashing_lb_config update_merge_window ignore_new_hosts_until_first_hc close_connections_on_host_set_change",
 	"envoy.config.cluster.v3.Cluster.CommonLbConfig.ZoneAwareLbConfig":         "fail_traffic_on_panic",

@@ -13,7 +13,8 @@ var supportedListener = strict.Table{
 	"envoy.config.listener.v3.Listener": "name address additional_addresses filter_chains use_original_dst default_filter_chain " +
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
-		"tcp_backlog_size bind_to_port tcp_keepalive",
+		"tcp_backlog_size bind_to_port tcp_keepalive access_log " +
+		"max_connections_to_accept_per_socket_event", // they are accepted one by one
 	"envoy.config.listener.v3.AdditionalAddress":                             "address",
 	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
@@ -29,8 +30,9 @@ var supportedListener = strict.Table{
 	"envoy.type.v3.Int32Range":                                            "start end",
 	"envoy.config.core.v3.CidrRange":                                      "address_prefix prefix_len",
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
-	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector":     "enable_ja3_fingerprinting=false enable_ja4_fingerprinting=false",
-	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector":   "",
+	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "enable_ja3_fingerprinting=false enable_ja4_fingerprinting=false " +
+		"initial_read_buffer_size", // it grows with what is read anyway
+	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "",
 	proxyProto:                   "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix tlv_location=DYNAMIC_METADATA",
 	proxyProto + ".Rule":         "tlv_type on_tlv_present",
 	proxyProto + ".KeyValuePair": "metadata_namespace key value_string_encoding",
@@ -107,14 +109,16 @@ var supportedListener = strict.Table{
 	"envoy.extensions.access_loggers.file.v3.FileAccessLog":           "path format typed_json_format log_format",
 	"envoy.extensions.access_loggers.stream.v3.StdoutAccessLog":       "log_format",
 	"envoy.extensions.access_loggers.stream.v3.StderrAccessLog":       "log_format",
-	"envoy.config.core.v3.SubstitutionFormatString":                   "text_format json_format text_format_source omit_empty_values content_type formatters",
+	"envoy.config.core.v3.SubstitutionFormatString":                   "text_format json_format text_format_source omit_empty_values content_type formatters json_format_options",
+	// Members come sorted in any case.
+	"envoy.config.core.v3.JsonFormatOptions":                          "sort_properties",
 	"envoy.extensions.formatter.req_without_query.v3.ReqWithoutQuery": "",
 	"envoy.extensions.formatter.metadata.v3.Metadata":                 "",
 	"envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig": "common_config additional_request_headers_to_log additional_response_headers_to_log " +
 		"additional_response_trailers_to_log",
 	"envoy.extensions.access_loggers.grpc.v3.TcpGrpcAccessLogConfig": "common_config",
 	"envoy.extensions.access_loggers.grpc.v3.CommonGrpcAccessLogConfig": "log_name grpc_service transport_api_version=V3 buffer_flush_interval " +
-		"buffer_size_bytes custom_tags",
+		"buffer_size_bytes custom_tags filter_state_objects_to_log",
 	"envoy.extensions.access_loggers.open_telemetry.v3.OpenTelemetryAccessLogConfig": "common_config http_service grpc_service disable_builtin_labels " +
 		"resource_attributes~ body~ attributes~ formatters log_name buffer_flush_interval buffer_size_bytes custom_tags",
 }

@@ -173,17 +173,6 @@ type WorkloadRef struct {
 	Account string
 }
 
-// Peer is what a peer has told of itself: for metrics and logs, since nothing
-// proves it. It is shared and read only.
-type Peer struct {
-	WorkloadRef
-	// Instance is the name of the pod or machine; Kind is "deployment", "pod",
-	// "job" or "cronjob", "" when it is not known.
-	Instance, Kind string
-	// Labels that the configuration asks for beside the canonical ones.
-	Labels map[string]string
-}
-
 // Info is what is known about one request and its response, for access logs,
 // metrics and filters. It is valid until the stream's Done.
 type Info struct {

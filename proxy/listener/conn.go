@@ -192,6 +192,9 @@ func (a *arrival) choose() bool {
 		}
 		if c == nil {
 			a.l.stats.NoChain.Add(1)
+			a.describeConn("")
+			a.info.Flags, a.info.Termination = filter.FlagNoRoute, "filter_chain_not_found"
+			a.log()
 			return false
 		}
 		if c.enter(a.t) {
@@ -207,12 +210,34 @@ func (a *arrival) choose() bool {
 	}
 	a.l.stats.Total.Add(1)
 	a.l.stats.Active.Add(1)
+	a.describeConn(a.chain.Name)
+	return true
+}
+
+func (a *arrival) describeConn(chain string) {
 	a.info = &filter.ConnInfo{
 		ID: a.m.ids.Add(1), Start: time.Now(), Local: a.facts.Local, Remote: a.facts.Remote,
-		Listener: a.l.Name, FilterChain: a.chain.Name, Outbound: a.l.Outbound,
+		Listener: a.l.Name, FilterChain: chain, Outbound: a.l.Outbound,
 		SNI: a.facts.SNI, Direct: a.facts.Direct, Metadata: a.metadata,
 	}
-	return true
+}
+
+// log writes the listener's access logs of a connection that has ended.
+func (a *arrival) log() {
+	if len(a.l.AccessLogs) == 0 {
+		return
+	}
+	i := a.info
+	if i.Duration == 0 {
+		i.Duration = time.Since(i.Start)
+	}
+	entry := filter.Info{
+		Conn: i, Start: i.Start, Duration: i.Duration, Remote: i.Remote, Upstream: i.Upstream,
+		Flags: i.Flags, Details: i.Termination, Received: i.Received, Sent: i.Sent, Metadata: i.Metadata,
+	}
+	for _, l := range a.l.AccessLogs {
+		l.Log(&entry)
+	}
 }
 
 // handshake does TLS where the chain wants it.
@@ -229,6 +254,7 @@ func (a *arrival) handshake(ctx context.Context) bool {
 	nc, err := a.chain.TLS.Handshake(ctx, a.nc)
 	if err != nil {
 		a.l.stats.HandshakeErrors.Add(1)
+		a.info.Termination = "TLS_error"
 		a.m.log.Debug("tls handshake failed", "listener", a.l.Name, "remote", a.facts.Remote, "error", err)
 		return false
 	}
@@ -265,6 +291,7 @@ func (a *arrival) greet(ctx context.Context) bool {
 
 // leave takes the connection out of the accounts.
 func (a *arrival) leave() {
+	a.log()
 	a.chain.stats.Active.Add(-1)
 	a.chain.stats.Destroyed.Add(1)
 	a.chain.leave(a.t)

@@ -26,6 +26,9 @@ func (a Address) String() string {
 	return a.Addr.String()
 }
 
+// AccessLogger writes an access log. The Info has the parts of a connection only.
+type AccessLogger interface{ Log(i *filter.Info) }
+
 // Listener describes a listener. It is immutable once handed to a Manager.
 type Listener struct {
 	Name string
@@ -54,6 +57,9 @@ type Listener struct {
 	// what is known, instead of closing.
 	InspectTimeout    time.Duration
 	ContinueOnTimeout bool
+	// AccessLogs are told of every connection when it has ended, also when no chain
+	// was for it.
+	AccessLogs []AccessLogger
 	// Chains and the one for connections that none matches, nil: they are closed.
 	Chains  []*FilterChain
 	Default *FilterChain

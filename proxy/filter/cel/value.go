@@ -79,18 +79,19 @@ func (p peers) ResolveName(name string) (any, bool) {
 	switch name {
 	case "node":
 		return p.node, p.node != nil
-	case "upstream_peer":
-		return attributes(p.i.Upstream.Peer)
-	case "downstream_peer":
-		return attributes(client(p.i))
+	case filter.StateUpstreamPeer, filter.StateDownstreamPeer:
+		if peer := p.i.PeerOf(name); peer != nil {
+			return peer.Attributes(), true
+		}
+		return nil, false
 	case "filter_state":
 		m := make(map[string]any, len(p.i.FilterState)+2)
 		for k, v := range p.i.FilterState {
 			m[k] = v
 		}
-		for k, peer := range map[string]*filter.Peer{"upstream_peer": p.i.Upstream.Peer, "downstream_peer": client(p.i)} {
-			if a, ok := attributes(peer); ok {
-				m[k] = a
+		for _, k := range [...]string{filter.StateUpstreamPeer, filter.StateDownstreamPeer} {
+			if peer := p.i.PeerOf(k); peer != nil {
+				m[k] = peer.Attributes()
 			}
 		}
 		return m, true
@@ -100,28 +101,3 @@ func (p peers) ResolveName(name string) (any, bool) {
 
 // Parent implements interpreter.Activation.
 func (peers) Parent() interpreter.Activation { return nil }
-
-// client is who the client says it is.
-func client(i *filter.Info) *filter.Peer {
-	if i.Peer == nil && i.Conn != nil {
-		return i.Conn.Peer
-	}
-	return i.Peer
-}
-
-// attributes are a peer's by the names that Istio's proxy gives them.
-func attributes(p *filter.Peer) (any, bool) {
-	if p == nil {
-		return nil, false
-	}
-	m := map[string]any{"labels": p.Labels}
-	for k, v := range map[string]string{
-		"workload": p.Name, "namespace": p.Namespace, "cluster": p.Cluster, "service": p.Service, "revision": p.Revision,
-		"app": p.App, "version": p.Version, "name": p.Instance, "type": p.Kind,
-	} {
-		if v != "" {
-			m[k] = v
-		}
-	}
-	return m, true
-}

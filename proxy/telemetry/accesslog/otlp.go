@@ -2,6 +2,7 @@ package accesslog
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -26,6 +27,8 @@ type OTLPOptions struct {
 	Attributes map[string]any
 	Resource   map[string]string
 	Tags       []format.Tag
+	// Objects of filter state that are attributes too, by their keys, as JSON.
+	Objects []string
 	// Every and Bytes say when what there is is sent.
 	Every time.Duration
 	Bytes int
@@ -40,6 +43,7 @@ type OTLP struct {
 	body       *tree
 	attributes []named
 	tags       []format.Tag
+	objects    []string
 }
 
 // named is an attribute.
@@ -58,7 +62,7 @@ type tree struct {
 // NewOTLP makes a log.
 func NewOTLP(o OTLPOptions, fo format.Options) (*OTLP, error) {
 	fo.Missing = "-"
-	l := &OTLP{tags: o.Tags}
+	l := &OTLP{tags: o.Tags, objects: o.Objects}
 	var err error
 	if o.Body != nil {
 		if l.body, err = plant(o.Body, fo); err != nil {
@@ -95,6 +99,15 @@ func (l *OTLP) Log(i *filter.Info) {
 	for n := range l.tags {
 		if v, ok := l.tags[n].Value(i); ok {
 			r.Attributes = append(r.Attributes, &commonpb.KeyValue{Key: l.tags[n].Name, Value: str(v)})
+		}
+	}
+	for _, key := range l.objects {
+		var v any = i.FilterState[key]
+		if p := i.PeerOf(key); p != nil {
+			v = p.Attributes()
+		}
+		if b, err := json.Marshal(v); err == nil && v != nil {
+			r.Attributes = append(r.Attributes, &commonpb.KeyValue{Key: key, Value: str(string(b))})
 		}
 	}
 	if i.Trace.Valid {

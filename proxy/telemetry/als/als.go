@@ -32,6 +32,8 @@ type Options struct {
 	// RequestHeaders, ResponseHeaders and Trailers are logged beside the usual ones.
 	RequestHeaders, ResponseHeaders, Trailers []string
 	Tags                                      []format.Tag
+	// Objects of filter state that go with an entry, by their keys.
+	Objects []string
 	// Every and Bytes say when what there is is sent.
 	Every time.Duration
 	Bytes int

@@ -9,6 +9,8 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	datav3 "github.com/envoyproxy/go-control-plane/envoy/data/accesslog/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -99,7 +101,7 @@ func (l *Logger) common(i *filter.Info) *datav3.AccessLogCommon {
 		UpstreamRemoteAddress: address(i.Upstream.Host), UpstreamLocalAddress: address(i.Upstream.Local), UpstreamCluster: i.Upstream.Cluster,
 		UpstreamTransportFailureReason: i.Upstream.Failure, UpstreamRequestAttemptCount: uint32(i.Attempts),
 		RouteName: i.RouteName, ResponseFlags: flags(i.Flags), StreamId: strings.Clone(i.RequestID),
-		DownstreamRemoteAddress: address(i.Remote), Metadata: metadata(i.Metadata),
+		DownstreamRemoteAddress: address(i.Remote), Metadata: metadata(i.Metadata), FilterStateObjects: l.objects(i),
 		AccessLogType: datav3.AccessLogType(datav3.AccessLogType_value[i.Event.String()]),
 	}
 	c.IntermediateLogEntry = i.Event == filter.EventPeriodic || i.Event == filter.EventTCPPeriodic
@@ -123,6 +125,32 @@ func (l *Logger) common(i *filter.Info) *datav3.AccessLogCommon {
 		}
 	}
 	return c
+}
+
+// objects are those of filter state: peers as a Struct, strings as such.
+func (l *Logger) objects(i *filter.Info) map[string]*anypb.Any {
+	var out map[string]*anypb.Any
+	for _, key := range l.Objects {
+		var m proto.Message
+		if p := i.PeerOf(key); p != nil {
+			s, err := structpb.NewStruct(p.Attributes())
+			if err != nil {
+				continue // what a peer sent is no UTF-8
+			}
+			m = s
+		} else if text, ok := i.FilterState[key].(string); ok {
+			m = wrapperspb.String(text)
+		} else {
+			continue
+		}
+		if a, err := anypb.New(m); err == nil {
+			if out == nil {
+				out = map[string]*anypb.Any{}
+			}
+			out[key] = a
+		}
+	}
+	return out
 }
 
 // since is nil for what has not happened.
