@@ -29,6 +29,41 @@ func (r *runtime) fetchIdentity() {
 	r.run(func(ctx context.Context) error { return c.Run(ctx) })
 }
 
+// local begins or ends with a secret in files. It is called with the store's lock
+// held, and does not wait.
+func (r *runtime) local(name string, wanted bool) {
+	if wanted {
+		r.files.Want(name)
+	} else {
+		r.files.Drop(name)
+	}
+}
+
+// localSecret tells whether a name is that of a secret in files.
+func localSecret(name string) error {
+	_, err := sds.ParseFileSecret(name)
+	return err
+}
+
+// setFile takes what is in the files of a secret.
+func (r *runtime) setFile(name string, c *sds.FileContent) error {
+	if c.Roots != nil {
+		trust, err := transport.ParseTrust(c.Roots)
+		if err != nil {
+			return err
+		}
+		r.secrets.SetTrust(name, trust)
+	} else {
+		cert, err := transport.ParseCertificate(c.Chain, c.Key)
+		if err != nil {
+			return err
+		}
+		r.secrets.SetCertificate(name, cert)
+	}
+	r.store.IdentityChanged()
+	return nil
+}
+
 func (r *runtime) setIdentity(id *sds.Identity) {
 	cert, err := transport.ParseCertificate(id.Chain, id.Key)
 	if err != nil {

@@ -30,6 +30,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/client"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
+	"github.com/weftmesh/weft/proxy/sds"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
@@ -143,6 +144,7 @@ type runtime struct {
 	httpStats   *http.Stats
 	filterStats *filter.Stats
 	store       *config.Store
+	files       *sds.Files
 	conn        *grpc.ClientConn // to the control plane; nil: none
 	ads         *xds.Client      // nil: none
 	names       *names
@@ -241,17 +243,18 @@ func (r *runtime) wire() error {
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
 		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime,
-		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(),
+		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(), LocalSecret: localSecret,
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
+	r.files = sds.NewFiles(r.setFile, r.log.With("component", "identity"))
 	r.store = config.NewStore(config.Options{
 		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,
-		NeedIdentity: r.fetchIdentity, Others: r.names.handlers(r.observe), Log: r.log.With("component", "config"),
+		NeedIdentity: r.fetchIdentity, Local: r.local, Others: r.names.handlers(r.observe), Log: r.log.With("component", "config"),
 	})
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
 	}
-	r.run(r.clusters.Run, r.store.Run, r.trim)
+	r.run(r.clusters.Run, r.store.Run, r.files.Run, r.trim)
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()

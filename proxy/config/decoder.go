@@ -10,8 +10,11 @@ import (
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	// Linked in so that the strict check can look into them.
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/formatter/metadata/v3"
@@ -56,6 +59,9 @@ type Decoder struct {
 	Logger  *slog.Logger
 	// Greeter reads the filter of clusters by which proxies say who they are; nil: it is refused.
 	Greeter func(*anypb.Any) (cluster.Greeter, error)
+	// LocalSecret tells whether a secret that does not come over ADS can be had, beside
+	// the proxy's own identity; nil: none can.
+	LocalSecret func(name string) error
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.
@@ -112,18 +118,59 @@ func check(m proto.Message) error {
 	return nil
 }
 
-// httpKind finds the kind of filter that takes a configuration.
-func (d *Decoder) httpKind(a *anypb.Any) (*filter.HTTPKind, error) {
+// httpKind finds the kind of filter that takes a configuration, and returns that
+// in the form that it takes.
+func (d *Decoder) httpKind(a *anypb.Any) (*filter.HTTPKind, *anypb.Any, error) {
 	url, err := configType(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range d.HTTPKinds {
 		if slices.Contains(d.HTTPKinds[i].TypeURLs, url) {
-			return &d.HTTPKinds[i], nil
+			a, err = typed(a)
+			return &d.HTTPKinds[i], a, err
 		}
 	}
-	return nil, fmt.Errorf("%s is not supported", url)
+	return nil, nil, fmt.Errorf("%s is not supported", url)
+}
+
+// typed turns a TypedStruct, which EnvoyFilters are written with, into the
+// message that it describes. One whose type nobody here has as a message is left
+// for its filter to read.
+func typed(a *anypb.Any) (*anypb.Any, error) {
+	var u udpav1.TypedStruct
+	var x xdsv3.TypedStruct
+	url, value := "", (*structpb.Struct)(nil)
+	switch {
+	case a.MessageIs(&u):
+		if err := a.UnmarshalTo(&u); err != nil {
+			return nil, err
+		}
+		url, value = u.TypeUrl, u.Value
+	case a.MessageIs(&x):
+		if err := a.UnmarshalTo(&x); err != nil {
+			return nil, err
+		}
+		url, value = x.TypeUrl, x.Value
+	default:
+		return a, nil
+	}
+	mt, err := protoregistry.GlobalTypes.FindMessageByURL(url)
+	if err != nil {
+		return a, nil //nolint:nilerr // not known here
+	}
+	if value == nil {
+		value = &structpb.Struct{}
+	}
+	raw, err := protojson.Marshal(value)
+	if err != nil {
+		return nil, at(err, "value")
+	}
+	m := mt.New().Interface()
+	if err := protojson.Unmarshal(raw, m); err != nil {
+		return nil, at(err, "value")
+	}
+	return anypb.New(m)
 }
 
 // configType is the type of a filter's configuration, that inside a TypedStruct

@@ -84,7 +84,7 @@ func (d *Decoder) discover(m *hcmv3.HttpFilter, ctx filter.ParseContext, cc *cha
 		if !slices.Contains(urls, url[strings.LastIndexByte(url, '/')+1:]) {
 			return nil, fmt.Errorf("has the type %s, the filter takes %s", url, strings.Join(urls, ", "))
 		}
-		k, err := d.httpKind(a)
+		k, a, err := d.httpKind(a)
 		if err != nil {
 			return nil, err
 		}

@@ -256,7 +256,7 @@ func (d *Decoder) httpFilter(m *hcmv3.HttpFilter, ctx filter.ParseContext, cc *c
 		return f, at(err, "config_discovery")
 	}
 	a := m.GetTypedConfig()
-	k, err := d.httpKind(a)
+	k, a, err := d.httpKind(a)
 	if err != nil {
 		if m.IsOptional {
 			return nil, nil

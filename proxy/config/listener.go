@@ -241,6 +241,9 @@ func (d *Decoder) networkFilter(m *listenerv3.Filter, cc *chainContext) (filter.
 	}
 	for i := range d.NetworkKinds {
 		if k := &d.NetworkKinds[i]; slices.Contains(k.TypeURLs, url) {
+			if a, err = typed(a); err != nil {
+				return nil, at(err, "typed_config")
+			}
 			f, err := k.Parse(&filter.ParseContext{
 				FilterName: m.Name, Outbound: cc.outbound, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls,
 			}, a)

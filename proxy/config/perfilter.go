@@ -55,7 +55,7 @@ func (d *Decoder) perFilterOne(name string, a *anypb.Any) (v any, disabled bool,
 // routeFilter parses a filter's configuration for a route. An optional one that
 // nobody here understands is left out.
 func (d *Decoder) routeFilter(name string, a *anypb.Any, optional bool) (any, error) {
-	k, err := d.httpKind(a)
+	k, a, err := d.httpKind(a)
 	if err != nil {
 		if optional {
 			return nil, nil

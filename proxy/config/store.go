@@ -45,6 +45,9 @@ type Options struct {
 	// NeedIdentity is called once, when the first resource refers to the proxy's
 	// own certificate or roots. It must not block.
 	NeedIdentity func()
+	// Local is told when the first resource refers to a secret that does not come over
+	// ADS and is not the identity (wanted), and when none does any more.
+	Local func(name string, wanted bool)
 	// Others take types that are no business of this package, by type URL.
 	Others map[string]xds.Handler
 	Log    *slog.Logger
@@ -72,6 +75,7 @@ type Store struct {
 	// ready are clusters that have been seen ready.
 	ready         map[string]bool
 	wantsIdentity bool
+	locals        map[string]int // references to secrets by name
 	// early are waits for clusters from before Run.
 	early []func()
 	// bindErrors are what the listener manager refused since they were read.

@@ -79,7 +79,7 @@ func (s *Store) refSecrets(needs []need) {
 			s.await(waitKey{wire.TypeSecret, n.name}, n.timeout, nil)
 		}
 		if n.local {
-			s.needIdentity()
+			s.refLocal(n.name)
 			continue
 		}
 		if s.opt.Decoder.staticSecrets[n.name] {
@@ -96,6 +96,36 @@ func (s *Store) refSecrets(needs []need) {
 	}
 }
 
+func isIdentity(name string) bool { return name == wire.SecretWorkload || name == wire.SecretRoot }
+
+// refLocal counts a reference to a secret that does not come over ADS.
+func (s *Store) refLocal(name string) {
+	if isIdentity(name) {
+		s.needIdentity()
+		return
+	}
+	if s.locals == nil {
+		s.locals = map[string]int{}
+	}
+	if s.locals[name]++; s.locals[name] == 1 && s.opt.Local != nil {
+		s.opt.Local(name, true)
+	}
+}
+
+// unrefLocal undoes refLocal. An identity is kept.
+func (s *Store) unrefLocal(name string) {
+	if s.locals[name] == 0 {
+		return
+	}
+	if s.locals[name]--; s.locals[name] == 0 {
+		delete(s.locals, name)
+		s.opt.Secrets.Remove(name)
+		if s.opt.Local != nil {
+			s.opt.Local(name, false)
+		}
+	}
+}
+
 // needIdentity tells once that the proxy's own identity is wanted.
 func (s *Store) needIdentity() {
 	if !s.wantsIdentity && s.opt.NeedIdentity != nil {
@@ -106,8 +136,12 @@ func (s *Store) needIdentity() {
 
 func (s *Store) unrefSecrets(needs []need) {
 	for _, n := range needs {
+		if n.local {
+			s.unrefLocal(n.name)
+			continue
+		}
 		h := s.secrets[n.name]
-		if n.local || h == nil {
+		if h == nil {
 			continue
 		}
 		if h.refs--; h.refs == 0 {

@@ -319,8 +319,13 @@ func (d *Decoder) secretRef(m *tlsv3.SdsSecretConfig) (need, error) {
 		return n, at(err, "sds_config")
 	}
 	if src.cluster != "" && m.Name != wire.SecretWorkload && m.Name != wire.SecretRoot {
-		return n, at(fmt.Errorf("the cluster %s serves %q and %q only, not %q",
-			wire.SDSCluster, wire.SecretWorkload, wire.SecretRoot, m.Name), "name")
+		if d.LocalSecret == nil {
+			return n, at(fmt.Errorf("the cluster %s serves %q and %q only, not %q",
+				wire.SDSCluster, wire.SecretWorkload, wire.SecretRoot, m.Name), "name")
+		}
+		if err := d.LocalSecret(m.Name); err != nil {
+			return n, at(fmt.Errorf("the cluster %s has no such secret: %w", wire.SDSCluster, err), "name")
+		}
 	}
 	n.local, n.timeout = src.cluster != "", src.timeout
 	return n, nil

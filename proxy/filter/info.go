@@ -260,11 +260,26 @@ func (i *Info) SetMetadata(namespace string, v map[string]any) {
 	if i.Metadata == nil {
 		i.Metadata = map[string]any{}
 	}
-	if old, ok := i.Metadata[namespace].(map[string]any); ok {
-		both := make(map[string]any, len(old)+len(v))
-		maps.Copy(both, old)
-		maps.Copy(both, v)
-		v = both
+	i.Metadata[namespace] = layered(i.Metadata[namespace], v)
+}
+
+// SetMetadata is as Info's, for filters of connections. What was there is copied:
+// others may read it.
+func (c *ConnInfo) SetMetadata(namespace string, v map[string]any) {
+	m := make(map[string]any, len(c.Metadata)+1)
+	maps.Copy(m, c.Metadata)
+	m[namespace] = layered(m[namespace], v)
+	c.Metadata = m
+}
+
+// layered is v over old, where that is a map.
+func layered(old any, v map[string]any) map[string]any {
+	m, ok := old.(map[string]any)
+	if !ok {
+		return v
 	}
-	i.Metadata[namespace] = v
+	both := make(map[string]any, len(m)+len(v))
+	maps.Copy(both, m)
+	maps.Copy(both, v)
+	return both
 }

@@ -45,7 +45,7 @@ func NetworkKind() filter.NetworkKind {
 
 var supported = strict.Table{
 	httpPrefix + "ExtAuthz": "grpc_service http_service transport_api_version=V3 failure_mode_allow failure_mode_allow_header_add with_request_body " +
-		"clear_route_cache status_on_error validate_mutations metadata_context_namespaces route_metadata_context_namespaces filter_enabled " +
+		"clear_route_cache status_on_error validate_mutations metadata_context_namespaces route_metadata_context_namespaces filter_enabled filter_enabled_metadata " +
 		"deny_at_disable include_peer_certificate stat_prefix allowed_headers disallowed_headers include_tls_session " +
 		"charge_cluster_response_stats enable_dynamic_metadata_ingestion emit_client_span=false",
 	httpPrefix + "BufferSettings":       "max_request_bytes allow_partial_message pack_as_bytes",
@@ -56,7 +56,7 @@ var supported = strict.Table{
 	httpPrefix + "ExtAuthzPerRoute": "disabled check_settings",
 	httpPrefix + "CheckSettings":    "context_extensions disable_request_body_buffering with_request_body",
 	networkPrefix + "ExtAuthz": "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version=V3 " +
-		"include_tls_session",
+		"include_tls_session filter_enabled_metadata",
 	"envoy.config.core.v3.HttpUri":            "uri cluster timeout",
 	"envoy.config.core.v3.HeaderValue":        "key value raw_value",
 	"envoy.config.core.v3.RuntimeFeatureFlag": "default_value runtime_key", // there is no runtime
@@ -66,7 +66,7 @@ var supported = strict.Table{
 
 func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	m := &httpv3.ExtAuthz{}
-	if err := match.Open(a, m, supported, match.SupportedServices); err != nil {
+	if err := match.Open(a, m, supported, match.SupportedServices, match.SupportedMetadata); err != nil {
 		return nil, err
 	}
 	c := newConfig()
@@ -81,11 +81,16 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 		f := match.Fraction(m.FilterEnabled.DefaultValue)
 		c.enabled = &f
 	}
+	var err error
+	if m.FilterEnabledMetadata != nil {
+		if c.enabledFor, err = match.Metadata(m.FilterEnabledMetadata); err != nil {
+			return nil, fmt.Errorf("filter_enabled_metadata.%w", err)
+		}
+	}
 	c.denyOff = m.GetDenyAtDisable().GetDefaultValue().GetValue()
 	if e := m.EnableDynamicMetadataIngestion; e != nil {
 		c.ingest = e.Value
 	}
-	var err error
 	if c.allow, err = names(m.AllowedHeaders); err != nil {
 		return nil, fmt.Errorf("allowed_headers.patterns%w", err)
 	}
@@ -200,7 +205,7 @@ func parseRoute(_ *filter.ParseContext, a *anypb.Any) (any, error) {
 
 func parseNetwork(ctx *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
 	m := &networkv3.ExtAuthz{}
-	if err := match.Open(a, m, supported, match.SupportedServices); err != nil {
+	if err := match.Open(a, m, supported, match.SupportedServices, match.SupportedMetadata); err != nil {
 		return nil, err
 	}
 	g, err := match.GRPCService(ctx, m.GrpcService, usualTimeout)
@@ -210,12 +215,19 @@ func parseNetwork(ctx *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory
 	if g.Timeout <= 0 {
 		return nil, errors.New("grpc_service.timeout: 0 would hold connections up without end")
 	}
+	var only *route.MetadataTest
+	if m.FilterEnabledMetadata != nil {
+		if only, err = match.Metadata(m.FilterEnabledMetadata); err != nil {
+			return nil, fmt.Errorf("filter_enabled_metadata.%w", err)
+		}
+	}
 	s := &grpcService{g}
 	counter := func(stat string) *filter.Counter { return ctx.Stats.Counter("ext_authz", m.StatPrefix, stat) }
 	return &connections{
 		ask: func(info *filter.ConnInfo, done func(*decision)) func() {
 			return s.ask(&authv3.CheckRequest{Attributes: peers(info, m.IncludePeerCertificate, m.IncludeTlsSession)}, done)
 		},
+		only: only, disabled: counter("disabled"),
 		open: m.FailureModeAllow, total: counter("total"), ok: counter("ok"), denied: counter("denied"), failed: counter("error"),
 		opened: counter("failure_mode_allowed"), closed: counter("cx_closed"), active: ctx.Stats.Gauge("ext_authz", m.StatPrefix, "active"),
 	}, nil

@@ -97,7 +97,8 @@ type config struct {
 	clearRoute  bool
 	errorStatus int
 	validate    bool
-	enabled     *route.Fraction // nil: always
+	enabled     *route.Fraction     // nil: always
+	enabledFor  *route.MetadataTest // requests that other filters have marked; nil: all
 	denyOff     bool
 	namespaces  []string
 	routeSpaces []string
@@ -140,6 +141,16 @@ type instance struct {
 	response  []change
 }
 
+// asks tells whether the server decides about a request.
+func (c *config) asks(i *filter.Info) bool {
+	if c.enabledFor != nil {
+		if ok, _ := c.enabledFor.Matches(i); !ok {
+			return false
+		}
+	}
+	return c.enabled == nil || c.enabled.Chosen(c.random())
+}
+
 // RequestHeaders asks, or begins to collect the body.
 func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) filter.Verdict {
 	c := x.cfg
@@ -147,7 +158,7 @@ func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) 
 	if own != nil && own.disabled {
 		return filter.Continue
 	}
-	if c.enabled != nil && !c.enabled.Chosen(c.random()) {
+	if !c.asks(s.Info()) {
 		c.disabled.Add(1)
 		if !c.denyOff {
 			return filter.Continue

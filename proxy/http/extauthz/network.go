@@ -3,11 +3,14 @@ package extauthz
 import (
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/route"
 )
 
 // connections lets another server decide about connections. It is its own factory.
 type connections struct {
 	ask                                       func(info *filter.ConnInfo, done func(*decision)) (cancel func())
+	only                                      *route.MetadataTest // connections that other filters have marked; nil: all
+	disabled                                  *filter.Counter
 	open                                      bool
 	total, ok, denied, failed, opened, closed *filter.Counter
 	active                                    *filter.Gauge
@@ -19,6 +22,12 @@ func (x *connections) New() filter.NetworkFilter { return x }
 // Open asks. A connection that has just arrived has a goroutine of its own until
 // it is handed on, where the handshake was waited for too; the service's timeout bounds this.
 func (x *connections) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
+	if x.only != nil {
+		if ok, _ := x.only.Matches(&filter.Info{Conn: info, Metadata: info.Metadata}); !ok {
+			x.disabled.Add(1)
+			return filter.Continue
+		}
+	}
 	x.total.Add(1)
 	x.active.Add(1)
 	answer := make(chan *decision, 1)

@@ -23,7 +23,7 @@ func Kind(statName func(cluster string) string) filter.HTTPKind {
 			}
 			f := &factory{
 				all: m.GetStatsForAllMethods().GetValue(), undot: m.ReplaceDotsInGrpcServiceName,
-				stats: ctx.Stats, statName: statName, by: map[key]*counters{},
+				emit: m.EmitFilterState, stats: ctx.Stats, statName: statName, by: map[key]*counters{},
 			}
 			for _, s := range m.GetIndividualMethodStatsAllowlist().GetServices() {
 				for _, name := range s.MethodNames {
@@ -40,7 +40,7 @@ func Kind(statName func(cluster string) string) filter.HTTPKind {
 
 var supported = strict.Table{
 	"envoy.extensions.filters.http.grpc_stats.v3.FilterConfig": "individual_method_stats_allowlist stats_for_all_methods " +
-		"replace_dots_in_grpc_service_name emit_filter_state=false enable_upstream_stats=false",
+		"replace_dots_in_grpc_service_name emit_filter_state enable_upstream_stats=false",
 	"envoy.config.core.v3.GrpcMethodList":         "services",
 	"envoy.config.core.v3.GrpcMethodList.Service": "name method_names",
 }

@@ -21,6 +21,7 @@ type key struct{ cluster, path string }
 
 type factory struct {
 	all, undot bool
+	emit       bool            // leave the numbers of messages in filter state
 	listed     map[string]bool // by path
 	stats      *filter.Stats
 	statName   func(string) string
@@ -110,8 +111,16 @@ func (c *counters) end(h *filter.Headers) {
 	}
 }
 
+// Messages are the numbers of messages of a call so far, in filter state under
+// the filter's name (emit_filter_state).
+type Messages struct {
+	Requests  uint64 `json:"requestMessageCount"`
+	Responses uint64 `json:"responseMessageCount"`
+}
+
 type instance struct {
 	filter.PassThrough
+	messages Messages
 	factory  *factory
 	counters *counters
 	up, down frames
@@ -123,13 +132,25 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 	if c := s.Cluster(); c != "" {
 		x.counters = x.factory.of(c, h.Path)
 	}
+	if x.factory.emit {
+		i := s.Info()
+		if i.FilterState == nil {
+			i.FilterState = map[string]any{}
+		}
+		i.FilterState[Name] = &x.messages
+	}
 	return filter.Continue
 }
 
 // RequestData counts messages.
 func (x *instance) RequestData(_ filter.Stream, b []byte, _ bool) filter.Verdict {
+	if x.counters == nil && !x.factory.emit {
+		return filter.Continue
+	}
+	n := x.up.count(b)
+	x.messages.Requests += n
 	if x.counters != nil {
-		x.counters.requests.Add(x.up.count(b))
+		x.counters.requests.Add(n)
 	}
 	return filter.Continue
 }
@@ -145,8 +166,13 @@ func (x *instance) ResponseHeaders(_ filter.Stream, h *filter.Headers, _ bool) f
 
 // ResponseData counts messages.
 func (x *instance) ResponseData(_ filter.Stream, b []byte, _ bool) filter.Verdict {
-	if x.counters != nil && x.answered {
-		x.counters.responses.Add(x.down.count(b))
+	if !x.answered || x.counters == nil && !x.factory.emit {
+		return filter.Continue
+	}
+	n := x.down.count(b)
+	x.messages.Responses += n
+	if x.counters != nil {
+		x.counters.responses.Add(n)
 	}
 	return filter.Continue
 }

@@ -172,7 +172,9 @@ var noHeaders = &filter.Headers{}
 // Open judges the connection.
 func (x *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
 	f := facts{conn: info, h: noHeaders, remote: info.Remote.Addr()}
-	x.sets.try(f, &x.counters)
+	if told := x.sets.try(f, &x.counters); told != nil {
+		info.SetMetadata(NetworkName, told)
+	}
 	ok, why := x.sets.enforce(f, &x.counters)
 	if ok {
 		return filter.Continue
