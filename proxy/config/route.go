@@ -72,15 +72,18 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 		return at(err, "retry_policy")
 	}
 	for i, r := range m.Routes {
-		if err := d.route(r, &v.Routes[i]); err != nil {
+		if err := d.route(r, &v.Routes[i], v.Name); err != nil {
 			return at(err, "routes[%d]", i)
 		}
 	}
 	return nil
 }
 
-func (d *Decoder) route(m *routev3.Route, r *route.Route) error {
+func (d *Decoder) route(m *routev3.Route, r *route.Route, virtualHost string) error {
 	*r = route.Route{Name: m.Name, Decorator: m.GetDecorator().GetOperation(), Metadata: plain(m.Metadata)}
+	if m.StatPrefix != "" {
+		r.Stats = route.NewStats(d.FilterStats, virtualHost, m.StatPrefix)
+	}
 	var err error
 	if r.Match, err = d.routeMatch(m.Match); err != nil {
 		return at(err, "match")

@@ -11,7 +11,7 @@ var supportedRoute = strict.Table{
 		"max_direct_response_body_size_bytes" + headerOps,
 	"envoy.config.route.v3.VirtualHost": "name domains routes require_tls typed_per_filter_config~ retry_policy metadata~ " +
 		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies rate_limits" + headerOps,
-	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~" + headerOps,
+	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~ stat_prefix" + headerOps,
 
 	"envoy.config.route.v3.RouteMatch": "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive " +
 		"runtime_fraction headers query_parameters cookies grpc tls_context path_match_policy dynamic_metadata",

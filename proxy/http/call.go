@@ -387,6 +387,9 @@ func (s *call) finish() {
 	}
 	if s.headSent {
 		st.countResponse(s.info.Status)
+		if s.entry != nil {
+			s.entry.Route().Stats.Count(s.info.Status)
+		}
 	}
 	s.c.remove(s)
 }

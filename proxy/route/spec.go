@@ -63,6 +63,8 @@ type Route struct {
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
 	FilterOff                       map[string]bool
+	// Stats count the route's responses; nil: they have no prefix.
+	Stats *Stats
 	// Decorator is the operation name for tracing spans.
 	Decorator string
 	// Metadata is the route's metadata by filter name, opaque here.

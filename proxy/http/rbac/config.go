@@ -160,8 +160,10 @@ func parse(m *rbacv3.RBAC) (*Rules, error) {
 	case rbacv3.RBAC_ALLOW:
 	case rbacv3.RBAC_DENY:
 		r.deny = true
+	case rbacv3.RBAC_LOG:
+		r.logs = true
 	default:
-		return nil, fmt.Errorf("action: %s is not supported, only ALLOW and DENY", m.Action)
+		return nil, fmt.Errorf("action: %s is not supported", m.Action)
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Policies)) {
 		in := m.Policies[name]

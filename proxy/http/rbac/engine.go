@@ -28,8 +28,27 @@ type policy struct {
 
 // Rules is a compiled set of policies. A nil *Rules allows everything.
 type Rules struct {
-	deny     bool
-	policies []policy // by name
+	// deny those that match; logs lets all pass.
+	deny, logs bool
+	policies   []policy // by name
+}
+
+// Rules whose action is LOG let everything pass, and hint at what is to be logged
+// in metadata that access logs can ask for.
+const (
+	hintNamespace = "envoy.common"
+	hintKey       = "access_log_hint"
+)
+
+var hints = map[bool]map[string]any{true: {hintKey: true}, false: {hintKey: false}}
+
+// hint is what such rules tell of f; nil: they are others.
+func (r *Rules) hint(f facts) map[string]any {
+	if r == nil || !r.logs {
+		return nil
+	}
+	_, by := r.judge(f)
+	return hints[by != nil]
 }
 
 // judge returns whether f passes, and by which policy; nil: by none. r is not nil.
@@ -40,7 +59,7 @@ func (r *Rules) judge(f facts) (ok bool, by *policy) {
 			return !r.deny, p
 		}
 	}
-	return r.deny, nil
+	return r.deny || r.logs, nil
 }
 
 // why is what the access log says of a denial.
@@ -143,6 +162,9 @@ func (x *httpFilter) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) 
 	if told := sets.try(f, &x.counters); told != nil {
 		info.SetMetadata(HTTPName, told)
 	}
+	if hint := sets.rules.hint(f); hint != nil {
+		info.SetMetadata(hintNamespace, hint)
+	}
 	ok, why := sets.enforce(f, &x.counters)
 	if ok {
 		return filter.Continue
@@ -174,6 +196,9 @@ func (x *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdic
 	f := facts{conn: info, h: noHeaders, remote: info.Remote.Addr()}
 	if told := x.sets.try(f, &x.counters); told != nil {
 		info.SetMetadata(NetworkName, told)
+	}
+	if hint := x.sets.rules.hint(f); hint != nil {
+		info.SetMetadata(hintNamespace, hint)
 	}
 	ok, why := x.sets.enforce(f, &x.counters)
 	if ok {
