@@ -2,24 +2,41 @@ package proxy
 
 import (
 	"context"
+	"errors"
 
+	"google.golang.org/grpc"
 	capb "istio.io/api/security/v1alpha1"
 
+	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/sds"
 	"github.com/weftmesh/weft/proxy/transport"
+	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
 )
 
-// fetchIdentity starts the client of the certificate authority: some
-// configuration has named the proxy's own certificate.
+// fetchIdentity starts what brings the proxy's certificate: some configuration
+// has named it.
 func (r *runtime) fetchIdentity() {
-	if r.conn == nil {
-		r.log.Error("configuration names the proxy's own certificate, but there is no control plane to get it from")
+	log := r.log.With("component", "identity")
+	if a := r.opt.Istio; a != nil {
+		switch id := a.Identity; {
+		case id.Socket != "":
+			s := sds.Subscriber{Socket: id.Socket, Node: r.boot.Node, Publish: r.setSecret, Log: log}
+			r.run(s.Run)
+			return
+		case id.Chain != "":
+			r.files.WantAs(wire.SecretRoot, sds.FileSecret{Roots: id.Roots})
+			r.files.WantAs(wire.SecretWorkload, sds.FileSecret{Chain: id.Chain, Key: id.Key})
+			return
+		}
+	}
+	conn, err := r.authority()
+	if err != nil {
+		log.Error("cannot get a certificate", "error", err)
 		return
 	}
-	log := r.log.With("component", "identity")
 	c, err := sds.NewClient(sds.Options{
-		CA: capb.NewIstioCertificateServiceClient(r.conn), URI: r.opt.SPIFFE, Validity: r.opt.CertTTL, Logger: log,
+		CA: capb.NewIstioCertificateServiceClient(conn), URI: r.opt.SPIFFE, Validity: r.opt.CertTTL, Logger: log,
 		Publish: func(id *sds.Identity) { r.setIdentity(id) },
 	})
 	if err != nil {
@@ -27,6 +44,32 @@ func (r *runtime) fetchIdentity() {
 		return
 	}
 	r.run(func(ctx context.Context) error { return c.Run(ctx) })
+}
+
+// authority is the connection to the certificate authority: the control plane's,
+// unless another is named.
+func (r *runtime) authority() (*grpc.ClientConn, error) {
+	a := r.opt.Istio
+	if a == nil || a.CA.Address == a.XDS.Address {
+		if r.conn == nil {
+			return nil, errors.New("configuration names the proxy's own certificate, but there is no control plane to get it from")
+		}
+		return r.conn, nil
+	}
+	conn, err := xds.Connect(a.CA.Target(config.DialMarked(r.boot.Mark)))
+	if err != nil {
+		return nil, err
+	}
+	r.run(func(ctx context.Context) error {
+		<-ctx.Done()
+		return errors.Join(ctx.Err(), conn.Close())
+	})
+	return conn, nil
+}
+
+// setSecret takes the identity from another's SDS server.
+func (r *runtime) setSecret(name string, c *sds.FileContent) error {
+	return r.setFile(name, c)
 }
 
 // local begins or ends with a secret in files. It is called with the store's lock

@@ -28,6 +28,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/client"
+	"github.com/weftmesh/weft/proxy/istio"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/sds"
@@ -41,6 +42,11 @@ import (
 type Options struct {
 	// Bootstrap is the path of an Envoy v3 bootstrap, YAML or JSON.
 	Bootstrap string
+	// Istio, when set, is how istiod is reached and where the certificate comes from;
+	// without a Bootstrap it makes one.
+	Istio *istio.Agent
+	// Mark, when not 0, is the SO_MARK of everything that the proxy sends.
+	Mark int
 	// XDSSocket, when not empty, replaces the address of the control plane.
 	XDSSocket string
 	// HandSocket is the supervisor's, which makes sockets outside of this
@@ -115,7 +121,7 @@ func New(opt Options) (*Proxy, error) {
 	if opt.ClusterDomain == "" {
 		opt.ClusterDomain = "cluster.local"
 	}
-	boot, err := config.LoadBootstrap(opt.Bootstrap)
+	boot, err := bootstrap(&opt)
 	if err != nil {
 		return nil, err
 	}
@@ -123,6 +129,49 @@ func New(opt Options) (*Proxy, error) {
 		boot.ADS.Network, boot.ADS.Address = "unix", opt.XDSSocket
 	}
 	return &Proxy{opt: opt, boot: boot}, nil
+}
+
+// bootstrap reads the bootstrap, or makes it.
+func bootstrap(opt *Options) (*config.Bootstrap, error) {
+	if opt.Istio == nil || opt.Bootstrap != "" {
+		b, err := config.LoadBootstrap(opt.Bootstrap)
+		if err != nil {
+			return nil, err
+		}
+		return b, opt.join(b)
+	}
+	raw, err := opt.Istio.Bootstrap(true)
+	if err != nil {
+		return nil, err
+	}
+	b, err := config.ParseBootstrap(raw)
+	if err != nil {
+		return nil, fmt.Errorf("BUG: the bootstrap that was made: %w", err)
+	}
+	return b, opt.join(b)
+}
+
+// join lets a bootstrap's control plane be istiod.
+func (o *Options) join(b *config.Bootstrap) error {
+	if o.Mark != 0 {
+		b.Mark = o.Mark
+	}
+	if o.Istio == nil {
+		return nil
+	}
+	if b.ADS == nil {
+		return errors.New("the bootstrap has no ads_config: there is nothing to ask istiod for")
+	}
+	t := o.Istio.XDS.Target(config.DialMarked(b.Mark))
+	t.StateOfTheWorld, t.EveryNode = b.ADS.StateOfTheWorld, b.ADS.EveryNode
+	b.ADS = &t
+	if o.SPIFFE == "" {
+		o.SPIFFE = o.Istio.SPIFFE
+	}
+	if o.CertTTL == 0 {
+		o.CertTTL = o.Istio.TTL
+	}
+	return nil
 }
 
 // runtime is a running proxy: the stages, and who runs them.

@@ -16,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/host/rundir"
 	"github.com/weftmesh/weft/proxy"
 	"github.com/weftmesh/weft/proxy/dns"
+	"github.com/weftmesh/weft/proxy/istio"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -29,6 +30,8 @@ type Flags struct {
 	NoDNS bool
 
 	level, inside, io string
+	istio             string
+	mark              uint32
 	hostListeners     bool
 	over              proxy.Handover
 	baseID            uint32
@@ -49,6 +52,8 @@ func usage(format string, args ...any) error { return &UsageError{fmt.Errorf(for
 // Add defines the flags.
 func (p *Flags) Add(f *pflag.FlagSet) {
 	f.StringVarP(&p.Bootstrap, "config", "c", "", "the bootstrap")
+	f.StringVar(&p.istio, "istio", "", "join istiod's mesh as a sidecar or router, with pilot-agent's environment and files; -c may be left out")
+	f.Uint32Var(&p.mark, "mark", 0, "SO_MARK of everything that the proxy sends, for redirect rules that leave it out by that")
 	f.StringVar(&p.io, "io", proxy.IOLoop, "what carries connections: loop (event loops, on Linux) or goroutine")
 	f.StringVar(&p.level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&p.XDS, "xds-socket", "", "unix socket of the control plane, for what the engine does not fetch itself")
@@ -73,8 +78,9 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 
 // Options makes the options of a proxy.
 func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error) {
-	if p.Bootstrap == "" {
-		return proxy.Options{}, usage("proxy needs -c: an Envoy v3 bootstrap")
+	agent, err := p.agent()
+	if err != nil {
+		return proxy.Options{}, err
 	}
 	log, level, err := p.Logger()
 	if err != nil {
@@ -88,7 +94,7 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 		return proxy.Options{}, err
 	}
 	o := proxy.Options{
-		Bootstrap: p.Bootstrap, IO: p.io, XDSSocket: p.XDS, HandSocket: p.Hand, Inside: inside, HostListeners: p.hostListeners,
+		Bootstrap: p.Bootstrap, Istio: agent, Mark: int(p.mark), IO: p.io, XDSSocket: p.XDS, HandSocket: p.Hand, Inside: inside, HostListeners: p.hostListeners,
 		Merged: everywhere(p.Merged), Health: everywhere(p.Health), Prometheus: everywhere(p.Prometheus),
 		Version: version, Log: log, Level: level, Handover: p.over,
 	}
@@ -97,6 +103,24 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 		o.DNS = dns.Loopback(p.DNS)
 	}
 	return o, nil
+}
+
+// agent reads what --istio asks for; nil: nothing.
+func (p *Flags) agent() (*istio.Agent, error) {
+	switch kind := wire.NodeType(p.istio); kind {
+	case "":
+		if p.Bootstrap == "" {
+			return nil, usage("proxy needs -c: an Envoy v3 bootstrap (or --istio)")
+		}
+		return nil, nil
+	case wire.Sidecar, wire.Router:
+		a, err := istio.Load(kind, "", os.Environ())
+		if err != nil {
+			return nil, fmt.Errorf("--istio: %w", err)
+		}
+		return a, nil
+	}
+	return nil, usage("--istio %q: want %s or %s", p.istio, wire.Sidecar, wire.Router)
 }
 
 // Logger is the log that --log-level asks for, on standard error.

@@ -268,7 +268,7 @@ func (b *Bootstrap) reach(m *clusterv3.Cluster, t *xds.Target) error {
 	default:
 		t.Network, t.Address = "tcp", ep.Addr.String()
 	}
-	plain := dialMarked(b.Mark)
+	plain := DialMarked(b.Mark)
 	t.Dial = plain
 	tctx, needs, err := (&Decoder{}).upstreamTLS(m.TransportSocket)
 	if err != nil || tctx == nil {
@@ -292,8 +292,8 @@ func (b *Bootstrap) reach(m *clusterv3.Cluster, t *xds.Target) error {
 	return nil
 }
 
-// dialMarked dials by name with the mark on the socket.
-func dialMarked(mark int) func(ctx context.Context, network, address string) (net.Conn, error) {
+// DialMarked dials by name with the mark on the socket, 0: none.
+func DialMarked(mark int) func(ctx context.Context, network, address string) (net.Conn, error) {
 	d := transport.Direct{Mark: mark}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		if network == "unix" {

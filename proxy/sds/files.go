@@ -88,10 +88,13 @@ func NewFiles(publish func(name string, s *FileContent) error, log *slog.Logger)
 
 // Want begins with a secret, whose name ParseFileSecret accepts.
 func (f *Files) Want(name string) {
-	s, err := ParseFileSecret(name)
-	if err != nil {
-		return
+	if s, err := ParseFileSecret(name); err == nil {
+		f.WantAs(name, s)
 	}
+}
+
+// WantAs begins with a secret whose files its name does not tell.
+func (f *Files) WantAs(name string, s FileSecret) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.wanted[name] == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"math"
 	"net"
 	"time"
@@ -21,6 +22,8 @@ type Target struct {
 	Network, Address string
 	// Metadata goes with every call, e.g. "authorization". Lower-case keys.
 	Metadata map[string]string
+	// Token, when set, is asked for what follows "Bearer " before every call.
+	Token func() (string, error)
 	// StateOfTheWorld and EveryNode are as in Options.
 	StateOfTheWorld, EveryNode bool
 	// TLS, when set, secures the connection.
@@ -48,7 +51,7 @@ func Connect(t Target) (*grpc.ClientConn, error) {
 		}),
 		grpc.WithAuthority(authority(t)),
 		grpc.WithTransportCredentials(creds),
-		grpc.WithPerRPCCredentials(metadataCreds(t.Metadata)),
+		grpc.WithPerRPCCredentials(metadataCreds{t.Metadata, t.Token}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
@@ -69,12 +72,25 @@ func authority(t Target) string {
 	return t.Address
 }
 
-// metadataCreds sends fixed metadata with every call.
-type metadataCreds map[string]string
+// metadataCreds sends fixed metadata, and a token that may change, with every call.
+type metadataCreds struct {
+	fixed map[string]string
+	token func() (string, error)
+}
 
 // GetRequestMetadata returns the metadata.
 func (m metadataCreds) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return m, nil
+	if m.token == nil {
+		return m.fixed, nil
+	}
+	token, err := m.token()
+	if err != nil {
+		return nil, fmt.Errorf("token for the control plane: %w", err)
+	}
+	out := make(map[string]string, len(m.fixed)+1)
+	maps.Copy(out, m.fixed)
+	out["authorization"] = "Bearer " + token
+	return out, nil
 }
 
 // RequireTransportSecurity is false: a token may go over a unix socket.
