@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test conformance race lint golden bench fuzz generate presubmit upgrade-soak
+.PHONY: docs build test test-istiod conformance race lint golden bench fuzz generate presubmit upgrade-soak
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -16,6 +16,12 @@ test: ## all tests, below 15 minutes on 2 cores
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec
 	$(GO) test -timeout 14m ./test/peers/...
+
+# istiod is built from its Go module the first time: about half an hour of CPU.
+test-istiod: build ## istiod as the control plane of our proxies (not part of test)
+	test/peers/istiod/peer/build.sh bin/peers
+	WEFT_ISTIOD=$(CURDIR)/bin/peers/pilot-discovery WEFT_ISTIOCTL=$(CURDIR)/bin/peers/istioctl \
+	  $(GO) test -count=1 -v -timeout 10m ./test/peers/istiod/
 
 race: ## the tests of everything but the end-to-end ones, under the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /test/mesh)

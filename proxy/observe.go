@@ -49,8 +49,7 @@ func node(n *corev3.Node) map[string]any {
 	}
 }
 
-// follow lets peers be asked for. Only Weft's control plane knows them, and
-// others ignore the type.
+// follow lets peers be asked for, of a control plane of Weft's.
 func (o *observe) follow(ads *xds.Client) { o.ads = ads }
 
 func (o *observe) ask(address string) {

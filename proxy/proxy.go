@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -125,6 +126,7 @@ func New(opt Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.yield(boot)
 	if boot.ADS != nil && opt.XDSSocket != "" {
 		boot.ADS.Network, boot.ADS.Address = "unix", opt.XDSSocket
 	}
@@ -149,6 +151,21 @@ func bootstrap(opt *Options) (*config.Bootstrap, error) {
 		return nil, fmt.Errorf("BUG: the bootstrap that was made: %w", err)
 	}
 	return b, opt.join(b)
+}
+
+// yield leaves out those of the proxy's own endpoints whose ports a static
+// listener has: pilot-agent's bootstrap serves them by listeners.
+func (o *Options) yield(b *config.Bootstrap) {
+	taken := map[string]bool{}
+	for _, l := range b.Proto.GetStaticResources().GetListeners() {
+		taken[fmt.Sprint(l.GetAddress().GetSocketAddress().GetPortValue())] = true
+	}
+	for _, list := range []*[]string{&o.Merged, &o.Health, &o.Prometheus} {
+		*list = slices.DeleteFunc(slices.Clone(*list), func(address string) bool {
+			_, port, err := net.SplitHostPort(address)
+			return err == nil && taken[port]
+		})
+	}
 }
 
 // join lets a bootstrap's control plane be istiod.
@@ -273,6 +290,9 @@ func (r *runtime) wire() error {
 		}
 		r.conn = conn
 	}
+	for _, n := range r.boot.Notes {
+		r.log.Info("bootstrap: " + n)
+	}
 	// transport: how sockets are made, and where names lead.
 	r.dialer = r.newDialer()
 	r.names = r.newNames()
@@ -338,9 +358,17 @@ func (r *runtime) follow() {
 		r.ads.SubscribeAll(wire.TypeListener)
 	}
 	r.names.follow(r.ads)
-	r.observe.follow(r.ads)
+	if !r.foreign() {
+		r.observe.follow(r.ads)
+	}
 	r.store.Connect(r.ads)
 	r.run(r.ads.Run)
+}
+
+// foreign tells whether the control plane is istiod, by how the node is described:
+// it ends the stream of who asks for a type that it does not know.
+func (r *runtime) foreign() bool {
+	return r.boot.Metadata.IstioVersion != "" && r.boot.Metadata.Engine == ""
 }
 
 // apply hands what the control plane tells to config.

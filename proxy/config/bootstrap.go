@@ -26,17 +26,18 @@ import (
 
 // supportedBootstrap lists the supported fields of the bootstrap.
 var supportedBootstrap = strict.Table{
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime",
+	"envoy.config.bootstrap.v3.Bootstrap": "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime " +
+		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
-	"envoy.config.bootstrap.v3.Admin":                      "address",
-	"envoy.config.bootstrap.v3.ClusterManager":             "upstream_bind_config",
+	"envoy.config.bootstrap.v3.Admin":                      "address access_log~ profile_path",
+	"envoy.config.bootstrap.v3.ClusterManager":             "upstream_bind_config enable_deferred_cluster_creation",
 	"envoy.config.core.v3.Node": "id cluster metadata~ locality user_agent_name user_agent_version " +
 		"user_agent_build_version~ client_features",
 	"envoy.config.bootstrap.v3.LayeredRuntime":          "layers",
 	"envoy.config.bootstrap.v3.RuntimeLayer":            "name static_layer admin_layer",
 	"envoy.config.bootstrap.v3.RuntimeLayer.AdminLayer": "",
-	"envoy.config.metrics.v3.StatsConfig":               "use_all_default_tags=false stats_matcher",
+	"envoy.config.metrics.v3.StatsConfig":               "use_all_default_tags=false stats_matcher stats_tags~",
 	"envoy.config.metrics.v3.StatsMatcher":              "reject_all inclusion_list exclusion_list",
 	"envoy.type.matcher.v3.ListStringMatcher":           "patterns",
 }
@@ -57,6 +58,10 @@ type Bootstrap struct {
 	KeepStat func(name string) bool
 	// Runtime has the values of the runtime's layers.
 	Runtime *runtime.Store
+	// Workloads: peers are found out by address, from istiod (istio.workload.Workload).
+	Workloads bool
+	// Notes say what of the bootstrap has another effect than in Envoy.
+	Notes []string
 	// Proto is the message itself, for /config_dump.
 	Proto *bootstrapv3.Bootstrap
 }
@@ -116,6 +121,9 @@ func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	}
 	if b.KeepStat, err = keepStat(m.GetStatsConfig().GetStatsMatcher()); err != nil {
 		return nil, at(err, "stats_config.stats_matcher")
+	}
+	if err := b.agentFields(m); err != nil {
+		return nil, err
 	}
 	if err := b.dynamic(m); err != nil {
 		return nil, err
