@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/grpc"
 	capb "istio.io/api/security/v1alpha1"
 
@@ -96,14 +98,15 @@ func (r *runtime) setFile(name string, c *sds.FileContent) error {
 			return err
 		}
 		r.secrets.SetTrust(name, trust)
-	} else {
-		cert, err := transport.ParseCertificate(c.Chain, c.Key)
-		if err != nil {
-			return err
-		}
-		r.secrets.SetCertificate(name, cert)
+		r.store.LocalChanged(shownRoots(name, c.Roots))
+		return nil
 	}
-	r.store.IdentityChanged()
+	cert, err := transport.ParseCertificate(c.Chain, c.Key)
+	if err != nil {
+		return err
+	}
+	r.secrets.SetCertificate(name, cert)
+	r.store.LocalChanged(shownChain(name, c.Chain))
 	return nil
 }
 
@@ -121,5 +124,22 @@ func (r *runtime) setIdentity(id *sds.Identity) {
 	// Roots first: who sees the new certificate must be able to trust its peers'.
 	r.secrets.SetTrust(wire.SecretRoot, trust)
 	r.secrets.SetCertificate(wire.SecretWorkload, cert)
-	r.store.IdentityChanged()
+	r.store.LocalChanged(shownRoots(wire.SecretRoot, id.Roots), shownChain(wire.SecretWorkload, id.Chain))
+}
+
+// shownRoots and shownChain are secrets for /config_dump: without a key.
+func shownRoots(name string, pem []byte) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{
+		ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(pem)},
+	}}
+}
+
+func shownChain(name string, pem []byte) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{
+		TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: inline(pem)},
+	}}
+}
+
+func inline(b []byte) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -73,6 +74,7 @@ func (r *runtime) configDump(q admin.DumpQuery) ([]byte, error) {
 	d.add(d.listeners())
 	d.add(d.routes())
 	d.add(d.secrets())
+	d.add(d.extensions())
 	if q.Endpoints {
 		d.add(d.endpoints())
 	}
@@ -187,6 +189,17 @@ func (d *dump) secrets() *adminv3.SecretsConfigDump {
 	return out
 }
 
+// extensions are filters that come by name.
+func (d *dump) extensions() *adminv3.EcdsConfigDump {
+	out := &adminv3.EcdsConfigDump{}
+	for _, rec := range d.records[wire.TypeExtension] {
+		out.EcdsFilters = append(out.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{
+			VersionInfo: rec.Version, EcdsFilter: rec.Body, LastUpdated: timestamppb.New(rec.Updated), ErrorState: failed(rec),
+		})
+	}
+	return out
+}
+
 func (r *runtime) showListeners() (out [][2]string) {
 	for _, l := range r.listeners.All() {
 		for _, a := range l.Bound {
@@ -211,6 +224,7 @@ func (r *runtime) showCerts() any {
 		Path       string `json:"path"`
 		Serial     string `json:"serial_number"`
 		SANs       []name `json:"subject_alt_names"`
+		Days       string `json:"days_until_expiration"`
 		ValidFrom  string `json:"valid_from"`
 		Expiration string `json:"expiration_time"`
 	}
@@ -219,11 +233,16 @@ func (r *runtime) showCerts() any {
 		Chain []cert `json:"cert_chain"`
 	}
 	out := []pair{}
+	now := time.Now()
+	shown := func(path string, x *x509.Certificate, sans []name) cert {
+		days := strconv.FormatInt(max(0, int64(x.NotAfter.Sub(now)/(24*time.Hour))), 10)
+		return cert{path, x.SerialNumber.Text(16), sans, days, x.NotBefore.UTC().Format(time.RFC3339), x.NotAfter.UTC().Format(time.RFC3339)}
+	}
 	for _, s := range r.secrets.All() {
 		p := pair{CA: []cert{}, Chain: []cert{}}
 		if t := s.Trust(); t != nil {
 			for _, x := range t.Roots() {
-				p.CA = append(p.CA, cert{s.Name(), x.SerialNumber.Text(16), []name{}, x.NotBefore.Format(time.RFC3339), x.NotAfter.Format(time.RFC3339)})
+				p.CA = append(p.CA, shown(s.Name(), x, []name{}))
 			}
 		}
 		if c := s.Certificate(); c != nil {
@@ -235,7 +254,7 @@ func (r *runtime) showCerts() any {
 				for _, d := range x.DNSNames {
 					sans = append(sans, name{DNS: d})
 				}
-				p.Chain = append(p.Chain, cert{s.Name(), x.SerialNumber.Text(16), sans, x.NotBefore.Format(time.RFC3339), x.NotAfter.Format(time.RFC3339)})
+				p.Chain = append(p.Chain, shown(s.Name(), x, sans))
 			}
 		}
 		if len(p.CA)+len(p.Chain) > 0 {

@@ -12,6 +12,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/route"
@@ -247,11 +250,21 @@ func (s *Store) cellLocked(name string) *routeCell {
 	return c
 }
 
-// IdentityChanged is to be called when secrets that do not come over ADS have
-// been set.
-func (s *Store) IdentityChanged() {
+// LocalChanged is to be called when secrets that do not come over ADS have been
+// set, with what is to be shown of them.
+func (s *Store) LocalChanged(secrets ...*tlsv3.Secret) {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, m := range secrets {
+		body, err := anypb.New(withoutKey(m))
+		if err != nil {
+			continue // it is for people only
+		}
+		s.records[recordKey{wire.TypeSecret, m.Name}] = &Record{
+			Type: wire.TypeSecret, Name: m.Name, Version: contentHash(m), Body: body, Updated: now,
+		}
+	}
 	s.progressLocked()
 }
 

@@ -120,6 +120,7 @@ func (s *Store) unrefLocal(name string) {
 	if s.locals[name]--; s.locals[name] == 0 {
 		delete(s.locals, name)
 		s.opt.Secrets.Remove(name)
+		delete(s.records, recordKey{wire.TypeSecret, name})
 		if s.opt.Local != nil {
 			s.opt.Local(name, false)
 		}

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 )
 
 // testIstioctl: Istio's own command line reads the admin API's answers.
@@ -41,7 +45,21 @@ func (m *mesh) testIstioctl(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"/certs", "/listeners?format=json", "/server_info", "/stats?format=json", "/stats", "/memory", "/ready", "/help", "/runtime"} {
+	// Other readers go by Envoy's messages.
+	for path, message := range map[string]proto.Message{
+		"/certs": &adminv3.Certificates{}, "/listeners?format=json": &adminv3.Listeners{}, "/clusters?format=json": &adminv3.Clusters{},
+		"/server_info": &adminv3.ServerInfo{}, "/memory": &adminv3.Memory{}, "/config_dump?include_eds": &adminv3.ConfigDump{},
+	} {
+		raw, err := os.ReadFile(m.admin(t, "client", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What is in an Any may be of a type that only Istio knows.
+		if err := protojson.Unmarshal(raw, message); err != nil && !strings.Contains(err.Error(), "unable to resolve") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	for _, path := range []string{"/stats?format=json", "/stats", "/ready", "/help", "/runtime"} {
 		m.admin(t, "client", path)
 	}
 }

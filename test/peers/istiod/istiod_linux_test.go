@@ -75,7 +75,7 @@ func (m *mesh) fetch(from, url string, header ...string) (answer, seen, error) {
 const echoURL = "http://10.96.1.1"
 
 func (m *mesh) testRequest(t *testing.T) {
-	m.until("a request flows", func() error {
+	m.until(t, "a request flows", func() error {
 		a, s, err := m.fetch("client", echoURL+"/hello", "Host=echo.demo.svc.cluster.local")
 		if err != nil {
 			return err
@@ -99,17 +99,25 @@ func (m *mesh) testRequest(t *testing.T) {
 }
 
 func (m *mesh) testConnection(t *testing.T) {
-	m.until("a connection flows", func() error {
+	m.until(t, "connections flow to both servers", func() error {
 		a, err := m.run("client", "tcp", "10.96.1.1:9000", "over the mesh")
 		if err == nil && a.Body != "over the mesh" {
 			err = fmt.Errorf("%q", a.Body)
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		for _, name := range []string{"server", "plain"} {
+			if !series(m.metrics(name), "istio_tcp_connections_closed_total", `reporter="destination"`) {
+				return fmt.Errorf("none to %s so far", name)
+			}
+		}
+		return nil
 	})
 }
 
 func (m *mesh) testGateway(t *testing.T) {
-	m.until("a request through the gateway flows", func() error {
+	m.until(t, "a request through the gateway flows", func() error {
 		a, s, err := m.fetch("outside", "http://"+address["gateway"]+":8080/in", "Host=edge.example")
 		if err != nil {
 			return err

@@ -176,8 +176,8 @@ func (m *mesh) run(network string, args ...string) (a answer, err error) {
 }
 
 // until runs what until it is as it should be.
-func (m *mesh) until(what string, ok func() error) {
-	m.t.Helper()
+func (m *mesh) until(t *testing.T, what string, ok func() error) {
+	t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
 		err := ok()
@@ -185,7 +185,7 @@ func (m *mesh) until(what string, ok func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatalf("never: %s: %v", what, err)
+			t.Fatalf("never: %s: %v", what, err)
 		}
 		time.Sleep(200 * time.Millisecond) // a poll of other processes, which nobody tells us of
 	}
@@ -229,7 +229,7 @@ func (m *mesh) startIstiod(binary string) {
 	}, binary, "discovery", "--registries=", "--meshConfig", filepath.Join(m.dir, "mesh.yaml"), "--networksConfig", "/nonexistent",
 		"--grpcAddr", ":15010", "--secureGRPCAddr", ":15012", "--httpsAddr=", "--httpAddr", "127.0.0.1:8080", "--monitoringAddr", "127.0.0.1:15014",
 		"--ctrlz_port", "0", "--log_output_level", "default:info")
-	m.until("istiod is ready", func() error {
+	m.until(m.t, "istiod is ready", func() error {
 		if !strings.Contains(l.String(), "marking server ready") {
 			return fmt.Errorf("%s", l)
 		}
@@ -287,7 +287,7 @@ func (m *mesh) join(w member) {
 // ready waits until a proxy is.
 func (m *mesh) ready(name string) {
 	m.t.Helper()
-	m.until(name+" is ready", func() error {
+	m.until(m.t, name+" is ready", func() error {
 		a, err := m.run(name, "get", "http://127.0.0.1:15021/healthz/ready")
 		if err == nil && a.Status != 200 {
 			err = fmt.Errorf("status %d: %s", a.Status, a.Body)
