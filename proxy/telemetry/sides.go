@@ -19,12 +19,16 @@ type side struct {
 
 // sides returns the labels from reporter to destination_cluster.
 func (m *Metrics) sides(s side) []string {
+	// Who has shown a certificate has a namespace: what it tells of itself does not
+	// go before that, what the control plane knows of its address does.
+	proven := namespaceOf(s.uri)
 	other := s.workload
 	if other == (filter.WorkloadRef{}) {
 		other = s.peer.Ref()
+		other.Namespace = cmp.Or(other.Namespace, proven)
+	} else {
+		other.Namespace = cmp.Or(proven, other.Namespace)
 	}
-	// Who has told nothing of itself but has shown a certificate has a namespace.
-	other.Namespace = cmp.Or(namespaceOf(s.uri), other.Namespace)
 	own := ""
 	if s.uri != "" {
 		own = m.uri(s.uri)

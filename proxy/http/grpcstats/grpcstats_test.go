@@ -19,7 +19,6 @@ func TestRefused(t *testing.T) {
 		return err
 	}
 	filtertest.Refused(t, parse, map[string]string{
-		typ + `,"emitFilterState":true}`:                                                "emit_filter_state",
 		typ + `,"enableUpstreamStats":true}`:                                            "enable_upstream_stats",
 		typ + `,"individualMethodStatsAllowlist":{"services":[{"methodNames":["A"]}]}}`: "GrpcMethodList_Service.Name",
 	})

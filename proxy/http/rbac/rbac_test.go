@@ -224,7 +224,6 @@ func TestRefused(t *testing.T) {
 		`{"shadowMatcher":{}}`:                 "shadow_matcher",
 		`{"matcher":{}}`:                       "matcher",
 		`{"trackPerRuleStats":true}`:           "track_per_rule_stats",
-		`{"rules":{"action":"LOG"}}`:           "action",
 		`{"rules":{"auditLoggingOptions":{}}}`: "audit_logging_options",
 		`{"rules":{"policies":{"p":{"permissions":[{"any":true}],"principals":[{"any":true}],"condition":{}}}}}`:                                                                              "condition",
 		policy(`{"metadata":{"filter":"x","path":[{"key":"y"}],"value":{}}}`, yes):                                                                                                            "MatchPattern",
