@@ -240,18 +240,29 @@ func TestHandOff(t *testing.T) {
 	}
 }
 
+// logs is an access log.
+type logs chan string
+
+func (l logs) Log(i *filter.Info) { l <- i.Flags.String() + " " + i.Conn.Termination }
+
 func TestNoChain(t *testing.T) {
 	m := start(t, Options{})
 	addr := freePort(t)
 	l := tcpListener("a", addr, &FilterChain{Match: Match{DestinationPort: 1}, Terminal: newGreeter("one")})
+	logged := make(logs, 1)
+	l.AccessLogs = []AccessLogger{logged}
 	setAll(t, m, l)
 	if g := dial(t, tcp(addr)).line(); g != "" {
 		t.Errorf("greeting %q", g)
+	}
+	if i := <-logged; i != "NR filter_chain_not_found" {
+		t.Errorf("logged %q", i)
 	}
 	if n := m.All()[0].Stats.NoChain.Load(); n != 1 {
 		t.Errorf("no_filter_chain_match is %d", n)
 	}
 	l2 := *l
+	l2.AccessLogs = nil
 	l2.Default = &FilterChain{Terminal: newGreeter("default")}
 	setAll(t, m, &l2)
 	if g := dial(t, tcp(addr)).line(); g != "default" {
