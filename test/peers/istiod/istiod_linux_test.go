@@ -3,6 +3,8 @@ package istiod
 import (
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -28,7 +30,7 @@ func whole(t *testing.T) *mesh {
 		labels: map[string]string{"app": "client", "version": "v1", "service.istio.io/canonical-name": "client", "service.istio.io/canonical-revision": "v1"},
 	})
 	m.join(member{
-		name: "plain", workload: "plain-v1", account: "echo", kind: wire.Sidecar, capture: captured,
+		name: "plain", workload: "plain-v1", account: "echo", kind: wire.Sidecar, capture: captured, files: true,
 		labels: map[string]string{"app": "plain", "version": "v1"},
 	})
 	m.start("plain", "program", false, nil, self(t, "serve")...)
@@ -52,6 +54,7 @@ func TestIstiod(t *testing.T) {
 	t.Run("connection", m.testConnection)
 	t.Run("gateway", m.testGateway)
 	t.Run("policies", m.testPolicies)
+	t.Run("change", m.testChange)
 	t.Run("metrics", m.testMetrics)
 	t.Run("istioctl", m.testIstioctl)
 	t.Run("nothing is refused", m.testNothingRefused)
@@ -131,6 +134,32 @@ func (m *mesh) testGateway(t *testing.T) {
 	if err != nil || a.Status != 301 || !strings.HasPrefix(a.Header.Get("Location"), "https://secure.example") {
 		t.Errorf("redirect to HTTPS: %v, status %d, %v", err, a.Status, a.Header)
 	}
+	client := "Certificate=" + filepath.Join(m.dir, "certs-client")
+	for _, c := range []struct {
+		name, port, host, more string
+		fails                  bool
+	}{
+		{"SIMPLE", "8443", "secure.example", "", false},
+		{"MUTUAL", "8444", "mutual.example", client, false},
+		{"MUTUAL without a certificate", "8444", "mutual.example", "", true},
+		{"OPTIONAL_MUTUAL", "8448", "optional.example", "", false},
+		{"another name", "8443", "nobody.example", "", true},
+	} {
+		a, s, err := m.fetch("outside", "https://"+address["gateway"]+":"+c.port+"/tls", append([]string{"Host=" + c.host}, nonEmpty(c.more)...)...)
+		switch {
+		case c.fails && err == nil:
+			t.Errorf("%s: status %d", c.name, a.Status)
+		case !c.fails && (err != nil || a.Status != 200 || s.Path != "/tls" || a.Certificate != "spiffe://cluster.local/ns/demo/sa/edge"):
+			t.Errorf("%s: %v, status %d, %s, %v", c.name, err, a.Status, a.Certificate, s)
+		}
+	}
+}
+
+func nonEmpty(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return []string{s}
 }
 
 func (m *mesh) testPolicies(t *testing.T) {
@@ -152,6 +181,27 @@ func (m *mesh) testPolicies(t *testing.T) {
 	if a, _, err := m.fetch("outside", "http://"+address["server"]+":8080/", "Host=echo.demo.svc.cluster.local"); err == nil {
 		t.Errorf("without mutual TLS: status %d", a.Status)
 	}
+}
+
+// testChange: an edit of an object reaches proxies that run.
+func (m *mesh) testChange(t *testing.T) {
+	file := filepath.Join(m.dir, "config/routes.yaml")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := filepath.Join(m.dir, "next.yaml")
+	m.write(next, strings.Replace(string(raw), "status: 418", "status: 429", 1))
+	if err := os.Rename(next, file); err != nil { // istiod is never to see half a file
+		t.Fatal(err)
+	}
+	m.until(t, "the change is there", func() error {
+		a, _, err := m.fetch("client", echoURL+"/direct", "Host=echo.demo.svc.cluster.local")
+		if err == nil && a.Status != 429 {
+			err = fmt.Errorf("status %d", a.Status)
+		}
+		return err
+	})
 }
 
 // metrics are those of a proxy.

@@ -62,10 +62,12 @@ func (k *keys) write(m *mesh, cacerts, certs string) {
 	for _, name := range []string{"ca-cert.pem", "root-cert.pem", "cert-chain.pem"} {
 		m.write(filepath.Join(cacerts, name), string(k.rootPEM))
 	}
-	chain, key := k.issue(m.t, "demo", "gateway", "secure.example")
-	m.write(filepath.Join(certs, "cert-chain.pem"), string(chain))
-	m.write(filepath.Join(certs, "key.pem"), string(key))
-	m.write(filepath.Join(certs, "root-cert.pem"), string(k.rootPEM))
+	for dir, account := range map[string]string{certs: "edge", certs + "-client": "client"} {
+		chain, key := k.issue(m.t, "demo", account, "secure.example")
+		m.write(filepath.Join(dir, "cert-chain.pem"), string(chain))
+		m.write(filepath.Join(dir, "key.pem"), string(key))
+		m.write(filepath.Join(dir, "root-cert.pem"), string(k.rootPEM))
+	}
 }
 
 // issue makes a certificate as istiod does.

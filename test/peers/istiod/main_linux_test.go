@@ -2,12 +2,14 @@ package istiod
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +89,8 @@ type answer struct {
 	Status int
 	Header http.Header
 	Body   string
+	// Certificate is the name in the server's.
+	Certificate string
 }
 
 func get(url string, headers []string) error {
@@ -94,14 +98,26 @@ func get(url string, headers []string) error {
 	if err != nil {
 		return err
 	}
+	secure := &tls.Config{InsecureSkipVerify: true} // what is shown is looked at in the answer
 	for _, h := range headers {
 		k, v, _ := strings.Cut(h, "=")
-		if k == "Host" {
-			r.Host = v
+		switch k {
+		case "Host":
+			r.Host, secure.ServerName = v, v
+		case "Certificate": // a folder
+			cert, err := tls.LoadX509KeyPair(filepath.Join(v, "cert-chain.pem"), filepath.Join(v, "key.pem"))
+			if err != nil {
+				return err
+			}
+			secure.Certificates = []tls.Certificate{cert}
+		default:
+			r.Header.Add(k, v)
 		}
-		r.Header.Add(k, v)
 	}
-	c := &http.Client{Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	c := &http.Client{
+		Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: secure},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	resp, err := c.Do(r)
 	if err != nil {
 		return err
@@ -111,7 +127,11 @@ func get(url string, headers []string) error {
 	if err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(answer{resp.StatusCode, resp.Header, string(b)})
+	a := answer{Status: resp.StatusCode, Header: resp.Header, Body: string(b)}
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates[0].URIs) > 0 {
+		a.Certificate = resp.TLS.PeerCertificates[0].URIs[0].String()
+	}
+	return json.NewEncoder(os.Stdout).Encode(a)
 }
 
 func echo(address, text string) error {

@@ -255,7 +255,9 @@ type member struct {
 	capture                 capture.Config
 	// bootstrap is a file, "": the proxy makes its own.
 	bootstrap string
-	env       []string
+	// files: somebody else brings the certificate.
+	files bool
+	env   []string
 }
 
 // join starts a proxy with the files that pilot-agent finds in a pod.
@@ -270,6 +272,12 @@ func (m *mesh) join(w member) {
 		fmt.Fprintf(&labels, "%s=%q\n", k, w.labels[k])
 	}
 	m.write(filepath.Join(dir, "etc/istio/pod/labels"), labels.String())
+	if w.files {
+		chain, key := m.keys.issue(m.t, "demo", w.account, w.name)
+		for name, text := range map[string][]byte{"cert-chain.pem": chain, "key.pem": key, "root-cert.pem": m.keys.rootPEM} {
+			m.write(filepath.Join(dir, "var/run/secrets/workload-spiffe-credentials", name), string(text))
+		}
+	}
 	argv := []string{m.proxy, "--istio", string(w.kind), "--mark", fmt.Sprint(wire.ProxyMark), "--log-level", "info", "--no-dns"}
 	if w.bootstrap != "" {
 		file := filepath.Join(dir, "etc/istio/proxy/envoy-rev.json")
