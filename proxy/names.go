@@ -127,7 +127,7 @@ func (n *names) follow(ads *xds.Client) {
 
 // handlers take the types that config does not know.
 func (n *names) handlers(o *observe) map[string]xds.Handler {
-	return map[string]xds.Handler{wire.TypeHost: n.apply, wire.TypeWorkload: o.apply}
+	return map[string]xds.Handler{wire.TypeHost: n.apply, wire.TypeWorkload: o.apply, wire.TypeIstioWorkload: o.applyIstio}
 }
 
 func (n *names) apply(u xds.Update) (rejected []xds.Rejection) {

@@ -22,11 +22,13 @@ type observe struct {
 	standard prometheus.Gatherer // Istio's metrics, with those of processes before this one
 	all      prometheus.Gatherer
 	ads      *xds.Client
+	told     *telemetry.Workloads // by istiod
 }
 
 func (r *runtime) newObserve() *observe {
 	o := &observe{}
 	o.peers = telemetry.NewDirectory(o.ask)
+	o.told = telemetry.NewWorkloads(o.peers)
 	o.metrics = telemetry.New(telemetry.Local(r.boot.Metadata), o.peers)
 	o.metrics.SetNode(r.boot.Metadata.IstioVersion, node(r.boot.Node))
 	pids := r.opt.PIDs
@@ -69,6 +71,22 @@ func (o *observe) apply(u xds.Update) (rejected []xds.Rejection) {
 	}
 	for _, name := range u.Removed {
 		o.peers.Learn(name, filter.WorkloadRef{})
+	}
+	return rejected
+}
+
+// applyIstio takes workloads that istiod tells of. Calls come one at a time.
+func (o *observe) applyIstio(u xds.Update) (rejected []xds.Rejection) {
+	for _, res := range u.Set {
+		if res.Body == nil {
+			continue
+		}
+		if err := o.told.Set(res.Name, res.Body.Value); err != nil {
+			rejected = append(rejected, xds.Rejection{Name: res.Name, Err: err})
+		}
+	}
+	for _, name := range u.Removed {
+		o.told.Remove(name)
 	}
 	return rejected
 }

@@ -358,6 +358,9 @@ func (r *runtime) follow() {
 		r.ads.SubscribeAll(wire.TypeListener)
 	}
 	r.names.follow(r.ads)
+	if r.boot.Workloads {
+		r.ads.SubscribeAll(wire.TypeIstioWorkload)
+	}
 	if !r.foreign() {
 		r.observe.follow(r.ads)
 	}

@@ -21,6 +21,8 @@ const (
 	// TypeWorkload is Weft's own: who has an address (weft.wire.v1.Workload);
 	// subscribed by address, for metrics.
 	TypeWorkload = "type.googleapis.com/weft.wire.v1.Workload"
+	// TypeIstioWorkload is istiod's: who has an address (istio.workload.Workload).
+	TypeIstioWorkload = "type.googleapis.com/istio.workload.Workload"
 )
 
 // Ports of a proxy, Istio's (reference: istio.io/docs/ops/deployment/application-requirements).

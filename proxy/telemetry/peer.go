@@ -128,6 +128,26 @@ func (d *Directory) Learn(address string, ref filter.WorkloadRef) {
 	}
 }
 
+// Provide says who has an address that nobody need have asked for; the zero ref:
+// nobody any more.
+func (d *Directory) Provide(a netip.Addr, ref filter.WorkloadRef) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := *d.peers.Load()
+	p := old[a]
+	if p == nil {
+		p = d.fresh[a]
+	}
+	if p == nil {
+		if len(old)+len(d.fresh) >= maxPeers || ref == (filter.WorkloadRef{}) {
+			return
+		}
+		p = &Peer{}
+		d.addLocked(a, p)
+	}
+	p.ref.Store(&ref)
+}
+
 // Known are the workloads that have been learnt, by address.
 func (d *Directory) Known() map[string]filter.WorkloadRef {
 	d.mu.Lock()

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
+
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
@@ -36,4 +38,52 @@ func TestDirectoryOfMany(t *testing.T) {
 	if d.Lookup(addr(maxPeers)) != nobody {
 		t.Error("more than the directory may hold")
 	}
+}
+
+// istioWorkload is a message as istiod sends it.
+func istioWorkload(name string, addresses ...netip.Addr) []byte {
+	text := func(b []byte, n protowire.Number, v string) []byte {
+		return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), v)
+	}
+	b := text(nil, fieldName, name)
+	b = text(b, fieldNamespace, "shop")
+	b = text(b, fieldService, "svc")
+	b = text(b, fieldCluster, "k1")
+	b = protowire.AppendVarint(protowire.AppendTag(b, 12, protowire.VarintType), 2) // its kind
+	for _, a := range addresses {
+		b = protowire.AppendBytes(protowire.AppendTag(b, fieldAddresses, protowire.BytesType), a.AsSlice())
+	}
+	return b
+}
+
+func TestWorkloadsOfIstiod(t *testing.T) {
+	one, two := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fd00::1")
+	d := NewDirectory(func(string) {})
+	w := NewWorkloads(d)
+	met := d.Lookup(one) // before it was told of
+	if err := w.Set("uid", istioWorkload("web", one, two)); err != nil {
+		t.Fatal(err)
+	}
+	want := filter.WorkloadRef{Name: "web", Namespace: "shop", Service: "svc", Cluster: "k1"}
+	if met.Ref() != want || d.Lookup(two).Ref() != want {
+		t.Errorf("%v, %v", met.Ref(), d.Lookup(two).Ref())
+	}
+	if err := w.Set("uid", istioWorkload("web", two)); err != nil {
+		t.Fatal(err)
+	}
+	if met.Ref() != (filter.WorkloadRef{}) || d.Lookup(two).Ref() != want {
+		t.Errorf("after it moved: %v, %v", met.Ref(), d.Lookup(two).Ref())
+	}
+	w.Remove("uid")
+	if d.Lookup(two).Ref() != (filter.WorkloadRef{}) {
+		t.Errorf("after it has gone: %v", d.Lookup(two).Ref())
+	}
+	if err := w.Set("bad", []byte{0xff}); err == nil {
+		t.Error("garbage was taken")
+	}
+}
+
+func FuzzWorkload(f *testing.F) {
+	f.Add(istioWorkload("web", netip.MustParseAddr("10.0.0.1")))
+	f.Fuzz(func(_ *testing.T, b []byte) { _, _, _ = readWorkload(b) })
 }
