@@ -20,7 +20,7 @@ conformance: ## only the tests against peers: cases beside Envoy, h2spec
 # istiod is built from its Go module the first time: about half an hour of CPU.
 test-istiod: build ## istiod as the control plane of our proxies (not part of test)
 	test/peers/istiod/peer/build.sh bin/peers
-	WEFT_ISTIOD=$(CURDIR)/bin/peers/pilot-discovery WEFT_ISTIOCTL=$(CURDIR)/bin/peers/istioctl \
+	WEFT_ISTIOD=$(CURDIR)/bin/peers/pilot-discovery WEFT_ISTIOCTL=$(CURDIR)/bin/peers/istioctl WEFT_PILOT_AGENT=$(CURDIR)/bin/peers/pilot-agent \
 	  $(GO) test -count=1 -v -timeout 10m ./test/peers/istiod/
 
 race: ## the tests of everything but the end-to-end ones, under the race detector

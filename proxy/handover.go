@@ -290,6 +290,12 @@ func (r *runtime) counts() handover.Counts {
 	return c
 }
 
+// Values of server.state, Envoy's.
+const (
+	stateLive         = 0
+	stateInitializing = 3
+)
+
 // serverStats are Envoy's about the process.
 func (r *runtime) serverStats(visit func(stat string, value uint64)) {
 	own, before := uint64(max(r.listeners.Busy(), 0)), uint64(0)
@@ -299,6 +305,11 @@ func (r *runtime) serverStats(visit func(stat string, value uint64)) {
 		}
 	}
 	visit("live", 1)
+	state := stateLive
+	if ok, _ := r.ready(); !ok {
+		state = stateInitializing
+	}
+	visit("state", uint64(state))
 	visit("uptime", uint64(time.Since(r.start)/time.Second))
 	visit("hot_restart_epoch", uint64(r.gen.number))
 	visit("hot_restart_generation", uint64(r.gen.number)+1)

@@ -20,6 +20,11 @@ import (
 // has named it.
 func (r *runtime) fetchIdentity() {
 	log := r.log.With("component", "identity")
+	if s := r.boot.SDSSocket; r.opt.Istio == nil && r.foreign() && s != "" { // an agent is beside this proxy
+		s := sds.Subscriber{Socket: s, Node: r.boot.Node, Publish: r.setSecret, Log: log}
+		r.run(s.Run)
+		return
+	}
 	if a := r.opt.Istio; a != nil {
 		switch id := a.Identity; {
 		case id.Socket != "":

@@ -160,6 +160,10 @@ func (o *Options) yield(b *config.Bootstrap) {
 	for _, l := range b.Proto.GetStaticResources().GetListeners() {
 		taken[fmt.Sprint(l.GetAddress().GetSocketAddress().GetPortValue())] = true
 	}
+	if o.Istio == nil && foreign(b) { // an agent beside this proxy serves them
+		o.Merged, o.Health, o.Prometheus = nil, nil, nil
+		return
+	}
 	for _, list := range []*[]string{&o.Merged, &o.Health, &o.Prometheus} {
 		*list = slices.DeleteFunc(slices.Clone(*list), func(address string) bool {
 			_, port, err := net.SplitHostPort(address)
@@ -370,8 +374,10 @@ func (r *runtime) follow() {
 
 // foreign tells whether the control plane is istiod, by how the node is described:
 // it ends the stream of who asks for a type that it does not know.
-func (r *runtime) foreign() bool {
-	return r.boot.Metadata.IstioVersion != "" && r.boot.Metadata.Engine == ""
+func (r *runtime) foreign() bool { return foreign(r.boot) }
+
+func foreign(b *config.Bootstrap) bool {
+	return b.Metadata.IstioVersion != "" && b.Metadata.Engine == ""
 }
 
 // apply hands what the control plane tells to config.
@@ -381,7 +387,18 @@ func (r *runtime) apply(u xds.Update) []xds.Rejection {
 			r.sawListeners.Store(true)
 		}
 	}()
-	return r.store.Apply(u)
+	rejected := r.store.Apply(u)
+	what := "update_success"
+	if len(rejected) > 0 {
+		what = "update_rejected"
+	}
+	switch u.Type {
+	case wire.TypeCluster:
+		r.filterStats.Counter("cluster_manager", "", "cds."+what).Add(1)
+	case wire.TypeListener:
+		r.filterStats.Counter("listener_manager", "", "lds."+what).Add(1)
+	}
+	return rejected
 }
 
 // drain lets connections end by themselves, for a while.

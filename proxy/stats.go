@@ -38,6 +38,9 @@ func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, ga
 		}
 	}()
 	r.serverStats(func(stat string, v uint64) { keep("server", "", stat, v, true) })
+	if ok, _ := r.ready(); ok {
+		keep("listener_manager", "", "workers_started", 1, true)
+	}
 	for c := range r.clusters.Clusters {
 		c.Each(func(stat string, k cluster.StatKind, v uint64) bool {
 			keep("cluster", c.StatName(), stat, v, k == cluster.KindGauge)

@@ -31,7 +31,7 @@ type Flags struct {
 
 	level, inside, io string
 	istio             string
-	mark              uint32
+	mark, concurrency uint32
 	hostListeners     bool
 	over              proxy.Handover
 	baseID            uint32
@@ -55,7 +55,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.StringVar(&p.istio, "istio", "", "join istiod's mesh as a sidecar or router, with pilot-agent's environment and files; -c may be left out")
 	f.Uint32Var(&p.mark, "mark", 0, "SO_MARK of everything that the proxy sends, for redirect rules that leave it out by that")
 	f.StringVar(&p.io, "io", proxy.IOLoop, "what carries connections: loop (event loops, on Linux) or goroutine")
-	f.StringVar(&p.level, "log-level", "info", "debug, info, warn or error")
+	f.StringVarP(&p.level, "log-level", "l", "info", "debug, info, warn or error; Envoy's other levels are understood")
 	f.StringVar(&p.XDS, "xds-socket", "", "unix socket of the control plane, for what the engine does not fetch itself")
 	f.StringVar(&p.Hand, "hand-socket", "", "unix socket of a supervisor that makes sockets outside this network namespace")
 	f.StringVar(&p.inside, "inside", "", "networks that are reached without the hand socket, comma separated")
@@ -71,6 +71,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.DurationVar(&p.over.DrainTime, "drain-time", 0, "how long the proxy goes on after another has taken over (default: as long as it has connections)")
 	f.Uint32Var(&p.drain, "drain-time-s", 0, "--drain-time in seconds")
 	f.Uint32Var(&p.parents, "parent-shutdown-time-s", 0, "how long the proxy that this one takes over from goes on, in seconds (default: as that was told)")
+	p.addEnvoys(f)
 	for _, name := range []string{"xds-socket", "hand-socket", "inside", "host-listeners", "no-dns"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
@@ -78,6 +79,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 
 // Options makes the options of a proxy.
 func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error) {
+	p.limitProcessors()
 	agent, err := p.agent()
 	if err != nil {
 		return proxy.Options{}, err
@@ -126,7 +128,11 @@ func (p *Flags) agent() (*istio.Agent, error) {
 // Logger is the log that --log-level asks for, on standard error.
 func (p *Flags) Logger() (*slog.Logger, *slog.LevelVar, error) {
 	v := &slog.LevelVar{}
-	if err := v.UnmarshalText([]byte(strings.ToUpper(p.level))); err != nil {
+	level := p.level
+	if l, ok := envoyLevels[level]; ok {
+		level = l
+	}
+	if err := v.UnmarshalText([]byte(strings.ToUpper(level))); err != nil {
 		return nil, nil, usage("--log-level %q: want debug, info, warn or error", p.level)
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: v})), v, nil

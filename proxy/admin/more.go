@@ -142,7 +142,8 @@ func (s *Server) stats(w http.ResponseWriter, r *http.Request) {
 	}
 	all := []stat{}
 	s.Stats(func(name string, v uint64) {
-		if (v > 0 || !q.Has("usedonly")) && match.MatchString(name) {
+		// The state is in use also as 0, which says that the server is live.
+		if (v > 0 || !q.Has("usedonly") || name == "server.state") && match.MatchString(name) {
 			all = append(all, stat{name, v})
 		}
 	})

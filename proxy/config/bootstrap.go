@@ -27,7 +27,7 @@ import (
 // supportedBootstrap lists the supported fields of the bootstrap.
 var supportedBootstrap = strict.Table{
 	"envoy.config.bootstrap.v3.Bootstrap": "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime " +
-		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~",
+		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~ overload_manager~",
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
 	"envoy.config.bootstrap.v3.Admin":                      "address access_log~ profile_path",
@@ -58,6 +58,8 @@ type Bootstrap struct {
 	KeepStat func(name string) bool
 	// Runtime has the values of the runtime's layers.
 	Runtime *runtime.Store
+	// SDSSocket is where the cluster sds-grpc is; "": nowhere, or not at a unix socket.
+	SDSSocket string
 	// Workloads: peers are found out by address, from istiod (istio.workload.Workload).
 	Workloads bool
 	// Notes say what of the bootstrap has another effect than in Envoy.

@@ -34,7 +34,7 @@ type Subscriber struct {
 
 // Run follows the server until ctx ends; it returns ctx's error.
 func (s *Subscriber) Run(ctx context.Context) error {
-	conn, err := grpc.NewClient("unix://"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient("unix:"+s.Socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return fmt.Errorf("sds socket %s: %w", s.Socket, err)
 	}

@@ -39,7 +39,17 @@ func whole(t *testing.T) *mesh {
 		labels: map[string]string{"istio": "ingressgateway", "app": "gateway"},
 	})
 	m.network("outside", capture.Config{})
-	for _, name := range []string{"server", "client", "plain", "gateway"} {
+	names := []string{"server", "client", "plain", "gateway"}
+	if agent := os.Getenv("WEFT_PILOT_AGENT"); agent != "" {
+		m.join(member{
+			name: "agent", workload: "agent-v1", account: "agent", kind: wire.Sidecar, agent: agent,
+			capture: capture.Config{Inbound: true, SkipInbound: []uint16{15020, 15021, 15090}},
+			labels:  map[string]string{"app": "agent", "version": "v1"},
+		})
+		m.start("agent", "program", false, nil, self(t, "serve")...)
+		names = append(names, "agent")
+	}
+	for _, name := range names {
 		m.ready(name)
 	}
 	return m
@@ -51,6 +61,7 @@ func whole(t *testing.T) *mesh {
 func TestIstiod(t *testing.T) {
 	m := whole(t)
 	t.Run("request", m.testRequest)
+	t.Run("pilot-agent", m.testPilotAgent)
 	t.Run("connection", m.testConnection)
 	t.Run("gateway", m.testGateway)
 	t.Run("policies", m.testPolicies)
@@ -98,6 +109,21 @@ func (m *mesh) testRequest(t *testing.T) {
 			t.Errorf("the EnvoyFilter had no effect: %v", s.Header)
 		}
 		return nil
+	})
+}
+
+// testPilotAgent: Istio's own agent has started the proxy in Envoy's place, with its
+// flags, its bootstrap, and its sockets for xDS and secrets.
+func (m *mesh) testPilotAgent(t *testing.T) {
+	if os.Getenv("WEFT_PILOT_AGENT") == "" {
+		t.Skip("WEFT_PILOT_AGENT is not set")
+	}
+	m.until(t, "a request flows", func() error {
+		a, s, err := m.fetch("client", "http://10.96.1.4/hello", "Host=agent.demo.svc.cluster.local")
+		if err == nil && (a.Status != 200 || a.Header.Get("X-Server") != "agent" || !strings.Contains(s.Header.Get("X-Forwarded-Client-Cert"), "By=spiffe://cluster.local/ns/demo/sa/agent")) {
+			err = fmt.Errorf("status %d, %v, %v", a.Status, a.Header, s)
+		}
+		return err
 	})
 }
 

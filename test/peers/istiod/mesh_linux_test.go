@@ -26,7 +26,7 @@ import (
 
 // Addresses of the workloads.
 var address = map[string]string{
-	"istiod": "10.244.1.1", "client": "10.244.1.11", "server": "10.244.1.12", "plain": "10.244.1.13", "gateway": "10.244.1.14", "outside": "10.244.1.15",
+	"istiod": "10.244.1.1", "client": "10.244.1.11", "server": "10.244.1.12", "plain": "10.244.1.13", "gateway": "10.244.1.14", "outside": "10.244.1.15", "agent": "10.244.1.16",
 }
 
 // patience is for a machine that has much else to do.
@@ -194,7 +194,7 @@ func (m *mesh) until(t *testing.T, what string, ok func() error) {
 // fill puts addresses and paths into a template.
 func (m *mesh) fill(text string) string {
 	return strings.NewReplacer(
-		"${CLIENT}", address["client"], "${SERVER}", address["server"], "${SERVER2}", address["plain"], "${ISTIOD}", address["istiod"],
+		"${CLIENT}", address["client"], "${SERVER}", address["server"], "${SERVER2}", address["plain"], "${ISTIOD}", address["istiod"], "${AGENT}", address["agent"],
 		"${DIR}", filepath.Join(m.dir, "certs"), "${CONFIG}", filepath.Join(m.dir, "config"),
 	).Replace(text)
 }
@@ -257,7 +257,8 @@ type member struct {
 	bootstrap string
 	// files: somebody else brings the certificate.
 	files bool
-	env   []string
+	// agent is a pilot-agent that starts the proxy; "": nobody does.
+	agent string
 }
 
 // join starts a proxy with the files that pilot-agent finds in a pod.
@@ -278,18 +279,27 @@ func (m *mesh) join(w member) {
 			m.write(filepath.Join(dir, "var/run/secrets/workload-spiffe-credentials", name), string(text))
 		}
 	}
+	config := map[string]any{"discoveryAddress": address["istiod"] + ":15012", "serviceCluster": w.name + ".demo"}
 	argv := []string{m.proxy, "--istio", string(w.kind), "--mark", fmt.Sprint(wire.ProxyMark), "--log-level", "info", "--no-dns"}
 	if w.bootstrap != "" {
 		file := filepath.Join(dir, "etc/istio/proxy/envoy-rev.json")
 		m.write(file, w.bootstrap)
 		argv = append(argv, "-c", file)
 	}
-	m.start(w.name, "proxy", true, append([]string{
-		"PROXY_CONFIG=" + fmt.Sprintf(`{"discoveryAddress": "%s:15012", "serviceCluster": "%s.demo"}`, address["istiod"], w.name),
-		"ISTIOD_SAN=istiod.istio-system.svc", "POD_NAME=" + w.name + "-1", "POD_NAMESPACE=demo", "INSTANCE_IP=" + address[w.name],
-		"SERVICE_ACCOUNT=" + w.account, "ISTIO_META_WORKLOAD_NAME=" + w.workload, "ISTIO_META_CLUSTER_ID=Kubernetes",
-		"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/demo/deployments/" + w.workload,
-	}, w.env...), argv...)
+	if w.agent != "" {
+		config["binaryPath"], config["configPath"] = m.proxy, filepath.Join(dir, "etc/istio/proxy")
+		config["proxyBootstrapTemplatePath"] = filepath.Join(filepath.Dir(w.agent), "src/istio/tools/packaging/common/envoy_bootstrap.json")
+		argv = []string{w.agent, "proxy", string(w.kind), "--domain", "demo.svc.cluster.local", "--proxyLogLevel=info"}
+	}
+	raw, err := json.Marshal(config)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.start(w.name, "proxy", true, []string{
+		"PROXY_CONFIG=" + string(raw), "ISTIOD_SAN=istiod.istio-system.svc", "POD_NAME=" + w.name + "-1", "POD_NAMESPACE=demo", "INSTANCE_IP=" + address[w.name],
+		"SERVICE_ACCOUNT=" + w.account, "ISTIO_META_WORKLOAD_NAME=" + w.workload, "ISTIO_META_CLUSTER_ID=Kubernetes", "TRUST_DOMAIN=cluster.local",
+		"ISTIO_META_OWNER=kubernetes://apis/apps/v1/namespaces/demo/deployments/" + w.workload, "PILOT_CERT_PROVIDER=istiod",
+	}, argv...)
 }
 
 // ready waits until a proxy is.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds istiod (pilot-discovery) and istioctl from Istio's Go module into the folder
+# Builds istiod (pilot-discovery), pilot-agent and istioctl from Istio's Go module into the folder
 # $1, unless they are there. Half an hour of CPU the first time; a package that is
 # done is not built again.
 #
@@ -14,6 +14,7 @@ work=$out/src
 
 missing=()
 [ -x "$out/pilot-discovery" ] || missing+=(pilot/cmd/pilot-discovery)
+[ -x "$out/pilot-agent" ] || missing+=(pilot/cmd/pilot-agent)
 [ -x "$out/istioctl" ] || missing+=(istioctl/cmd/istioctl)
 [ ${#missing[@]} -gt 0 ] || exit 0
 
@@ -35,7 +36,9 @@ cp go.sum "$work/go.sum"
 echo "replace istio.io/istio => $work/istio" >>"$work/go.mod"
 for p in "${missing[@]}"; do
   start=$(date +%s)
-  nice go build -v -modfile="$work/go.mod" -p "${WEFT_BUILD_JOBS:-2}" -trimpath -tags vtprotobuf,disable_pgv -ldflags "-s -w" \
+  tags=vtprotobuf,disable_pgv # Istio's own
+  [ "$p" != pilot/cmd/pilot-agent ] || tags=agent,disable_pgv,grpcnotrace,retrynotrace
+  nice go build -v -modfile="$work/go.mod" -p "${WEFT_BUILD_JOBS:-2}" -trimpath -tags "$tags" -ldflags "-s -w" \
     -o "$out/$(basename "$p")" "istio.io/istio/$p" 2>&1 | awk 'NR % 100 == 0 { print "  " NR " packages" } /error|cannot|undefined/ { print }'
   [ -x "$out/$(basename "$p")" ] || { echo "$p was not built" >&2; exit 1; }
   echo "$(basename "$p"): $(($(date +%s) - start)) s"
