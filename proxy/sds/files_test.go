@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,9 +53,10 @@ func TestFilesAreReadAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type told struct{ name, text string }
 		got := make(chan told, 10)
-		refuse := true
+		var refuse atomic.Bool
+		refuse.Store(true)
 		f := NewFiles(func(name string, c *FileContent) error {
-			if refuse {
+			if refuse.Load() {
 				return errors.New("not yet")
 			}
 			got <- told{name, string(c.Roots)}
@@ -70,7 +72,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 		write("one", time.Unix(1000, 0))
 		time.Sleep(lookEvery)
 		synctest.Wait()
-		refuse = false // what was refused comes again
+		refuse.Store(false) // what was refused comes again
 		time.Sleep(lookEvery)
 		if g := <-got; g != (told{name, "one"}) {
 			t.Errorf("got %v", g)
