@@ -19,7 +19,6 @@ type connKey struct {
 	peerURI  string
 	service  filter.ServiceRef
 	workload filter.WorkloadRef // the other side, as far as it is known
-	server   filter.WorkloadRef // where the proxy stands before others
 }
 
 type connSeries struct{ opened, closed, sent, received atomic.Uint64 }
@@ -57,7 +56,7 @@ func (m *Metrics) conn(i *filter.ConnInfo) *connSeries {
 			k.peer = m.peers.Lookup(i.Remote.Addr())
 		}
 		if set.waypoint {
-			k.server = server(u)
+			k.values = withServer(k.values, server(u))
 		}
 	}
 	return m.conns.get(k, newConnSeries)
@@ -87,7 +86,7 @@ func (m *Metrics) ConnClosed(i *filter.ConnInfo) {
 var connLabels = append(append([]string{}, requestLabels[:20]...), "request_protocol", "response_flags", "connection_security_policy")
 
 func (m *Metrics) collectConn(out merger, k connKey, s *connSeries) {
-	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: k.server})
+	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: before(k.set, k.values)})
 	labels = append(labels, "tcp", k.flags.String(), policy(k.outbound && !k.set.waypoint, k.mtls))
 	at := seriesOf{out, k.set, labels, strings.Split(k.values, separator)}
 	at.counter("tcp_connections_opened_total", s.opened.Load())

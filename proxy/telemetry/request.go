@@ -25,8 +25,9 @@ func (p protocol) String() string { return [...]string{"http", "grpc"}[p] }
 // requestKey tells requests apart. Strings in it come from the configuration or
 // the connection, not from a request's memory.
 type requestKey struct {
-	set      *settings
-	values   string // of the settings' expressions
+	set *settings
+	// values of the settings' expressions; of a waypoint also who it stands before.
+	values   string
 	outbound bool
 	mtls     bool
 	proto    protocol
@@ -38,7 +39,6 @@ type requestKey struct {
 	peerURI  string
 	service  filter.ServiceRef
 	workload filter.WorkloadRef // the other side, as far as it is known
-	server   filter.WorkloadRef // where the proxy stands before others
 }
 
 // requestSeries is what is counted per key.
@@ -82,7 +82,7 @@ func (m *Metrics) request(i *filter.Info, outbound bool, set *settings) {
 			k.peer = m.peers.Lookup(i.Conn.Remote.Addr())
 		}
 		if set.waypoint {
-			k.server = server(u)
+			k.values = withServer(k.values, server(u))
 		}
 	}
 	s := m.requests.find(k)
@@ -190,7 +190,7 @@ func desc(name, help string, labels []string) *prometheus.Desc {
 var addedDesc = desc("weft_added_latency_milliseconds", "How long the proxy itself held up a request and its response.", nil)
 
 func (m *Metrics) collectRequest(out merger, k requestKey, s *requestSeries) {
-	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: k.server})
+	labels := m.sides(side{outbound: k.outbound, waypoint: k.set.waypoint, peer: k.peer, uri: k.peerURI, service: k.service, workload: k.workload, server: before(k.set, k.values)})
 	grpc := ""
 	if k.grpc >= 0 {
 		grpc = strconv.Itoa(int(k.grpc))

@@ -152,3 +152,21 @@ func (s *settings) evaluate(i *filter.Info) string {
 	}
 	return strings.Join(values, separator)
 }
+
+// withServer adds to the values of a waypoint who has answered. Few proxies are
+// such, so that nobody else's key has room for it.
+func withServer(values string, w filter.WorkloadRef) string {
+	return strings.Join([]string{values, w.Name, w.Namespace, w.App, w.Version, w.Service, w.Revision, w.Cluster}, separator)
+}
+
+// before is who a waypoint's values name; nobody for others.
+func before(s *settings, values string) (w filter.WorkloadRef) {
+	if !s.waypoint {
+		return w
+	}
+	parts := strings.Split(values, separator)
+	for i, to := range []*string{&w.Name, &w.Namespace, &w.App, &w.Version, &w.Service, &w.Revision, &w.Cluster} {
+		*to = parts[len(parts)-7+i]
+	}
+	return w
+}

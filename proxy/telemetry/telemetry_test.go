@@ -255,6 +255,32 @@ func TestPeersThatTold(t *testing.T) {
 	}
 }
 
+// TestWaypoint reports for the server that it stands before.
+func TestWaypoint(t *testing.T) {
+	m := New(local, NewDirectory(nil))
+	cfg, err := configuration(true, `{"reporter": "SERVER_GATEWAY", "metrics": [{"dimensions": {"one": "'1'"}}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	set, err := m.settings(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := inboundInfo()
+	i.Peer = &filter.Peer{WorkloadRef: filter.WorkloadRef{Name: "web"}}
+	i.Upstream.Workload = ParseWorkload("ratings-v1;shop;ratings;v1;k")
+	m.request(i, true, set)
+	got := gather(t, m, "istio_requests_total")
+	for _, want := range []string{
+		`reporter="waypoint"`, `source_workload="web"`, `destination_workload="ratings-v1"`, `destination_workload_namespace="shop"`, `one="1"`,
+		`connection_security_policy="mutual_tls"`, `destination_service_name="reviews"`,
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %s in\n%s", want, got)
+		}
+	}
+}
+
 // TestReplicasAreOneSeries: two addresses of one workload.
 func TestReplicasAreOneSeries(t *testing.T) {
 	d := NewDirectory(func(string) {})
