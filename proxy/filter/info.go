@@ -98,6 +98,9 @@ func (e Event) String() string {
 	}[e]
 }
 
+// Bytes are numbers of bytes in both directions.
+type Bytes struct{ Received, Sent uint64 }
+
 // ConnInfo is what is known about a downstream connection. It is filled by the
 // listener before any filter sees it.
 type ConnInfo struct {
@@ -134,6 +137,8 @@ type ConnInfo struct {
 	TCPCluster string
 	// Received and Sent count bytes of the connection, kept by tcp_proxy.
 	Received, Sent uint64
+	// Reported are those of them that metrics had before the end.
+	Reported Bytes
 	// Duration of the connection, set when it has ended.
 	Duration time.Duration
 	// Termination is %CONNECTION_TERMINATION_DETAILS%.

@@ -33,8 +33,14 @@ import (
 type Observer interface {
 	// ConnOpened: the upstream is connected.
 	ConnOpened(i *filter.ConnInfo)
-	// ConnClosed: the connection has ended, also one that was never opened.
+	// ConnClosed: the connection has ended, also one that was never opened. What
+	// ConnProgress has told is in i.Reported.
 	ConnClosed(i *filter.ConnInfo)
+	// Every is how often ConnProgress is to be called; 0: never.
+	Every(i *filter.ConnInfo) time.Duration
+	// ConnProgress: more bytes have come and gone since the last call. i is a copy
+	// from when the upstream was connected.
+	ConnProgress(i *filter.ConnInfo, received, sent uint64)
 }
 
 // AccessLogger writes an access log. The Info has the parts of a connection

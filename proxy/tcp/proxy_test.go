@@ -87,10 +87,12 @@ type log struct {
 	opened int
 	closed chan filter.ConnInfo
 	lines  chan filter.Info
+	every  time.Duration
+	more   chan filter.Bytes
 }
 
 func newLog() *log {
-	return &log{closed: make(chan filter.ConnInfo, 100), lines: make(chan filter.Info, 100)}
+	return &log{closed: make(chan filter.ConnInfo, 100), lines: make(chan filter.Info, 100), more: make(chan filter.Bytes, 100)}
 }
 
 func (l *log) ConnOpened(*filter.ConnInfo) {
@@ -100,6 +102,11 @@ func (l *log) ConnOpened(*filter.ConnInfo) {
 }
 func (l *log) ConnClosed(i *filter.ConnInfo) { l.closed <- *i }
 func (l *log) Log(i *filter.Info)            { l.lines <- *i }
+
+func (l *log) Every(*filter.ConnInfo) time.Duration { return l.every }
+func (l *log) ConnProgress(_ *filter.ConnInfo, received, sent uint64) {
+	l.more <- filter.Bytes{Received: received, Sent: sent}
+}
 
 // harness serves connections to a proxy.
 type harness struct {
@@ -391,5 +398,33 @@ func TestManyAtOnce(t *testing.T) {
 	}
 	if a := h.p.Stats().Active.Load(); a != 0 {
 		t.Errorf("%d connections are still counted", a)
+	}
+}
+
+// TestBytesOfAConnectionThatLasts are told while it does, and the rest at its end.
+func TestBytesOfAConnectionThatLasts(t *testing.T) {
+	h := newHarness(t, manager(t, clusterOf("c", server(t, ""))), Config{Clusters: []Weighted{{Name: "c"}}})
+	h.log.every = time.Millisecond
+	nc := h.open()
+	told := filter.Bytes{}
+	for _, n := range []uint64{5, 10} {
+		if _, err := nc.Write([]byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		read(t, nc, 5)
+		for told.Received < n || told.Sent < n {
+			select {
+			case b := <-h.log.more:
+				told.Received += b.Received
+				told.Sent += b.Sent
+			case <-time.After(patience):
+				t.Fatalf("only %+v was told", told)
+			}
+		}
+	}
+	_ = nc.CloseWrite()
+	i := h.ended()
+	if i.Received != 10 || i.Sent != 10 || i.Reported != told {
+		t.Errorf("received %d, sent %d, of these %+v was told before, %+v by the count here", i.Received, i.Sent, i.Reported, told)
 	}
 }

@@ -33,6 +33,8 @@ type session struct {
 	// Guarded by mu.
 	timer   *time.Timer // of MaxDuration
 	ticker  *time.Timer // of periodic access logs
+	report  *time.Timer // of observers
+	told    filter.Bytes
 	expired bool
 	ended   bool
 	stage   uint32 // of abandon: 2n is the n-th dial, 2n+1 what it led to
@@ -157,6 +159,11 @@ func (s *session) join(up stream.Conn) {
 		o.ConnOpened(s.info)
 	}
 	connected := s.logConnected()
+	every := s.reportEvery()
+	var copied filter.ConnInfo
+	if every > 0 {
+		copied = *s.info
+	}
 	// The end may be told before Join has returned, by this very goroutine: then
 	// it waits for joint.
 	var end transport.JoinEnd
@@ -176,6 +183,9 @@ func (s *session) join(up stream.Conn) {
 	}
 	if s.p.cfg.LogEvery > 0 {
 		s.logLater(connected)
+	}
+	if every > 0 {
+		s.reportLater(&copied, every)
 	}
 	s.until(s.attempt*2+1, s.joint.Stop)
 }
@@ -209,7 +219,8 @@ func (s *session) fail(f filter.ResponseFlags) {
 func (s *session) end() {
 	s.mu.Lock()
 	s.ended = true
-	for _, t := range [...]*time.Timer{s.timer, s.ticker} {
+	s.info.Reported = s.told
+	for _, t := range [...]*time.Timer{s.timer, s.ticker, s.report} {
 		if t != nil {
 			t.Stop()
 		}
@@ -275,6 +286,43 @@ func (s *session) logLater(copied *filter.ConnInfo) {
 		copied.Received, copied.Sent = s.joint.Bytes()
 		s.log(filter.EventTCPPeriodic, copied)
 		s.logLater(copied)
+	})
+}
+
+// reportEvery is the shortest that an observer asks for; 0: none does.
+func (s *session) reportEvery() (every time.Duration) {
+	for _, o := range s.p.cfg.Observers {
+		if d := o.Every(s.info); d > 0 && (every == 0 || d < every) {
+			every = d
+		}
+	}
+	return every
+}
+
+// reportLater tells observers of the bytes so far, and again. As with logLater it
+// works on a copy.
+func (s *session) reportLater(copied *filter.ConnInfo, every time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.report = time.AfterFunc(every, func() {
+		s.mu.Lock()
+		if s.ended {
+			s.mu.Unlock()
+			return
+		}
+		received, sent := s.joint.Bytes()
+		more := filter.Bytes{Received: received - s.told.Received, Sent: sent - s.told.Sent}
+		s.told = filter.Bytes{Received: received, Sent: sent}
+		if more != (filter.Bytes{}) { // with the lock: the end waits, so that it tells the rest
+			for _, o := range s.p.cfg.Observers {
+				o.ConnProgress(copied, more.Received, more.Sent)
+			}
+		}
+		s.mu.Unlock()
+		s.reportLater(copied, every)
 	})
 }
 

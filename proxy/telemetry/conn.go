@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -26,10 +27,7 @@ type connSeries struct{ opened, closed, sent, received atomic.Uint64 }
 func newConnSeries(connKey) *connSeries { return &connSeries{} }
 
 func (m *Metrics) conn(i *filter.ConnInfo) *connSeries {
-	set, ok := i.CountedAs.(*settings)
-	if !ok || set == nil {
-		set = m.standard
-	}
+	set := m.settingsOf(i)
 	u := &i.Upstream
 	k := connKey{set: set, outbound: i.Outbound, service: u.Service, flags: i.Flags}
 	if k.service.Host == "" {
@@ -78,8 +76,34 @@ func (m *Metrics) ConnClosed(i *filter.ConnInfo) {
 	}
 	s := m.conn(i)
 	s.closed.Add(1)
-	s.received.Add(i.Received)
-	s.sent.Add(i.Sent)
+	s.received.Add(i.Received - i.Reported.Received)
+	s.sent.Add(i.Sent - i.Reported.Sent)
+}
+
+// Every is how often a connection that lasts is reported.
+func (m *Metrics) Every(i *filter.ConnInfo) time.Duration {
+	if !i.Counted {
+		return 0
+	}
+	return m.settingsOf(i).every
+}
+
+// ConnProgress counts bytes of a connection that lasts.
+func (m *Metrics) ConnProgress(i *filter.ConnInfo, received, sent uint64) {
+	if !i.Counted {
+		return
+	}
+	s := m.conn(i)
+	s.received.Add(received)
+	s.sent.Add(sent)
+}
+
+// settingsOf are those of the filter that counts a connection.
+func (m *Metrics) settingsOf(i *filter.ConnInfo) *settings {
+	if set, ok := i.CountedAs.(*settings); ok && set != nil {
+		return set
+	}
+	return m.standard
 }
 
 // connLabels are requestLabels without those of HTTP.

@@ -68,7 +68,6 @@ func (m *Metrics) settings(cfg *anypb.Any) (*settings, error) {
 	}
 	// What changes nothing is not told apart.
 	c.Debug, c.MaxPeerCacheSize, c.StatPrefix, c.FieldSeparator, c.ValueSeparator = false, 0, "", "", ""
-	c.TcpReportingDuration = nil
 	key, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
 	if err != nil {
 		return nil, err

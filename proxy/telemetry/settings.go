@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	statspb "istio.io/api/envoy/extensions/stats"
@@ -22,8 +23,10 @@ type settings struct {
 	// hostFallback takes the request's host as the destination service where the
 	// configuration names none.
 	hostFallback bool
-	expressions  []*cel.Value
-	plans        map[string]*plan // by metric
+	// every is how often TCP connections that last are reported; 0: when they end.
+	every       time.Duration
+	expressions []*cel.Value
+	plans       map[string]*plan // by metric
 }
 
 // plan is how one metric's labels come about.
@@ -56,12 +59,18 @@ var families = []family{
 	{"tcp_received_bytes_total", "Bytes received from clients of TCP connections.", connLabels},
 }
 
+// defaultReport is Istio's proxy's.
+const defaultReport = 5 * time.Second
+
 // compile reads a configuration. What nobody carries out, Istio's proxy neither,
 // is no error; expressions that cannot be read are.
 func compile(c *statspb.PluginConfig, node map[string]any) (*settings, error) {
 	s := &settings{
 		waypoint: c.Reporter == statspb.Reporter_SERVER_GATEWAY, hostFallback: !c.DisableHostHeaderFallback,
-		plans: map[string]*plan{},
+		plans: map[string]*plan{}, every: defaultReport,
+	}
+	if c.TcpReportingDuration != nil {
+		s.every = c.TcpReportingDuration.AsDuration()
 	}
 	ids := map[string]int{}
 	for _, f := range families {

@@ -145,6 +145,11 @@ func TestConnectionsAreCountedWhenMarked(t *testing.T) {
 	}
 	marker{}.Open(nil, i)
 	m.ConnOpened(i)
+	if got := m.Every(i); got != defaultReport {
+		t.Errorf("reported every %v", got)
+	}
+	m.ConnProgress(i, 2, 6) // while it lasts, and the rest at its end
+	i.Reported = filter.Bytes{Received: 2, Sent: 6}
 	m.ConnClosed(i)
 	if got := gather(t, m, "istio_tcp_received_bytes_total"); !strings.Contains(got, "} 5") || !strings.Contains(got, `destination_service_name="stock"`) {
 		t.Error(got)
