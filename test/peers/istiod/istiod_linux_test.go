@@ -105,8 +105,8 @@ func (m *mesh) testRequest(t *testing.T) {
 				t.Errorf("%s reaches the program: %q, %q", name, s.Header.Get(name), a.Header.Get(name))
 			}
 		}
-		if s.Header.Get("X-Patched") != "yes" {
-			t.Errorf("the EnvoyFilter had no effect: %v", s.Header)
+		if s.Header.Get("X-Patched") != "yes" || a.Header.Get("X-Route") != "patched" {
+			t.Errorf("EnvoyFilters had no effect: %v, %v", s.Header, a.Header)
 		}
 		return nil
 	})
