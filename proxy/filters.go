@@ -22,6 +22,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
+	"github.com/weftmesh/weft/proxy/http/ondemand"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/session"
@@ -51,6 +52,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
+		ondemand.Kind(onDemand{r}, r.boot.ADS != nil && !r.boot.ADS.StateOfTheWorld),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		session.Kind(),
