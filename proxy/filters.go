@@ -26,6 +26,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
+	"github.com/weftmesh/weft/proxy/http/ondemand"
 	"github.com/weftmesh/weft/proxy/http/peermetadata"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
@@ -48,17 +49,18 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		csrf.Kind(),
 		extauthz.HTTPKind(),
 		fault.Kind(),
-		filterstate.Kind(),
+		filterstate.Kind(r.formats()),
 		forward.HTTPKind(r.clusters.CheckDNSCache),
 		grpcstats.Kind(r.statName),
 		grpcweb.Kind(),
-		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
+		headermutation.Kind(r.formats()),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		peermetadata.Kind(r.boot.Node.GetId(), r.boot.Node.GetMetadata(), r.untold),
+		ondemand.Kind(onDemand{r}, r.boot.ADS != nil && !r.boot.ADS.StateOfTheWorld),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		session.Kind(),
@@ -66,11 +68,17 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 	}
 }
 
+// formats are what filters compile formats with.
+func (r *runtime) formats() format.Options {
+	return format.Options{Hostname: hostname(), Env: environment}
+}
+
 // networkKinds are the network filters that may stand before
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
 		extauthz.NetworkKind(),
+		filterstate.NetworkKind(r.formats()),
 		forward.NetworkKind(r.clusters.CheckDNSCache),
 		connlimit.Kind(),
 		localrate.NetworkKind(),

@@ -313,7 +313,7 @@ func (r *runtime) wire() error {
 	// config: decodes into all of the above, joins, warms, swaps.
 	dec := &config.Decoder{
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
-		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark,
+		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark, StateOfTheWorld: r.boot.ADS != nil && r.boot.ADS.StateOfTheWorld,
 		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime,
 		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(), LocalSecret: localSecret,

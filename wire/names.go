@@ -10,12 +10,15 @@ import (
 
 // Type URLs of the resources that go over ADS.
 const (
-	TypeListener  = "type.googleapis.com/envoy.config.listener.v3.Listener"
-	TypeRoute     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
-	TypeCluster   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
-	TypeEndpoint  = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
-	TypeSecret    = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-	TypeExtension = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
+	TypeListener = "type.googleapis.com/envoy.config.listener.v3.Listener"
+	TypeRoute    = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
+	// TypeVirtualHost and TypeScope are for routes on demand (VHDS, SRDS).
+	TypeVirtualHost = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
+	TypeScope       = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+	TypeCluster     = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	TypeEndpoint    = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	TypeSecret      = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+	TypeExtension   = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	// TypeHost is Weft's own: one name that the mesh DNS answers (weft.wire.v1.Host).
 	TypeHost = "type.googleapis.com/weft.wire.v1.Host"
 	// TypeWorkload is Weft's own: who has an address (weft.wire.v1.Workload);

@@ -213,3 +213,15 @@ func (c *Cluster) Histograms(yield func(name string, h *Histogram) bool) {
 	_ = yield("upstream_rq_time", &c.stats.UpstreamRqTime) &&
 		yield("upstream_cx_connect_ms", &c.stats.ConnectTime)
 }
+
+// Activity is a number that grows when a cluster is used, 0 when there is no
+// such cluster; busy: it is used just now.
+func (m *Manager) Activity(name string) (uses uint64, busy bool) {
+	c := m.Get(name)
+	if c == nil {
+		return 0, false
+	}
+	st := c.stats
+	return st.UpstreamRqTotal.Load() + st.UpstreamCxTotal.Load() + st.UpstreamRqPendingTotal.Load(),
+		st.UpstreamRqActive.Load() > 0 || st.UpstreamCxActive.Load() > 0
+}

@@ -71,6 +71,11 @@ type Decoder struct {
 	// Added is told what the proxy itself adds to requests; nil: nobody is.
 	Added func(time.Duration)
 
+	// StateOfTheWorld: ADS is of the variant that knows nothing on demand.
+	StateOfTheWorld bool
+	// AskCluster asks for a cluster on demand; the Store sets it.
+	AskCluster func(name string, timeout time.Duration, wake func(filter.Outcome)) (filter.Outcome, func() bool)
+
 	// ServiceCluster and Calls are for filters: see filter.ParseContext.
 	ServiceCluster string
 	Calls          filter.Caller

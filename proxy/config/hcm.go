@@ -178,6 +178,9 @@ func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error
 func (d *Decoder) routeSource(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
 	switch r := m.RouteSpecifier.(type) {
 	case *hcmv3.HttpConnectionManager_RouteConfig:
+		if r.RouteConfig.GetVhds() != nil {
+			return at(errors.New("is for routes that come over RDS"), "route_config.vhds")
+		}
 		spec, t, err := d.compileRoutes(r.RouteConfig)
 		if err != nil {
 			return at(err, "route_config")

@@ -21,7 +21,7 @@ const defaultDirectBody = 4096
 func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, error) {
 	s := &route.Spec{
 		Name: m.Name, MostSpecificWins: m.MostSpecificHeaderMutationsWins, IgnorePort: m.IgnorePortInHostMatching,
-		VirtualHosts: make([]route.VirtualHost, len(m.VirtualHosts)),
+		VirtualHosts: make([]route.VirtualHost, len(m.VirtualHosts)), Demand: m.Vhds != nil,
 	}
 	var err error
 	if s.RequestHeaders, s.ResponseHeaders, err = bothHeaderOps(m); err != nil {
@@ -39,14 +39,38 @@ func (d *Decoder) decodeRoutes(m *routev3.RouteConfiguration) (*route.Spec, erro
 		if err := d.virtualHost(vh, v); err != nil {
 			return nil, at(err, "virtual_hosts[%d]", i)
 		}
-		for j := range v.Routes {
-			if b := v.Routes[j].Direct; b != nil && len(b.Body) > most {
-				return nil, at(fmt.Errorf("has %d bytes, max_direct_response_body_size_bytes is %d", len(b.Body), most),
-					"virtual_hosts[%d].routes[%d].direct_response.body", i, j)
-			}
+		if err := checkDirect(v, most); err != nil {
+			return nil, at(err, "virtual_hosts[%d]", i)
 		}
 	}
 	return s, nil
+}
+
+// checkDirect bounds the bodies of direct responses.
+func checkDirect(v *route.VirtualHost, most int) (err error) {
+	n := 0
+	v.Each(func(r *route.Route) {
+		if b := r.Direct; b != nil && len(b.Body) > most {
+			err = at(fmt.Errorf("has %d bytes, max_direct_response_body_size_bytes is %d", len(b.Body), most), "routes[%d].direct_response.body", n)
+		}
+		n++
+	})
+	return err
+}
+
+// vhds reads where virtual hosts on demand come from, nil: there are none.
+func (d *Decoder) vhds(m *routev3.Vhds) (*vhds, error) {
+	if m == nil {
+		return nil, nil
+	}
+	if d.StateOfTheWorld {
+		return nil, at(errors.New("needs the incremental variant of ADS (DELTA_GRPC)"), "vhds")
+	}
+	src, err := readSource(m.ConfigSource, "")
+	if err != nil {
+		return nil, at(err, "vhds.config_source")
+	}
+	return &vhds{hash: contentHash(m.ConfigSource), timeout: src.timeout}, nil
 }
 
 func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) error {

@@ -29,6 +29,8 @@ type Clusters interface {
 	SetEndpoints(service string, e *cluster.Endpoints) error
 	ForgetEndpoints(service string)
 	WaitReady(ctx context.Context, names ...string) (missing []string)
+	// Activity is a number that grows when a cluster is used; busy: it is just now.
+	Activity(name string) (uses uint64, busy bool)
 }
 
 // Subscriber is what the Store needs of the ADS client; nil when everything is
@@ -36,6 +38,8 @@ type Clusters interface {
 type Subscriber interface {
 	Subscribe(typeURL string, names ...string)
 	Unsubscribe(typeURL string, names ...string)
+	SubscribeAll(typeURL string)
+	Forget(typeURL string, names ...string)
 }
 
 // Options of a Store.
@@ -53,7 +57,9 @@ type Options struct {
 	Local func(name string, wanted bool)
 	// Others take types that are no business of this package, by type URL.
 	Others map[string]xds.Handler
-	Log    *slog.Logger
+	// DemandIdle is how long what came on demand is kept without use; 0: half an hour.
+	DemandIdle time.Duration
+	Log        *slog.Logger
 }
 
 // Store holds the configuration: what arrived, what waits for something else,
@@ -89,6 +95,13 @@ type Store struct {
 	records  map[recordKey]*Record
 	order    uint64
 	activity atomic.Int64 // changes in effect, for tests and logs
+
+	// demand is what requests ask for.
+	demand *demand
+	// sawHosts: the control plane has told of virtual hosts once; hostWaits wait for that.
+	sawHosts  bool
+	hostWaits []func()
+	uses      map[string]uint64 // of clusters on demand, at the last sweep
 }
 
 type gate uint8
@@ -134,6 +147,8 @@ type routeCell struct {
 	// clusters are those that the table in effect names, pending those that one
 	// names which waits for them.
 	clusters, pending []string
+	// hosts are those that come on demand; nil: none do.
+	hosts *hostSet
 	// generation counts arrivals, so that a wait for clusters knows whether
 	// it is still the newest.
 	generation uint64
@@ -148,9 +163,14 @@ func NewStore(opt Options) *Store {
 		opt: opt, clusters: map[string]*heldCluster{}, listeners: map[string]*heldListener{}, routes: map[string]*routeCell{},
 		endpoints: map[string]*heldEndpoints{}, secrets: map[string]*heldSecret{}, waits: map[waitKey]*wait{},
 		extensions: map[string]*extensionCell{}, ready: map[string]bool{}, records: map[recordKey]*Record{},
+		demand: newDemand(), uses: map[string]uint64{},
+	}
+	if s.opt.DemandIdle == 0 {
+		s.opt.DemandIdle = demandIdle
 	}
 	opt.Decoder.Routes = s.routesOf
 	opt.Decoder.Extensions = s.extensionOf
+	opt.Decoder.AskCluster = s.AskCluster
 	return s
 }
 
@@ -164,7 +184,8 @@ func (s *Store) Run(ctx context.Context) error {
 	s.early = nil
 	s.progressLocked()
 	s.mu.Unlock()
-	<-ctx.Done()
+	s.sweepUntil(ctx)
+	s.demand.stop()
 	s.mu.Lock()
 	s.ctx = nil
 	for k, w := range s.waits {
@@ -182,6 +203,7 @@ func (s *Store) Connect(ads Subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ads = ads
+	s.demand.connect(ads)
 	for typeURL, names := range map[string][]string{
 		wire.TypeEndpoint:  wantedOf(s.endpoints, func(h *heldEndpoints) int { return h.refs }),
 		wire.TypeSecret:    wantedOf(s.secrets, func(h *heldSecret) int { return h.refs }),
@@ -219,6 +241,8 @@ func (s *Store) Apply(u xds.Update) []xds.Rejection {
 		rejected = s.applyListeners(u)
 	case wire.TypeRoute:
 		rejected = s.applyRoutes(u)
+	case wire.TypeVirtualHost:
+		rejected = s.applyHosts(u)
 	case wire.TypeSecret:
 		rejected = s.applySecrets(u)
 	case wire.TypeExtension:
@@ -340,6 +364,7 @@ func (s *Store) entered(h *heldCluster) {
 	s.unrefCluster(h.active)
 	h.active, h.next = h.next, nil
 	s.activity.Add(1)
+	s.clusterEntered(h.active.spec.Name)
 }
 
 func (s *Store) progressListeners() {

@@ -37,6 +37,13 @@ func (s *Store) applyClusters(u xds.Update) (rejected []xds.Rejection) {
 		if h := s.clusters[n]; h != nil && !h.static {
 			h.removed = true
 			s.await(waitKey{wire.TypeCluster, n}, removedGrace, nil)
+		} else {
+			s.demand.absent(waitKey{wire.TypeCluster, n})
+		}
+	}
+	for _, r := range rejected {
+		if s.clusters[r.Name] == nil {
+			s.demand.absent(waitKey{wire.TypeCluster, r.Name})
 		}
 	}
 	if s.gate == gateShut {
@@ -180,6 +187,10 @@ func (s *Store) dropRemoved() {
 			gone = append(gone, n)
 		}
 	}
+	s.removeClusters(gone)
+}
+
+func (s *Store) removeClusters(gone []string) {
 	if len(gone) == 0 {
 		return
 	}
@@ -194,6 +205,7 @@ func (s *Store) dropRemoved() {
 		s.arrived(waitKey{wire.TypeCluster, n})
 		delete(s.clusters, n)
 		delete(s.ready, n)
+		s.demand.gone(waitKey{wire.TypeCluster, n})
 	}
 }
 
@@ -207,6 +219,7 @@ func (s *Store) namedClusters() map[string]bool {
 		for _, n := range c.pending {
 			out[n] = true
 		}
+		c.hosts.named(out)
 	}
 	for _, h := range s.clusters {
 		if h.active != nil && !h.removed {

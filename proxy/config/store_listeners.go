@@ -95,6 +95,7 @@ func (s *Store) unrefListener(c *listenerConfig) {
 		cell := s.cellLocked(n.name)
 		if cell.refs--; cell.refs == 0 {
 			cell.table.Store(nil)
+			s.forgetHosts(cell)
 			cell.clusters, cell.pending = nil, nil
 			cell.generation++
 			s.arrived(waitKey{wire.TypeRoute, n.name})
@@ -124,14 +125,19 @@ func (s *Store) applyRoutes(u xds.Update) (rejected []xds.Rejection) {
 		err := open(r.Body, m)
 		var spec *route.Spec
 		var table *route.Table
+		var source *vhds
 		if err == nil {
 			spec, table, err = s.opt.Decoder.compileRoutes(m)
 		}
+		if err == nil {
+			source, err = s.opt.Decoder.vhds(m.Vhds)
+		}
+		if err == nil {
+			err = s.setRoutes(r.Name, spec, table, source)
+		}
 		if err != nil {
 			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
-			continue
 		}
-		s.setRoutes(r.Name, spec, table)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -153,26 +159,33 @@ func (s *Store) noSuch(k waitKey) {
 }
 
 // setRoutes puts routes into effect as soon as their clusters are ready.
-func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table) {
+func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table, source *vhds) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cell := s.cellLocked(name)
 	if cell.refs == 0 {
-		return // unsubscribed meanwhile
+		return nil // unsubscribed meanwhile
+	}
+	if err := s.setHosts(cell, spec, table, source); err != nil {
+		return err
 	}
 	cell.generation++
 	generation := cell.generation
 	clusters := clustersOf(spec)
 	cell.pending = clusters
 	s.whenReady(clusters, func() {
-		if cell.generation != generation {
-			return
-		}
-		cell.table.Store(table)
-		cell.clusters, cell.pending = clusters, nil
-		s.arrived(waitKey{wire.TypeRoute, name})
-		s.activity.Add(1)
+		s.afterHosts(source, func() {
+			if cell.generation != generation {
+				return
+			}
+			s.enterRoutes(cell, table, source)
+			cell.clusters, cell.pending = clusters, nil
+			s.arrived(waitKey{wire.TypeRoute, name})
+			s.activity.Add(1)
+			s.demand.found(waitKey{wire.TypeRoute, name})
+		})
 	})
+	return nil
 }
 
 // compileRoutes decodes and compiles a route configuration.
@@ -187,27 +200,31 @@ func (d *Decoder) compileRoutes(m *routev3.RouteConfiguration) (*route.Spec, *ro
 
 // clustersOf lists the clusters that routes name.
 func clustersOf(s *route.Spec) []string {
+	return clusterNames(s.Mirrors, s.VirtualHosts)
+}
+
+// clustersOfHosts lists those that virtual hosts name.
+func clustersOfHosts(hosts ...route.VirtualHost) []string { return clusterNames(nil, hosts) }
+
+func clusterNames(mirrors []route.Mirror, hosts []route.VirtualHost) []string {
 	names := map[string]bool{}
-	mirrors := func(list []route.Mirror) {
+	add := func(list []route.Mirror) {
 		for _, m := range list {
 			names[m.Cluster] = true
 		}
 	}
-	mirrors(s.Mirrors)
-	for i := range s.VirtualHosts {
-		v := &s.VirtualHosts[i]
-		mirrors(v.Mirrors)
-		for j := range v.Routes {
-			f := v.Routes[j].Forward
-			if f == nil {
-				continue
+	add(mirrors)
+	for i := range hosts {
+		add(hosts[i].Mirrors)
+		hosts[i].Each(func(r *route.Route) {
+			if f := r.Forward; f != nil {
+				names[f.Cluster] = true
+				add(f.Mirrors)
+				for _, w := range f.Weighted {
+					names[w.Cluster] = true
+				}
 			}
-			names[f.Cluster] = true
-			mirrors(f.Mirrors)
-			for _, w := range f.Weighted {
-				names[w.Cluster] = true
-			}
-		}
+		})
 	}
 	delete(names, "")
 	return slices.Sorted(maps.Keys(names))

@@ -71,6 +71,12 @@ func (r *rig) Subscribe(typeURL string, names ...string) { r.note("+", typeURL, 
 
 func (r *rig) Unsubscribe(typeURL string, names ...string) { r.note("-", typeURL, names) }
 
+func (r *rig) SubscribeAll(typeURL string) { r.note("*", typeURL, nil) }
+
+func (r *rig) Forget(typeURL string, names ...string) { r.note("!", typeURL, names) }
+
+func (r *rig) Activity(string) (uint64, bool) { return 0, false }
+
 func (r *rig) note(sign, typeURL string, names []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -269,7 +275,7 @@ func TestBadResourceKeepsTheLastGood(t *testing.T) {
 			{wire.TypeListener, "l", "{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, tcp_fast_open_queue_length: 3}", "l: tcp_fast_open_queue_length: not supported"},
 			{wire.TypeListener, "l", `{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, filter_chains: [{filters: [{name: h, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, rds: {config_source: {ads: {}}, route_config_name: r}, http2_protocol_options: {connection_keepalive: {interval: 1s, timeout: 1s}}}}]}]}`,
 				"l: filter_chains[0].filters[0].typed_config.http2_protocol_options.connection_keepalive: is for clusters only"},
-			{wire.TypeRoute, "r", "{name: r, vhds: {config_source: {ads: {}}}}", "r: vhds: not supported"},
+			{wire.TypeRoute, "r", "{name: r, vhds: {config_source: {path_config_source: {path: x}}}}", "r: vhds.config_source.path_config_source: not supported"},
 			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, track_cluster_stats: {timeout_budgets: true}}", "c: track_cluster_stats: not supported"},
 			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, alt_stat_name: refuse}", "c: cluster c: refused"},
 		} {

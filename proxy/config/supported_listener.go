@@ -59,7 +59,8 @@ var supportedListener = strict.Table{
 	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
 		"spawn_upstream_span",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "stat_prefix cluster weighted_clusters metadata_match~ idle_timeout access_log " +
-		"max_connect_attempts access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage",
+		"max_connect_attempts access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage on_demand",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand":                      "odcds_config timeout",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match~",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions":           "access_log_flush_interval flush_access_log_on_connected",

@@ -8,7 +8,8 @@ const headerOps = " request_headers_to_add request_headers_to_remove response_he
 var supportedRoute = strict.Table{
 	"envoy.config.route.v3.RouteConfiguration": "name virtual_hosts most_specific_header_mutations_wins validate_clusters=false " +
 		"request_mirror_policies ignore_port_in_host_matching typed_per_filter_config~ metadata~ " +
-		"max_direct_response_body_size_bytes" + headerOps,
+		"max_direct_response_body_size_bytes vhds" + headerOps,
+	"envoy.config.route.v3.Vhds": "config_source",
 	"envoy.config.route.v3.VirtualHost": "name domains routes require_tls typed_per_filter_config~ retry_policy metadata~ " +
 		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies rate_limits" + headerOps,
 	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~ stat_prefix" + headerOps,

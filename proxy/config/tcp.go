@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -42,6 +43,9 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 	default:
 		return nil, errors.New("no cluster: want cluster or weighted_clusters")
 	}
+	if c.Ask, err = d.tcpDemand(m.OnDemand); err != nil {
+		return nil, at(err, "on_demand")
+	}
 	for i, h := range m.HashPolicy {
 		if h.GetSourceIp() == nil {
 			return nil, at(fmt.Errorf("%T is not supported", h.PolicySpecifier), "hash_policy[%d]", i)
@@ -63,6 +67,29 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 		cc.clusters = append(cc.clusters, w.Name)
 	}
 	return tcp.New(d.Clusters, c)
+}
+
+// defaultTCPDemand is how long a connection waits for a cluster, in Envoy.
+const defaultTCPDemand = time.Minute
+
+// tcpDemand reads how clusters are asked for, nil: they are not.
+func (d *Decoder) tcpDemand(m *tcpv3.TcpProxy_OnDemand) (func(string, func(filter.Outcome)) (filter.Outcome, func() bool), error) {
+	if m.GetOdcdsConfig() == nil {
+		return nil, nil
+	}
+	if _, err := readSource(m.OdcdsConfig, ""); err != nil {
+		return nil, at(err, "odcds_config")
+	}
+	if d.StateOfTheWorld {
+		return nil, at(errors.New("needs the incremental variant of ADS (DELTA_GRPC)"), "odcds_config")
+	}
+	timeout := defaultTCPDemand
+	if m.Timeout != nil {
+		timeout = m.Timeout.AsDuration()
+	}
+	return func(cluster string, wake func(filter.Outcome)) (filter.Outcome, func() bool) {
+		return d.AskCluster(cluster, timeout, wake)
+	}, nil
 }
 
 // tcpWeighted reads one cluster of several; its labels are merged over the base.

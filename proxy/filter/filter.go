@@ -120,6 +120,13 @@ type Stream interface {
 	RouteConfigs(name string) []any
 	// ClearRoute makes the route be chosen again, after a filter changed headers.
 	ClearRoute()
+	// Missing is what the request would have to wait for, as far as its route is
+	// known; the zero value: nothing.
+	Missing() Missing
+	// Restart is Resume towards the upstream, on the stream's own thread of
+	// execution, with those filters behind f that the present route wants. Those
+	// before f have had their say.
+	Restart(f HTTPFilter)
 	// Reply answers and ends the request. Return the verdict Reply after it,
 	// or call it from a posted function while waiting.
 	Reply(r LocalReply)

@@ -35,6 +35,7 @@ type callState struct {
 	info             filter.Info
 	req, resp        *filter.Headers
 	reqTail, resTail *filter.Headers
+	table            *route.Table // that the route was looked for in
 	entry            *route.Entry
 	target           route.Target
 	links            []link
@@ -153,7 +154,8 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 // chooseRoute asks the route table; it is asked again after ClearRoute.
 func (s *call) chooseRoute() {
 	s.entry, s.target = nil, route.Target{}
-	t := s.m.cfg.Routes()
+	t := s.routes()
+	s.table = t
 	if t == nil {
 		return
 	}
@@ -178,6 +180,15 @@ func (s *call) chooseRoute() {
 		}
 		s.target = s.entry.Target(s.req, luck)
 	}
+}
+
+// routes is the table of the request.
+func (s *call) routes() *route.Table {
+	if f := s.m.cfg.Scoped; f != nil {
+		t, _ := f(s.req)
+		return t
+	}
+	return s.m.cfg.Routes()
 }
 
 // admitUpgrade checks whether an upgrade is permitted, by the route or the

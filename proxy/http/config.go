@@ -124,7 +124,10 @@ type ManagerConfig struct {
 	Codec      CodecType
 	// Routes returns the present route table, nil while there is none; it is
 	// asked once per request.
-	Routes   func() *route.Table
+	Routes func() *route.Table
+	// Scoped, when set, is asked instead: for the table of a request's scope, or
+	// for the name of the one that is to be fetched on demand.
+	Scoped   func(h *filter.Headers) (t *route.Table, onDemand string)
 	Clusters *cluster.Manager
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
@@ -236,7 +239,7 @@ const (
 
 // complete fills defaults in and checks what New cannot do without.
 func (c *ManagerConfig) complete() error {
-	if c.Routes == nil {
+	if c.Routes == nil && c.Scoped == nil {
 		return errors.New("http connection manager " + c.StatPrefix + ": no route table function; set Routes")
 	}
 	if c.Clusters == nil {

@@ -33,7 +33,7 @@ func (c *compiler) level(request, response *HeaderOps) (l levelOps, err error) {
 	return l, nil
 }
 
-func (c *compiler) virtualHost(v *VirtualHost) (*host, error) {
+func (c *compiler) virtualHost(v *VirtualHost) (*Host, error) {
 	var err error
 	if c.table, err = c.level(&c.spec.RequestHeaders, &c.spec.ResponseHeaders); err != nil {
 		return nil, err
@@ -48,11 +48,16 @@ func (c *compiler) virtualHost(v *VirtualHost) (*host, error) {
 		return nil, err
 	}
 	c.vhost, c.filters = v, filterConfig{}.under(c.spec.FilterConfig, c.spec.FilterOff).under(v.FilterConfig, v.FilterOff)
-	h := &host{spec: v, entries: make([]Entry, len(v.Routes))}
-	for i := range v.Routes {
-		r := &v.Routes[i]
-		if err := c.route(r, &h.entries[i]); err != nil {
-			return nil, fmt.Errorf("route %d %q: %w", i, r.Name, err)
+	h := &Host{spec: v}
+	if h.entries, err = c.routes(v.Routes); err != nil {
+		return nil, err
+	}
+	if v.Matcher != nil {
+		if len(v.Routes) > 0 {
+			return nil, fmt.Errorf("both routes and a matcher")
+		}
+		if h.tree, err = c.tree(v.Matcher); err != nil {
+			return nil, fmt.Errorf("matcher: %w", err)
 		}
 	}
 	if v.RequireTLS != TLSNone {
@@ -62,6 +67,17 @@ func (c *compiler) virtualHost(v *VirtualHost) (*host, error) {
 		}
 	}
 	return h, nil
+}
+
+// routes compiles a list.
+func (c *compiler) routes(list []Route) ([]Entry, error) {
+	out := make([]Entry, len(list))
+	for i := range list {
+		if err := c.route(&list[i], &out[i]); err != nil {
+			return nil, fmt.Errorf("route %d %q: %w", i, list[i].Name, err)
+		}
+	}
+	return out, nil
 }
 
 // route compiles r into e.

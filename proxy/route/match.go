@@ -250,6 +250,7 @@ type matcher struct {
 	query     []queryMatcher
 	cookies   []cookieMatcher
 	metadata  []metadataMatcher
+	states    []stateMatcher
 	fraction  *Fraction
 	grpc      bool
 	presented *bool
@@ -295,7 +296,10 @@ func compileMatch(m *Match) (c matcher, err error) {
 	if c.cookies, err = compileCookies(m.Cookies); err != nil {
 		return c, err
 	}
-	c.metadata, err = compileMetadata(m.Metadata)
+	if c.metadata, err = compileMetadata(m.Metadata); err != nil {
+		return c, err
+	}
+	c.states, err = compileStates(m.State)
 	return c, err
 }
 

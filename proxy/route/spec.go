@@ -1,6 +1,7 @@
 package route
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter/runtime"
@@ -23,6 +24,8 @@ type Spec struct {
 	FilterOff    map[string]bool
 	// Mirrors apply where neither virtual host nor route has some.
 	Mirrors []Mirror
+	// Demand: more virtual hosts come when they are asked for.
+	Demand bool
 }
 
 // TLSRequirement of a virtual host: which requests are redirected to https.
@@ -39,8 +42,10 @@ const (
 type VirtualHost struct {
 	Name string
 	// Domains are exact, "*.suffix", "*-suffix", "prefix.*", "prefix-*" or "*".
-	Domains                         []string
-	Routes                          []Route
+	Domains []string
+	Routes  []Route
+	// Matcher chooses among routes of its own, instead of Routes.
+	Matcher                         *Tree
 	RequireTLS                      TLSRequirement
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
@@ -96,8 +101,9 @@ type Match struct {
 	Headers    []HeaderMatch
 	Query      []QueryMatch
 	Cookies    []CookieMatch
-	// Metadata are tests of dynamic metadata.
+	// Metadata are tests of dynamic metadata, State of filter state.
 	Metadata []MetadataMatch
+	State    []StateMatch
 	// Fraction, when set, lets only a share of the requests match.
 	Fraction *Fraction
 	// GRPC lets only gRPC requests match.
@@ -175,6 +181,17 @@ type MetadataMatch struct {
 	Path   []string
 	Value  ValueMatch
 	Invert bool
+}
+
+// StateMatch tests an object of filter state, the request's or the connection's.
+// One that is not there fails.
+type StateMatch struct {
+	Key string
+	// Value nil: the object is an address, and one of Ranges has it, or with
+	// Outside none.
+	Value   *StringMatch
+	Ranges  []netip.Prefix
+	Outside bool
 }
 
 // ValueMatch tests a value; exactly one part is set. The zero value matches nothing.

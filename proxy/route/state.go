@@ -2,12 +2,14 @@ package route
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// Tests of what is not in the head as it is: cookies and dynamic metadata.
+// Tests of what is not in the head as it is: cookies, dynamic metadata and
+// filter state.
 
 // cookieMatcher is a compiled CookieMatch.
 type cookieMatcher struct {
@@ -137,6 +139,60 @@ func (m *valueMatcher) matches(v any) bool {
 	return slices.ContainsFunc(m.anyOf, func(c valueMatcher) bool { return c.matches(v) })
 }
 
+// stateMatcher is a compiled StateMatch.
+type stateMatcher struct {
+	*StateMatch
+	value stringMatcher
+}
+
+func compileStates(ms []StateMatch) ([]stateMatcher, error) {
+	var out []stateMatcher
+	for i := range ms {
+		c := stateMatcher{StateMatch: &ms[i]}
+		if c.Value != nil {
+			var err error
+			if c.value, err = compileString(c.Value); err != nil {
+				return nil, fmt.Errorf("filter state %q: %w", c.Key, err)
+			}
+		}
+		out = append(out, c)
+	}
+	return out, nil
+}
+
+func (m *stateMatcher) matches(r *Req) bool {
+	v, ok := r.state(m.Key)
+	if !ok {
+		return false
+	}
+	if m.Value != nil {
+		return m.value.matches(v)
+	}
+	a, err := netip.ParseAddr(v)
+	if err != nil {
+		ap, err := netip.ParseAddrPort(v)
+		if err != nil {
+			return false
+		}
+		a = ap.Addr()
+	}
+	return slices.ContainsFunc(m.Ranges, func(p netip.Prefix) bool { return p.Contains(a) }) != m.Outside
+}
+
+// state finds a string of filter state: the request's own, or the connection's.
+func (r *Req) state(key string) (string, bool) {
+	if r.Info != nil {
+		if s, ok := r.Info.FilterState[key].(string); ok {
+			return s, true
+		}
+	}
+	if r.Conn == nil {
+		return "", false
+	}
+	s, ok := r.Conn.State[key].(string)
+	return s, ok
+}
+
 // number reads the kinds of numbers that filters put into metadata.
 func number(v any) (float64, bool) {
 	switch n := v.(type) {
@@ -154,7 +210,7 @@ func number(v any) (float64, bool) {
 	return 0, false
 }
 
-// matchesState tests cookies and metadata.
+// matchesState tests cookies, metadata and filter state.
 func (m *matcher) matchesState(h *filter.Headers, r *Req) bool {
 	for i := range m.cookies {
 		c := &m.cookies[i]
@@ -164,6 +220,11 @@ func (m *matcher) matchesState(h *filter.Headers, r *Req) bool {
 	}
 	for i := range m.metadata {
 		if !m.metadata[i].matches(r.Info) {
+			return false
+		}
+	}
+	for i := range m.states {
+		if !m.states[i].matches(r) {
 			return false
 		}
 	}

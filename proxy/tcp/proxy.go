@@ -77,6 +77,9 @@ type Config struct {
 	// upstream is connected.
 	LogEvery     time.Duration
 	LogConnected bool
+	// Ask, when set, asks for a cluster that is not there (on-demand CDS). wake is
+	// called once, on any goroutine, unless cancel returned true. It must not block.
+	Ask func(cluster string, wake func(filter.Outcome)) (o filter.Outcome, cancel func() bool)
 }
 
 // DefaultIdle is Envoy's idle timeout.
@@ -86,7 +89,9 @@ const DefaultIdle = time.Hour
 type Stats struct {
 	CxTotal, CxNoRoute, RxBytes, TxBytes atomic.Uint64
 	IdleTimeout, MaxDurationReached      atomic.Uint64
-	Active                               atomic.Int64
+	// DemandAttempt counts clusters that were asked for, the others how that ended.
+	DemandAttempt, DemandSuccess, DemandMissing, DemandTimeout atomic.Uint64
+	Active                                                     atomic.Int64
 }
 
 // Each yields the statistics by Envoy's names.
@@ -97,6 +102,10 @@ func (s *Stats) Each(yield func(name string, value int64) bool) {
 		yield("downstream_cx_tx_bytes_total", int64(s.TxBytes.Load())) &&
 		yield("idle_timeout", int64(s.IdleTimeout.Load())) &&
 		yield("max_downstream_connection_duration", int64(s.MaxDurationReached.Load())) &&
+		yield("on_demand_cluster_attempt", int64(s.DemandAttempt.Load())) &&
+		yield("on_demand_cluster_success", int64(s.DemandSuccess.Load())) &&
+		yield("on_demand_cluster_missing", int64(s.DemandMissing.Load())) &&
+		yield("on_demand_cluster_timeout", int64(s.DemandTimeout.Load())) &&
 		yield("upstream_flush_active", 0)
 }
 

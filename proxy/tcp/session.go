@@ -47,11 +47,54 @@ const avoidTries = 3
 func (s *session) begin(w *Weighted) {
 	s.info.Upstream.Cluster = w.Name
 	s.cluster = s.p.clusters.Get(w.Name)
-	if s.cluster == nil {
-		s.p.stats.CxNoRoute.Add(1)
-		s.fail(filter.FlagNoCluster)
+	switch {
+	case s.cluster != nil:
+		s.resolve(w)
+	case s.p.cfg.Ask != nil:
+		s.ask(w)
+	default:
+		s.noCluster()
+	}
+}
+
+func (s *session) noCluster() {
+	s.p.stats.CxNoRoute.Add(1)
+	s.fail(filter.FlagNoCluster)
+}
+
+// ask waits for a cluster that is to come.
+func (s *session) ask(w *Weighted) {
+	st := &s.p.stats
+	st.DemandAttempt.Add(1)
+	told := func(o filter.Outcome) {
+		switch o {
+		case filter.Found:
+			st.DemandSuccess.Add(1)
+		case filter.Absent:
+			st.DemandMissing.Add(1)
+		default:
+			st.DemandTimeout.Add(1)
+		}
+		if s.cluster = s.p.clusters.Get(w.Name); s.cluster == nil {
+			s.noCluster()
+			return
+		}
+		s.resolve(w)
+	}
+	o, cancel := s.p.cfg.Ask(w.Name, told)
+	if o != filter.Waiting {
+		told(o)
 		return
 	}
+	s.until(0, func() {
+		if cancel() {
+			s.fail(filter.FlagNoCluster)
+		}
+	})
+}
+
+// resolve looks the host up that the connection names, where it does, and connects.
+func (s *session) resolve(w *Weighted) {
 	s.limits = s.cluster.Limits(cluster.Default)
 	s.pick = cluster.Pick{Subset: w.Subset, Dst: s.info.Local}
 	if s.p.cfg.HashSourceIP {

@@ -104,6 +104,10 @@ func (c *Client) Subscribe(typeURL string, names ...string) { c.subs.add(typeURL
 // resource again.
 func (c *Client) Unsubscribe(typeURL string, names ...string) { c.subs.remove(typeURL, names) }
 
+// Forget tells that resources which were not asked for by their own names (but
+// by an alias, or as all) are not held any more.
+func (c *Client) Forget(typeURL string, names ...string) { c.subs.forget(typeURL, names) }
+
 // Run keeps a stream to the server until ctx ends; it returns ctx's error.
 func (c *Client) Run(ctx context.Context) error {
 	b := backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}

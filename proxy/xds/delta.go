@@ -16,6 +16,7 @@ type delta struct {
 	stream  grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
 	sent    map[string]*sentType
 	greeted bool // the node has been sent
+	begun   bool // all subscriptions have been looked at
 }
 
 func (s *delta) recv() (proto.Message, error) { return s.stream.Recv() }
@@ -43,7 +44,9 @@ func (s *delta) send(r *discoveryv3.DeltaDiscoveryRequest) error {
 
 // subscribe implements dialect.
 func (s *delta) subscribe() error {
-	for _, w := range s.client.subs.snapshot() {
+	whole := !s.begun
+	s.begun = true
+	for _, w := range s.client.subs.snapshot(whole) {
 		s.client.forget(w)
 		t := s.sent[w.typeURL]
 		first := t == nil
@@ -73,8 +76,10 @@ func (s *delta) subscribe() error {
 
 // forget drops the versions of what the Handler let go of.
 func (c *Client) forget(w wanted) {
-	for _, n := range w.again {
-		delete(c.versions[w.typeURL], n)
+	for _, list := range [][]string{w.again, w.forgotten} {
+		for _, n := range list {
+			delete(c.versions[w.typeURL], n)
+		}
 	}
 	if w.all {
 		return

@@ -10,7 +10,9 @@ import (
 
 // order is in which types are asked for when a stream begins: what is referred
 // to before what refers to it.
-var order = []string{wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeRoute, wire.TypeSecret}
+var order = []string{
+	wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeScope, wire.TypeRoute, wire.TypeVirtualHost, wire.TypeSecret,
+}
 
 // subscriptions is what is wanted, and a signal that it changed.
 type subscriptions struct {
@@ -24,6 +26,17 @@ type subscriptions struct {
 type subscription struct {
 	all   bool
 	names map[string]nameState
+	// changed holds what has changed since the last snapshot: whatever the number
+	// of names, a change costs what it is. fresh: all has.
+	changed   map[string]struct{}
+	fresh     bool
+	forgotten []string
+}
+
+// set changes the state of a name.
+func (s *subscription) set(name string, st nameState) {
+	s.names[name] = st
+	s.changed[name] = struct{}{}
 }
 
 // nameState is what has to become of a name.
@@ -37,12 +50,14 @@ const (
 	isAgain
 )
 
-// wanted is a copy of one subscription.
+// wanted is a copy of one subscription, or of what has changed of it.
 type wanted struct {
 	typeURL string
 	all     bool
 	// names are sorted and hold again; dropped are those not wanted any more.
 	names, dropped, again []string
+	// forgotten are resources that the Handler let go of.
+	forgotten []string
 }
 
 func newSubscriptions() *subscriptions {
@@ -76,7 +91,7 @@ func (s *subscriptions) wants(typeURL, name string) bool {
 func (s *subscriptions) getLocked(typeURL string) *subscription {
 	sub := s.types[typeURL]
 	if sub == nil {
-		sub = &subscription{names: map[string]nameState{}}
+		sub = &subscription{names: map[string]nameState{}, changed: map[string]struct{}{}}
 		s.types[typeURL] = sub
 		if !slices.Contains(s.list, typeURL) {
 			s.list = append(s.list, typeURL)
@@ -87,7 +102,8 @@ func (s *subscriptions) getLocked(typeURL string) *subscription {
 
 func (s *subscriptions) all(typeURL string) {
 	s.mu.Lock()
-	s.getLocked(typeURL).all = true
+	sub := s.getLocked(typeURL)
+	sub.all, sub.fresh = true, true
 	s.mu.Unlock()
 	s.signal()
 }
@@ -99,9 +115,9 @@ func (s *subscriptions) add(typeURL string, names []string) {
 		switch sub.names[n] {
 		case isWanted, isAgain:
 		case isDropped:
-			sub.names[n] = isAgain
+			sub.set(n, isAgain)
 		default:
-			sub.names[n] = isWanted
+			sub.set(n, isWanted)
 		}
 	}
 	s.mu.Unlock()
@@ -113,16 +129,26 @@ func (s *subscriptions) remove(typeURL string, names []string) {
 	sub := s.getLocked(typeURL)
 	for _, n := range names {
 		if sub.names[n] != 0 {
-			sub.names[n] = isDropped
+			sub.set(n, isDropped)
 		}
 	}
 	s.mu.Unlock()
 	s.signal()
 }
 
+// forget drops what is known of resources that were not asked for by their names.
+func (s *subscriptions) forget(typeURL string, names []string) {
+	s.mu.Lock()
+	sub := s.getLocked(typeURL)
+	sub.forgotten = append(sub.forgotten, names...)
+	s.mu.Unlock()
+	s.signal()
+}
+
 // snapshot copies what is wanted, in the order to ask for it, and forgets what
-// has been dropped: every name is reported as dropped once.
-func (s *subscriptions) snapshot() []wanted {
+// has been dropped: every name is reported as dropped once. whole: not only what
+// has changed since the last one.
+func (s *subscriptions) snapshot(whole bool) []wanted {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []wanted
@@ -131,12 +157,21 @@ func (s *subscriptions) snapshot() []wanted {
 		if sub == nil {
 			continue
 		}
-		w := wanted{typeURL: t, all: sub.all}
-		for _, n := range slices.Sorted(maps.Keys(sub.names)) {
+		w := wanted{typeURL: t, all: sub.all, forgotten: sub.forgotten}
+		names := slices.Sorted(maps.Keys(sub.changed))
+		if whole {
+			names = slices.Sorted(maps.Keys(sub.names))
+		} else if len(names) == 0 && len(w.forgotten) == 0 && !sub.fresh {
+			continue
+		}
+		sub.changed, sub.fresh, sub.forgotten = map[string]struct{}{}, false, nil
+		for _, n := range names {
 			switch sub.names[n] {
 			case isDropped:
 				w.dropped = append(w.dropped, n)
 				delete(sub.names, n)
+				continue
+			case 0: // was dropped, and that has been told
 				continue
 			case isAgain:
 				w.again = append(w.again, n)

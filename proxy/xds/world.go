@@ -95,8 +95,8 @@ func (t *worldType) refuse(version string, detail *statuspb.Status) (now bool) {
 
 // subscribe implements dialect.
 func (s *world) subscribe() error {
-	for _, w := range s.client.subs.snapshot() {
-		for _, n := range slices.Concat(w.again, w.dropped) {
+	for _, w := range s.client.subs.snapshot(true) {
+		for _, n := range slices.Concat(w.again, w.dropped, w.forgotten) {
 			delete(s.client.seen[w.typeURL], n)
 		}
 		names := w.names

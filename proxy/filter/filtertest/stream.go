@@ -19,7 +19,11 @@ type Stream struct {
 	// Levels, by filter name, are what RouteConfigs returns; nil: that of Routes.
 	Levels map[string][]any
 
+	// Lacks is what Missing returns.
+	Lacks filter.Missing
+
 	// What happened.
+	Restarts int
 	Replies  []filter.LocalReply
 	Resumed  []filter.Direction
 	Cleared  int
@@ -72,6 +76,12 @@ func (s *Stream) RouteConfigs(name string) []any {
 
 // ClearRoute implements filter.Stream.
 func (s *Stream) ClearRoute() { s.Cleared++ }
+
+// Missing implements filter.Stream.
+func (s *Stream) Missing() filter.Missing { return s.Lacks }
+
+// Restart implements filter.Stream.
+func (s *Stream) Restart(filter.HTTPFilter) { s.Restarts++ }
 
 // Reply implements filter.Stream.
 func (s *Stream) Reply(r filter.LocalReply) { s.Replies = append(s.Replies, r) }

@@ -31,6 +31,8 @@ type Server struct {
 	nacks     map[string]string // type → last error
 	acks      map[string]int    // type → number
 	seen      chan struct{}     // closed at every request
+	lazy      map[string]map[string]*lazy
+	hollow    map[string]bool
 	grpc      *grpc.Server
 	done      chan struct{}
 }
@@ -40,6 +42,7 @@ func New() *Server {
 	return &Server{
 		resources: map[string]map[string]*discoveryv3.Resource{}, changed: make(chan struct{}),
 		nacks: map[string]string{}, acks: map[string]int{}, seen: make(chan struct{}),
+		lazy: map[string]map[string]*lazy{}, hollow: map[string]bool{},
 	}
 }
 
@@ -167,7 +170,8 @@ func (s *Server) DeltaAggregatedResources(stream discoveryv3.AggregatedDiscovery
 		s.mu.Lock()
 		changed := s.changed
 		s.mu.Unlock()
-		for _, t := range order {
+		s.bundle(subs)
+		for _, t := range sending(order, subs) {
 			if r := s.response(t, subs[t]); r != nil {
 				if err := stream.Send(r); err != nil {
 					return err
@@ -208,11 +212,16 @@ type sub struct {
 	all   bool
 	names map[string]bool
 	have  map[string]string // name → version sent; "" means: told that it is not there
-	nonce int
+	// pushed are resources that are sent unasked. initial is what the stream had when
+	// it began, later what it has asked for after its first request.
+	pushed, later map[string]bool
+	initial       map[string]string
+	begun         bool
+	nonce  int
 }
 
 func newSub(r *discoveryv3.DeltaDiscoveryRequest) *sub {
-	b := &sub{names: map[string]bool{}, have: map[string]string{}, all: len(r.ResourceNamesSubscribe) == 0}
+	b := &sub{names: map[string]bool{}, have: map[string]string{}, pushed: map[string]bool{}, later: map[string]bool{}, initial: r.InitialResourceVersions, all: len(r.ResourceNamesSubscribe) == 0}
 	for n, v := range r.InitialResourceVersions {
 		b.have[n] = v
 	}
@@ -229,7 +238,9 @@ func (b *sub) change(r *discoveryv3.DeltaDiscoveryRequest) {
 			delete(b.have, n)
 		}
 		b.names[n] = true
+		b.later[n] = b.begun
 	}
+	b.begun = true
 	for _, n := range r.ResourceNamesUnsubscribe {
 		delete(b.names, n)
 		delete(b.have, n)
@@ -247,14 +258,20 @@ func (s *Server) response(typeURL string, b *sub) *discoveryv3.DeltaDiscoveryRes
 			r.Resources = append(r.Resources, res)
 		}
 	}
+	known := s.lazyResponse(typeURL, b, r)
 	for n := range b.names {
-		if _, told := b.have[n]; !told && s.resources[typeURL][n] == nil {
-			b.have[n] = ""
+		if _, told := b.have[n]; told || known[n] || s.resources[typeURL][n] != nil {
+			continue
+		}
+		b.have[n] = ""
+		if s.hollow[typeURL] {
+			r.Resources = append(r.Resources, &discoveryv3.Resource{Name: n, Version: "none", Aliases: []string{n}})
+		} else {
 			r.RemovedResources = append(r.RemovedResources, n)
 		}
 	}
 	for n, v := range b.have {
-		if v != "" && s.resources[typeURL][n] == nil {
+		if v != "" && s.resources[typeURL][n] == nil && s.lazy[typeURL][n] == nil && !known[n] {
 			if b.have[n] = ""; !b.names[n] {
 				delete(b.have, n)
 			}
