@@ -55,7 +55,9 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 	}
 	var out []engine
 	for _, n := range names {
-		if i := slices.IndexFunc(all, func(e engine) bool { return e.name == n }); i >= 0 {
+		if name, path, ok := strings.Cut(n, "="); ok { // another build of weft-proxy, to compare
+			out = append(out, engine{name: name, setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(path, "loop")})
+		} else if i := slices.IndexFunc(all, func(e engine) bool { return e.name == n }); i >= 0 {
 			out = append(out, all[i])
 		} else {
 			fmt.Fprintf(os.Stderr, "bench: %s is not installed\n", n)
