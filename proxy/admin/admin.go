@@ -209,6 +209,7 @@ func (s *Server) api() *http.ServeMux {
 	m.HandleFunc("POST /logging", s.logging)
 	m.HandleFunc("POST /drain_listeners", s.drain)
 	m.HandleFunc("POST /quitquitquit", s.quit)
+	profiles(m)
 	return m
 }
 
@@ -217,6 +218,7 @@ func (s *Server) help(w http.ResponseWriter, _ *http.Request) {
   /certs: the certificates in use
   /clusters: upstream cluster status (?format=json)
   /config_dump: the configuration that is held (?include_eds, ?resource=, ?name_regex=)
+  /debug/pprof/: profiles of the process, for go tool pprof
   /drain_listeners (POST): take no new connections
   /listeners: addresses that are listened on (?format=json)
   /hot_restart_version: none

@@ -75,6 +75,8 @@ func TestAPI(t *testing.T) {
 		{"GET", "/config_dump?resource=dynamic_listeners", 200, `"only":"dynamic_listeners"`},
 		{"GET", "/config_dump?mask=x", 400, "mask is not supported"},
 		{"GET", "/config_dump?name_regex=(", 400, "missing closing"},
+		{"GET", "/debug/pprof/heap?debug=1", 200, "heap profile"},
+		{"GET", "/debug/pprof/trace?seconds=0.01", 200, "go 1."},
 		{"GET", "/runtime", 200, `"final_value": "2"`},
 		{"GET", "/runtime_modify?k=3", 405, ""},
 		{"POST", "/runtime_modify", 400, "usage"},

@@ -10,9 +10,12 @@ import (
 const hosts = 50
 
 const head = `node: {id: bench, cluster: bench}
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: 0}}}
+admin: {address: {socket_address: {address: 127.0.0.1, ` + noAdmin + `}}}
 static_resources:
 `
+
+// noAdmin stands in head for a port that nobody knows.
+const noAdmin = "port_value: 0"
 
 // httpBootstrap has routing by 50 hosts, header rewriting, request ids and
 // statistics: what a sidecar at least does.

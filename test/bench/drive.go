@@ -19,12 +19,14 @@ import (
 )
 
 // request is what HTTP/1 clients send: a host from the middle of the table.
-var request = []byte("GET /api/books?x=1 HTTP/1.1\r\nhost: h25.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n")
+func request() []byte {
+	return []byte("GET /api/books?x=1 HTTP/1.1\r\nhost: h25.example.com\r\nuser-agent: bench\r\naccept: */*\r\n\r\n")
+}
 
 var lengthField = []byte("content-length: ")
 
 // exchange sends one request and reads the response.
-func exchange(c net.Conn, r *bufio.Reader) error {
+func exchange(c net.Conn, r *bufio.Reader, request []byte) error {
 	if _, err := c.Write(request); err != nil {
 		return err
 	}
@@ -72,9 +74,10 @@ func parallel(n int, f func(i int) ([]time.Duration, error)) ([]time.Duration, e
 	return all, failed
 }
 
-// closedLoop keeps conns connections busy.
-func closedLoop(conns int) func(context.Context, string, int) ([]time.Duration, error) {
+// closedLoop keeps conns connections busy with a request.
+func closedLoop(conns int, request func() []byte) func(context.Context, string, int) ([]time.Duration, error) {
 	return func(_ context.Context, addr string, n int) ([]time.Duration, error) {
+		req := request()
 		var left atomic.Int64
 		left.Store(int64(n))
 		return parallel(conns, func(int) ([]time.Duration, error) {
@@ -87,7 +90,7 @@ func closedLoop(conns int) func(context.Context, string, int) ([]time.Duration, 
 			var times []time.Duration
 			for left.Add(-1) >= 0 {
 				begin := time.Now()
-				if err := exchange(c, r); err != nil {
+				if err := exchange(c, r, req); err != nil {
 					return nil, err
 				}
 				times = append(times, time.Since(begin))
@@ -113,7 +116,7 @@ func openLoop(rate int) func(context.Context, string, int) ([]time.Duration, err
 			for k := i; k < n; k += conns {
 				due := begin.Add(time.Duration(k) * time.Second / time.Duration(rate))
 				time.Sleep(time.Until(due))
-				if err := exchange(c, r); err != nil {
+				if err := exchange(c, r, request()); err != nil {
 					return nil, err
 				}
 				times = append(times, time.Since(due))

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -36,7 +37,7 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 		{name: "Weft-goroutines", setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(weft, "goroutine")},
 	}
 	if envoy, err := agent.Find(""); err == nil {
-		all = append(all, engine{name: "Envoy", setup: bootstraps, argv: func(c string) []string {
+		all = append(all, engine{name: "Envoy", setup: envoyBootstraps, argv: func(c string) []string {
 			return []string{envoy, "-c", c, "--concurrency", "1", "--log-level", "error", "--disable-hot-restart"}
 		}})
 	} else if slices.Contains(names, "Envoy") {
@@ -54,7 +55,9 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 	}
 	var out []engine
 	for _, n := range names {
-		if i := slices.IndexFunc(all, func(e engine) bool { return e.name == n }); i >= 0 {
+		if name, path, ok := strings.Cut(n, "="); ok { // another build of weft-proxy, to compare
+			out = append(out, engine{name: name, setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(path, "loop")})
+		} else if i := slices.IndexFunc(all, func(e engine) bool { return e.name == n }); i >= 0 {
 			out = append(out, all[i])
 		} else {
 			fmt.Fprintf(os.Stderr, "bench: %s is not installed\n", n)
@@ -66,46 +69,87 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 // bootstraps is the setup of what reads Envoy's API.
 func bootstraps(w workload) func([]int, string, string) []string { return w.bootstraps }
 
+func envoyBootstraps(w workload) func([]int, string, string) []string {
+	if w.envoy != nil {
+		return w.envoy
+	}
+	return w.bootstraps
+}
+
 func weftArgs(weft, host string) func(string) []string {
 	return func(c string) []string {
 		return []string{weft, "-c", c, "--io", host, "--log-level", "error", "--port-merged", "0", "--port-health", "0", "--port-prometheus", "0"}
 	}
 }
 
-// measure runs one round: fresh proxies, a warm-up, the work.
-func measure(ctx context.Context, dir string, e engine, load workload, scale float64) (sample, error) {
+// running are the processes of one round, with their upstream.
+type running struct {
+	pids  []int
+	admin []int // ports of their administration, when asked for
+	addr  string
+	stops []func()
+}
+
+func (r *running) stop() {
+	for _, f := range slices.Backward(r.stops) {
+		f()
+	}
+}
+
+// launch starts fresh proxies. admin: with a port for their administration.
+func launch(ctx context.Context, dir string, e engine, load workload, admin bool) (*running, error) {
 	up, err := load.serve()
 	if err != nil {
-		return sample{}, err
+		return nil, err
 	}
-	defer up.Close()
+	r := &running{stops: []func(){func() { up.Close() }}}
 	ports := make([]int, 1+load.hops)
 	for i := range ports {
 		if ports[i], err = freePort(); err != nil {
-			return sample{}, err
+			r.stop()
+			return nil, err
 		}
 	}
-	var pids []int
 	configs := e.setup(load)(ports, up.Addr(), dir)
-	for i := len(configs) - 1; i >= 0; i-- { // the server's first
-		pid, stop, err := start(ctx, e, dir, configs[i], ports[i])
-		if err != nil {
-			return sample{}, err
+	for i, config := range slices.Backward(configs) { // the server's first
+		if admin {
+			port, err := freePort()
+			if err != nil {
+				r.stop()
+				return nil, err
+			}
+			r.admin = append(r.admin, port)
+			config = strings.Replace(config, noAdmin, fmt.Sprintf("port_value: %d", port), 1)
 		}
-		defer stop()
-		pids = append(pids, pid)
+		pid, stop, err := start(ctx, e, dir, config, ports[i])
+		if err != nil {
+			r.stop()
+			return nil, err
+		}
+		r.stops = append(r.stops, stop)
+		r.pids = append(r.pids, pid)
 	}
-	n := max(1, int(float64(load.work)*scale))
-	addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
-	if _, err := load.drive(ctx, addr, max(1, n/10)); err != nil {
-		return sample{}, fmt.Errorf("warm-up: %w", err)
-	}
-	before, _ := account(pids)
-	times, err := load.drive(ctx, addr, n)
+	r.addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	return r, nil
+}
+
+// measure runs one round: fresh proxies, a warm-up, the work.
+func measure(ctx context.Context, dir string, e engine, load workload, scale float64) (sample, error) {
+	r, err := launch(ctx, dir, e, load, false)
 	if err != nil {
 		return sample{}, err
 	}
-	after, memory := account(pids)
+	defer r.stop()
+	n := max(1, int(float64(load.work)*scale))
+	if _, err := load.drive(ctx, r.addr, max(1, n/10)); err != nil {
+		return sample{}, fmt.Errorf("warm-up: %w", err)
+	}
+	before, _ := account(r.pids)
+	times, err := load.drive(ctx, r.addr, n)
+	if err != nil {
+		return sample{}, err
+	}
+	after, memory := account(r.pids)
 	s := sample{cpu: (after - before) / time.Duration(n), resident: memory}
 	if len(times) > 0 {
 		slices.Sort(times)

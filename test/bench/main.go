@@ -27,7 +27,9 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds per workload and engine")
 	flag.Float64Var(&o.scale, "scale", 1, "how many requests, relative to the usual")
 	flag.StringVar(&o.only, "only", "", "only workloads whose name has this in it")
-	flag.StringVar(&o.engines, "engines", "Envoy,Weft,nginx,HAProxy", "what to measure; also Weft-goroutines: the other I/O host")
+	flag.StringVar(&o.engines, "engines", "Envoy,Weft,nginx,HAProxy", "what to measure; also Weft-goroutines: the other I/O host, and NAME=PATH: another build of weft-proxy")
+	flag.StringVar(&o.profiles, "profiles", "", "a folder: write CPU profiles of Weft under the workloads there, and measure nothing")
+	flag.IntVar(&o.seconds, "seconds", 6, "how long to profile each workload")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -41,6 +43,18 @@ type options struct {
 	rounds        int
 	scale         float64
 	only, engines string
+	profiles      string
+	seconds       int
+}
+
+// loads are the workloads that were asked for.
+func (o options) loads() (out []workload) {
+	for _, w := range workloads {
+		if strings.Contains(w.name, o.only) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 func run(ctx context.Context, o options) error {
@@ -53,16 +67,16 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
+	if o.profiles != "" {
+		return profile(ctx, o, engines, dir, o.profiles)
+	}
 	w := tabwriter.NewWriter(os.Stdout, 2, 0, 2, ' ', 0)
 	fmt.Fprint(w, "workload")
 	for _, e := range engines {
 		fmt.Fprint(w, "\t"+e.name)
 	}
 	fmt.Fprintln(w, "\tEnvoy ÷ Weft\tp50 / p99\tresident MB")
-	for _, load := range workloads {
-		if !strings.Contains(load.name, o.only) {
-			continue
-		}
+	for _, load := range o.loads() {
 		got, err := rounds(ctx, dir, engines, load, o)
 		if err != nil {
 			return err

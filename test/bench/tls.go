@@ -97,7 +97,7 @@ func handshakes(_ context.Context, addr string, n int) ([]time.Duration, error) 
 			if err != nil {
 				return nil, err
 			}
-			err = exchange(c, bufio.NewReader(c))
+			err = exchange(c, bufio.NewReader(c), request())
 			c.Close()
 			if err != nil {
 				return nil, err
@@ -133,7 +133,7 @@ func keep(n int, dial func() (net.Conn, error)) error {
 			return err
 		}
 		held = append(held, c)
-		if err := exchange(c, bufio.NewReader(c)); err != nil {
+		if err := exchange(c, bufio.NewReader(c), request()); err != nil {
 			return err
 		}
 	}

@@ -18,8 +18,9 @@ type workload struct {
 	// serve starts the upstream, drive does the work and returns latencies.
 	serve func() (upstream, error)
 	drive func(ctx context.Context, addr string, n int) ([]time.Duration, error)
-	// Configurations of the proxies in a row; nil: the engine is left out.
-	bootstraps, nginx, haproxy func(ports []int, up, dir string) []string
+	// Configurations of the proxies in a row; nil: the engine is left out. envoy
+	// is what only Envoy reads, nil: the same as the others.
+	bootstraps, envoy, nginx, haproxy func(ports []int, up, dir string) []string
 }
 
 // upstream is a server to proxy to.
@@ -37,19 +38,19 @@ func (w workload) show(s sample) string {
 
 var workloads = []workload{
 	{
-		name: "HTTP/1.1 1 KiB, 32 connections", work: 60000, serve: http1Server(1 << 10), drive: closedLoop(32),
+		name: "HTTP/1.1 1 KiB, 32 connections", work: 60000, serve: http1Server(1 << 10), drive: closedLoop(32, request),
 		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
 	},
 	{
-		name: "HTTP/1.1 1 KiB, 256 connections", work: 60000, serve: http1Server(1 << 10), drive: closedLoop(256),
+		name: "HTTP/1.1 1 KiB, 256 connections", work: 60000, serve: http1Server(1 << 10), drive: closedLoop(256, request),
 		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
 	},
 	{
-		name: "HTTP/1.1 64 KiB, 32 connections", work: 15000, serve: http1Server(64 << 10), drive: closedLoop(32),
+		name: "HTTP/1.1 64 KiB, 32 connections", work: 15000, serve: http1Server(64 << 10), drive: closedLoop(32, request),
 		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
 	},
 	{
-		name: "mTLS pair, 1 KiB, 32 connections", work: 30000, hops: 1, serve: http1Server(1 << 10), drive: closedLoop(32),
+		name: "mTLS pair, 1 KiB, 32 connections", work: 30000, hops: 1, serve: http1Server(1 << 10), drive: closedLoop(32, request),
 		bootstraps: pairBootstraps,
 	},
 	{
@@ -59,6 +60,14 @@ var workloads = []workload{
 	{
 		name: "HTTP/2 unary, 8 × 10", work: 30000, serve: http2Server(1 << 10), drive: http2Loop(8, 10),
 		bootstraps: httpBootstrap(true),
+	},
+	{
+		name: "HTTP/1.1 1 KiB, policies, 32 connections", work: 40000, serve: http1Server(1 << 10), drive: closedLoop(32, tokenRequest),
+		bootstraps: fullBootstrap(""),
+	},
+	{
+		name: "the same, Envoy's metrics by label too", work: 40000, serve: http1Server(1 << 10), drive: closedLoop(32, tokenRequest),
+		bootstraps: fullBootstrap(""), envoy: fullBootstrap(statsLogger()),
 	},
 	{
 		name: "HTTP/1.1 open loop, 1000/s", work: 4000, serve: http1Server(1 << 10), drive: openLoop(1000),
