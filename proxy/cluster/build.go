@@ -39,7 +39,10 @@ func (b *builder) build(ms []member) *view {
 		}
 	}
 	if b.endpoints != nil && b.endpoints.DropPercent > 0 {
-		v.drop = uint64(min(b.endpoints.DropPercent/100, 1) * (math.MaxUint64 - 1024))
+		v.drop = dropAll
+		if part := b.endpoints.DropPercent / 100; part < 1 {
+			v.drop = uint64(part * (math.MaxUint64 - 1024))
+		}
 	}
 	if b.c.spec.LB.Subsets == nil {
 		return v

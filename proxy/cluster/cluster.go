@@ -353,6 +353,21 @@ type Pick struct {
 	SkipPriorities uint32
 }
 
+// Drop tells whether the control plane wants a request with that random number to
+// be dropped: the flag says why, 0 means that it goes on.
+func (c *Cluster) Drop(random uint64) filter.ResponseFlags {
+	switch v := c.view.Load(); {
+	case v.drop == dropAll:
+		c.stats.UpstreamRqDropOverload.Add(1)
+		return filter.FlagUnconditionalDropOverload
+	case mix(random^dropSalt) >= v.drop:
+		return 0
+	default:
+		c.stats.UpstreamRqDropOverload.Add(1)
+		return filter.FlagDropOverload
+	}
+}
+
 // Pick chooses a host; an aggregate cluster's is another cluster's. A nil host
 // comes with the flag that says why.
 func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
@@ -373,10 +388,6 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		if p.Strict {
 			return nil, filter.FlagNoHealthyUpstream
 		}
-	}
-	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {
-		c.stats.UpstreamRqDropOverload.Add(1)
-		return nil, filter.FlagUpstreamOverflow
 	}
 	if v.subsets != nil {
 		v = v.subsets.find(c, p.Subset)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -17,6 +18,9 @@ type view struct {
 
 	subsets *subsets // of the whole cluster, when it has some
 }
+
+// dropAll is a view's drop that drops all.
+const dropAll = math.MaxUint64
 
 // share is the part of the load that a priority gets, with its healthy or its
 // degraded hosts, or in a panic with all.

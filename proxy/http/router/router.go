@@ -215,6 +215,10 @@ func (r *Router) forward() {
 		r.reply(filter.LocalReply{Status: status, Details: "cluster_not_found", Flags: filter.FlagNoCluster})
 		return
 	}
+	if flag := r.cluster.Drop(rand.Uint64()); flag != 0 {
+		r.dropped(flag)
+		return
+	}
 	r.prio = cluster.Default
 	if f.HighPriority {
 		r.prio = cluster.High
@@ -235,6 +239,20 @@ func (r *Router) forward() {
 		return
 	}
 	r.try()
+}
+
+// dropped answers a request that the control plane wants to be dropped.
+func (r *Router) dropped(flag filter.ResponseFlags) {
+	l := filter.LocalReply{Status: 503, Body: "drop overload", Details: "drop_overload", Flags: flag}
+	header := "x-envoy-drop-overload"
+	if flag == filter.FlagUnconditionalDropOverload {
+		l.Body, l.Details, header = "unconditional drop overload", "unconditional_drop_overload", "x-envoy-unconditional-drop-overload"
+	}
+	if !r.cfg.SuppressHeaders {
+		l.Header = []filter.Field{{Name: header, Value: "true"}}
+	}
+	r.countStatus(l.Status)
+	r.reply(l)
 }
 
 // Data takes a piece of the request's body.
