@@ -349,8 +349,11 @@ type Pick struct {
 	Tries int
 	// Omit likewise passes over hosts that have all the labels of one of these.
 	Omit []map[string]string
-	// SkipPriorities is a bit set of priorities to pass over if others can serve.
-	SkipPriorities uint32
+	// SkipPriorities is a bit set of priorities to pass over if others can
+	// serve; Pick empties it when they cannot.
+	SkipPriorities uint64
+	// Priority is the one that Pick has chosen; an aggregate cluster's are numbered through.
+	Priority uint32
 }
 
 // Drop tells whether the control plane wants a request with that random number to

@@ -115,6 +115,7 @@ type Router struct {
 	resends  int // free ones
 	tried    [maxTried]*cluster.Host
 	nTried   int
+	avoided  priorities
 	held     bool // Retries acquired
 	hash     uint64
 	hasHash  bool
@@ -433,13 +434,12 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 		if len(r.retry.OmitHosts) > 0 {
 			p.Omit, p.Tries = r.retry.OmitHosts, max(r.retry.HostAttempts, 1)
 		}
-		if n := r.retry.AvoidPriorities; n > 0 && r.retries >= n {
-			for _, h := range r.tried[:r.nTried] {
-				p.SkipPriorities |= 1 << h.Locality().Priority
-			}
-		}
+		r.avoided.update(r.retry.AvoidPriorities)
+		p.SkipPriorities = r.avoided.skip
 	}
-	return r.cluster.Pick(&p)
+	h, flags := r.cluster.Pick(&p)
+	r.avoided.picked(&p)
+	return h, flags
 }
 
 func (r *Router) remember(h *cluster.Host) {
