@@ -15,7 +15,8 @@ import (
 type aggregate struct {
 	clusters *map[string]*Cluster // the manager's, when it was made
 	parts    []part
-	shares   []aggregateShare
+	ladder          // its priorities are numbered through
+	rungs    []rung // of levels
 }
 
 type part struct {
@@ -23,10 +24,10 @@ type part struct {
 	view    *view
 }
 
-// aggregateShare is the part of the load that a priority of a cluster gets.
-type aggregateShare struct {
-	upTo, priority, own uint32 // own: the priority within the cluster
-	cluster             *Cluster
+// rung is a priority of a cluster.
+type rung struct {
+	cluster *Cluster
+	number  uint32
 }
 
 // isTrue tells whether nothing has changed.
@@ -59,20 +60,16 @@ func (a *aggregate) collect(names, path []string) {
 func newAggregate(c *Cluster) *aggregate {
 	a := &aggregate{clusters: c.m.current.Load()}
 	a.collect(c.spec.Clusters, []string{c.spec.Name})
-	var ps []*priority
-	var of []*Cluster
 	for _, p := range a.parts {
 		for _, w := range p.view.levels {
-			ps, of = append(ps, &priority{weights: w}), append(of, p.cluster)
+			a.rungs = append(a.rungs, rung{p.cluster, w.number})
+			w.number, w.panic = uint32(len(a.levels)), false
+			a.levels = append(a.levels, w)
 		}
 	}
-	loads, _ := divide(ps, c.spec.LB.PanicPercent)
-	upTo := uint32(0)
+	loads := divide(a.levels, c.spec.LB.PanicPercent)
 	for i, l := range loads {
-		if n := l[0] + l[1]; n > 0 {
-			upTo += n
-			a.shares = append(a.shares, aggregateShare{upTo, uint32(i), ps[i].number, of[i]})
-		}
+		a.tiers = append(a.tiers, tier{l[0], i, levelHealthy}, tier{l[1], i, levelDegraded})
 	}
 	return a
 }
@@ -84,86 +81,26 @@ func (c *Cluster) pickAggregate(p *Pick) (*Host, filter.ResponseFlags) {
 		a = newAggregate(c)
 		c.aggregate.Store(a)
 	}
-	s := a.share(p)
-	if s == nil {
-		c.stats.UpstreamCxNoneHealthy.Add(1)
-		return nil, filter.FlagNoHealthyUpstream
-	}
-	v := s.cluster.view.Load()
-	if v.subsets != nil {
-		v = v.subsets.find(s.cluster, p.Subset)
-	}
-	key := p.key(s.cluster)
-	if h := v.in(s.own, key).pick(s.cluster, p, key); h != nil {
-		return h, 0
-	}
-	s.cluster.stats.UpstreamCxNoneHealthy.Add(1)
-	return nil, filter.FlagNoHealthyUpstream
-}
-
-// share chooses by load, leaving out priorities to skip if others remain.
-func (a *aggregate) share(p *Pick) *aggregateShare {
 	key := p.Random
 	if p.HasHash {
 		key = p.Hash
 	}
-	r := mix(key ^ prioritySalt)
-	for _, skip := range [...]uint32{p.SkipPriorities, 0} {
-		total, before := uint32(0), uint32(0)
-		for i := range a.shares {
-			if skip&(1<<(a.shares[i].priority&31)) == 0 {
-				total += a.shares[i].upTo - before
-			}
-			before = a.shares[i].upTo
-		}
-		if total == 0 {
-			continue
-		}
-		n := uint32(scale(r, uint64(total)))
-		before = 0
-		for i := range a.shares {
-			s := &a.shares[i]
-			load := s.upTo - before
-			before = s.upTo
-			if skip&(1<<(s.priority&31)) != 0 {
-				continue
-			}
-			if n < load {
-				return s
-			}
-			n -= load
+	i := a.choose(p, key)
+	if i < 0 {
+		c.stats.UpstreamCxNoneHealthy.Add(1)
+		return nil, filter.FlagNoHealthyUpstream
+	}
+	t := a.tiers[i]
+	r := a.rungs[t.at]
+	v := r.cluster.view.Load()
+	if v.subsets != nil {
+		v = v.subsets.find(r.cluster, p.Subset)
+	}
+	if i := v.of(r.number, t.level); i >= 0 {
+		if h := v.shares[i].pick(r.cluster, p, p.key(r.cluster)); h != nil {
+			return h, 0
 		}
 	}
-	return nil
+	r.cluster.stats.UpstreamCxNoneHealthy.Add(1)
+	return nil, filter.FlagNoHealthyUpstream
 }
-
-// in is the share of one priority; of its healthy and degraded hosts by their load.
-func (v *view) in(priority uint32, key uint64) *share {
-	var total, before uint32
-	for i := range v.shares {
-		if v.shares[i].priority == priority {
-			total += v.shares[i].upTo - before
-		}
-		before = v.shares[i].upTo
-	}
-	if total == 0 {
-		return &noShare
-	}
-	n := uint32(scale(mix(key^aggregateSalt), uint64(total)))
-	before = 0
-	for i := range v.shares {
-		s := &v.shares[i]
-		load := s.upTo - before
-		before = s.upTo
-		if s.priority != priority {
-			continue
-		}
-		if n < load {
-			return s
-		}
-		n -= load
-	}
-	return &noShare
-}
-
-var noShare share

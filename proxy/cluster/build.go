@@ -39,7 +39,10 @@ func (b *builder) build(ms []member) *view {
 		}
 	}
 	if b.endpoints != nil && b.endpoints.DropPercent > 0 {
-		v.drop = uint64(min(b.endpoints.DropPercent/100, 1) * (math.MaxUint64 - 1024))
+		v.drop = dropAll
+		if part := b.endpoints.DropPercent / 100; part < 1 {
+			v.drop = uint64(part * (math.MaxUint64 - 1024))
+		}
 	}
 	if b.c.spec.LB.Subsets == nil {
 		return v
@@ -75,19 +78,10 @@ func (h *Host) level(e *Endpoint) level {
 	}
 }
 
-// weights is what the loads are computed from.
-type weights struct {
-	number uint32
-	weight [3]float64 // by level: hosts, or their weights
-	over   float64    // overprovisioning, as a factor
-	hosts  int
-}
-
 // priority is a priority's hosts.
 type priority struct {
 	weights
 	members [3][]member // by level
-	panic   bool
 }
 
 func (p *priority) all() []member {
@@ -104,15 +98,6 @@ func (p *priority) in(l *Locality) (n int) {
 		}
 	}
 	return n
-}
-
-// percent is the share of a level in what counts.
-func (p *weights) percent(l level) float64 {
-	total := p.weight[0] + p.weight[1] + p.weight[2]
-	if total == 0 {
-		return 0
-	}
-	return 100 * p.weight[l] / total
 }
 
 // view makes the view of some members.
@@ -148,72 +133,27 @@ func (b *builder) view(ms []member) *view {
 
 // share divides the load among the priorities.
 func (b *builder) share(v *view, ps []*priority) {
-	loads, all := divide(ps, b.c.spec.LB.PanicPercent)
-	for i, p := range ps {
-		v.levels = append(v.levels, p.weights)
-		if all { // a panic of all of them
-			b.add(v, p, loads[i][0], levelHealthy)
-			continue
-		}
-		for _, l := range []level{levelHealthy, levelDegraded} {
-			b.add(v, p, loads[i][l], l)
-		}
-	}
-}
-
-// divide divides the load among priorities as Envoy does: a priority counts as
-// whole while its available share times the overprovisioning factor reaches
-// 100 %; what is missing spills over to the next. all: there are too few
-// available hosts everywhere, and the loads (of level 0) follow the hosts.
-func divide(ps []*priority, panicPercent float64) (loads [][2]uint32, all bool) {
-	available := 0
-	health := make([][2]int, len(ps))
-	for i, p := range ps {
-		for l := range health[i] {
-			health[i][l] = min(100, int(p.over*p.percent(level(l))))
-			available += health[i][l]
-		}
-	}
-	panics := 0
 	for _, p := range ps {
-		if available < 100 && p.percent(levelHealthy)+p.percent(levelDegraded) < panicPercent {
-			p.panic = true
-			panics++
-		}
+		v.levels = append(v.levels, p.weights)
 	}
-	loads = make([][2]uint32, len(ps))
-	if len(ps) > 0 && panics == len(ps) {
-		for i, p := range ps {
-			loads[i][0] = uint32(p.hosts)
-		}
-		return loads, true
-	}
-	if available == 0 {
-		return loads, false
-	}
-	left, norm, first := 100, min(available, 100), -1
-	for _, l := range []level{levelHealthy, levelDegraded} {
-		for i := range ps {
-			if health[i][l] > 0 && first < 0 {
-				first = 2*i + int(l)
+	loads := divide(v.levels, b.c.spec.LB.PanicPercent)
+	for i, p := range ps {
+		p.panic = v.levels[i].panic
+		for _, l := range []level{levelHealthy, levelDegraded} {
+			t := tier{at: i, level: l}
+			if loads != nil {
+				t.load = loads[i][l]
 			}
-			n := min(left, health[i][l]*100/norm)
-			loads[i][l] = uint32(n)
-			left -= n
+			b.add(v, p, t)
 		}
 	}
-	loads[first/2][first%2] += uint32(left) // what rounding has left over
-	return loads, false
 }
 
-// add gives a part of the load to one level of a priority.
-func (b *builder) add(v *view, p *priority, load uint32, l level) {
-	if load == 0 {
-		return
-	}
-	ms := p.members[l]
+// add makes a tier of one level of a priority, unless it has no hosts.
+func (b *builder) add(v *view, p *priority, t tier) {
+	ms := p.members[t.level]
 	if p.panic {
-		if b.c.spec.LB.FailOnPanic {
+		if b.c.spec.LB.FailOnPanic || t.load == 0 && t.level != levelHealthy {
 			return
 		}
 		ms = p.all()
@@ -222,11 +162,8 @@ func (b *builder) add(v *view, p *priority, load uint32, l level) {
 	if ls.sets == nil {
 		return
 	}
-	s := share{upTo: load, priority: p.number, panic: p.panic, localities: ls}
-	if n := len(v.shares); n > 0 {
-		s.upTo += v.shares[n-1].upTo
-	}
-	v.shares = append(v.shares, s)
+	v.tiers = append(v.tiers, t)
+	v.shares = append(v.shares, share{panic: p.panic, localities: ls})
 }
 
 // localities makes the balancers of a level's members.

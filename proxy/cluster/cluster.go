@@ -349,8 +349,26 @@ type Pick struct {
 	Tries int
 	// Omit likewise passes over hosts that have all the labels of one of these.
 	Omit []map[string]string
-	// SkipPriorities is a bit set of priorities to pass over if others can serve.
-	SkipPriorities uint32
+	// SkipPriorities is a bit set of priorities to pass over if others can
+	// serve; Pick empties it when they cannot.
+	SkipPriorities uint64
+	// Priority is the one that Pick has chosen; an aggregate cluster's are numbered through.
+	Priority uint32
+}
+
+// Drop tells whether the control plane wants a request with that random number to
+// be dropped: the flag says why, 0 means that it goes on.
+func (c *Cluster) Drop(random uint64) filter.ResponseFlags {
+	switch v := c.view.Load(); {
+	case v.drop == dropAll:
+		c.stats.UpstreamRqDropOverload.Add(1)
+		return filter.FlagUnconditionalDropOverload
+	case mix(random^dropSalt) >= v.drop:
+		return 0
+	default:
+		c.stats.UpstreamRqDropOverload.Add(1)
+		return filter.FlagDropOverload
+	}
 }
 
 // Pick chooses a host; an aggregate cluster's is another cluster's. A nil host
@@ -373,10 +391,6 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		if p.Strict {
 			return nil, filter.FlagNoHealthyUpstream
 		}
-	}
-	if v.drop > 0 && mix(p.Random^dropSalt) < v.drop {
-		c.stats.UpstreamRqDropOverload.Add(1)
-		return nil, filter.FlagUpstreamOverflow
 	}
 	if v.subsets != nil {
 		v = v.subsets.find(c, p.Subset)

@@ -1,6 +1,8 @@
 package cluster
 
 import (
+	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -216,13 +218,28 @@ func TestDrop(t *testing.T) {
 	e := endpoints(1)
 	e.DropPercent = 25
 	c := static(t, Spec{Endpoints: e})
-	if got := picks(c, 10_000, Pick{})["none"]; got < 2300 || got > 2700 {
-		t.Errorf("%d dropped, want 2500 ± 200", got)
+	dropped := 0
+	for range 10_000 {
+		switch f := c.Drop(rand.Uint64()); f {
+		case 0:
+		case filter.FlagDropOverload:
+			dropped++
+		default:
+			t.Fatalf("flags %v, want DO", f)
+		}
+	}
+	if dropped < 2300 || dropped > 2700 {
+		t.Errorf("%d dropped, want 2500 ± 200", dropped)
 	}
 	e = endpoints(1)
 	e.DropPercent = 100
-	if _, flags := static(t, Spec{Endpoints: e}).Pick(&Pick{Random: 1}); flags != filter.FlagUpstreamOverflow {
-		t.Errorf("flags %v, want UO", flags)
+	for _, r := range []uint64{0, 1, math.MaxUint64} {
+		if f := static(t, Spec{Endpoints: e}).Drop(r); f != filter.FlagUnconditionalDropOverload {
+			t.Errorf("flags %v, want UDO", f)
+		}
+	}
+	if f := static(t, Spec{Endpoints: endpoints(1)}).Drop(0); f != 0 {
+		t.Errorf("flags %v without a wish to drop", f)
 	}
 }
 

@@ -72,7 +72,7 @@ func (b *builder) subsets(all *view, ms []member) *view {
 		out.byKey[key] = b.view(part)
 	}
 	b.countSubsets(len(parts), single)
-	return &view{hosts: all.hosts, drop: all.drop, subsets: out}
+	return &view{hosts: all.hosts, ladder: ladder{levels: all.levels}, drop: all.drop, subsets: out}
 }
 
 func (b *builder) countSubsets(n, duplicates int) {
@@ -139,7 +139,7 @@ func (s *subsets) find(c *Cluster, key string) *view {
 	}
 	if s.fallback != nil && len(s.fallback.hosts) > 0 {
 		c.stats.LBSubsetsFallback.Add(1)
-		if s.panicAny == nil || len(s.fallback.shares) > 0 {
+		if s.panicAny == nil || s.fallback.serves() {
 			return s.fallback
 		}
 	}

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"math"
 	"math/bits"
 	"net/netip"
 	"slices"
@@ -10,20 +11,21 @@ import (
 
 // view is an immutable picture of a cluster's hosts, ready to choose from.
 type view struct {
-	hosts  []*Host
-	shares []share
-	drop   uint64    // requests whose number is below it are dropped
-	levels []weights // of the priorities, for aggregate clusters
+	hosts []*Host
+	ladder
+	shares []share // of the tiers, in their order
+	drop   uint64  // requests whose number is below it are dropped
 
 	subsets *subsets // of the whole cluster, when it has some
 }
 
-// share is the part of the load that a priority gets, with its healthy or its
-// degraded hosts, or in a panic with all.
+// dropAll is a view's drop that drops all.
+const dropAll = math.MaxUint64
+
+// share is what a tier chooses from: a priority's healthy or its degraded hosts,
+// or in a panic all.
 type share struct {
-	upTo     uint32 // sum of the loads up to this one; 100 or, in a total panic, of all
-	priority uint32
-	panic    bool
+	panic bool
 	localities
 }
 
@@ -41,10 +43,9 @@ type set struct {
 
 // Salts make independent numbers of the one that a Pick brings.
 const (
-	dropSalt      = 0x6d65736864726f70
-	prioritySalt  = 0x7072696f72697479
-	localitySalt  = 0x6c6f63616c697479
-	aggregateSalt = 0x6167677265676174
+	dropSalt     = 0x6d65736864726f70
+	prioritySalt = 0x7072696f72697479
+	localitySalt = 0x6c6f63616c697479
 )
 
 // mix is the finaliser of splitmix64.
@@ -65,11 +66,12 @@ func (p *Pick) key(c *Cluster) uint64 {
 
 // pick chooses a host, nil: there is none.
 func (v *view) pick(c *Cluster, p *Pick) *Host {
-	if len(v.shares) == 0 {
+	key := p.key(c)
+	i := v.choose(p, key)
+	if i < 0 {
 		return nil
 	}
-	key := p.key(c)
-	return v.share(key, p.SkipPriorities).pick(c, p, key)
+	return v.shares[i].pick(c, p, key)
 }
 
 // pick chooses a host of a share, nil: there is none.
@@ -105,55 +107,6 @@ func (p *Pick) passesOver(h *Host) bool {
 		}
 	}
 	return false
-}
-
-// share chooses by load, leaving out priorities to skip if others remain.
-func (v *view) share(key uint64, skip uint32) *share {
-	last := &v.shares[len(v.shares)-1]
-	if len(v.shares) == 1 {
-		return last
-	}
-	r := mix(key ^ prioritySalt)
-	if skip != 0 {
-		if s := v.shareWithout(r, skip); s != nil {
-			return s
-		}
-	}
-	n := uint32(scale(r, uint64(last.upTo)))
-	for i := range v.shares {
-		if n < v.shares[i].upTo {
-			return &v.shares[i]
-		}
-	}
-	return last
-}
-
-func (v *view) shareWithout(r uint64, skip uint32) *share {
-	var total, before uint32
-	for i := range v.shares {
-		if s := &v.shares[i]; skip&(1<<(s.priority&31)) == 0 {
-			total += s.upTo - before
-		}
-		before = v.shares[i].upTo
-	}
-	if total == 0 {
-		return nil
-	}
-	n := uint32(scale(r, uint64(total)))
-	before = 0
-	for i := range v.shares {
-		s := &v.shares[i]
-		load := s.upTo - before
-		before = s.upTo
-		if skip&(1<<(s.priority&31)) != 0 {
-			continue
-		}
-		if n < load {
-			return s
-		}
-		n -= load
-	}
-	return nil
 }
 
 func (l *localities) locality(key uint64) *set {

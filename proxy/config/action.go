@@ -31,11 +31,9 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	}
 	if s := m.MaxStreamDuration; s != nil {
 		// As in Envoy, where such a route has no timeout of the older kind.
-		f.Timeout = 0
+		f.Timeout, f.GRPCTimeoutMax = 0, nil
 		f.MaxStreamDuration = durationPtr(s.MaxStreamDuration)
-		if s.GrpcTimeoutHeaderMax != nil {
-			f.GRPCTimeoutMax, f.GRPCTimeoutOffset = durationPtr(s.GrpcTimeoutHeaderMax), duration(s.GrpcTimeoutHeaderOffset)
-		}
+		f.GRPCStreamMax, f.GRPCStreamOffset = durationPtr(s.GrpcTimeoutHeaderMax), duration(s.GrpcTimeoutHeaderOffset)
 	}
 	switch m.ClusterNotFoundResponseCode {
 	case routev3.RouteAction_NOT_FOUND:

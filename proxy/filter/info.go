@@ -38,11 +38,13 @@ const (
 	FlagFailedLocalHealthCheck                                    // LH
 	FlagRateLimitServiceError                                     // RLSE
 	FlagDNSResolutionFailed                                       // DF
+	FlagDropOverload                                              // DO
+	FlagUnconditionalDropOverload                                 // UDO
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE", "DF",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE", "DF", "DO", "UDO",
 }
 
 // String returns the short names, comma separated, or "-".
@@ -69,7 +71,8 @@ var longFlagNames = [len(flagNames)]string{
 	"DurationTimeout", "DownstreamConnectionTermination", "LocalReset", "UpstreamRequestTimeout", "UpstreamRemoteReset",
 	"UpstreamConnectionTermination", "DelayInjected", "FaultInjected", "RateLimited", "UnauthorizedExternalService", "StreamIdleTimeout",
 	"DownstreamProtocolError", "UpstreamProtocolError", "OverloadManagerTerminated", "UpstreamMaxStreamDurationReached",
-	"NoFilterConfigFound", "FailedLocalHealthCheck",
+	"NoFilterConfigFound", "FailedLocalHealthCheck", "RateLimitServiceError", "DnsResolutionFailed", "DropOverload",
+	"UnconditionalDropOverload",
 }
 
 // Long returns the long names, comma separated, or "-".

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/router"
+	"github.com/weftmesh/weft/proxy/route"
 )
 
 // A connection has one timer for itself and all its requests. It is armed for
@@ -122,22 +124,19 @@ func (s *call) armCall() {
 	cfg := &s.c.m.cfg
 	now := s.c.lane.Now()
 	s.idle = max(cfg.StreamIdleTimeout, 0)
-	maxLife := cfg.MaxStreamDuration
-	if e := s.entry; e != nil && e.Forward() != nil {
-		f := e.Forward()
-		if f.IdleTimeout != nil {
-			s.idle = *f.IdleTimeout
-		}
-		if f.MaxStreamDuration != nil {
-			maxLife = *f.MaxStreamDuration
-		}
+	var f *route.Forward
+	if s.entry != nil {
+		f = s.entry.Forward()
+	}
+	if f != nil && f.IdleTimeout != nil {
+		s.idle = *f.IdleTimeout
 	}
 	if s.idle > 0 {
 		s.c.arm(now.Add(s.idle))
 	}
 	s.lifeUntil = time.Time{}
-	if maxLife > 0 {
-		s.lifeUntil = s.info.Start.Add(maxLife)
+	if d, ok := s.lifetime(f); ok {
+		s.lifeUntil = s.info.Start.Add(d)
 		s.c.arm(s.lifeUntil)
 	}
 	if d := cfg.LogEvery; d > 0 {
@@ -149,6 +148,35 @@ func (s *call) armCall() {
 		s.wholeUntil = s.info.Start.Add(d)
 		s.c.arm(s.wholeUntil)
 	}
+}
+
+// lifetime is how long the stream may last: what the grpc-timeout header says,
+// where the route f (nil: none) takes it, else the route's bound or that of all.
+func (s *call) lifetime(f *route.Forward) (d time.Duration, bounded bool) {
+	most := s.m.cfg.MaxStreamDuration
+	if f == nil {
+		return most, most > 0
+	}
+	if f.MaxStreamDuration != nil {
+		most = *f.MaxStreamDuration
+	}
+	if f.GRPCStreamMax == nil {
+		return most, most > 0
+	}
+	asked, ok := router.GRPCTimeout(s.req)
+	if ok {
+		most = asked
+		if m := *f.GRPCStreamMax; m > 0 {
+			most = min(most, m)
+		}
+		most = max(most-f.GRPCStreamOffset, 0)
+	} else if most <= 0 {
+		return 0, false
+	}
+	if !ok || most != asked { // the upstream is to know of the bounds
+		router.SetGRPCTimeout(s.req, most)
+	}
+	return most, true
 }
 
 // nextDue is the earliest deadline of a request, zero: none.
@@ -178,23 +206,26 @@ func (s *call) tick(now time.Time) {
 	switch {
 	case late(s.wholeUntil) && !s.reqEnd:
 		st.RqTimeout.Add(1)
-		s.expire("request timeout", "request_overall_timeout", 0)
+		s.expire(filter.LocalReply{Body: "request timeout", Details: "request_overall_timeout", GRPCStatus: -1})
 	case late(s.lifeUntil):
 		st.RqMaxDuration.Add(1)
-		s.expire("downstream duration timeout", "max_duration_timeout", 0)
+		s.expire(filter.LocalReply{Body: "downstream duration timeout", Details: "max_duration_timeout", GRPCStatus: grpcDeadlineExceeded})
 	case s.idle > 0 && now.Sub(s.moved) >= s.idle:
 		st.RqIdleTimeout.Add(1)
-		s.expire("stream timeout", "stream_idle_timeout", filter.FlagStreamIdleTimeout)
+		s.expire(filter.LocalReply{Body: "stream timeout", Details: "stream_idle_timeout", GRPCStatus: -1, Flags: filter.FlagStreamIdleTimeout})
 	default:
 		s.rt.Tick(now)
 	}
 }
 
+// grpcDeadlineExceeded is the gRPC status of that name.
+const grpcDeadlineExceeded = 4
+
 // expire answers a timeout, or cuts the response off.
-func (s *call) expire(text, details string, flags filter.ResponseFlags) {
-	status := 408
+func (s *call) expire(r filter.LocalReply) {
+	r.Status = 408
 	if s.reqEnd {
-		status = 504
+		r.Status = 504
 	}
-	s.Reply(filter.LocalReply{Status: status, Body: text, GRPCStatus: -1, Details: details, Flags: flags})
+	s.Reply(r)
 }

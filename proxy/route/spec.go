@@ -241,8 +241,12 @@ type Forward struct {
 	IdleTimeout *time.Duration
 	// MaxStreamDuration nil: the connection manager's.
 	MaxStreamDuration *time.Duration
-	// GRPCTimeoutMax, when set, makes the request's grpc-timeout header the
-	// timeout, bounded by this unless it is 0; GRPCTimeoutOffset is taken off.
+	// GRPCStreamMax, when set, makes the request's grpc-timeout header the bound of
+	// the stream instead of MaxStreamDuration, bounded by this unless it is 0;
+	// GRPCStreamOffset is taken off.
+	GRPCStreamMax    *time.Duration
+	GRPCStreamOffset time.Duration
+	// GRPCTimeoutMax and GRPCTimeoutOffset do so for Timeout, of gRPC requests.
 	GRPCTimeoutMax    *time.Duration
 	GRPCTimeoutOffset time.Duration
 

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -18,14 +19,9 @@ type plan struct{ timeout, perTry, perTryIdle, stream time.Duration }
 func (r *Router) planRequest(f *route.Forward) {
 	h, p := r.h, &r.plan
 	p.timeout = f.Timeout
-	if f.GRPCTimeoutMax != nil && r.ds.Info().GRPC {
-		if d, ok := parseGRPCTimeout(h.Get("grpc-timeout")); ok {
-			d = max(d-f.GRPCTimeoutOffset, time.Millisecond)
-			if m := *f.GRPCTimeoutMax; m > 0 {
-				d = min(d, m)
-			}
-			p.timeout = d
-		}
+	grpcBound := f.GRPCTimeoutMax != nil && r.ds.Info().GRPC
+	if grpcBound {
+		p.timeout = grpcTimeout(h, f)
 	}
 	r.retry = r.Entry.Retry()
 	if r.retry != nil {
@@ -56,6 +52,22 @@ func (r *Router) planRequest(f *route.Forward) {
 	if expected > 0 && !r.cfg.SuppressHeaders {
 		r.setInt(h, "x-envoy-expected-rq-timeout-ms", expected.Milliseconds())
 	}
+	if expected > 0 && grpcBound {
+		SetGRPCTimeout(h, expected)
+	}
+}
+
+// grpcTimeout is the timeout of a gRPC request whose route takes it from the
+// header, 0: none.
+func grpcTimeout(h *filter.Headers, f *route.Forward) time.Duration {
+	d, _ := GRPCTimeout(h)
+	if f.GRPCTimeoutOffset < d { // else nothing would be left, which means forever
+		d -= f.GRPCTimeoutOffset
+	}
+	if m := *f.GRPCTimeoutMax; m > 0 && (d == 0 || d > m) {
+		d = m
+	}
+	return d
 }
 
 // ownWishes takes the x-envoy- headers by which a trusted caller chooses
@@ -115,7 +127,20 @@ func parseMillis(s string) (time.Duration, bool) {
 	return time.Duration(n) * time.Millisecond, err == nil
 }
 
-// parseGRPCTimeout reads the grpc-timeout header: up to 8 digits and a unit.
+// maxGRPCTimeout is the greatest number in a grpc-timeout header: 8 digits.
+const maxGRPCTimeout = 99_999_999
+
+// GRPCTimeout reads the grpc-timeout header, rounded up to milliseconds; false:
+// there is none that can be read.
+func GRPCTimeout(h *filter.Headers) (time.Duration, bool) {
+	d, ok := parseGRPCTimeout(h.Get("grpc-timeout"))
+	if d%time.Millisecond != 0 {
+		d = d.Truncate(time.Millisecond) + time.Millisecond
+	}
+	return d, ok
+}
+
+// parseGRPCTimeout reads up to 8 digits and a unit.
 func parseGRPCTimeout(s string) (time.Duration, bool) {
 	if len(s) < 2 || len(s) > 9 {
 		return 0, false
@@ -124,12 +149,44 @@ func parseGRPCTimeout(s string) (time.Duration, bool) {
 	if err != nil {
 		return 0, false
 	}
-	units := map[byte]time.Duration{
-		'H': time.Hour, 'M': time.Minute, 'S': time.Second,
-		'm': time.Millisecond, 'u': time.Microsecond, 'n': time.Nanosecond,
+	var u time.Duration
+	switch s[len(s)-1] {
+	case 'H':
+		u = time.Hour
+	case 'M':
+		u = time.Minute
+	case 'S':
+		u = time.Second
+	case 'm':
+		u = time.Millisecond
+	case 'u':
+		u = time.Microsecond
+	case 'n':
+		u = time.Nanosecond
+	default:
+		return 0, false
 	}
-	u, ok := units[s[len(s)-1]]
-	return time.Duration(n) * u, ok
+	if n > uint64(math.MaxInt64/u) {
+		return math.MaxInt64 / time.Hour * time.Hour, true // hours of 8 digits are more than a Duration holds
+	}
+	return time.Duration(n) * u, true
+}
+
+// SetGRPCTimeout writes the grpc-timeout header, in the smallest unit from
+// milliseconds that has room for it.
+func SetGRPCTimeout(h *filter.Headers, d time.Duration) {
+	n, unit := d.Milliseconds(), byte('m')
+	for _, larger := range [...]struct {
+		unit byte
+		of   int64
+	}{{'S', 1000}, {'M', 60}, {'H', 60}} {
+		if n <= maxGRPCTimeout {
+			break
+		}
+		n, unit = n/larger.of, larger.unit
+	}
+	b := strconv.AppendInt(h.Buffer(), min(n, maxGRPCTimeout), 10)
+	h.Set("grpc-timeout", h.Kept(append(b, unit)))
 }
 
 func parseAddrPort(s string) (netip.AddrPort, bool) {

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 func TestParseGRPCTimeout(t *testing.T) {
@@ -55,6 +57,31 @@ func TestReplayable(t *testing.T) {
 	for _, m := range strings.Fields("POST PATCH CONNECT get") {
 		if replayable(m) {
 			t.Errorf("%s is not idempotent", m)
+		}
+	}
+}
+
+func TestGRPCTimeoutHeader(t *testing.T) {
+	for _, tt := range []struct {
+		in, out string
+	}{
+		{"10S", "10000m"},
+		{"1u", "1m"}, // rounded up
+		{"1500001n", "2m"},
+		{"99999999m", "99999999m"},
+		{"99999999S", "99999999S"},
+		{"99999999M", "99999999M"},
+		{"99999999H", "2562047H"}, // more than a Duration holds
+	} {
+		h := &filter.Headers{}
+		h.Add("grpc-timeout", tt.in)
+		d, ok := GRPCTimeout(h)
+		if !ok {
+			t.Errorf("%q is not read", tt.in)
+		}
+		SetGRPCTimeout(h, d)
+		if got := h.Get("grpc-timeout"); got != tt.out {
+			t.Errorf("%q: %q, want %q", tt.in, got, tt.out)
 		}
 	}
 }

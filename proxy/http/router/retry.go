@@ -110,6 +110,31 @@ func (r *Router) releaseRetry() {
 	}
 }
 
+// priorities are those that the attempts of a request went to, for retries that
+// are to go elsewhere (previous_priorities).
+type priorities struct {
+	attempts int
+	seen     uint64 // bit set
+	skip     uint64 // what the next attempt leaves out
+}
+
+// update decides, every few attempts, what is left out from now on; 0: nothing ever.
+func (p *priorities) update(every int) {
+	if every > 0 && p.attempts > 0 && p.attempts%every == 0 {
+		p.skip = p.seen
+	}
+}
+
+// picked notes where an attempt goes to. When no other priority could serve, all
+// begins anew.
+func (p *priorities) picked(k *cluster.Pick) {
+	if p.skip != 0 && k.SkipPriorities == 0 {
+		*p = priorities{}
+	}
+	p.attempts++
+	p.seen |= 1 << (k.Priority & 63)
+}
+
 // later begins the next attempt after the backoff, or when the response h, nil
 // after a reset, asks for it.
 func (r *Router) later(h *filter.Headers) {

@@ -115,6 +115,7 @@ type Router struct {
 	resends  int // free ones
 	tried    [maxTried]*cluster.Host
 	nTried   int
+	avoided  priorities
 	held     bool // Retries acquired
 	hash     uint64
 	hasHash  bool
@@ -215,6 +216,10 @@ func (r *Router) forward() {
 		r.reply(filter.LocalReply{Status: status, Details: "cluster_not_found", Flags: filter.FlagNoCluster})
 		return
 	}
+	if flag := r.cluster.Drop(rand.Uint64()); flag != 0 {
+		r.dropped(flag)
+		return
+	}
 	r.prio = cluster.Default
 	if f.HighPriority {
 		r.prio = cluster.High
@@ -235,6 +240,20 @@ func (r *Router) forward() {
 		return
 	}
 	r.try()
+}
+
+// dropped answers a request that the control plane wants to be dropped.
+func (r *Router) dropped(flag filter.ResponseFlags) {
+	l := filter.LocalReply{Status: 503, Body: "drop overload", Details: "drop_overload", Flags: flag}
+	header := "x-envoy-drop-overload"
+	if flag == filter.FlagUnconditionalDropOverload {
+		l.Body, l.Details, header = "unconditional drop overload", "unconditional_drop_overload", "x-envoy-unconditional-drop-overload"
+	}
+	if !r.cfg.SuppressHeaders {
+		l.Header = []filter.Field{{Name: header, Value: "true"}}
+	}
+	r.countStatus(l.Status)
+	r.reply(l)
 }
 
 // Data takes a piece of the request's body.
@@ -415,13 +434,12 @@ func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
 		if len(r.retry.OmitHosts) > 0 {
 			p.Omit, p.Tries = r.retry.OmitHosts, max(r.retry.HostAttempts, 1)
 		}
-		if n := r.retry.AvoidPriorities; n > 0 && r.retries >= n {
-			for _, h := range r.tried[:r.nTried] {
-				p.SkipPriorities |= 1 << h.Locality().Priority
-			}
-		}
+		r.avoided.update(r.retry.AvoidPriorities)
+		p.SkipPriorities = r.avoided.skip
 	}
-	return r.cluster.Pick(&p)
+	h, flags := r.cluster.Pick(&p)
+	r.avoided.picked(&p)
+	return h, flags
 }
 
 func (r *Router) remember(h *cluster.Host) {

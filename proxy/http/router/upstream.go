@@ -141,6 +141,7 @@ func (r *Router) resend(code codec.ResetCode) bool {
 	}
 	r.resends++
 	r.nTried-- // not the host's fault
+	r.avoided.attempts--
 	r.ds.Info().Attempts--
 	r.try()
 	return true
