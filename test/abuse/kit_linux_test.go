@@ -25,6 +25,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	_ "github.com/weftmesh/weft/cmd/dataplane" // what the binary is made of: results of another one are no results
 )
 
 // soak tells whether the long form was asked for.
@@ -70,6 +72,7 @@ type setup struct {
 	upstream string   // host:port; "": one that answers "hello"
 	hcm      string   // further fields of the connection managers, ", a: b"
 	listener string   // further fields of the listeners, ", a: b"
+	chain    string   // further fields of the filter chains
 	cluster  string   // further fields of the cluster
 	routes   string   // further routes, before the one to the cluster
 	clusters string   // further clusters, each on a line of its own
@@ -309,12 +312,14 @@ func (p *proxy) yaml(s *setup) string {
       "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: %s,
       route_config: {name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [%s
         {match: {prefix: /}, route: {cluster: up, timeout: 0s}}]}]}%s,
-      http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}]%s}]%s}`,
-			name, address(addr), name, s.routes, s.hcm, socket, s.listener)
+      http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}]%s%s}]%s}`,
+			name, address(addr), name, s.routes, s.hcm, socket, s.chain, s.listener)
 	}
+	const idle = `, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {idle_timeout: 2s}, explicit_http_config: {http_protocol_options: {}}}}`
 	return "admin: {address: " + address(p.admin) + "}\nstatic_resources:\n  listeners:" +
 		listener("plain", p.plain, "") + listener("secure", p.secure, socket) +
-		"\n  clusters:\n  - {name: up, type: STATIC, connect_timeout: 5s, " + endpoint("up", s.upstream) + s.cluster + "}\n" + s.clusters + s.top + "\n"
+		"\n  clusters:\n  - {name: up, type: STATIC, connect_timeout: 5s, " + endpoint("up", s.upstream) + idle + s.cluster + "}\n" + s.clusters + s.top + "\n"
 }
 
 func endpoint(cluster, addr string) string {
