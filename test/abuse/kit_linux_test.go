@@ -64,7 +64,45 @@ type proxy struct {
 	tls           *tls.Config // of a client
 	cmd           *exec.Cmd
 	done          chan struct{}
-	out           bytes.Buffer
+	out           output
+}
+
+// output is what a process has said so far.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+func (p *proxy) log() string { return p.out.String() }
+
+// cpu is the CPU time that the process has used.
+func (p *proxy) cpu() time.Duration {
+	p.t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.cmd.Process.Pid))
+	if err != nil || len(files) == 0 {
+		p.t.Fatalf("the proxy has died: %v", err)
+	}
+	var sum time.Duration
+	for _, f := range files {
+		if raw, err := os.ReadFile(f); err == nil {
+			first, _, _ := strings.Cut(string(raw), " ")
+			n, _ := strconv.ParseInt(first, 10, 64)
+			sum += time.Duration(n)
+		}
+	}
+	return sum
 }
 
 // setup is how a proxy differs from the plain one. All are YAML.
@@ -189,11 +227,12 @@ func (p *proxy) ask(addr, path string) (int, error) {
 	return strconv.Atoi(code)
 }
 
-// answers fails the test when another client does not get its answer.
+// answers fails the test when another client, whose upstream is another one, does not
+// get its answer.
 func (p *proxy) answers() {
 	p.t.Helper()
 	for _, addr := range []string{p.plain, p.secure} {
-		if status, err := p.ask(addr, "/"); status != 200 || err != nil {
+		if status, err := p.ask(addr, "/other"); status != 200 || err != nil {
 			p.t.Fatalf("another client was answered %d, %v", status, err)
 		}
 	}
@@ -310,7 +349,7 @@ func (p *proxy) yaml(s *setup) string {
 		return fmt.Sprintf(`
   - {name: %s, address: %s, filter_chains: [{filters: [{name: hcm, typed_config: {
       "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: %s,
-      route_config: {name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [%s
+      route_config: {name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {path: /other}, route: {cluster: other}},%s
         {match: {prefix: /}, route: {cluster: up, timeout: 0s}}]}]}%s,
       http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]}}]%s%s}]%s}`,
 			name, address(addr), name, s.routes, s.hcm, socket, s.chain, s.listener)
@@ -319,7 +358,7 @@ func (p *proxy) yaml(s *setup) string {
     "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, common_http_protocol_options: {idle_timeout: 2s}, explicit_http_config: {http_protocol_options: {}}}}`
 	return "admin: {address: " + address(p.admin) + "}\nstatic_resources:\n  listeners:" +
 		listener("plain", p.plain, "") + listener("secure", p.secure, socket) +
-		"\n  clusters:\n  - {name: up, type: STATIC, connect_timeout: 5s, " + endpoint("up", s.upstream) + idle + s.cluster + "}\n" + s.clusters + s.top + "\n"
+		"\n  clusters:\n  - {name: up, type: STATIC, connect_timeout: 5s, " + endpoint("up", s.upstream) + idle + s.cluster + "}\n  - {name: other, type: STATIC, " + endpoint("other", hello(p.t)) + idle + "}\n" + s.clusters + s.top + "\n"
 }
 
 func endpoint(cluster, addr string) string {
