@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod conformance race lint golden bench fuzz generate presubmit upgrade-soak
+.PHONY: docs build test test-istiod conformance race lint golden bench fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -37,6 +37,9 @@ golden: ## rewrite the golden archives from what the code does now
 
 upgrade-soak: ## 20 upgrades in a row under 5,000 exchanges per second: nothing may be cut
 	WEFT_UPGRADES=20 WEFT_UPGRADE_RATE=5000 $(GO) test ./test/handover -run TestUpgradesCutNothing -count=1 -v -timeout 30m
+
+soak-abuse: ## 9,000 idle connections, and crowds of slow and hostile ones
+	WEFT_SOAK=1 $(GO) test ./test/abuse -count=1 -v -timeout 30m
 
 bench: ## CPU per request and latency beside Envoy, in one run
 	$(GO) run ./test/bench

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // settled is when a proxy has usually read its configuration and become idle.
@@ -17,19 +19,28 @@ const settled = 5 * time.Second
 // trim gives memory back that only the start needed: the heap's free pages, and
 // pages of the program itself. Registering Envoy's messages touches most of
 // them; what is needed again comes from the page cache, a few pages at a time.
+// After that it gives back what a busy time has left behind.
 func (r *runtime) trim(ctx context.Context) error {
-	t := time.NewTimer(settled)
+	t := time.NewTicker(settled)
 	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return nil
-	case <-t.C:
+	q := newQuiet()
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		if now := (holds{r.listeners.Active(), transport.LargeBuffers()}); first || q.leftover(now) {
+			debug.FreeOSMemory()
+			q.swept(now)
+		}
+		if !first {
+			continue
+		}
+		if err := dropProgramPages(); err != nil {
+			r.log.Debug("cannot give back pages of the program", "error", err)
+		}
 	}
-	debug.FreeOSMemory()
-	if err := dropProgramPages(); err != nil {
-		r.log.Debug("cannot give back pages of the program", "error", err)
-	}
-	return nil
 }
 
 // dropProgramPages drops the clean pages of the executable from this process.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/weftmesh/weft/base/stream"
@@ -197,9 +198,11 @@ func (c *Cluster) greet(ctx context.Context, nc net.Conn, o *DialOptions) error 
 }
 
 func dialError(ctx, parent context.Context, err error, inTLS bool) *DialError {
+	// The socket's deadline may pass a moment before the context's timer fires.
+	late := ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 	return &DialError{
 		Canceled: parent.Err() != nil,
-		Timeout:  parent.Err() == nil && ctx.Err() != nil,
+		Timeout:  parent.Err() == nil && late,
 		TLS:      inTLS, Err: err,
 	}
 }

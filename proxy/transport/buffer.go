@@ -1,6 +1,9 @@
 package transport
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // buffer is a pooled byte slice. Whoever holds it gives it back with free,
 // once.
@@ -10,13 +13,14 @@ type buffer struct{ b []byte }
 const (
 	size4K   = 4 << 10
 	size16K  = 16 << 10
+	size20K  = 20 << 10 // a full TLS record, and what bytes.Buffer wants to have free
 	size64K  = 64 << 10
 	size128K = 128 << 10
 	size256K = 256 << 10
 )
 
 // The pools are shared by all connections of the process: that is their use.
-var pool4K, pool16K, pool64K, pool128K, pool256K sync.Pool
+var pool4K, pool16K, pool20K, pool64K, pool128K, pool256K sync.Pool
 
 func poolOf(n int) (*sync.Pool, int) {
 	switch {
@@ -24,6 +28,8 @@ func poolOf(n int) (*sync.Pool, int) {
 		return &pool4K, size4K
 	case n <= size16K:
 		return &pool16K, size16K
+	case n <= size20K:
+		return &pool20K, size20K
 	case n <= size64K:
 		return &pool64K, size64K
 	case n <= size128K:
@@ -34,9 +40,19 @@ func poolOf(n int) (*sync.Pool, int) {
 	return nil, n
 }
 
+// large is the bytes of the large buffers that are in use.
+var large atomic.Int64
+
+// LargeBuffers is how many bytes of large buffers connections hold: bulk on its way, and
+// what waits for slow readers.
+func LargeBuffers() int64 { return large.Load() }
+
 // getBuffer returns an empty buffer with room for n bytes at least.
 func getBuffer(n int) *buffer {
 	p, size := poolOf(n)
+	if size >= size64K {
+		large.Add(int64(size))
+	}
 	if p != nil {
 		if b, ok := p.Get().(*buffer); ok {
 			return b
@@ -47,6 +63,9 @@ func getBuffer(n int) *buffer {
 
 func (b *buffer) free() {
 	p, size := poolOf(cap(b.b))
+	if cap(b.b) >= size64K {
+		large.Add(-int64(cap(b.b)))
+	}
 	if p == nil || cap(b.b) != size {
 		return
 	}

@@ -38,11 +38,12 @@ const closeBound = 2 * time.Second
 // remainder.
 type conn struct {
 	// Set at construction.
-	nc   net.Conn
-	raw  syscall.RawConn // nil: nc has no descriptor, and reads and writes block
-	tls  *tls.Conn       // nil: plain
-	cs   *tls.ConnectionState
-	opts Options
+	nc    net.Conn
+	raw   syscall.RawConn // nil: nc has no descriptor, and reads and writes block
+	tls   *tls.Conn       // nil: plain
+	input tlsInput        // the reader's
+	cs    *tls.ConnectionState
+	opts  Options
 	// readFn and writeFn are method values, kept so that no call makes one.
 	readFn, writeFn func(fd uintptr) bool
 
@@ -127,6 +128,7 @@ func newConn(nc net.Conn, opts Options) *conn {
 	c.readFn, c.writeFn = c.readable, c.writable
 	if side != nil {
 		side.host = c
+		c.input = newTLSInput(c.tls)
 	}
 	return c
 }

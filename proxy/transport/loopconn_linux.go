@@ -26,6 +26,7 @@ type lconn struct {
 	// Set at construction.
 	loop          *loop
 	tls           *tls.Conn // nil: plain
+	input         tlsInput
 	cs            *tls.ConnectionState
 	opts          Options
 	local, remote netip.AddrPort
@@ -103,6 +104,7 @@ func newLoopConn(nc net.Conn, l *loop, opts Options) *lconn {
 		cs := t.ConnectionState()
 		c.cs = &cs
 		t.in.host = c
+		c.input = newTLSInput(t.Conn)
 	}
 	return c
 }

@@ -85,10 +85,12 @@ func (c *lconn) fill() (*buffer, int, error) {
 		return b, n, err
 	}
 	n := 0
+	c.input.lend(c.size != size16K)
 	for {
 		m, err := c.tls.Read(p[n:])
 		n += m
 		if err != nil || n == len(p) || c.size == size16K {
+			c.input.give()
 			c.push() // what crypto/tls wrote on its own: alerts, key updates
 			return b, n, err
 		}

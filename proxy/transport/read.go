@@ -82,6 +82,8 @@ func (c *conn) readable(fd uintptr) bool {
 // readRecords decrypts what has arrived: one record, or as many as fit while
 // data comes in bulk.
 func (c *conn) readRecords(b []byte) (n int, err error) {
+	c.input.lend(c.size != size16K)
+	defer c.input.give()
 	for {
 		m, err := c.tls.Read(b[n:])
 		n += m

@@ -113,6 +113,7 @@ func (c *Conn) ping(flags byte, b []byte) {
 	case len(b) != 8:
 		c.fail(codec.ResetFrameSize, violation, "PING of a wrong size")
 	case flags&flagAck == 0:
+		c.flood.replies++
 		c.out = appendFrame(c.out, 8, framePing, flagAck, 0)
 		c.out = append(c.out, b...)
 	case string(b) == pingData:
@@ -179,6 +180,7 @@ func (c *Conn) settings(flags byte, b []byte) {
 			return
 		}
 	}
+	c.flood.replies++
 	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
 	c.unblock()
 }

@@ -19,7 +19,15 @@ type flood struct {
 	sentData    int
 	begun       int
 	premature   int
+	replies     int // to frames that cost the peer nothing, since Heard
 }
+
+// Replies is how many frames have been written, since Heard, only because the peer made
+// us: acknowledgements and resets. A peer that does not read them can have any number.
+func (c *Conn) Replies() int { return c.flood.replies }
+
+// Heard says that the peer has read what was written so far, or the kernel for it.
+func (c *Conn) Heard() { c.flood.replies = 0 }
 
 func (f *flood) finished() {
 	if f.premature > 0 {

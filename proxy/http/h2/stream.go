@@ -88,6 +88,7 @@ func (c *Conn) endLocal(s *stream) {
 
 // streamError resets one stream, on both sides.
 func (c *Conn) streamError(id uint32, code codec.ResetCode) {
+	c.flood.replies++
 	c.out = appendReset(c.out, id, code)
 	c.cutOff(id)
 	if s := c.stream(id); s != nil {

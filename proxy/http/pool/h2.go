@@ -178,6 +178,10 @@ func (c *h2Conn) begin(x *Exchange) {
 func (c *h2Conn) OnData(b []byte) {
 	c.lane.Begin()
 	c.received(b)
+	if c.unheard() {
+		c.lane.End()
+		return
+	}
 	if err := c.cd.Feed(b); err != nil && !c.closing {
 		c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
 		c.close()
@@ -185,6 +189,33 @@ func (c *h2Conn) OnData(b []byte) {
 	c.followLimit()
 	c.touch() // acknowledgements, windows
 	c.lane.End()
+}
+
+// maxReplies is how many acknowledgements and resets may wait for an upstream that
+// does not read them (Envoy's max_outbound_control_frames).
+const maxReplies = 1000
+
+// unheard cuts off an upstream that makes us answer without end and reads nothing:
+// answers know no window. Reading cannot just pause, for what makes room may come next.
+func (c *h2Conn) unheard() bool {
+	if c.cd.Replies() == 0 {
+		return false
+	}
+	c.conn.Flush()
+	switch {
+	case c.closing:
+		return true
+	case c.conn.Buffered() == 0:
+		c.cd.Heard()
+		return false
+	case c.cd.Replies() <= maxReplies:
+		return false
+	}
+	c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
+	c.closing = true
+	c.withdraw()
+	c.conn.Abort() // streams are told when it has gone
+	return true
 }
 
 // followLimit gives more streams away, or fewer, when the peer has changed its
