@@ -41,11 +41,11 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		csrf.Kind(),
 		extauthz.HTTPKind(),
 		fault.Kind(),
-		filterstate.Kind(),
+		filterstate.Kind(r.formats()),
 		forward.HTTPKind(r.clusters.CheckDNSCache),
 		grpcstats.Kind(r.statName),
 		grpcweb.Kind(),
-		headermutation.Kind(format.Options{Hostname: hostname(), Env: environment}),
+		headermutation.Kind(r.formats()),
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
 		jwt.Kind(),
 		localrate.HTTPKind(),
@@ -58,11 +58,17 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 	}
 }
 
+// formats are what filters compile formats with.
+func (r *runtime) formats() format.Options {
+	return format.Options{Hostname: hostname(), Env: environment}
+}
+
 // networkKinds are the network filters that may stand before
 // http_connection_manager and tcp_proxy.
 func (r *runtime) networkKinds() []filter.NetworkKind {
 	return []filter.NetworkKind{
 		extauthz.NetworkKind(),
+		filterstate.NetworkKind(r.formats()),
 		forward.NetworkKind(r.clusters.CheckDNSCache),
 		connlimit.Kind(),
 		localrate.NetworkKind(),

@@ -123,6 +123,10 @@ type ConnInfo struct {
 	// State is what filters keep for as long as the connection lasts, by keys of
 	// their own; for the connection's own thread of execution.
 	State map[string]any
+	// Objects are the connection's filter state, by Envoy's names: a string, or what
+	// the one that asks for it knows. Shared are those that go on. See SetObject.
+	Objects map[string]any
+	Shared  []Shared
 	// Metadata is dynamic metadata of the connection: namespace → values. Read only.
 	Metadata map[string]any
 	// TCPCluster, when not empty, is where tcp_proxy sends the connection,
@@ -219,6 +223,8 @@ type Info struct {
 	// FilterState are objects that filters leave for others, by Envoy's names: a
 	// string, or what the one that asks for it knows.
 	FilterState map[string]any
+	// Shared are those that go on to connections of internal listeners.
+	Shared []Shared
 }
 
 // Override is a host that a filter asks for; the zero value is none. Strict: no

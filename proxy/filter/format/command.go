@@ -49,6 +49,8 @@ func (c command) compile(o Options) (value, error) {
 		return fixed(o.Env(c.args)), nil
 	case "DYNAMIC_METADATA", "METADATA":
 		return c.metadata()
+	case "FILTER_STATE":
+		return c.state()
 	case "PATH":
 		return c.path()
 	case "QUERY_PARAM":

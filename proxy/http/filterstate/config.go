@@ -7,56 +7,146 @@ import (
 
 	commonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/set_filter_state/v3"
 	statev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/set_filter_state/v3"
+	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/set_filter_state/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http/match"
 )
 
-// Kind describes the filter.
-func Kind() filter.HTTPKind {
+const (
+	httpType    = "envoy.extensions.filters.http.set_filter_state.v3.Config"
+	networkType = "envoy.extensions.filters.network.set_filter_state.v3.Config"
+)
+
+var supported = strict.Table{
+	httpType:    "on_request_headers clear_route_cache",
+	networkType: "on_new_connection on_downstream_tls_handshake",
+	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": "object_key factory_key format_string read_only " +
+		"shared_with_upstream skip_if_empty",
+	"envoy.config.core.v3.SubstitutionFormatString": "text_format text_format_source omit_empty_values",
+	"envoy.config.core.v3.DataSource":               "inline_string inline_bytes",
+}
+
+// Kind describes the filter of requests; o is for formats.
+func Kind(o format.Options) filter.HTTPKind {
 	return filter.HTTPKind{
 		Name:     Name,
-		TypeURLs: []string{"type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config"},
+		TypeURLs: []string{"type.googleapis.com/" + httpType},
 		Parse: func(_ *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
-			m := &statev3.Config{}
-			if err := match.Open(a, m, supported); err != nil {
-				return nil, err
-			}
-			return parse(m.OnRequestHeaders)
+			return parseHTTP(a, o)
 		},
 	}
 }
 
-var supported = strict.Table{
-	"envoy.extensions.filters.http.set_filter_state.v3.Config":             "on_request_headers",
-	"envoy.extensions.filters.common.set_filter_state.v3.FilterStateValue": "object_key format_string",
-	"envoy.config.core.v3.SubstitutionFormatString":                        "text_format_source",
-	"envoy.config.core.v3.DataSource":                                      "inline_string",
+// NetworkKind describes the filter of connections.
+func NetworkKind(o format.Options) filter.NetworkKind {
+	return filter.NetworkKind{
+		Name:     NetworkName,
+		TypeURLs: []string{"type.googleapis.com/" + networkType},
+		Parse: func(_ *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
+			m := &networkv3.Config{}
+			if err := match.Open(a, m, supported); err != nil {
+				return nil, err
+			}
+			x := &network{}
+			if err := x.parse("on_new_connection", m.OnNewConnection, o); err != nil {
+				return nil, err
+			}
+			// Both are due when a connection is ready, which is after its handshake.
+			if err := x.parse("on_downstream_tls_handshake", m.OnDownstreamTlsHandshake, o); err != nil {
+				return nil, err
+			}
+			if x.readsSNI {
+				return sniNetwork{x}, nil
+			}
+			return x, nil
+		},
+	}
 }
 
-func parse(values []*commonv3.FilterStateValue) (*instance, error) {
-	x := &instance{}
-	for i, v := range values {
-		at := fmt.Sprintf("on_request_headers[%d]", i)
-		if k := v.GetObjectKey(); k != ObjectKey {
-			return nil, fmt.Errorf("%s.object_key: %q is not supported; only %s is", at, k, ObjectKey)
+func (x *network) parse(field string, list []*commonv3.FilterStateValue, o format.Options) error {
+	for i, v := range list {
+		b, err := parse(v, o)
+		if err != nil {
+			return fmt.Errorf("%s[%d].%w", field, i, err)
 		}
-		text := v.GetFormatString().GetTextFormatSource().GetInlineString()
-		if text == "" || strings.Contains(text, "%") {
-			return nil, fmt.Errorf("%s.format_string: %q is not supported; only constant protocols are", at, text)
-		}
-		x.protocols = nil // of several values the last one holds
-		for p := range strings.SplitSeq(text, ",") {
-			if p = strings.TrimSpace(p); p == "" || len(p) > 255 {
-				return nil, fmt.Errorf("%s.format_string: %q has a protocol of %d bytes; 1 to 255 are possible", at, text, len(p))
-			}
-			x.protocols = append(x.protocols, p)
-		}
+		x.objects = append(x.objects, b)
+		x.readsSNI = x.readsSNI || strings.Contains(textOf(v), "REQUESTED_SERVER_NAME")
 	}
-	if x.protocols == nil {
+	return nil
+}
+
+func parseHTTP(a *anypb.Any, o format.Options) (*instance, error) {
+	m := &statev3.Config{}
+	if err := match.Open(a, m, supported); err != nil {
+		return nil, err
+	}
+	x := &instance{clearRoute: m.ClearRouteCache}
+	for i, v := range m.OnRequestHeaders {
+		b, err := parse(v, o)
+		if err != nil {
+			return nil, fmt.Errorf("on_request_headers[%d].%w", i, err)
+		}
+		if text, fixed := b.text.Literal(); fixed && b.key == filter.StateALPN && b.how == filter.ShareNone {
+			if b.fits(text) { // what meshes set for every request costs nothing
+				x.protocols = Protocols(text)
+			}
+			continue
+		}
+		x.objects = append(x.objects, b)
+	}
+	if len(m.OnRequestHeaders) == 0 {
 		return nil, errors.New("on_request_headers: is empty")
 	}
 	return x, nil
+}
+
+func textOf(v *commonv3.FilterStateValue) string {
+	f := v.GetFormatString()
+	if s := f.GetTextFormat(); s != "" { //nolint:staticcheck // deprecated, still written
+		return s
+	}
+	if s := f.GetTextFormatSource().GetInlineString(); s != "" {
+		return s
+	}
+	return string(f.GetTextFormatSource().GetInlineBytes())
+}
+
+func parse(v *commonv3.FilterStateValue, o format.Options) (object, error) {
+	b := object{key: v.GetObjectKey(), skipEmpty: v.SkipIfEmpty}
+	if b.key == "" {
+		return b, errors.New("object_key: is empty")
+	}
+	factory := v.FactoryKey
+	if factory == "" {
+		factory = b.key
+	}
+	if b.fits = factories[factory]; b.fits == nil {
+		if v.FactoryKey != "" {
+			return b, fmt.Errorf("factory_key: %q is not supported", factory)
+		}
+		return b, fmt.Errorf("object_key: %q is not supported without a factory_key, which may be envoy.string", b.key)
+	}
+	if v.GetFormatString() == nil {
+		return b, errors.New("format_string: is missing")
+	}
+	o.Missing = "-"
+	if v.GetFormatString().OmitEmptyValues {
+		o.Missing = ""
+	}
+	text, err := format.Compile(textOf(v), o)
+	if err != nil {
+		return b, fmt.Errorf("format_string: %w", err)
+	}
+	b.text = text
+	switch v.SharedWithUpstream {
+	case commonv3.FilterStateValue_ONCE:
+		b.how = filter.ShareOnce
+	case commonv3.FilterStateValue_TRANSITIVE:
+		b.how = filter.ShareTransitive
+	}
+	return b, nil
 }
