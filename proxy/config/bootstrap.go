@@ -26,11 +26,12 @@ import (
 
 // supportedBootstrap lists the supported fields of the bootstrap.
 var supportedBootstrap = strict.Table{
-	"envoy.config.bootstrap.v3.Bootstrap":                  "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime",
-	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
-	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
-	"envoy.config.bootstrap.v3.Admin":                      "address",
-	"envoy.config.bootstrap.v3.ClusterManager":             "upstream_bind_config",
+	"envoy.config.bootstrap.v3.Bootstrap":                              "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime bootstrap_extensions",
+	"envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "", // there is nothing to switch on
+	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":              "listeners clusters secrets",
+	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":             "lds_config cds_config ads_config",
+	"envoy.config.bootstrap.v3.Admin":                                  "address",
+	"envoy.config.bootstrap.v3.ClusterManager":                         "upstream_bind_config",
 	"envoy.config.core.v3.Node": "id cluster metadata~ locality user_agent_name user_agent_version " +
 		"user_agent_build_version~ client_features",
 	"envoy.config.bootstrap.v3.LayeredRuntime":          "layers",

@@ -29,8 +29,12 @@ func (u *upstream) OnReady() {
 	if r.ended {
 		r.armTry(r.ds.Now())
 	}
-	if r.Terminate {
+	if r.Terminate != nil {
 		r.headSent = true
+		if r.Upgrade == "" && len(r.body) > 0 { // a POST's, which does not wait
+			r.x.Data(r.body, false)
+			r.body = r.body[:0]
+		}
 		h := pool.GetHeaders()
 		h.Status = 200
 		u.OnHeaders(h, false)
