@@ -184,15 +184,18 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	if r.retries > 0 && h.Status < 500 {
 		r.cluster.Stats().UpstreamRqRetrySuccess.Add(1)
 	}
+	granted := h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2
 	if !r.mirrors {
 		r.keep, r.retry = false, nil
-		r.body = r.body[:0]
+		if !granted { // else it is what the client has sent ahead
+			r.body = r.body[:0]
+		}
 	}
 	r.countStatus(h.Status)
 	if r.h.Protocol != "" {
 		r.completeUpgraded(h)
 	}
-	if h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2 {
+	if granted {
 		r.tunnel = true
 		r.deadline = time.Time{}
 		r.endTry()
