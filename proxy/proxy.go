@@ -303,6 +303,9 @@ func (r *runtime) wire() error {
 	// cluster: endpoints, load balancing, pools.
 	r.clusters = cluster.NewManager(r.life, cluster.Options{
 		Dialer: r.dialer, Serve: func(nc net.Conn) stream.Conn { return r.serve(nc, transport.Options{}) }, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
+		Inner: func(ctx context.Context, to cluster.Inner) (net.Conn, error) {
+			return r.listeners.Connect(ctx, listener.Inner(to))
+		},
 	})
 	// listener: sockets, filter chains.
 	r.listeners = listener.NewManager(listener.Options{

@@ -119,7 +119,7 @@ func (e *Endpoints) check(names bool) error {
 				if ep.Port == 0 {
 					return fmt.Errorf("endpoint %s has no port", ep.Name)
 				}
-			case ep.Path != "":
+			case ep.Path != "", ep.Internal != "":
 			case !ep.Addr.IsValid() || ep.Addr.Port() == 0:
 				return fmt.Errorf("endpoint %d of locality %s has no address or no port", k, l.LocalityString())
 			}

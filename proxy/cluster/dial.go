@@ -1,14 +1,17 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/base/stream"
@@ -21,6 +24,10 @@ type DialOptions struct {
 	HandshakeOptions
 	// Source and Dest go into a PROXY header when the Spec asks for it.
 	Source, Dest netip.AddrPort
+	// TLVs, encoded, go into it too (Spec.TLVs).
+	TLVs string
+	// Shared goes along to an internal listener.
+	Shared []filter.Shared
 
 	// Greeted, when set, is told before done who the server's proxy says it is.
 	Greeted func(*filter.Peer)
@@ -140,7 +147,13 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	if o.check != nil {
 		e, secure = o.check, o.checkTLS
 	}
-	nc, err := c.dialAny(ctx, e)
+	var nc net.Conn
+	var err error
+	if e.Internal != "" {
+		nc, err = c.dialInner(ctx, h, e, o)
+	} else {
+		nc, err = c.dialAny(ctx, e)
+	}
 	if err != nil {
 		return nil, dialError(ctx, parent, fmt.Errorf("connect to %s of cluster %q: %w", h, c.spec.Name, err), false)
 	}
@@ -155,7 +168,7 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 		if deadline, ok := ctx.Deadline(); ok {
 			_ = nc.SetWriteDeadline(deadline)
 		}
-		if _, err := nc.Write(proxyHeader(c.spec.ProxyProtocol, source, dest)); err != nil {
+		if _, err := nc.Write(ProxyHeader(c.spec.ProxyProtocol, source, dest, o.TLVs)); err != nil {
 			_ = nc.Close()
 			return nil, dialError(ctx, parent, fmt.Errorf("PROXY header to %s of cluster %q: %w", h, c.spec.Name, err), false)
 		}
@@ -207,7 +220,8 @@ func dialError(ctx, parent context.Context, err error, inTLS bool) *DialError {
 	}
 }
 
-func verifyName(nc net.Conn, name string) error {
+// verifyName checks that a certificate is for one of the names in a list with commas.
+func verifyName(nc net.Conn, names string) error {
 	t, ok := nc.(interface{ ConnectionState() tls.ConnectionState })
 	if !ok {
 		return fmt.Errorf("BUG: %T has no TLS state", nc)
@@ -216,7 +230,16 @@ func verifyName(nc net.Conn, name string) error {
 	if len(certs) == 0 {
 		return errors.New("the peer showed no certificate")
 	}
-	return certs[0].VerifyHostname(name)
+	var first error
+	for name := range strings.SplitSeq(names, ",") {
+		name = strings.TrimSpace(name)
+		err := certs[0].VerifyHostname(name)
+		if err == nil || slices.ContainsFunc(certs[0].URIs, func(u *url.URL) bool { return u.String() == name }) {
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
 }
 
 // headStart is how long an address has before the next is tried beside it (RFC 8305).
@@ -288,37 +311,4 @@ func ends(nc net.Conn) (local, remote netip.AddrPort) {
 		return local, remote
 	}
 	return l.AddrPort(), r.AddrPort()
-}
-
-// proxyHeader makes a PROXY header; without both addresses it says that there are none.
-func proxyHeader(version int, src, dst netip.AddrPort) []byte {
-	known := src.IsValid() && dst.IsValid()
-	s, d := src.Addr().Unmap(), dst.Addr().Unmap()
-	if known && s.Is4() != d.Is4() { // of mixed families both are written as IPv6
-		s, d = netip.AddrFrom16(s.As16()), netip.AddrFrom16(d.As16())
-	}
-	if version == 1 {
-		if !known {
-			return []byte("PROXY UNKNOWN\r\n")
-		}
-		family := "TCP6"
-		if s.Is4() {
-			family = "TCP4"
-		}
-		return fmt.Appendf(nil, "PROXY %s %s %s %d %d\r\n", family, s, d, src.Port(), dst.Port())
-	}
-	b := []byte("\r\n\r\n\x00\r\nQUIT\n")
-	if !known {
-		return append(b, 0x20, 0, 0, 0) // LOCAL
-	}
-	kind := byte(0x21)
-	if s.Is4() {
-		kind = 0x11
-	}
-	body := append(append([]byte{}, s.AsSlice()...), d.AsSlice()...)
-	body = binary.BigEndian.AppendUint16(body, src.Port())
-	body = binary.BigEndian.AppendUint16(body, dst.Port())
-	b = append(b, 0x21, kind)
-	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
-	return append(b, body...)
 }

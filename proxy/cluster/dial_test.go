@@ -304,7 +304,7 @@ func TestProxyHeader(t *testing.T) {
 		{2, four, four, sig + "\x21\x11\x00\x0c\x01\x02\x03\x04\x01\x02\x03\x04\x00\x05\x00\x05"},
 		{2, netip.AddrPort{}, four, sig + "\x20\x00\x00\x00"},
 	} {
-		if got := string(proxyHeader(c.version, c.src, c.dst)); got != c.want {
+		if got := string(ProxyHeader(c.version, c.src, c.dst, "")); got != c.want {
 			t.Errorf("version %d from %v to %v: %q, want %q", c.version, c.src, c.dst, got, c.want)
 		}
 	}

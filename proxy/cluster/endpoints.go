@@ -43,7 +43,7 @@ type Locality struct {
 	Endpoints []Endpoint
 }
 
-// Endpoint is one address. Exactly one of Addr, Name and Path is set.
+// Endpoint is one address. Exactly one of Addr, Name, Path and Internal is set.
 type Endpoint struct {
 	Addr netip.AddrPort
 	// More are further addresses of the same endpoint, tried after Addr.
@@ -53,6 +53,12 @@ type Endpoint struct {
 	Port uint16
 	// Path of a unix socket.
 	Path string
+	// Internal is a listener of this proxy, InternalID tells endpoints at it apart.
+	Internal, InternalID string
+	// Metadata, by filter name, for internal listeners only.
+	Metadata map[string]any
+	// TLVs of PROXY headers, in place of the cluster's of the same types.
+	TLVs []AddedTLV
 
 	// Hostname for automatic host rewrites.
 	Hostname string

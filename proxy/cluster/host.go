@@ -18,6 +18,8 @@ type Host struct {
 	cluster *Cluster
 	name    string // as Envoy prints it, "" when it changes
 	tls     TLS
+	inner   bool             // objects go along to an internal listener
+	passed  []PassedMetadata // and this
 	since   time.Time
 
 	// Atomic.
@@ -47,6 +49,7 @@ type description struct {
 type hostKey struct {
 	addr      netip.AddrPort
 	path      string
+	internal  [2]string
 	name      string
 	port      uint16
 	transport int
@@ -58,7 +61,7 @@ type hostKey struct {
 }
 
 func (c *Cluster) keyOf(e *Endpoint) hostKey {
-	k := hostKey{addr: e.Addr, path: e.Path, name: e.Hostname, transport: c.transport(e)}
+	k := hostKey{addr: e.Addr, path: e.Path, name: e.Hostname, transport: c.transport(e), internal: [2]string{e.Internal, e.InternalID}}
 	if c.spec.Health != nil {
 		k.healthAddr, k.healthPort, k.healthName, k.noCheck = e.HealthAddr, e.HealthPort, e.HealthName, e.NoCheck
 	}
@@ -73,10 +76,16 @@ func newHost(c *Cluster, k hostKey, e *Endpoint) *Host {
 	h := &Host{cluster: c, tls: c.spec.TLS, since: time.Now()}
 	h.monitor.setRate(0, unknownRate)
 	h.monitor.setRate(1, unknownRate)
+	inner := c.spec.Inner
 	if k.transport >= 0 {
-		h.tls = c.spec.Transports[k.transport].TLS
+		h.tls, inner = c.spec.Transports[k.transport].TLS, c.spec.Transports[k.transport].Inner
+	}
+	if inner != nil {
+		h.inner, h.passed = true, inner.Passed
 	}
 	switch {
+	case e.Internal != "":
+		h.name = "envoy://" + e.Internal + "/" + e.InternalID
 	case e.Path != "":
 		h.name = e.Path
 	case c.spec.Type != LogicalDNS && c.spec.Type != DynamicForward:
@@ -118,6 +127,10 @@ func (h *Host) Fill(u *filter.Upstream) {
 	u.Cluster, u.Service = h.cluster.spec.Name, h.cluster.spec.Service
 	u.Host, u.HostName, u.Workload = e.Addr, e.Hostname, e.Workload
 	u.TLS = h.tls != nil
+	u.Path = ""
+	if !e.Addr.IsValid() {
+		u.Path = h.name
+	}
 }
 
 // Healthy tells whether the host takes part in load balancing outside of a panic.
@@ -238,6 +251,8 @@ func (e *Endpoint) target() string {
 	switch {
 	case e.Path != "":
 		return e.Path
+	case e.Internal != "":
+		return "envoy://" + e.Internal + "/" + e.InternalID
 	case e.Name != "":
 		return e.Name + ":" + strconv.Itoa(int(e.Port))
 	default:

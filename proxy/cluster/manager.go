@@ -32,6 +32,8 @@ type Options struct {
 	Resolver Resolver
 	// Serve makes a stream of a connected socket; nil: transport.Serve.
 	Serve func(net.Conn) stream.Conn
+	// Inner connects to internal listeners; nil: there are none.
+	Inner func(ctx context.Context, to Inner) (net.Conn, error)
 	// Log nil: silent.
 	Log *slog.Logger
 }

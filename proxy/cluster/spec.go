@@ -71,6 +71,8 @@ type Spec struct {
 	HTTP     HTTPOptions
 	// TLS nil: plain text, unless one of Transports matches.
 	TLS TLS
+	// Inner says what connections to internal listeners bring along; nil: nothing.
+	Inner *InnerTransport
 	// Transports are tried in order against the endpoint's TransportLabels.
 	Transports []Transport
 	// Bind is the source address of connections, Bind6 the one for the other
@@ -91,6 +93,8 @@ type Spec struct {
 	Greeter Greeter
 	// ProxyProtocol sends a PROXY header of version 1 or 2; 0: none.
 	ProxyProtocol int
+	// TLVs of version 2; nil: none.
+	TLVs *ProxyTLVs
 	// Metadata by filter name, opaque here.
 	Metadata map[string]any
 }
@@ -115,7 +119,8 @@ type HandshakeOptions struct {
 	ServerName string
 	// ALPN replaces the context's protocols, when not nil.
 	ALPN []string
-	// VerifyName is a DNS name that the certificate must be for (auto_san_validation).
+	// VerifyName is a DNS name that the certificate must be for (auto_san_validation),
+	// or a list with commas of which it must have one; URIs too.
 	VerifyName string
 }
 
@@ -124,8 +129,13 @@ type Transport struct {
 	Name   string
 	Labels map[string]string
 	// TLS nil: plain text.
-	TLS TLS
+	TLS   TLS
+	Inner *InnerTransport
 }
+
+// InnerTransport is what connections to internal listeners bring along: objects of
+// filter state that are shared, and parts of metadata.
+type InnerTransport struct{ Passed []PassedMetadata }
 
 // Protocol spoken upstream.
 type Protocol uint8

@@ -70,12 +70,30 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	if f.Hash, err = hashPolicies(m.HashPolicy); err != nil {
 		return nil, err
 	}
-	for _, u := range m.UpgradeConfigs {
-		f.Upgrades = append(f.Upgrades, route.Upgrade{
-			Type: u.UpgradeType, Enabled: u.Enabled == nil || u.Enabled.Value, Terminate: u.ConnectConfig != nil,
-		})
+	for i, u := range m.UpgradeConfigs {
+		up := route.Upgrade{
+			Type: u.UpgradeType, Enabled: u.Enabled == nil || u.Enabled.Value,
+			Terminate: u.ConnectConfig != nil, AllowPost: u.ConnectConfig.GetAllowPost(),
+		}
+		if up.ProxyProtocol, err = connectProxyProtocol(u.ConnectConfig.GetProxyProtocolConfig()); err != nil {
+			return nil, at(err, "upgrade_configs[%d].connect_config.proxy_protocol_config", i)
+		}
+		f.Upgrades = append(f.Upgrades, up)
 	}
 	return f, nil
+}
+
+// connectProxyProtocol reads the version of the header before a CONNECT's payload, 0: there is none.
+func connectProxyProtocol(m *corev3.ProxyProtocolConfig) (int, error) {
+	switch {
+	case m == nil:
+		return 0, nil
+	case m.PassThroughTlvs != nil:
+		return 0, at(errors.New("is for clusters only"), "pass_through_tlvs")
+	case len(m.AddedTlvs) > 0:
+		return 0, at(errors.New("is for clusters only"), "added_tlvs")
+	}
+	return proxyVersion(m), nil
 }
 
 // target reads which cluster a request goes to.

@@ -28,10 +28,11 @@ import (
 var supportedBootstrap = strict.Table{
 	"envoy.config.bootstrap.v3.Bootstrap": "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime " +
 		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~ overload_manager~",
-	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":  "listeners clusters secrets",
-	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources": "lds_config cds_config ads_config",
-	"envoy.config.bootstrap.v3.Admin":                      "address access_log~ profile_path",
-	"envoy.config.bootstrap.v3.ClusterManager":             "upstream_bind_config enable_deferred_cluster_creation",
+	"envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "", // there is nothing to switch on
+	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":              "listeners clusters secrets",
+	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":             "lds_config cds_config ads_config",
+	"envoy.config.bootstrap.v3.Admin":                                  "address access_log~ profile_path",
+	"envoy.config.bootstrap.v3.ClusterManager":                         "upstream_bind_config enable_deferred_cluster_creation",
 	"envoy.config.core.v3.Node": "id cluster metadata~ locality user_agent_name user_agent_version " +
 		"user_agent_build_version~ client_features",
 	"envoy.config.bootstrap.v3.LayeredRuntime":          "layers",

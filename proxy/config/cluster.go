@@ -8,7 +8,6 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	proxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -252,43 +251,25 @@ func outlier(m *clusterv3.OutlierDetection) *cluster.Outlier {
 
 // upstreamTransports reads the transport socket and those chosen by metadata.
 func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) error {
-	socket, err := proxyProtocol(m.TransportSocket, c.spec)
+	socket, err := d.proxySocket(m.TransportSocket, c.spec)
 	if err != nil {
 		return at(err, "transport_socket.typed_config")
 	}
-	t, err := d.clientTLS(socket, c)
-	if err != nil {
+	if c.spec.TLS, c.spec.Inner, err = d.upstreamSocket(socket, c); err != nil {
 		return at(err, "transport_socket")
 	}
-	c.spec.TLS = t
 	for i, match := range m.TransportSocketMatches {
-		t, err := d.clientTLS(match.TransportSocket, c)
-		if err != nil {
+		t := cluster.Transport{Name: match.Name}
+		if t.TLS, t.Inner, err = d.upstreamSocket(match.TransportSocket, c); err != nil {
 			return at(err, "transport_socket_matches[%d].transport_socket", i)
 		}
-		l, err := labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": match.Match}}, "")
+		t.Labels, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": match.Match}}, "")
 		if err != nil {
 			return at(err, "transport_socket_matches[%d].match", i)
 		}
-		c.spec.Transports = append(c.spec.Transports, cluster.Transport{Name: match.Name, Labels: l, TLS: t})
+		c.spec.Transports = append(c.spec.Transports, t)
 	}
 	return nil
-}
-
-// proxyProtocol reads the transport socket that sends a PROXY header, and returns the one inside it.
-func proxyProtocol(m *corev3.TransportSocket, s *cluster.Spec) (*corev3.TransportSocket, error) {
-	p := &proxyv3.ProxyProtocolUpstreamTransport{}
-	if a := m.GetTypedConfig(); a == nil || !a.MessageIs(p) {
-		return m, nil
-	}
-	if err := unpack(m.GetTypedConfig(), p); err != nil {
-		return nil, err
-	}
-	s.ProxyProtocol = 1
-	if p.Config.GetVersion() == corev3.ProxyProtocolConfig_V2 {
-		s.ProxyProtocol = 2
-	}
-	return p.TransportSocket, nil
 }
 
 func (d *Decoder) clientTLS(m *corev3.TransportSocket, c *clusterConfig) (cluster.TLS, error) {

@@ -78,8 +78,14 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		if err := socketEndpoint(a.SocketAddress, e, names); err != nil {
 			return at(err, "endpoint.address.socket_address")
 		}
+	case *corev3.Address_EnvoyInternalAddress:
+		e.Internal, e.InternalID = a.EnvoyInternalAddress.GetServerListenerName(), a.EnvoyInternalAddress.EndpointId
+		e.Metadata = plain(m.Metadata)
+		if e.Internal == "" {
+			return at(errors.New("is empty"), "endpoint.address.envoy_internal_address.server_listener_name")
+		}
 	default:
-		return at(errors.New("want socket_address or pipe"), "endpoint.address")
+		return at(errors.New("want socket_address, pipe or envoy_internal_address"), "endpoint.address")
 	}
 	if err := healthEndpoint(m.GetEndpoint().GetHealthCheckConfig(), e); err != nil {
 		return at(err, "endpoint.health_check_config")

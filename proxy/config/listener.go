@@ -100,6 +100,9 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 }
 
 func addresses(m *listenerv3.Listener, l *listener.Listener) error {
+	if m.GetInternalListener() != nil {
+		return internalListener(m, l)
+	}
 	a, compat, err := listenAddress(m.Address)
 	if err != nil {
 		return at(err, "address")
@@ -112,6 +115,21 @@ func addresses(m *listenerv3.Listener, l *listener.Listener) error {
 		}
 		l.Addresses = append(l.Addresses, a)
 		l.IPv4Compat = l.IPv4Compat || compat
+	}
+	return nil
+}
+
+// internalListener checks that nothing is asked of a listener without sockets that needs them.
+func internalListener(m *listenerv3.Listener, l *listener.Listener) error {
+	l.Internal, l.UseOriginalDst = true, false
+	if a := m.GetAddress(); a != nil && a.GetEnvoyInternalAddress() == nil {
+		return at(errors.New("an internal listener has none"), "address")
+	}
+	if len(m.AdditionalAddresses) > 0 {
+		return at(errors.New("an internal listener has none"), "additional_addresses")
+	}
+	if m.Name == "" {
+		return at(errors.New("an internal listener needs one"), "name")
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package config
 
 import "github.com/weftmesh/weft/base/strict"
 
+const internalUpstream = "envoy.extensions.transport_sockets.internal_upstream.v3.InternalUpstreamTransport"
+
 // supportedCluster lists the supported fields of clusters and endpoints.
 var supportedCluster = strict.Table{
 	"envoy.config.cluster.v3.Cluster": "transport_socket_matches name alt_stat_name type eds_cluster_config connect_timeout lb_policy " +
@@ -69,7 +71,8 @@ var supportedCluster = strict.Table{
 	"envoy.config.endpoint.v3.Endpoint.HealthCheckConfig":                "port_value hostname address disable_active_health_check",
 	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress":                "address",
 	"envoy.config.core.v3.Locality":                                      "region zone sub_zone",
-	"envoy.config.core.v3.Address":                                       "socket_address pipe",
+	"envoy.config.core.v3.Address":                                       "socket_address pipe envoy_internal_address",
+	"envoy.config.core.v3.EnvoyInternalAddress":                          "server_listener_name endpoint_id",
 	"envoy.config.core.v3.SocketAddress":                                 "protocol=TCP address port_value ipv4_compat",
 	"envoy.config.core.v3.Pipe":                                          "path",
 	"envoy.type.v3.Percent":                                              "value",
@@ -89,7 +92,13 @@ var supportedTLS = strict.Table{
 	"envoy.config.core.v3.TransportSocket":                                                "name typed_config",
 	"envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer":                          "",
 	"envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport": "config transport_socket",
-	"envoy.config.core.v3.ProxyProtocolConfig":                                            "version",
+	"envoy.config.core.v3.ProxyProtocolConfig":                                            "version pass_through_tlvs added_tlvs",
+	"envoy.config.core.v3.ProxyProtocolPassThroughTLVs":                                   "match_type tlv_type",
+	"envoy.config.core.v3.TlvEntry":                                                       "type value format_string",
+	internalUpstream:                                                                      "passthrough_metadata transport_socket",
+	internalUpstream + ".MetadataValueSource":                                             "kind name",
+	"envoy.type.metadata.v3.MetadataKind.Cluster":                                         "",
+	"envoy.type.metadata.v3.MetadataKind.Host":                                            "",
 	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                        "common_tls_context sni auto_host_sni auto_sni_san_validation max_session_keys enforce_rsa_key_usage=false allow_renegotiation=false",
 	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": "common_tls_context require_client_certificate disable_stateless_session_resumption disable_stateful_session_resumption require_sni=false " +
 		"session_ticket_keys session_ticket_keys_sds_secret_config ocsp_staple_policy",

@@ -13,8 +13,9 @@ var supportedListener = strict.Table{
 	"envoy.config.listener.v3.Listener": "name address additional_addresses filter_chains use_original_dst default_filter_chain " +
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
-		"tcp_backlog_size bind_to_port tcp_keepalive access_log " +
+		"tcp_backlog_size bind_to_port tcp_keepalive access_log internal_listener " +
 		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager", // they are accepted one by one, and there is no limit
+	"envoy.config.listener.v3.Listener.InternalListenerConfig":               "",
 	"envoy.config.listener.v3.AdditionalAddress":                             "address",
 	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
@@ -59,12 +60,16 @@ var supportedListener = strict.Table{
 	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
 		"spawn_upstream_span",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "stat_prefix cluster weighted_clusters metadata_match~ idle_timeout access_log " +
-		"max_connect_attempts access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage on_demand",
+		"max_connect_attempts backoff_options tunneling_config access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage on_demand",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand":                      "odcds_config timeout",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster":               "clusters",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.WeightedCluster.ClusterWeight": "name weight metadata_match~",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TcpAccessLogOptions":           "access_log_flush_interval flush_access_log_on_connected",
-	"envoy.type.v3.HashPolicy":                  "source_ip",
+	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.TunnelingConfig": "hostname use_post headers_to_add propagate_response_headers " +
+		"post_path propagate_response_trailers request_id_extension request_id_header request_id_metadata_key",
+	"envoy.config.core.v3.BackoffStrategy":      "base_interval max_interval",
+	"envoy.type.v3.HashPolicy":                  "source_ip filter_state",
+	"envoy.type.v3.HashPolicy.FilterState":      "key",
 	"envoy.type.v3.HashPolicy.SourceIp":         "",
 	"envoy.config.trace.v3.Tracing.Http":        "name typed_config",
 	"envoy.config.trace.v3.OpenTelemetryConfig": "grpc_service http_service service_name resource_detectors",
@@ -82,7 +87,7 @@ var supportedListener = strict.Table{
 	"envoy.config.core.v3.HttpUri":                   "uri cluster timeout",
 	"envoy.type.tracing.v3.CustomTag":                "tag literal environment request_header metadata value",
 	"envoy.type.tracing.v3.CustomTag.Metadata":       "kind metadata_key default_value",
-	"envoy.type.metadata.v3.MetadataKind":            "request",
+	"envoy.type.metadata.v3.MetadataKind":            "request cluster host",
 	"envoy.type.metadata.v3.MetadataKind.Request":    "",
 	"envoy.type.tracing.v3.CustomTag.Literal":        "value",
 	"envoy.type.tracing.v3.CustomTag.Environment":    "name default_value",

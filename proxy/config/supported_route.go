@@ -42,7 +42,7 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name cluster_header weight metadata_match~ typed_per_filter_config~ " +
 		"host_rewrite_literal" + headerOps,
 	"envoy.config.route.v3.RouteAction.UpgradeConfig":                   "upgrade_type enabled connect_config",
-	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":     "",
+	"envoy.config.route.v3.RouteAction.UpgradeConfig.ConnectConfig":     "proxy_protocol_config allow_post",
 	"envoy.config.route.v3.RouteAction.HashPolicy":                      "header cookie connection_properties query_parameter terminal",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Header":               "header_name regex_rewrite",
 	"envoy.config.route.v3.RouteAction.HashPolicy.Cookie":               "name ttl path attributes",

@@ -9,6 +9,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/http/tunnel"
+	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 )
 
@@ -47,10 +50,26 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 		return nil, at(err, "on_demand")
 	}
 	for i, h := range m.HashPolicy {
-		if h.GetSourceIp() == nil {
+		switch {
+		case h.GetSourceIp() != nil:
+			c.HashSourceIP = true
+		case h.GetFilterState() != nil:
+			c.HashState = h.GetFilterState().Key
+		default:
 			return nil, at(fmt.Errorf("%T is not supported", h.PolicySpecifier), "hash_policy[%d]", i)
 		}
-		c.HashSourceIP = true
+	}
+	if b := m.BackoffOptions; b != nil {
+		c.Backoff = &tcp.Backoff{Base: duration(b.BaseInterval), Max: duration(b.MaxInterval)}
+		if c.Backoff.Max == 0 {
+			c.Backoff.Max = 10 * c.Backoff.Base
+		}
+		if c.Backoff.Max < c.Backoff.Base {
+			return nil, at(errors.New("is less than base_interval"), "backoff_options.max_interval")
+		}
+	}
+	if c.Tunnel, err = d.tunnel(m.TunnelingConfig); err != nil {
+		return nil, at(err, "tunneling_config")
 	}
 	c.LogEvery, c.LogConnected = duration(m.AccessLogFlushInterval), m.FlushAccessLogOnConnected
 	if o := m.AccessLogOptions; o != nil {
@@ -90,6 +109,41 @@ func (d *Decoder) tcpDemand(m *tcpv3.TcpProxy_OnDemand) (func(string, func(filte
 	return func(cluster string, wake func(filter.Outcome)) (filter.Outcome, func() bool) {
 		return d.AskCluster(cluster, timeout, wake)
 	}, nil
+}
+
+// tunnel reads how connections go through an HTTP proxy, nil: they do not.
+func (d *Decoder) tunnel(m *tcpv3.TcpProxy_TunnelingConfig) (*tunnel.Config, error) {
+	if m == nil {
+		return nil, nil
+	}
+	if m.PostPath != "" && !m.UsePost {
+		return nil, at(errors.New("is for use_post only"), "post_path")
+	}
+	c := &tunnel.Config{Post: m.UsePost, Path: m.PostPath, KeepHeaders: m.PropagateResponseHeaders, KeepTrailers: m.PropagateResponseTrailers}
+	if c.Path == "" {
+		c.Path = "/"
+	}
+	if m.RequestIdExtension != nil {
+		c.IDHeader, c.IDKey = lower(m.RequestIdHeader), m.RequestIdMetadataKey
+		if c.IDHeader == "" {
+			c.IDHeader = "x-request-id"
+		}
+		if c.IDKey == "" {
+			c.IDKey = "tunnel_request_id"
+		}
+	}
+	o := d.formatOptions()
+	var err error
+	if c.Host, err = format.Compile(m.Hostname, o); err != nil {
+		return nil, at(err, "hostname")
+	}
+	ops, err := readHeaderOps(m.HeadersToAdd, nil, "headers_to_add")
+	if err != nil {
+		return nil, err
+	}
+	o.Missing = ""
+	c.Headers, err = route.NewHeaderChanges(ops, o)
+	return c, at(err, "headers_to_add")
 }
 
 // tcpWeighted reads one cluster of several; its labels are merged over the base.

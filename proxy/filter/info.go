@@ -111,9 +111,14 @@ type ConnInfo struct {
 	Start  time.Time
 	Local  netip.AddrPort // the address the client asked for (original destination)
 	Remote netip.AddrPort
+	// Internal is the address of an internal listener that the connection came to
+	// ("envoy://listener/id"); "": it came from outside.
+	Internal string
 	// Direct is the peer of the socket, where a PROXY header says that it speaks
 	// for Remote.
 	Direct netip.AddrPort
+	// ProxyTLVs are those of its PROXY header. Read only.
+	ProxyTLVs []TLV
 	// Listener and FilterChain are their names in the configuration.
 	Listener, FilterChain string
 	Outbound              bool
@@ -155,6 +160,12 @@ type ConnInfo struct {
 	Flags    ResponseFlags
 }
 
+// TLV is a piece of a PROXY header of version 2.
+type TLV struct {
+	Type  byte
+	Value []byte
+}
+
 // Upstream is what is known about where a stream or connection went.
 type Upstream struct {
 	Cluster string
@@ -163,8 +174,10 @@ type Upstream struct {
 	Service ServiceRef
 	// Host is the endpoint's address; Workload its identity from the endpoint metadata.
 	Host, Local netip.AddrPort
-	HostName    string
-	Workload    WorkloadRef
+	// Path is the host where that is no IP address: a unix socket, "envoy://listener/id".
+	Path     string
+	HostName string
+	Workload WorkloadRef
 	// Peer is who the server says it is; nil: it has not said.
 	Peer    *Peer
 	PeerURI string

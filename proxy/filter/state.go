@@ -1,6 +1,9 @@
 package filter
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Keys of filter state that the data plane itself asks for, Envoy's names.
 const (
@@ -62,12 +65,13 @@ func (c *ConnInfo) Text(key string) string {
 	return s
 }
 
-// SetObject puts an object into the connection's filter state.
+// SetObject puts an object into the connection's filter state. It replaces the
+// map: who logs while the connection lasts may hold the old one.
 func (c *ConnInfo) SetObject(o Shared) {
-	if c.Objects == nil {
-		c.Objects = map[string]any{}
-	}
-	c.Objects[o.Key] = o.Value
+	all := make(map[string]any, len(c.Objects)+1)
+	maps.Copy(all, c.Objects)
+	all[o.Key] = o.Value
+	c.Objects = all
 	c.Shared = share(c.Shared, o)
 }
 

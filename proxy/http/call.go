@@ -40,10 +40,10 @@ type callState struct {
 	target           route.Target
 	links            []link
 
-	upgrade   string // protocol asked for, or "CONNECT"
-	terminate bool
-	tunnel    bool // the upgrade was granted
-	trusted   bool // an internal request
+	upgrade   string         // protocol asked for, or "CONNECT"
+	terminate *route.Upgrade // a CONNECT, or what is like one, that ends here
+	tunnel    bool           // the upgrade was granted
+	trusted   bool           // an internal request
 
 	reqEnd    bool // the request is whole
 	routed    bool // the router has the head
@@ -196,6 +196,11 @@ func (s *call) routes() *route.Table {
 func (s *call) admitUpgrade() ([]NamedFilter, filter.LocalReply, bool) {
 	usual := s.m.cfg.Filters
 	if s.upgrade == "" {
+		if s.req.Method == "POST" && s.entry != nil {
+			if r := s.entry.Upgrade("CONNECT"); r != nil && r.Terminate && r.AllowPost {
+				s.terminate = r
+			}
+		}
 		return usual, filter.LocalReply{}, true
 	}
 	u, ok := s.m.upgrade(s.upgrade)
@@ -205,7 +210,9 @@ func (s *call) admitUpgrade() ([]NamedFilter, filter.LocalReply, bool) {
 	if s.entry != nil {
 		if r := s.entry.Upgrade(s.upgrade); r != nil {
 			ok = r.Enabled
-			s.terminate = ok && r.Terminate && s.upgrade == "CONNECT"
+			if ok && r.Terminate && s.upgrade == "CONNECT" {
+				s.terminate = r
+			}
 		}
 		if s.entry.Kind() != route.Forwards {
 			ok = true // answered without an upstream

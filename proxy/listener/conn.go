@@ -25,8 +25,8 @@ const defaultHandshakeTimeout = 15 * time.Second
 // goroutine that the accept loop started for it.
 type arrival struct {
 	m     *Manager
-	s     *socket
 	l     *active
+	inner *Inner // how it came to an internal listener; nil: to a socket
 	nc    net.Conn
 	raw   net.Conn // the socket, also when nc has become TLS
 	facts Facts
@@ -36,11 +36,11 @@ type arrival struct {
 	// deadline of all listener filters together.
 	deadline time.Time
 	metadata map[string]any
+	tlvs     []filter.TLV // of its PROXY header
 }
 
 // serve brings one accepted connection to its terminal filter.
-func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
-	a := &arrival{m: m, s: s, l: s.listener.Load(), nc: nc, raw: nc}
+func (m *Manager) serve(ctx context.Context, a *arrival) {
 	// Statistics go to the listener that chooses the chain, as with Envoy.
 	restored := a.describe()
 	ok := a.unwrap(ctx, &restored)
@@ -66,6 +66,10 @@ func (m *Manager) serve(ctx context.Context, s *socket, nc net.Conn) {
 // describe finds out where the connection comes from and wanted to go;
 // restored: somewhere else than to its socket.
 func (a *arrival) describe() (restored bool) {
+	if a.inner != nil {
+		a.describeInner()
+		return false
+	}
 	a.facts.Local, a.facts.Remote = addrPort(a.nc.LocalAddr()), addrPort(a.nc.RemoteAddr())
 	a.facts.Direct = a.facts.Remote
 	restored = a.l.Transparent
@@ -218,7 +222,11 @@ func (a *arrival) describeConn(chain string) {
 	a.info = &filter.ConnInfo{
 		ID: a.m.ids.Add(1), Start: time.Now(), Local: a.facts.Local, Remote: a.facts.Remote,
 		Listener: a.l.Name, FilterChain: chain, Outbound: a.l.Outbound,
-		SNI: a.facts.SNI, Direct: a.facts.Direct, Metadata: a.metadata,
+		SNI: a.facts.SNI, Direct: a.facts.Direct, Metadata: a.metadata, ProxyTLVs: a.tlvs,
+	}
+	if a.inner != nil {
+		a.info.Internal = a.inner.String()
+		a.info.Inherit(a.inner.Shared)
 	}
 }
 

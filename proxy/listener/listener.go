@@ -39,6 +39,9 @@ type Listener struct {
 	// Virtual: no socket is bound; the listener gets connections from one with
 	// UseOriginalDst (bind_to_port false).
 	Virtual bool
+	// Internal: there are no addresses; connections come from clusters of this
+	// proxy (Manager.Connect).
+	Internal bool
 	// UseOriginalDst hands a connection to the listener of its original
 	// destination, if there is one.
 	UseOriginalDst bool

@@ -311,6 +311,9 @@ func (a *arrival) accept(p *ProxyHeaders, h *proxied, restored *bool) {
 		}
 		a.facts.Remote = h.src
 	}
+	_ = eachTLV(h.tlvs, func(kind byte, value []byte) { // parseProxy has seen them
+		a.tlvs = append(a.tlvs, filter.TLV{Type: kind, Value: value})
+	})
 	if m := p.metadata(h.tlvs); m != nil {
 		a.metadata = m
 	}

@@ -152,7 +152,7 @@ func (m *Manager) accept(ctx context.Context, s *socket) {
 		m.arriving.Add(1)
 		m.wg.Go(func() {
 			defer m.arriving.Add(-1)
-			m.serve(ctx, s, nc)
+			m.serve(ctx, &arrival{m: m, l: s.listener.Load(), nc: nc, raw: nc})
 		})
 	}
 }

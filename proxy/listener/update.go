@@ -45,7 +45,7 @@ func (u *update) try(l *Listener) error {
 // compile makes a listener work, with the chains of its predecessor where they
 // did not change.
 func (u *update) compile(l *Listener) (*active, error) {
-	if len(l.Addresses) == 0 {
+	if len(l.Addresses) == 0 && !l.Internal {
 		return nil, errors.New("no address")
 	}
 	stats := u.m.stats[l.Name]

@@ -296,8 +296,11 @@ type Upgrade struct {
 	// Type is the token, e.g. "websocket" or "CONNECT"; case does not matter.
 	Type    string
 	Enabled bool
-	// Terminate, for CONNECT: open a TCP connection and forward the payload.
-	Terminate bool
+	// Terminate, for CONNECT: open a TCP connection and forward the payload. AllowPost
+	// does so with the body of a POST too.
+	Terminate, AllowPost bool
+	// ProxyProtocol sends a PROXY header of version 1 or 2 before the payload; 0: none.
+	ProxyProtocol int
 }
 
 // Mirror sends a copy of a share of the requests elsewhere.

@@ -7,9 +7,12 @@
 // duration cost nothing per byte. A connection that can have no upstream is
 // closed, with Envoy's response flags in its ConnInfo.
 //
-// The package does no tunnelling, and Drain ends no connection: there is no
-// border in a byte stream at which that would be safe. The listener cuts them when
-// its drain time is over.
+// With a tunnel configured the bytes go through an HTTP proxy (proxy/http/tunnel).
+// Objects of the connection's filter state may name the cluster, the idle timeout
+// and what the TLS connection upstream asks for.
+//
+// Drain ends no connection: there is no border in a byte stream at which that would be safe.
+// The listener cuts them when its drain time is over.
 package tcp
 
 import (
@@ -26,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/tunnel"
 )
 
 // Observer is told about connections, for metrics. Calls for one connection
@@ -62,15 +66,20 @@ type Config struct {
 	Clusters []Weighted
 	// Subset is that of a cluster which a filter before has named.
 	Subset string
-	// Attempts to connect, 0: 1.
+	// Attempts to connect, 0: 1. Backoff, when set, is waited between them.
 	Attempts uint32
+	Backoff  *Backoff
+	// Tunnel goes through an HTTP proxy, nil: directly.
+	Tunnel *tunnel.Config
 	// Idle ends a connection on which nothing moves; nil: one hour, 0: never.
 	Idle *time.Duration
 	// MaxDuration of a connection, 0: unbounded. Up to MaxDurationJitter percent are added.
 	MaxDuration       time.Duration
 	MaxDurationJitter float64
-	// HashSourceIP: consistent hashing goes by the client's address.
+	// HashSourceIP: consistent hashing goes by the client's address; HashState: by
+	// the object under that key of filter state.
 	HashSourceIP bool
+	HashState    string
 	Observers    []Observer
 	AccessLogs   []AccessLogger
 	// LogEvery writes access logs of connections that last, LogConnected when the
@@ -81,6 +90,10 @@ type Config struct {
 	// called once, on any goroutine, unless cancel returned true. It must not block.
 	Ask func(cluster string, wake func(filter.Outcome)) (o filter.Outcome, cancel func() bool)
 }
+
+// Backoff is how long to wait between attempts to connect: a random time up to
+// Base, twice that the next time, up to Max.
+type Backoff struct{ Base, Max time.Duration }
 
 // DefaultIdle is Envoy's idle timeout.
 const DefaultIdle = time.Hour
@@ -172,6 +185,9 @@ func (p *Proxy) Drain() {}
 func (p *Proxy) choose(info *filter.ConnInfo) *Weighted {
 	if info.TCPCluster != "" {
 		return &Weighted{Name: info.TCPCluster, Subset: p.cfg.Subset}
+	}
+	if name := info.Text(filter.StateTCPCluster); name != "" {
+		return &Weighted{Name: name, Subset: p.cfg.Subset}
 	}
 	if len(p.cfg.Clusters) == 1 {
 		return &p.cfg.Clusters[0]

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
@@ -28,6 +30,8 @@ type session struct {
 	pick    cluster.Pick
 	attempt uint32
 	joint   *transport.Joint
+	// tunnelled: the pool of HTTP connections counts what is counted of a connection.
+	tunnelled bool
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -96,9 +100,11 @@ func (s *session) ask(w *Weighted) {
 // resolve looks the host up that the connection names, where it does, and connects.
 func (s *session) resolve(w *Weighted) {
 	s.limits = s.cluster.Limits(cluster.Default)
-	s.pick = cluster.Pick{Subset: w.Subset, Dst: s.info.Local}
+	s.pick = cluster.Pick{Subset: w.Subset, Dst: s.destination()}
 	if s.p.cfg.HashSourceIP {
 		s.pick.Hash, s.pick.HasHash = hashAddr(s.info.Remote.Addr()), true
+	} else if text := s.info.Text(s.p.cfg.HashState); text != "" {
+		s.pick.Hash, s.pick.HasHash = xxhash.Sum64String(text), true
 	}
 	if s.cluster.Spec().Type == cluster.DynamicForward && s.info.Forward != "" {
 		s.pick.Authority = s.info.Forward
@@ -125,19 +131,21 @@ func (s *session) connect() {
 	if s.cluster.Spec().Type == cluster.Aggregate {
 		s.limits = h.Cluster().Limits(cluster.Default)
 	}
+	s.host = h
+	stage := (s.attempt + 1) * 2 // before Dial: its end may come before its return
+	h.Fill(&s.info.Upstream)
+	if s.tunnelled = s.p.cfg.Tunnel != nil && s.info.Text(filter.StateNoTunnel) != "true"; s.tunnelled {
+		s.attempt++
+		s.until(stage, s.openTunnel())
+		return
+	}
 	if !s.limits.Acquire(cluster.Connections) {
 		s.fail(filter.FlagUpstreamOverflow)
 		return
 	}
 	s.attempt++
-	s.host = h
-	stage := s.attempt * 2 // before Dial: its end may come before its return
-	h.Fill(&s.info.Upstream)
 	h.Begin()
-	cancel := h.Cluster().Dial(h, cluster.DialOptions{
-		Source: s.info.Remote, Dest: s.info.Local, Greeted: func(p *filter.Peer) { s.info.Upstream.Peer = p },
-	}, s.dialled)
-	s.until(stage, cancel)
+	s.until(stage, h.Cluster().Dial(h, s.dialOptions(), s.dialled))
 }
 
 // until makes abandon what the timer calls, unless a later stage has come.
@@ -173,18 +181,7 @@ func (s *session) dialled(up stream.Conn, err error) {
 		s.host.Report(cluster.ConnectFailed)
 	}
 	s.info.Upstream.Failure = err.Error()
-	if s.isExpired() || de != nil && de.Canceled {
-		s.fail(filter.FlagUpstreamConnectionFailure)
-		return
-	}
-	s.info.Flags |= filter.FlagUpstreamConnectionFailure
-	if s.attempt >= s.p.cfg.Attempts {
-		s.fail(filter.FlagUpstreamRetryLimitExceeded)
-		return
-	}
-	s.pick.Avoid = append(s.pick.Avoid, s.host)
-	s.pick.Tries = avoidTries
-	s.connect()
+	s.again(de != nil && de.Canceled)
 }
 
 // join couples the two connections.
@@ -197,7 +194,7 @@ func (s *session) join(up stream.Conn) {
 	if cs := up.TLS(); cs != nil && len(cs.PeerCertificates) > 0 {
 		u.PeerURI = transport.SPIFFEID(cs.PeerCertificates[0])
 	}
-	s.info.Flags, u.Failure = 0, "" // of attempts before
+	u.Failure = "" // of attempts before, whose flag stays, as in Envoy
 	for _, o := range s.p.cfg.Observers {
 		o.ConnOpened(s.info)
 	}
@@ -212,7 +209,7 @@ func (s *session) join(up stream.Conn) {
 	var end transport.JoinEnd
 	var both atomic.Bool
 	s.joint = transport.Join(s.down, up, transport.JoinOptions{
-		Idle: s.p.idle,
+		Idle: s.idle(),
 		Done: func(e transport.JoinEnd) {
 			end = e
 			if both.Swap(true) {
@@ -237,17 +234,19 @@ func (s *session) join(up stream.Conn) {
 func (s *session) finish(end transport.JoinEnd) {
 	received, sent := s.joint.Bytes()
 	s.info.Received, s.info.Sent = received, sent
-	st := s.host.Cluster().Stats()
-	st.UpstreamCxTxBytesTotal.Add(received)
-	st.UpstreamCxRxBytesTotal.Add(sent)
 	s.p.stats.RxBytes.Add(received)
 	s.p.stats.TxBytes.Add(sent)
 	if end == transport.JoinIdle {
 		s.p.stats.IdleTimeout.Add(1)
 	}
-	s.limits.Release(cluster.Connections)
-	s.host.Disconnected(end != transport.JoinFailedB, false)
-	s.host.End(true)
+	if !s.tunnelled {
+		st := s.host.Cluster().Stats()
+		st.UpstreamCxTxBytesTotal.Add(received)
+		st.UpstreamCxRxBytesTotal.Add(sent)
+		s.limits.Release(cluster.Connections)
+		s.host.Disconnected(end != transport.JoinFailedB, false)
+		s.host.End(true)
+	}
 	s.end()
 }
 

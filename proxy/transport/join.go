@@ -56,7 +56,7 @@ const idleLooks = 4
 // Join couples a and b, both unbound, until both have ended: what one sends
 // goes to the other, a half-close too. Where both are plain sockets the bytes
 // go through the kernel; else through the Conns, with their back-pressure. The
-// Joint owns both connections.
+// Joint owns both connections. Not to be called inside of an executor.
 func Join(a, b stream.Conn, o JoinOptions) *Joint {
 	j := &Joint{a: a, b: b, done: o.Done, idle: o.Idle}
 	ca, cb := socketConn(a), socketConn(b)
@@ -110,29 +110,40 @@ func (j *Joint) finish(end JoinEnd) {
 
 // relay couples through the Conns, on one executor.
 func (j *Joint) relay(first []byte) func() {
-	r := &relay{j: j}
+	r := &relay{j: j, ex: executorOf(j.a, j.b)}
 	r.a = relaySide{r: r, self: j.a, peer: j.b, other: &r.b, n: &j.fromA, fail: JoinFailedA}
 	r.b = relaySide{r: r, self: j.b, peer: j.a, other: &r.a, n: &j.fromB, fail: JoinFailedB}
 	j.cancel = func(end JoinEnd) {
 		r.ex.Post(serial.Func(func() { r.close(end) }))
 	}
-	r.ex.TryEnter() // nobody knows it yet
+	r.ex.Enter()
 	if len(first) > 0 {
 		j.fromA.Add(uint64(len(first)))
 		j.b.Write(first)
 		j.b.Flush()
 	}
 	return func() {
-		j.a.Bind(&r.ex, &r.a)
-		j.b.Bind(&r.ex, &r.b)
+		j.a.Bind(r.ex, &r.a)
+		j.b.Bind(r.ex, &r.b)
 		r.ex.Leave()
 	}
+}
+
+// executorOf is that of the connection which has one that it cannot leave (a
+// tunnel), or a new one.
+func executorOf(a, b stream.Conn) *serial.Executor {
+	for _, c := range [...]stream.Conn{a, b} {
+		if own, ok := c.(interface{ Executor() *serial.Executor }); ok {
+			return own.Executor()
+		}
+	}
+	return &serial.Executor{}
 }
 
 // relay is the state of a Joint through the Conns. It lives inside ex.
 type relay struct {
 	j       *Joint
-	ex      serial.Executor
+	ex      *serial.Executor
 	a, b    relaySide
 	end     JoinEnd
 	closing bool

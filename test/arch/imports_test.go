@@ -53,7 +53,7 @@ var allowed = map[string][]string{
 	"proxy/xds":       {"wire", "base"},
 	"proxy/sds":       {"wire", "base"},
 	"proxy/http":      {"proxy/filter", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
-	"proxy/tcp":       {"proxy/filter", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/tcp":       {"proxy/filter", "proxy/http", "proxy/cluster", "proxy/transport", "base"},
 	"proxy/listener":  {"proxy/filter", "proxy/transport", "base"},
 	"proxy/telemetry": {"proxy/filter", "wire", "base"},
 	"proxy/dns":       {"wire", "base"},

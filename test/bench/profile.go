@@ -23,7 +23,12 @@ func profile(ctx context.Context, o options, engines []engine, work, dir string)
 	}
 	for _, load := range o.loads() {
 		fmt.Fprintln(os.Stderr, "bench: profiling", load.name)
-		if err := profileOne(ctx, work, engines[i], load, o, dir); err != nil {
+		r, err := launch(ctx, work, engines[i], load, true)
+		if err == nil {
+			err = profileOne(ctx, r, load, o, dir)
+			r.stop()
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", load.name, err)
 		}
 	}
@@ -33,12 +38,7 @@ func profile(ctx context.Context, o options, engines []engine, work, dir string)
 var unsafeInNames = regexp.MustCompile(`[^a-zA-Z0-9]+`)
 
 // profileOne keeps a workload going until the profiles are there.
-func profileOne(ctx context.Context, work string, e engine, load workload, o options, dir string) error {
-	r, err := launch(ctx, work, e, load, true)
-	if err != nil {
-		return err
-	}
-	defer r.stop()
+func profileOne(ctx context.Context, r *running, load workload, o options, dir string) error {
 	n := max(1, int(float64(load.work)*o.scale/10))
 	if _, err := load.drive(ctx, r.addr, n); err != nil {
 		return fmt.Errorf("warm-up: %w", err)

@@ -90,9 +90,9 @@ func (noHTTP) New(filter.Stream) filter.HTTPFilter { return filter.PassThrough{}
 // noClusters takes everything and never gets ready: only decoding is looked at.
 type noClusters struct{}
 
-func (noClusters) Update([]*cluster.Spec, []string) error               { return nil }
-func (noClusters) SetEndpoints(string, *cluster.Endpoints) error        { return nil }
-func (noClusters) ForgetEndpoints(string)                               {}
-func (noClusters) Activity(string) (uint64, bool) { return 0, false }
+func (noClusters) Update([]*cluster.Spec, []string) error        { return nil }
+func (noClusters) SetEndpoints(string, *cluster.Endpoints) error { return nil }
+func (noClusters) ForgetEndpoints(string)                        {}
+func (noClusters) Activity(string) (uint64, bool)                { return 0, false }
 
 func (noClusters) WaitReady(context.Context, ...string) (miss []string) { return nil }

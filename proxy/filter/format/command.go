@@ -101,24 +101,24 @@ var plain = map[string]value{
 		return i.Duration - i.UpstreamFirstByte, i.UpstreamFirstByte > 0 && i.Duration >= i.UpstreamFirstByte
 	}),
 
-	"UPSTREAM_HOST":                                 address(upstreamHost, whole),
-	"UPSTREAM_REMOTE_ADDRESS":                       address(upstreamHost, whole),
-	"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":          address(upstreamHost, host),
+	"UPSTREAM_HOST":                                 elseText(address(upstreamHost, whole), func(i *filter.Info) string { return i.Upstream.Path }),
+	"UPSTREAM_REMOTE_ADDRESS":                       elseText(address(upstreamHost, whole), func(i *filter.Info) string { return i.Upstream.Path }),
+	"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":          elseText(address(upstreamHost, host), func(i *filter.Info) string { return i.Upstream.Path }),
 	"UPSTREAM_REMOTE_PORT":                          address(upstreamHost, port),
 	"UPSTREAM_LOCAL_ADDRESS":                        address(upstreamLocal, whole),
 	"UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":           address(upstreamLocal, host),
 	"UPSTREAM_LOCAL_PORT":                           address(upstreamLocal, port),
-	"DOWNSTREAM_REMOTE_ADDRESS":                     address(downstreamRemote, whole),
-	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        address(downstreamRemote, host),
+	"DOWNSTREAM_REMOTE_ADDRESS":                     elseText(address(downstreamRemote, whole), internalClient),
+	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT":        elseText(address(downstreamRemote, host), internalClient),
 	"DOWNSTREAM_REMOTE_PORT":                        address(downstreamRemote, port),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              address(downstreamDirect, whole),
-	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": address(downstreamDirect, host),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS":              elseText(address(downstreamDirect, whole), internalClient),
+	"DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": elseText(address(downstreamDirect, host), internalClient),
 	"DOWNSTREAM_DIRECT_REMOTE_PORT":                 address(downstreamDirect, port),
-	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               address(downstreamLocal, whole),
-	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  address(downstreamLocal, host),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS":               elseText(address(downstreamLocal, whole), internal),
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT":  elseText(address(downstreamLocal, host), internal),
 	"DOWNSTREAM_DIRECT_LOCAL_PORT":                  address(downstreamLocal, port),
-	"DOWNSTREAM_LOCAL_ADDRESS":                      address(downstreamLocal, whole),
-	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         address(downstreamLocal, host),
+	"DOWNSTREAM_LOCAL_ADDRESS":                      elseText(address(downstreamLocal, whole), internal),
+	"DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT":         elseText(address(downstreamLocal, host), internal),
 	"DOWNSTREAM_LOCAL_PORT":                         address(downstreamLocal, port),
 
 	"ACCESS_LOG_TYPE":         text(func(i *filter.Info) string { return i.Event.String() }),
@@ -200,6 +200,34 @@ func address(get func(*filter.Info) netip.AddrPort, p part) value {
 			return a.AppendTo(dst), true
 		}
 	}
+}
+
+// elseText has another text where there is no IP address.
+func elseText(get value, otherwise func(*filter.Info) string) value {
+	return func(dst []byte, i *filter.Info) ([]byte, bool) {
+		out, ok := get(dst, i)
+		if ok {
+			return out, true
+		}
+		s := otherwise(i)
+		return append(dst, s...), s != ""
+	}
+}
+
+// internal is the address of the internal listener, if the connection came to one.
+func internal(i *filter.Info) string {
+	if i.Conn == nil {
+		return ""
+	}
+	return i.Conn.Internal
+}
+
+// internalClient stands for the peer of such a connection, which has no address.
+func internalClient(i *filter.Info) string {
+	if internal(i) == "" {
+		return ""
+	}
+	return "envoy://internal_client_address/"
 }
 
 func upstreamHost(i *filter.Info) netip.AddrPort  { return i.Upstream.Host }

@@ -19,6 +19,9 @@ func (c command) state() (value, error) {
 		return func(dst []byte, i *filter.Info) ([]byte, bool) { return appendObject(dst, i.Object(key)) }, nil
 	case "", "TYPED":
 		return func(dst []byte, i *filter.Info) ([]byte, bool) {
+			if j, ok := i.Object(key).(interface{ AppendJSON([]byte) []byte }); ok {
+				return j.AppendJSON(dst), true
+			}
 			at := len(dst)
 			dst, ok := appendObject(dst, i.Object(key))
 			if !ok {

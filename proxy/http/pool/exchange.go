@@ -96,6 +96,8 @@ type Exchange struct {
 	Host    *cluster.Host
 	Limits  *cluster.Limits
 	Dial    cluster.DialOptions
+	// Prefix goes before all else on a raw connection.
+	Prefix []byte
 	// Fresh takes no connection that has carried a request before.
 	Fresh bool
 

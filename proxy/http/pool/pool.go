@@ -2,6 +2,7 @@ package pool
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"slices"
@@ -44,12 +45,18 @@ type key struct {
 	serverName, verifyName string
 	alpn                   string // the first protocol that a request wants offered
 	source, dest           netip.AddrPort
+	tlvs                   string
+	shared                 string // objects for an internal listener
 }
 
 func keyOf(o *cluster.DialOptions) key {
 	k := key{serverName: o.ServerName, verifyName: o.VerifyName, source: o.Source, dest: o.Dest}
+	k.tlvs = o.TLVs
 	if len(o.ALPN) > 0 {
 		k.alpn = o.ALPN[0]
+	}
+	for _, s := range o.Shared { // rare
+		k.shared += fmt.Sprintf("%s\x00%v\x00%d\x00", s.Key, s.Value, s.How)
 	}
 	return k
 }

@@ -65,6 +65,9 @@ func (r *rawConn) begin() {
 		x.fail(Failure{FailOverflow, errRequests})
 		return
 	}
+	if len(x.Prefix) > 0 {
+		r.data(x.Prefix, false)
+	}
 	x.describe("", &r.common)
 	x.ready(r)
 	x.good = true

@@ -64,8 +64,8 @@ type Request struct {
 	Target route.Target
 	// Upgrade is the protocol that the request wants to change to, or "CONNECT".
 	Upgrade string
-	// Terminate a CONNECT here.
-	Terminate bool
+	// Terminate, when set, ends a CONNECT here, or a POST that is like one.
+	Terminate *route.Upgrade
 	// Trusted requests may say how they want to be routed (x-envoy- headers).
 	Trusted bool
 }
@@ -462,15 +462,32 @@ func (r *Router) dialOptions(x *pool.Exchange) {
 			x.Dial.VerifyName = name
 		}
 	}
+	info := r.ds.Info()
 	if spec.ProxyProtocol != 0 {
-		c := r.ds.Info().Conn
+		c := info.Conn
 		x.Dial.Source, x.Dial.Dest = c.Remote, c.Local
+		if own := r.host.Endpoint().TLVs; spec.TLVs != nil || own != nil {
+			x.Dial.TLVs = spec.TLVs.TLVs(own, info)
+		}
+	}
+	if info.HasObjects() {
+		if name := info.Text(filter.StateServerName); name != "" {
+			x.Dial.ServerName = name
+		}
+		if names := info.Text(filter.StateSANs); names != "" {
+			x.Dial.VerifyName = names
+		}
+		x.Dial.Shared = info.AllShared()
+	}
+	x.Prefix = nil
+	if t := r.Terminate; t != nil && t.ProxyProtocol != 0 {
+		x.Prefix = cluster.ProxyHeader(t.ProxyProtocol, info.Conn.Remote, info.Conn.Local, "")
 	}
 }
 
 // want is the protocol for the upstream.
 func (r *Router) want() pool.Want {
-	if r.Terminate {
+	if r.Terminate != nil {
 		return pool.WantRaw
 	}
 	switch r.x.Cluster.Spec().Protocol {

@@ -29,8 +29,12 @@ func (u *upstream) OnReady() {
 	if r.ended {
 		r.armTry(r.ds.Now())
 	}
-	if r.Terminate {
+	if r.Terminate != nil {
 		r.headSent = true
+		if r.Upgrade == "" && len(r.body) > 0 { // a POST's, which does not wait
+			r.x.Data(r.body, false)
+			r.body = r.body[:0]
+		}
 		h := pool.GetHeaders()
 		h.Status = 200
 		u.OnHeaders(h, false)
@@ -181,15 +185,18 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	if r.retries > 0 && h.Status < 500 {
 		r.cluster.Stats().UpstreamRqRetrySuccess.Add(1)
 	}
+	granted := h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2
 	if !r.mirrors {
 		r.keep, r.retry = false, nil
-		r.body = r.body[:0]
+		if !granted { // else it is what the client has sent ahead
+			r.body = r.body[:0]
+		}
 	}
 	r.countStatus(h.Status)
 	if r.h.Protocol != "" {
 		r.completeUpgraded(h)
 	}
-	if h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2 {
+	if granted {
 		r.tunnel = true
 		r.deadline = time.Time{}
 		r.endTry()

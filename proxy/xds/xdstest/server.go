@@ -217,7 +217,7 @@ type sub struct {
 	pushed, later map[string]bool
 	initial       map[string]string
 	begun         bool
-	nonce  int
+	nonce         int
 }
 
 func newSub(r *discoveryv3.DeltaDiscoveryRequest) *sub {
