@@ -12,6 +12,7 @@ import (
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/fault"
@@ -59,7 +60,7 @@ func decoder(t *testing.T) *config.Decoder {
 	const prefix = "type.googleapis.com/"
 	d := &config.Decoder{
 		Clusters:  cluster.NewManager(t.Context(), cluster.Options{}),
-		HTTPKinds: []filter.HTTPKind{cors.Kind(), fault.Kind(), filterstate.Kind()},
+		HTTPKinds: []filter.HTTPKind{cors.Kind(), fault.Kind(), filterstate.Kind(format.Options{})},
 		Mark:      wire.ProxyMark, Secrets: transport.NewSecretStore(),
 		AccessLog: func(config.AccessLog) (config.AccessLogger, error) { return nil, nil },
 		Tracer:    func(config.Tracing) (http.Tracer, error) { return nil, nil },
