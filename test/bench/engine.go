@@ -140,22 +140,61 @@ func measure(ctx context.Context, dir string, e engine, load workload, scale flo
 		return sample{}, err
 	}
 	defer r.stop()
+	if load.unit == unitMB {
+		return measureMemory(ctx, r, load)
+	}
 	n := max(1, int(float64(load.work)*scale))
 	if _, err := load.drive(ctx, r.addr, max(1, n/10)); err != nil {
 		return sample{}, fmt.Errorf("warm-up: %w", err)
 	}
 	before, _ := account(r.pids)
+	begin := time.Now()
 	times, err := load.drive(ctx, r.addr, n)
 	if err != nil {
 		return sample{}, err
 	}
+	wall := time.Since(begin) / time.Duration(n)
 	after, memory := account(r.pids)
-	s := sample{cpu: (after - before) / time.Duration(n), resident: memory}
+	s := sample{cpu: (after - before) / time.Duration(n), wall: wall, resident: memory}
 	if len(times) > 0 {
 		slices.Sort(times)
 		s.p50, s.p99 = times[len(times)/2], times[len(times)*99/100]
 	}
 	return s, nil
+}
+
+// settle is how long a proxy has after its start, and after its work, to give
+// back what it needed only for that.
+const settle = 8 * time.Second
+
+// measureMemory reads what connections cost that stay open.
+func measureMemory(ctx context.Context, r *running, load workload) (sample, error) {
+	if err := rest(ctx); err != nil {
+		return sample{}, err
+	}
+	if _, err := load.drive(ctx, r.addr, load.work); err != nil {
+		return sample{}, err
+	}
+	if err := rest(ctx); err != nil {
+		return sample{}, err
+	}
+	var s sample
+	for _, pid := range r.pids {
+		s.resident += resident(pid)
+		s.private += private(pid)
+	}
+	return s, nil
+}
+
+func rest(ctx context.Context) error {
+	t := time.NewTimer(settle)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // start runs a proxy until stop.

@@ -116,7 +116,7 @@ func rounds(ctx context.Context, dir string, engines []engine, load workload, o 
 
 func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample) {
 	var latency, memory []string
-	var envoy, weft time.Duration
+	var envoy, weft sample
 	fmt.Fprint(w, load.name)
 	for i, e := range engines {
 		s := got[i]
@@ -126,9 +126,9 @@ func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample
 		}
 		switch e.name {
 		case "Envoy":
-			envoy = s.cpu
+			envoy = s
 		case "Weft":
-			weft = s.cpu
+			weft = s
 		}
 		fmt.Fprint(w, "\t"+load.show(s))
 		if s.p50 > 0 {
@@ -137,8 +137,8 @@ func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample
 		memory = append(memory, fmt.Sprintf("%.0f", s.resident))
 	}
 	ratio := "-"
-	if envoy > 0 && weft > 0 {
-		ratio = fmt.Sprintf("%.1f", float64(envoy)/float64(weft))
+	if envoy.resident > 0 && weft.resident > 0 {
+		ratio = load.ratio(envoy, weft)
 	}
 	fmt.Fprintf(w, "\t%s\t%s\t%s\n", ratio, strings.Join(latency, ", "), strings.Join(memory, ", "))
 }
@@ -147,7 +147,9 @@ func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample
 type sample struct {
 	cpu      time.Duration // per unit of work
 	p50, p99 time.Duration
-	resident float64 // MB, at the end of the round; of all processes
+	wall     time.Duration // per unit of work
+	// MB, at the end of the round; of all processes.
+	resident, private float64
 }
 
 func median(list []sample) sample {
@@ -163,7 +165,9 @@ func median(list []sample) sample {
 		cpu:      time.Duration(pick(func(s sample) float64 { return float64(s.cpu) })),
 		p50:      time.Duration(pick(func(s sample) float64 { return float64(s.p50) })),
 		p99:      time.Duration(pick(func(s sample) float64 { return float64(s.p99) })),
+		wall:     time.Duration(pick(func(s sample) float64 { return float64(s.wall) })),
 		resident: pick(func(s sample) float64 { return s.resident }),
+		private:  pick(func(s sample) float64 { return s.private }),
 	}
 }
 

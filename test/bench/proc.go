@@ -51,6 +51,21 @@ func resident(pid int) float64 {
 	return pages * float64(os.Getpagesize()) / 1e6
 }
 
+// private is the memory in MB that a process shares with no other, and no file.
+func private(pid int) (mb float64) {
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "Anonymous:" {
+			kb, _ := strconv.ParseFloat(f[1], 64)
+			mb += kb * 1024 / 1e6
+		}
+	}
+	return mb
+}
+
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

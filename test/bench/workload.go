@@ -29,11 +29,32 @@ type upstream interface {
 	Addr() string
 }
 
+// What a unit of work is, where it is no request.
+const (
+	unitGB = "GB" // a megabyte; shown per gigabyte
+	unitMB = "MB" // a connection that stays open: memory is measured
+)
+
 func (w workload) show(s sample) string {
-	if w.unit == "GB" {
-		return fmt.Sprintf("%d ms/GB", s.cpu.Microseconds()) // a unit of work is a megabyte
+	switch w.unit {
+	case unitGB:
+		return fmt.Sprintf("%d ms/GB, %.1f GB/s", s.cpu.Microseconds(), float64(time.Millisecond)/float64(s.wall))
+	case unitMB:
+		return fmt.Sprintf("%.1f / %.1f MB", s.resident, s.private)
 	}
 	return fmt.Sprintf("%.1f µs", float64(s.cpu.Nanoseconds())/1000)
+}
+
+// ratio is how many times better Weft is.
+func (w workload) ratio(envoy, weft sample) string {
+	cpu := float64(envoy.cpu) / float64(weft.cpu)
+	switch w.unit {
+	case unitGB:
+		return fmt.Sprintf("%.1f, %.1f", cpu, float64(envoy.wall)/float64(weft.wall))
+	case unitMB:
+		return fmt.Sprintf("%.1f / %.1f", envoy.resident/weft.resident, envoy.private/weft.private)
+	}
+	return fmt.Sprintf("%.1f", cpu)
 }
 
 var workloads = []workload{
@@ -74,7 +95,7 @@ var workloads = []workload{
 		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
 	},
 	{
-		name: "TCP bulk, 8 connections", work: 3000, unit: "GB", serve: bulkServer, drive: bulk(8),
+		name: "TCP bulk, 8 connections", work: 3000, unit: unitGB, serve: bulkServer, drive: bulk(8),
 		bootstraps: tcpBootstrap,
 	},
 	{
@@ -82,11 +103,15 @@ var workloads = []workload{
 		bootstraps: serverBootstrap,
 	},
 	{
-		name: "1000 idle mTLS connections (MB)", work: 1000, serve: http1Server(64), drive: holdTLS,
+		name: "idle: resident / private", work: 1, unit: unitMB, serve: http1Server(64), drive: hold,
+		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
+	},
+	{
+		name: "1000 idle mTLS connections", work: 1000, unit: unitMB, serve: http1Server(64), drive: holdTLS,
 		bootstraps: serverBootstrap,
 	},
 	{
-		name: "1000 idle connections (MB)", work: 1000, serve: http1Server(64), drive: hold,
+		name: "1000 idle connections", work: 1000, unit: unitMB, serve: http1Server(64), drive: hold,
 		bootstraps: httpBootstrap(false), nginx: nginxHTTP, haproxy: haproxyHTTP,
 	},
 }
