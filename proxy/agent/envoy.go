@@ -72,8 +72,11 @@ func (e *Envoy) run(ctx context.Context, log *slog.Logger) error {
 	if err := os.Remove(e.adminSocket()); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("admin socket: %w", err)
 	}
+	// Connections of a filter chain that is replaced are closed when the drain time
+	// is over. A policy should not wait for it; "immediate" has each connection that
+	// is in use closed with its next response, before that.
 	cmd := exec.CommandContext(ctx, e.Binary, "-c", path, "--disable-hot-restart", "--concurrency", fmt.Sprint(max(1, e.Concurrency)),
-		"--log-level", e.LogLevel, "--drain-time-s", "1", "--parent-shutdown-time-s", "2")
+		"--log-level", e.LogLevel, "--drain-time-s", "1", "--drain-strategy", "immediate", "--parent-shutdown-time-s", "2")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = procAttr()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

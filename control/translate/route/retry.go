@@ -12,9 +12,10 @@ import (
 	"github.com/weftmesh/weft/control/translate/pb"
 )
 
-// Istio's default: what is safe to send again, whatever the method.
+// Istio's default since 1.24: what the server has not begun to carry out. A 503
+// is not in it, for it may be the answer to a POST that was carried out.
 const (
-	defaultRetryOn  = "connect-failure,refused-stream,unavailable,cancelled,503"
+	defaultRetryOn  = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 	defaultAttempts = 2
 	statusCodes     = "retriable-status-codes"
 	// hostAttempts is how often another host is looked for that was not tried yet.

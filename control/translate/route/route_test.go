@@ -68,7 +68,7 @@ func TestRetryPolicy(t *testing.T) {
 		predicates int
 		priority   bool
 	}{
-		{"default", nil, nil, false, "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes", []uint32{503}, 2, 1, false},
+		{"default", nil, nil, false, "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes", nil, 2, 1, false},
 		{"mesh", nil, &model.Retry{Attempts: 5, On: "5xx"}, false, "5xx", nil, 5, 1, false},
 		{"off", &model.Retry{}, nil, true, "", nil, 0, 0, false},
 		{"codes", &model.Retry{Attempts: 1, On: "429, gateway-error ,503"}, nil, false, "gateway-error,retriable-status-codes", []uint32{429, 503}, 1, 1, false},
