@@ -93,9 +93,13 @@ func dirty(p string) bool {
 }
 
 // normalizePath does what RFC 3986 asks for, as browsers do it: unreserved
-// characters unescaped, \ for / turned, dot segments removed.
+// characters unescaped, \ for / turned, dot segments removed. A % that begins
+// no escape stays as it is, unless what is unescaped behind it would make it
+// one: then it is escaped itself, so that nobody behind the proxy sees dots
+// which were not looked at here.
 func normalizePath(p string) (string, bool) {
 	b := make([]byte, 0, len(p))
+	broken := -1 // where in b the last % is that begins no escape
 	for i := 0; i < len(p); i++ {
 		c := p[i]
 		switch {
@@ -104,7 +108,8 @@ func normalizePath(p string) (string, bool) {
 			if i+2 < len(p) {
 				hi, lo = unhex(p[i+1]), unhex(p[i+2])
 			}
-			if hi > 15 || lo > 15 { // no escape: left as it is
+			if hi > 15 || lo > 15 {
+				broken = len(b)
 				b = append(b, c)
 				continue
 			}
@@ -121,6 +126,10 @@ func normalizePath(p string) (string, bool) {
 			b = append(b, '/')
 		default:
 			b = append(b, c)
+		}
+		if broken >= 0 && len(b) == broken+3 && unhex(b[broken+1]) <= 15 && unhex(b[broken+2]) <= 15 {
+			b = append(b[:broken+1], '2', '5', b[broken+1], b[broken+2])
+			broken = -1
 		}
 	}
 	return removeDots(string(b)), true
