@@ -236,9 +236,9 @@ func TestFollowsTheControlPlane(t *testing.T) {
 	}
 
 	// What is not supported is refused by name, and the old stays.
-	m.routes("r", "{match: {prefix: /}, route: {cluster: b, internal_redirect_policy: {}}}")
+	m.routes("r", "{match: {prefix: /}, route: {cluster: b, hedge_policy: {}}}")
 	m.until("NACK of the routes", func(v xdstest.View) bool {
-		return v.Nack(wire.TypeRoute) == "r: virtual_hosts[0].routes[0].route.internal_redirect_policy: not supported"
+		return v.Nack(wire.TypeRoute) == "r: virtual_hosts[0].routes[0].route.hedge_policy: not supported"
 	})
 	m.listener("l", addr, "tcp_fast_open_queue_length: 1\n", httpFilters("r"))
 	m.until("NACK of the listener", func(v xdstest.View) bool {
@@ -247,7 +247,7 @@ func TestFollowsTheControlPlane(t *testing.T) {
 	if got := get(addr, "/b"); got != "three GET /rewritten" {
 		t.Errorf("after the NACK: %q", got)
 	}
-	if dump := get(m.admin, "/config_dump"); !strings.Contains(dump, "internal_redirect_policy: not supported") || strings.Contains(dump, "secret") {
+	if dump := get(m.admin, "/config_dump"); !strings.Contains(dump, "hedge_policy: not supported") || strings.Contains(dump, "secret") {
 		t.Errorf("/config_dump does not tell what was refused, or tells the token: %.2000s", dump)
 	}
 	m.listener("l", addr, "", httpFilters("r"))

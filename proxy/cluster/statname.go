@@ -45,6 +45,8 @@ var counterNames = []struct {
 	{"upstream_rq_retry_backoff_exponential", func(s *Stats) *Counter { return &s.UpstreamRqRetryBackoffExponential }},
 	{"upstream_rq_completed", func(s *Stats) *Counter { return &s.UpstreamRqCompleted }},
 	{"upstream_rq_drop_overload", func(s *Stats) *Counter { return &s.UpstreamRqDropOverload }},
+	{"upstream_internal_redirect_succeeded_total", func(s *Stats) *Counter { return &s.UpstreamInternalRedirectSucceeded }},
+	{"upstream_internal_redirect_failed_total", func(s *Stats) *Counter { return &s.UpstreamInternalRedirectFailed }},
 	{"retry_or_shadow_abandoned", func(s *Stats) *Counter { return &s.RetryOrShadowAbandoned }},
 	{"upstream_flow_control_paused_reading_total", func(s *Stats) *Counter { return &s.UpstreamFlowControlPaused }},
 	{"upstream_flow_control_resumed_reading_total", func(s *Stats) *Counter { return &s.UpstreamFlowControlResumed }},

@@ -33,6 +33,7 @@ type Stats struct {
 	UpstreamRqRetryLimitExceeded, UpstreamRqRetryBackoffExponential           Counter
 	UpstreamRqRetryBackoffRatelimited                                         Counter
 	UpstreamRqCompleted, UpstreamRqDropOverload, RetryOrShadowAbandoned       Counter
+	UpstreamInternalRedirectSucceeded, UpstreamInternalRedirectFailed         Counter
 	UpstreamFlowControlPaused                                                 Counter
 	UpstreamFlowControlResumed                                                Counter
 	UpdateAttempt, UpdateSuccess, UpdateFailure, UpdateEmpty, AssignmentStale Counter

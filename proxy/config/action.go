@@ -64,6 +64,9 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	if f.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
 		return nil, at(err, "retry_policy")
 	}
+	if f.Internal, err = internalRedirect(m.InternalRedirectPolicy); err != nil {
+		return nil, at(err, "internal_redirect_policy")
+	}
 	if f.Mirrors, err = d.mirrors(m.RequestMirrorPolicies); err != nil {
 		return nil, err
 	}

@@ -138,7 +138,7 @@ virtual_hosts:
 
 func TestRefusedRoutes(t *testing.T) {
 	for _, c := range []struct{ name, route, want string }{
-		{"unsupported action", "route: {cluster: a, internal_redirect_policy: {}}", "virtual_hosts[0].routes[0].route.internal_redirect_policy: not supported"},
+		{"unsupported action", "route: {cluster: a, hedge_policy: {}}", "virtual_hosts[0].routes[0].route.hedge_policy: not supported"},
 		{"unsupported matcher", "route: {cluster: a}, name: x, tracing: {}", "virtual_hosts[0].routes[0].tracing: not supported"},
 		{"bad regex", `route: {cluster: a, regex_rewrite: {pattern: {regex: "("}, substitution: x}}`, "virtual_hosts[0].routes[0].route.regex_rewrite.pattern.regex: error parsing regexp"},
 		{"bad weights", "route: {weighted_clusters: {clusters: [{name: a, weight: 1}], total_weight: 7}}", "virtual_hosts[0].routes[0].route.weighted_clusters.total_weight: is 7"},

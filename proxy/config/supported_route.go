@@ -36,7 +36,7 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.RouteAction": "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match~ " +
 		"prefix_rewrite regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
 		"append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority hash_policy " +
-		"rate_limits include_vh_rate_limits max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration",
+		"rate_limits include_vh_rate_limits max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration internal_redirect_policy",
 	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
 	"envoy.config.route.v3.WeightedCluster":                                  "clusters total_weight runtime_key_prefix header_name use_hash_policy",
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": "name cluster_header weight metadata_match~ typed_per_filter_config~ " +
@@ -51,6 +51,12 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.RouteAction.HashPolicy.QueryParameter":       "name",
 	"envoy.config.route.v3.RouteAction.RequestMirrorPolicy":             "cluster cluster_header runtime_fraction trace_sampled disable_shadow_host_suffix_append host_rewrite_literal",
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration":               "max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset",
+
+	"envoy.config.route.v3.InternalRedirectPolicy": "max_internal_redirects redirect_response_codes predicates allow_cross_scheme_redirect " +
+		"response_headers_to_copy",
+	"envoy.extensions.internal_redirect.allow_listed_routes.v3.AllowListedRoutesConfig": "allowed_route_names",
+	"envoy.extensions.internal_redirect.previous_routes.v3.PreviousRoutesConfig":        "",
+	"envoy.extensions.internal_redirect.safe_cross_scheme.v3.SafeCrossSchemeConfig":     "",
 
 	"envoy.config.route.v3.RetryPolicy": "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate " +
 		"host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off retriable_headers retriable_request_headers",

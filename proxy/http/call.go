@@ -54,6 +54,8 @@ type callState struct {
 	over      bool
 	kept      bool // a filter may still know the call: not to be used again
 
+	redirects route.Followed // those that were followed to come here
+
 	reqPause, resPause uint8
 	owed               int // window to give back when the request goes on
 	held               int // bytes that filters hold, towards the upstream
@@ -377,13 +379,25 @@ func (s *call) finish() {
 	if s.over {
 		return
 	}
+	s.settle()
+	if s.c.two && !s.reqEnd {
+		s.c.cd.Reset(s.id, codec.ResetNone)
+	}
+	if s.headSent {
+		s.m.stats.countResponse(s.info.Status)
+		if s.entry != nil {
+			s.entry.Route().Stats.Count(s.info.Status)
+		}
+	}
+	s.c.remove(s)
+}
+
+// settle ends what the call has begun and tells all who watch.
+func (s *call) settle() {
 	s.over = true
 	s.rt.Abort()
 	if s.reqPause != 0 {
 		s.pauseRequest(0xff, false)
-	}
-	if s.c.two && !s.reqEnd {
-		s.c.cd.Reset(s.id, codec.ResetNone)
 	}
 	for _, t := range s.timers {
 		t.Stop()
@@ -403,13 +417,6 @@ func (s *call) finish() {
 	if s.tunnel {
 		st.CxUpgradesActive.Add(-1)
 	}
-	if s.headSent {
-		st.countResponse(s.info.Status)
-		if s.entry != nil {
-			s.entry.Route().Stats.Count(s.info.Status)
-		}
-	}
-	s.c.remove(s)
 }
 
 // log writes the access logs.

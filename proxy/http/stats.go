@@ -108,6 +108,11 @@ func (m *ManagerStats) each(prefix string, yield func(name string, gauge bool, v
 		{"no_cluster", &m.Router.NoCluster},
 		{"rq_direct_response", &m.Router.DirectResponse},
 		{"rq_redirect", &m.Router.Redirect},
+		{"passthrough_internal_redirect_bad_location", &m.Router.RedirectBadLocation},
+		{"passthrough_internal_redirect_unsafe_scheme", &m.Router.RedirectUnsafeScheme},
+		{"passthrough_internal_redirect_too_many_redirects", &m.Router.RedirectTooMany},
+		{"passthrough_internal_redirect_no_route", &m.Router.RedirectNoRoute},
+		{"passthrough_internal_redirect_predicate", &m.Router.RedirectPredicate},
 		{"rq_retry_or_shadow_abandoned", &m.Router.RetryOrShadowAbandoned},
 	} {
 		if !yield(prefix+c.name, false, c.c.Load()) {

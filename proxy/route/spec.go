@@ -255,6 +255,8 @@ type Forward struct {
 	Hash  []HashPolicy
 	// Mirrors nil: the virtual host's.
 	Mirrors []Mirror
+	// Internal nil: redirects of the upstream are the client's business.
+	Internal *InternalRedirect
 	// HighPriority uses the circuit breakers of the high priority.
 	HighPriority bool
 	Upgrades     []Upgrade

@@ -32,6 +32,10 @@ type Downstream interface {
 	CutResponse(details string, flags filter.ResponseFlags)
 	// PauseRequest stops or resumes the request body.
 	PauseRequest(on bool)
+	// Redirect follows a redirect of the upstream: the request, whose body and
+	// trailers these are, begins anew, h is taken over, and the Router's work is done.
+	// false: it may not be followed.
+	Redirect(h *filter.Headers, body []byte, trailer *filter.Headers) bool
 	// Later returns a function that any goroutine may call, once, to have f run
 	// on the stream's thread of execution, unless the stream has ended.
 	Later(f func()) (wake func())
@@ -55,6 +59,8 @@ type Config struct {
 type Stats struct {
 	Total, NoRoute, NoCluster, DirectResponse, Redirect cluster.Counter
 	RetryOrShadowAbandoned                              cluster.Counter
+	// Why redirects of the upstream were passed on and not followed.
+	RedirectBadLocation, RedirectUnsafeScheme, RedirectTooMany, RedirectNoRoute, RedirectPredicate cluster.Counter
 }
 
 // Request is what a Router is given beside the head.
@@ -121,6 +127,7 @@ type Router struct {
 	hasHash  bool
 	cookie   string
 	mirrors  bool
+	follow   bool // redirects may be followed
 	tunnel   bool // the upgrade was granted
 	open     bool // and the upstream takes the tunnel's bytes
 
@@ -232,7 +239,8 @@ func (r *Router) forward() {
 	info := r.ds.Info()
 	r.Entry.RewriteRequest(r.Target, r.h, info)
 	r.chooseMirrors()
-	r.keep = r.retry != nil || r.mirrors
+	r.follow = f.Internal != nil && r.Upgrade == ""
+	r.keep = r.retry != nil || r.mirrors || r.follow
 	if r.ended {
 		r.complete()
 	}
@@ -295,9 +303,9 @@ func (r *Router) save(b []byte, ready bool) {
 	}
 }
 
-// abandon gives up retries and mirrors of a body that is too large.
+// abandon gives up retries, mirrors and redirects of a body that is too large.
 func (r *Router) abandon() {
-	r.keep, r.retry, r.mirrors = false, nil, false
+	r.keep, r.retry, r.mirrors, r.follow = false, nil, false, false
 	r.cfg.Stats.RetryOrShadowAbandoned.Add(1)
 	r.cluster.Stats().RetryOrShadowAbandoned.Add(1)
 }
@@ -327,7 +335,7 @@ func (r *Router) complete() {
 	if r.mirrors {
 		r.mirror()
 		r.mirrors = false
-		r.keep = r.retry != nil
+		r.keep = r.retry != nil || r.follow
 		if !r.keep && r.headSent {
 			r.body = r.body[:0]
 		}

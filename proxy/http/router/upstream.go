@@ -181,6 +181,9 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 		pool.PutHeaders(h)
 		return
 	}
+	if r.followed(h) {
+		return
+	}
 	r.phase = responding
 	if r.retries > 0 && h.Status < 500 {
 		r.cluster.Stats().UpstreamRqRetrySuccess.Add(1)
@@ -207,6 +210,21 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 		r.finish()
 	}
 	u.ds.RespondHeaders(h, end)
+}
+
+// followed follows a redirect, where the route wants it.
+func (r *Router) followed(h *filter.Headers) bool {
+	p := r.Entry.Forward().Internal
+	if p == nil || !p.Follows(h.Status) {
+		return false
+	}
+	st := r.cluster.Stats()
+	if r.follow && r.ended && h.Has("location") && r.ds.Redirect(h, r.body, r.trailer) {
+		st.UpstreamInternalRedirectSucceeded.Add(1)
+		return true
+	}
+	st.UpstreamInternalRedirectFailed.Add(1)
+	return false
 }
 
 // finishHead makes the response's head the client's.
