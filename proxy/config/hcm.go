@@ -163,12 +163,12 @@ func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error
 		c.HTTP1 = http.HTTP1Options{AcceptHTTP10: o.AcceptHttp_10, DefaultHost: o.DefaultHostForHttp_10, Trailers: o.EnableTrailers}
 	}
 	if o := m.Http2ProtocolOptions; o != nil {
-		if o.ConnectionKeepalive != nil {
-			return at(errors.New("is for clusters only"), "http2_protocol_options.connection_keepalive")
-		}
 		c.HTTP2 = http.HTTP2Options{
 			MaxConcurrentStreams: o.MaxConcurrentStreams.GetValue(), StreamWindow: o.InitialStreamWindowSize.GetValue(),
 			ConnWindow: o.InitialConnectionWindowSize.GetValue(), AllowConnect: o.AllowConnect,
+		}
+		if k := o.ConnectionKeepalive; k != nil {
+			c.HTTP2.PingInterval, c.HTTP2.PingTimeout = duration(k.Interval), duration(k.Timeout)
 		}
 	}
 	return nil

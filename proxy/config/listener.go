@@ -90,6 +90,11 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		}
 		l.Chains = append(l.Chains, out)
 	}
+	if m.FilterChainMatcher != nil {
+		if err := readChainMatcher(m.FilterChainMatcher, l); err != nil {
+			return nil, err
+		}
+	}
 	if m.DefaultFilterChain != nil {
 		var err error
 		if l.Default, err = d.chain(m.DefaultFilterChain, cc); err != nil {

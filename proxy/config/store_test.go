@@ -273,8 +273,8 @@ func TestBadResourceKeepsTheLastGood(t *testing.T) {
 		}
 		for _, bad := range []struct{ typeURL, name, text, want string }{
 			{wire.TypeListener, "l", "{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, tcp_fast_open_queue_length: 3}", "l: tcp_fast_open_queue_length: not supported"},
-			{wire.TypeListener, "l", `{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, filter_chains: [{filters: [{name: h, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, rds: {config_source: {ads: {}}, route_config_name: r}, http2_protocol_options: {connection_keepalive: {interval: 1s, timeout: 1s}}}}]}]}`,
-				"l: filter_chains[0].filters[0].typed_config.http2_protocol_options.connection_keepalive: is for clusters only"},
+			{wire.TypeListener, "l", `{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, filter_chains: [{filters: [{name: h, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, rds: {config_source: {ads: {}}, route_config_name: r}, codec_type: HTTP3}}]}]}`,
+				"l: filter_chains[0].filters[0].typed_config.codec_type: HTTP3 is not supported"},
 			{wire.TypeRoute, "r", "{name: r, vhds: {config_source: {path_config_source: {path: x}}}}", "r: vhds.config_source.path_config_source: not supported"},
 			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, track_cluster_stats: {timeout_budgets: true}}", "c: track_cluster_stats: not supported"},
 			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, alt_stat_name: refuse}", "c: cluster c: refused"},

@@ -4,6 +4,11 @@ import "github.com/weftmesh/weft/base/strict"
 
 const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
 
+const (
+	xdsMatcher    = "xds.type.matcher.v3.Matcher"
+	networkInputs = "envoy.extensions.matching.common_inputs.network.v3."
+)
+
 const proxyProto = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 
 // supportedListener lists the supported fields of listeners and of what is in
@@ -13,9 +18,37 @@ var supportedListener = strict.Table{
 	"envoy.config.listener.v3.Listener": "name address additional_addresses filter_chains use_original_dst default_filter_chain " +
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
-		"tcp_backlog_size bind_to_port tcp_keepalive access_log internal_listener " +
+		"tcp_backlog_size bind_to_port tcp_keepalive access_log internal_listener filter_chain_matcher " +
 		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager", // they are accepted one by one, and there is no limit
-	"envoy.config.listener.v3.Listener.InternalListenerConfig":               "",
+	"envoy.config.listener.v3.Listener.InternalListenerConfig": "",
+	xdsMatcher:                                                               "matcher_list matcher_tree on_no_match",
+	xdsMatcher + ".OnMatch":                                                  "matcher action",
+	xdsMatcher + ".MatcherList":                                              "matchers",
+	xdsMatcher + ".MatcherList.FieldMatcher":                                 "predicate on_match",
+	xdsMatcher + ".MatcherList.Predicate":                                    "single_predicate or_matcher and_matcher not_matcher",
+	xdsMatcher + ".MatcherList.Predicate.PredicateList":                      "predicate",
+	xdsMatcher + ".MatcherList.Predicate.SinglePredicate":                    "input value_match custom_match",
+	xdsMatcher + ".MatcherTree":                                              "input exact_match_map prefix_match_map custom_match",
+	xdsMatcher + ".MatcherTree.MatchMap":                                     "map",
+	"xds.type.matcher.v3.IPMatcher":                                          "range_matchers",
+	"xds.type.matcher.v3.IPMatcher.IPRangeMatcher":                           "ranges on_match exclusive",
+	"xds.type.matcher.v3.ServerNameMatcher":                                  "domain_matchers",
+	"xds.type.matcher.v3.ServerNameMatcher.DomainMatcher":                    "domains on_match",
+	"xds.type.matcher.v3.StringMatcher":                                      "exact prefix suffix safe_regex contains ignore_case",
+	"xds.type.matcher.v3.RegexMatcher":                                       "regex google_re2",
+	"xds.type.matcher.v3.RegexMatcher.GoogleRE2":                             "",
+	"xds.core.v3.TypedExtensionConfig":                                       "name typed_config",
+	"envoy.extensions.matching.input_matchers.ip.v3.Ip":                      "cidr_ranges stat_prefix",
+	networkInputs + "DestinationIPInput":                                     "",
+	networkInputs + "DestinationPortInput":                                   "",
+	networkInputs + "SourceIPInput":                                          "",
+	networkInputs + "SourcePortInput":                                        "",
+	networkInputs + "DirectSourceIPInput":                                    "",
+	networkInputs + "SourceTypeInput":                                        "",
+	networkInputs + "ServerNameInput":                                        "",
+	networkInputs + "TransportProtocolInput":                                 "",
+	networkInputs + "ApplicationProtocolInput":                               "",
+	networkInputs + "FilterStateInput":                                       "key",
 	"envoy.config.listener.v3.AdditionalAddress":                             "address",
 	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",

@@ -224,6 +224,9 @@ type HTTP2Options struct {
 	StreamWindow         uint32
 	ConnWindow           uint32
 	AllowConnect         bool // extended CONNECT
+	// PingInterval between questions for a sign of life, which have PingTimeout to be
+	// answered; 0: none are asked.
+	PingInterval, PingTimeout time.Duration
 }
 
 // Defaults that New fills in.

@@ -56,6 +56,7 @@ type conn struct {
 	drainedAt time.Time
 	timer     *time.Timer
 	timerAt   time.Time // zero: not armed
+	keeper    *keepalive
 
 	xfcc     string // this hop's element, made once
 	xfccMade bool
@@ -100,6 +101,7 @@ func (c *conn) speak(two bool) {
 		c.m.stats.CxHTTP2Total.Add(1)
 		c.m.stats.CxHTTP2Active.Add(1)
 		c.sayGoing()
+		c.startKeepalive()
 		return
 	}
 	c.cd = h1.NewServer((*events)(c), h1.Options{
@@ -292,6 +294,9 @@ func (c *conn) OnClose(error) {
 	}
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.keeper != nil {
+		c.keeper.timer.Stop()
 	}
 	st.CxDestroy.Add(1)
 	st.CxActive.Add(-1)

@@ -2,6 +2,8 @@ package listener
 
 import (
 	"sync"
+
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // chain is a filter chain at work, with its connections.
@@ -27,6 +29,16 @@ func newChain(fc *FilterChain, stats *Stats) *chain {
 	c := &chain{FilterChain: fc, stats: stats}
 	c.conns.prev, c.conns.next = &c.conns, &c.conns
 	return c
+}
+
+// readsSNI tells whether a filter of the chain wants to know the server's name.
+func (c *chain) readsSNI() bool {
+	for _, f := range c.Filters {
+		if _, ok := f.(filter.SNIReader); ok {
+			return true
+		}
+	}
+	return false
 }
 
 // enter adds a connection, unless the chain is being drained.

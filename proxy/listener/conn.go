@@ -141,7 +141,7 @@ func (a *arrival) bounded(ctx context.Context, step func() error) bool {
 // inspect looks at the first bytes where the choice of a chain depends on
 // them. false: close.
 func (a *arrival) inspect(ctx context.Context) bool {
-	look := a.l.tree.looks(a.facts.Local)
+	look := a.l.looks(a.facts.Local)
 	var wantTLS, wantHTTP bool
 	for _, in := range a.l.Inspectors {
 		if in.Disabled.Match(a.facts.Local.Port()) {
@@ -190,10 +190,7 @@ func (a *arrival) look(b []byte, wantTLS, wantHTTP bool) bool {
 func (a *arrival) choose() bool {
 	a.t = &tracked{cut: func() { transport.CloseHard(a.raw) }}
 	for {
-		c := a.l.tree.find(&a.facts)
-		if c == nil {
-			c = a.l.fallback
-		}
+		c := a.l.find(&a.facts)
 		if c == nil {
 			a.l.stats.NoChain.Add(1)
 			a.describeConn("")

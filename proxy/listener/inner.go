@@ -57,6 +57,12 @@ const originalKey = "envoy.filters.listener.original_dst"
 // describeInner finds the addresses of a connection to an internal listener: there
 // are none but what metadata and filter state say.
 func (a *arrival) describeInner() {
+	if len(a.inner.Shared) > 0 {
+		a.facts.Objects = make(map[string]any, len(a.inner.Shared))
+		for _, o := range a.inner.Shared {
+			a.facts.Objects[o.Key] = o.Value
+		}
+	}
 	for _, in := range a.l.Inspectors {
 		if in.Kind != OriginalDst || in.Disabled.Match(0) {
 			continue

@@ -63,6 +63,10 @@ type Listener struct {
 	// AccessLogs are told of every connection when it has ended, also when no chain
 	// was for it.
 	AccessLogs []AccessLogger
+	// Matcher, when not nil, chooses the chain by name, instead of their Match;
+	// MatcherReads is what it has to know for that.
+	Matcher      Matcher
+	MatcherReads Reads
 	// Chains and the one for connections that none matches, nil: they are closed.
 	Chains  []*FilterChain
 	Default *FilterChain
@@ -172,6 +176,15 @@ type Match struct {
 	SourcePrefixes       []netip.Prefix
 	SourcePorts          []uint16
 }
+
+// Empty tells whether everything matches.
+func (m *Match) Empty() bool {
+	return m.DestinationPort == 0 && m.TransportProtocol == "" && m.SourceType == SourceAny && len(m.DestinationPrefixes)+
+		len(m.ServerNames)+len(m.ApplicationProtocols)+len(m.DirectSourcePrefixes)+len(m.SourcePrefixes)+len(m.SourcePorts) == 0
+}
+
+// Reads are the inspectors that a choice needs.
+type Reads struct{ TLS, HTTP bool }
 
 // Transport protocols and the application protocols that HTTPInspector finds.
 const (

@@ -75,9 +75,36 @@ func (d drained) covers(l *Listener) bool {
 type active struct {
 	*Listener
 	stats    *Stats
-	tree     *tree
-	chains   []*chain // with fallback
+	tree     *tree             // nil: a Matcher chooses
+	byName   map[string]*chain // with a Matcher
+	chains   []*chain          // with fallback
 	fallback *chain
+}
+
+// find chooses the chain for a connection, nil: none.
+func (a *active) find(f *Facts) *chain {
+	if a.tree == nil {
+		if name, ok := a.Matcher.Choose(f); ok {
+			return a.byName[name] // nil, if there is none of that name: not the default
+		}
+		return a.fallback
+	}
+	if c := a.tree.find(f); c != nil {
+		return c
+	}
+	return a.fallback
+}
+
+// looks tells which inspectors matter for a destination.
+func (a *active) looks(dst netip.AddrPort) looks {
+	if a.tree != nil {
+		return a.tree.looks(dst)
+	}
+	l := looks{tls: a.MatcherReads.TLS, http: a.MatcherReads.HTTP}
+	for _, c := range a.chains {
+		l.tls = l.tls || c.readsSNI()
+	}
+	return l
 }
 
 // table is all listeners. Immutable.

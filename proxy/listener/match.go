@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // Facts is what is known of a connection when its chain is chosen.
@@ -17,6 +15,8 @@ type Facts struct {
 	SNI    string // lower case
 	TLS    bool
 	ALPN   []string
+	// Objects of filter state that came with the connection.
+	Objects map[string]any
 }
 
 // The tree has one level per criterion, in Envoy's order.
@@ -116,10 +116,8 @@ func (t *tree) add(c *chain) error {
 	for _, dest := range orAny(m.DestinationPrefixes) {
 		n := port.dests.at(dest, func() *nameNode { return &nameNode{names: map[string]*protoNode{}} })
 		n.note(m)
-		for _, f := range c.Filters {
-			if _, ok := f.(filter.SNIReader); ok {
-				n.looks.tls = true
-			}
+		if c.readsSNI() {
+			n.looks.tls = true
 		}
 		for _, name := range orAny(names) {
 			p := at(n.names, name, func() *protoNode { return &protoNode{map[string]*alpnNode{}} })
@@ -292,8 +290,11 @@ func (t *typeNode) byType(f *Facts) *sourceNode {
 	return t.types[SourceAny]
 }
 
-// isLocal tells whether the connection comes from the same machine.
+// isLocal tells whether the connection comes from the same machine: by Envoy's
+// measure, which knows one loopback address of each family.
 func isLocal(f *Facts) bool {
 	r := f.Remote.Addr()
-	return !r.IsValid() || r.IsLoopback() || r == f.Local.Addr()
+	return !r.IsValid() || r == loopback4 || r == loopback6 || r == f.Local.Addr()
 }
+
+var loopback4, loopback6 = netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()

@@ -63,7 +63,12 @@ func (u *update) compile(l *Listener) (*active, error) {
 		matched = append(matched, old.keep(fc, stats))
 	}
 	var err error
-	if a.tree, err = newTree(matched); err != nil {
+	if l.Matcher != nil {
+		a.byName = map[string]*chain{}
+		for _, c := range matched {
+			a.byName[c.Name] = c
+		}
+	} else if a.tree, err = newTree(matched); err != nil {
 		return nil, err
 	}
 	a.chains = matched

@@ -2,11 +2,13 @@
 // it closes connections over the number that its filter chain may have at once.
 //
 // The count is that of one configuration, as in Envoy: a chain that an update
-// replaces begins to count anew. A delay before the close is refused.
+// replaces begins to count anew. A delay before the close makes clients that come
+// again at once slower; the connection waits for it on the goroutine that brought it.
 package connlimit
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
@@ -19,6 +21,7 @@ const Name = "envoy.filters.network.connection_limit"
 type Config struct {
 	max     uint64
 	enabled bool
+	delay   time.Duration // before a connection is closed
 	now     atomic.Uint64
 
 	limited *filter.Counter
@@ -45,6 +48,9 @@ func (x *instance) Open(stream.Conn, *filter.ConnInfo) filter.Verdict {
 	if c.now.Add(1) > c.max {
 		c.now.Add(^uint64(0))
 		c.limited.Add(1)
+		if c.delay > 0 {
+			<-time.NewTimer(c.delay).C
+		}
 		return filter.Reply
 	}
 	x.accepted = true

@@ -203,7 +203,7 @@ func (d *differences) unused(t *testing.T) {
 func logs(t *testing.T, p place, cases []*caseFile, out []result) {
 	t.Helper()
 	raw, err := os.ReadFile(p.log)
-	if err != nil {
+	if err != nil && !os.IsNotExist(err) { // Envoy makes it for the first line
 		t.Fatal(err)
 	}
 	lines := map[string][]string{}
