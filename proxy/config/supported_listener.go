@@ -13,7 +13,7 @@ var supportedListener = strict.Table{
 	"envoy.config.listener.v3.Listener": "name address additional_addresses filter_chains use_original_dst default_filter_chain " +
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
-		"tcp_backlog_size bind_to_port tcp_keepalive",
+		"tcp_backlog_size bind_to_port tcp_keepalive bypass_overload_manager",
 	"envoy.config.listener.v3.AdditionalAddress":                             "address",
 	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",

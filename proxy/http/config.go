@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
@@ -126,6 +127,8 @@ type ManagerConfig struct {
 	// asked once per request.
 	Routes   func() *route.Table
 	Clusters *cluster.Manager
+	// Overload tells when to shed requests; nil: never.
+	Overload *overload.State
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
