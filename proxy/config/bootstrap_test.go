@@ -66,7 +66,7 @@ func TestRefusedBootstraps(t *testing.T) {
 		{"unknown field", "nodes: {}", "nodes"},
 		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r}}]}", "layered_runtime.layers[0].rtds_layer: not supported"},
 		{"overload action", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1), "overload_manager.actions[0].name: overload action \"envoy.overload_actions.reduce_timeouts\" is not supported"},
-		{"overload trigger", strings.Replace(overloaded("threshold: {value: 1}"), "resource_monitors: [{name: x", "resource_monitors: [{name: y", 1), "overload_manager.actions[0].triggers[0].name: there is no resource monitor \"x\""},
+		{"overload trigger", strings.Replace(overloaded("threshold: {value: 1}"), "resource_monitors: [{name: x", "resource_monitors: [{name: other", 1), "overload_manager.actions[0].triggers[0].name: there is no resource monitor \"x\""},
 		{"overload scale", overloaded("scaled: {scaling_threshold: 0.9, saturation_threshold: 0.8}"), "overload_manager.actions[0].triggers[0].scaled.scaling_threshold: must be below saturation_threshold"},
 		{"loadshed points", strings.Replace(overloaded("threshold: {value: 1}"), "actions:", "loadshed_points:", 1), "overload_manager.loadshed_points: not supported"},
 		{"runtime value", "layered_runtime: {layers: [{name: x, static_layer: {a: [1]}}]}", "layered_runtime.layers[0].static_layer: a: []interface {} is not supported"},
