@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/cluster/health"
@@ -219,6 +220,7 @@ type runtime struct {
 	ads         *xds.Client      // nil: none
 	names       *names
 	observe     *observe
+	overload    *overload.Manager
 	checks      health.Logs
 	sinks       sinks
 
@@ -307,9 +309,11 @@ func (r *runtime) wire() error {
 			return r.listeners.Connect(ctx, listener.Inner(to))
 		},
 	})
+	// overload: when load is shed instead of carried.
+	r.overload = overload.New(r.boot.Overload, r.log.With("component", "overload"))
 	// listener: sockets, filter chains.
 	r.listeners = listener.NewManager(listener.Options{
-		Log: r.log.With("component", "listener"), Listen: r.listen(), Serve: r.serve, DrainTime: r.opt.DrainTime,
+		Log: r.log.With("component", "listener"), Listen: r.listen(), Serve: r.serve, DrainTime: r.opt.DrainTime, Overload: r.overload.State(),
 	})
 	// telemetry: metrics, and who peers are.
 	r.observe = r.newObserve()
@@ -318,7 +322,7 @@ func (r *runtime) wire() error {
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark, StateOfTheWorld: r.boot.ADS != nil && r.boot.ADS.StateOfTheWorld,
 		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
-		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime,
+		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime, Overload: r.overload.State(),
 		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(), LocalSecret: localSecret,
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
 	}
@@ -330,7 +334,7 @@ func (r *runtime) wire() error {
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
 	}
-	r.run(r.clusters.Run, r.store.Run, r.files.Run, r.trim)
+	r.run(r.clusters.Run, r.store.Run, r.files.Run, r.trim, r.overload.Run)
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()

@@ -61,6 +61,7 @@ func (r *runtime) eachStat(visit func(scope, name, stat string, value uint64, ga
 		return true
 	})
 	r.filterStats.Each(keep)
+	r.overload.Each(func(name, stat string, gauge bool, v uint64) { keep("overload", name, stat, v, gauge) })
 	for _, l := range r.listeners.All() {
 		addr := l.Listener.Name
 		if len(l.Listener.Addresses) > 0 {

@@ -3,14 +3,11 @@ package config
 import (
 	"errors"
 	"fmt"
-	"math"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	overloadv3 "github.com/envoyproxy/go-control-plane/envoy/config/overload/v3"
 	filelogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	// Linked in so that bootstraps with it can be read.
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
-	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 
 	"github.com/weftmesh/weft/wire"
 )
@@ -37,9 +34,6 @@ func (b *Bootstrap) agentFields(m *bootstrapv3.Bootstrap) error {
 			return at(fmt.Errorf("%s is not supported", url), "bootstrap_extensions[%d].typed_config", i)
 		}
 	}
-	if err := noOverload(m.OverloadManager); err != nil {
-		return at(err, "overload_manager")
-	}
 	for _, c := range m.GetStaticResources().GetClusters() {
 		if c.Name != wire.SDSCluster {
 			continue
@@ -65,30 +59,6 @@ func (b *Bootstrap) agentFields(m *bootstrapv3.Bootstrap) error {
 	} {
 		if n.is {
 			b.Notes = append(b.Notes, n.text)
-		}
-	}
-	return nil
-}
-
-// noOverload accepts what pilot-agent writes: a bound on connections that is none.
-func noOverload(m *overloadv3.OverloadManager) error {
-	if m == nil {
-		return nil
-	}
-	if len(m.Actions)+len(m.LoadshedPoints) > 0 || m.BufferFactoryConfig != nil || m.RefreshInterval != nil {
-		return errors.New("only resource_monitors is supported")
-	}
-	for i, r := range m.ResourceMonitors {
-		c := &connectionsv3.DownstreamConnectionsConfig{}
-		if !r.GetTypedConfig().MessageIs(c) {
-			return at(fmt.Errorf("%s is not supported", typeOf(r.GetTypedConfig())), "resource_monitors[%d].typed_config", i)
-		}
-		if err := r.GetTypedConfig().UnmarshalTo(c); err != nil {
-			return at(err, "resource_monitors[%d].typed_config", i)
-		}
-		if c.MaxActiveDownstreamConnections < math.MaxInt32 {
-			return at(fmt.Errorf("%d is not supported: connections are not bounded; %d says so", c.MaxActiveDownstreamConnections, math.MaxInt32),
-				"resource_monitors[%d].typed_config.max_active_downstream_connections", i)
 		}
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"sigs.k8s.io/yaml"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -27,7 +28,7 @@ import (
 // supportedBootstrap lists the supported fields of the bootstrap.
 var supportedBootstrap = strict.Table{
 	"envoy.config.bootstrap.v3.Bootstrap": "node static_resources dynamic_resources admin cluster_manager stats_config layered_runtime " +
-		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~ overload_manager~",
+		"bootstrap_extensions~ application_log_config~ stats_flush_interval stats_eviction_interval deferred_stat_options~ overload_manager",
 	"envoy.extensions.bootstrap.internal_listener.v3.InternalListener": "", // there is nothing to switch on
 	"envoy.config.bootstrap.v3.Bootstrap.StaticResources":              "listeners clusters secrets",
 	"envoy.config.bootstrap.v3.Bootstrap.DynamicResources":             "lds_config cds_config ads_config",
@@ -65,6 +66,8 @@ type Bootstrap struct {
 	Workloads bool
 	// Notes say what of the bootstrap has another effect than in Envoy.
 	Notes []string
+	// Overload says when load is shed.
+	Overload overload.Config
 	// Proto is the message itself, for /config_dump.
 	Proto *bootstrapv3.Bootstrap
 }
@@ -121,6 +124,9 @@ func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	}
 	if b.Runtime, err = layers(m.GetLayeredRuntime()); err != nil {
 		return nil, at(err, "layered_runtime")
+	}
+	if b.Overload, err = overloadManager(m.OverloadManager); err != nil {
+		return nil, at(err, "overload_manager")
 	}
 	if b.KeepStat, err = keepStat(m.GetStatsConfig().GetStatsMatcher()); err != nil {
 		return nil, at(err, "stats_config.stats_matcher")

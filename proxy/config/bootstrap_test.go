@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -64,6 +65,10 @@ func TestRefusedBootstraps(t *testing.T) {
 		{"not YAML", "{", "yaml"},
 		{"unknown field", "nodes: {}", "nodes"},
 		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r}}]}", "layered_runtime.layers[0].rtds_layer: not supported"},
+		{"overload action", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1), "overload_manager.actions[0].name: overload action \"envoy.overload_actions.reduce_timeouts\" is not supported"},
+		{"overload trigger", strings.Replace(overloaded("threshold: {value: 1}"), "resource_monitors: [{name: x", "resource_monitors: [{name: other", 1), "overload_manager.actions[0].triggers[0].name: there is no resource monitor \"x\""},
+		{"overload scale", overloaded("scaled: {scaling_threshold: 0.9, saturation_threshold: 0.8}"), "overload_manager.actions[0].triggers[0].scaled.scaling_threshold: must be below saturation_threshold"},
+		{"loadshed points", strings.Replace(overloaded("threshold: {value: 1}"), "actions:", "loadshed_points:", 1), "overload_manager.loadshed_points: not supported"},
 		{"runtime value", "layered_runtime: {layers: [{name: x, static_layer: {a: [1]}}]}", "layered_runtime.layers[0].static_layer: a: []interface {} is not supported"},
 		{"no cluster", "dynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}",
 			`dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: there is no static cluster "xds"`},
@@ -105,4 +110,21 @@ func TestFeaturesAreListed(t *testing.T) {
 		}
 	}
 	t.Error("the cluster is missing")
+}
+
+// overloaded is an overload manager with one trigger.
+func overloaded(trigger string) string {
+	return `overload_manager: {resource_monitors: [{name: x, typed_config: {
+  "@type": type.googleapis.com/envoy.extensions.resource_monitors.injected_resource.v3.InjectedResourceConfig, filename: /x}}],
+  actions: [{name: envoy.overload_actions.shrink_heap, triggers: [{name: x, ` + trigger + `}]}]}`
+}
+
+func TestOverloadManager(t *testing.T) {
+	b, err := ParseBootstrap([]byte(overloaded("threshold: {value: 0.9}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := b.Overload; len(o.Monitors) != 1 || len(o.Rules) != 1 || o.Rules[0].Triggers[0].Saturation != 0.9 || o.Rules[0].Action != overload.ShrinkHeap {
+		t.Errorf("%+v", o)
+	}
 }

@@ -23,6 +23,7 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/network/dns_resolver/cares/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/retry/host/previous_hosts/v3"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/cluster/health"
@@ -63,6 +64,8 @@ type Decoder struct {
 	// LocalSecret tells whether a secret that does not come over ADS can be had, beside
 	// the proxy's own identity; nil: none can.
 	LocalSecret func(name string) error
+	// Overload tells connection managers when to shed load; nil: never.
+	Overload *overload.State
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.
@@ -86,7 +89,7 @@ type Decoder struct {
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap)
+	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap, supportedOverload)
 })
 
 // Features lists what is supported, message by message.

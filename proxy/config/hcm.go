@@ -33,7 +33,7 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 	}
 	c := http.ManagerConfig{
 		StatPrefix: m.StatPrefix, Clusters: d.Clusters, Outbound: cc.outbound, BufferLimit: cc.bufferLimit, Logger: d.Logger,
-		Stats: d.HTTPStats, Added: d.Added,
+		Stats: d.HTTPStats, Added: d.Added, Overload: d.Overload,
 		ServerName: m.ServerName, Via: m.Via, AppendPort: m.AppendXForwardedPort, Scheme: m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
 		UseRemoteAddress: m.GetUseRemoteAddress().GetValue(), XFFTrustedHops: int(m.XffNumTrustedHops), SkipXFFAppend: m.SkipXffAppend,
 		KeepRequestID: m.PreserveExternalRequestId, NoRequestID: m.GenerateRequestId != nil && !m.GenerateRequestId.Value,

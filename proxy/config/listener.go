@@ -45,6 +45,7 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		Backlog:           int(m.TcpBacklogSize.GetValue()),
 		InspectTimeout:    defaultInspectTimeout,
 		ContinueOnTimeout: m.ContinueOnListenerFiltersTimeout,
+		BypassOverload:    m.BypassOverloadManager,
 		Virtual:           m.BindToPort != nil && !m.BindToPort.Value,
 	}
 	if v := m.GetDeprecatedV1().GetBindToPort(); v != nil && !v.Value { //nolint:staticcheck // Istio has written it for years

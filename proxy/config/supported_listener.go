@@ -19,7 +19,7 @@ var supportedListener = strict.Table{
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
 		"tcp_backlog_size bind_to_port tcp_keepalive access_log internal_listener filter_chain_matcher " +
-		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager", // they are accepted one by one, and there is no limit
+		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager", // connections are accepted one by one, and there is no global limit
 	"envoy.config.listener.v3.Listener.InternalListenerConfig": "",
 	xdsMatcher:                                                               "matcher_list matcher_tree on_no_match",
 	xdsMatcher + ".OnMatch":                                                  "matcher action",

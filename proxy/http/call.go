@@ -3,6 +3,7 @@ package http
 import (
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 	"github.com/weftmesh/weft/proxy/http/h1"
@@ -131,6 +132,9 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 	if n := s.m.cfg.MaxRequestsPerConn; n > 0 && c.requests >= n {
 		c.drain()
 	}
+	if o := s.m.cfg.Overload; o != nil && s.shed(o) {
+		return
+	}
 	if l, ok := s.admit(); !ok {
 		s.makeFilters(nil)
 		s.Reply(l)
@@ -151,6 +155,21 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 		s.log(filter.EventStart)
 	}
 	s.requestHeaders(0, end && s.upgrade == "")
+}
+
+// shed does what pressure asks for. true: the request has been refused.
+func (s *call) shed(o *overload.State) bool {
+	if !s.c.draining && o.Hit(overload.DisableKeepalive) {
+		s.m.stats.CxOverloadDisableKeepalive.Add(1)
+		s.c.drain()
+	}
+	if !o.Hit(overload.StopRequests) {
+		return false
+	}
+	s.m.stats.RqOverloadClose.Add(1)
+	s.makeFilters(nil)
+	s.Reply(filter.LocalReply{Status: 503, Body: "envoy overloaded", GRPCStatus: -1, Details: "overload", Flags: filter.FlagOverload})
+	return true
 }
 
 // chooseRoute asks the route table; it is asked again after ClearRoute.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
@@ -129,6 +130,8 @@ type ManagerConfig struct {
 	// for the name of the one that is to be fetched on demand.
 	Scoped   func(h *filter.Headers) (t *route.Table, onDemand string)
 	Clusters *cluster.Manager
+	// Overload tells when to shed requests; nil: never.
+	Overload *overload.State
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger

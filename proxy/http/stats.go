@@ -39,6 +39,7 @@ type ManagerStats struct {
 	RqTimeout, RqHeaderTimeout, RqIdleTimeout         Counter
 	RqMaxDuration, RqWsOnNonWsRoute, RqRedirectedPath Counter
 	RqTooLarge, RsTooLarge                            Counter
+	RqOverloadClose, CxOverloadDisableKeepalive       Counter
 	Router                                            router.Stats
 }
 
@@ -72,6 +73,8 @@ func (m *ManagerStats) each(prefix string, yield func(name string, gauge bool, v
 		c    *Counter
 	}{
 		{"downstream_cx_total", &m.CxTotal},
+		{"downstream_rq_overload_close", &m.RqOverloadClose},
+		{"downstream_cx_overload_disable_keepalive", &m.CxOverloadDisableKeepalive},
 		{"downstream_cx_http1_total", &m.CxHTTP1Total},
 		{"downstream_cx_http2_total", &m.CxHTTP2Total},
 		{"downstream_cx_destroy", &m.CxDestroy},

@@ -52,6 +52,8 @@ type Listener struct {
 	Transparent, Freebind, IPv4Compat bool
 	// Backlog 0: the system's.
 	Backlog int
+	// BypassOverload takes connections also under pressure.
+	BypassOverload bool
 	// KeepAlive of accepted connections.
 	KeepAlive transport.KeepAlive
 	// Inspectors look at a connection before a chain is chosen, in order.

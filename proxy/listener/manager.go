@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/transport"
 )
@@ -28,6 +29,8 @@ type Options struct {
 	OriginalDst func(nc net.Conn, local netip.AddrPort) (netip.AddrPort, bool)
 	// Serve makes a stream of a connected socket; nil: transport.Serve.
 	Serve func(nc net.Conn, o transport.Options) stream.Conn
+	// Overload tells when to take no connections; nil: never.
+	Overload *overload.State
 }
 
 // Manager holds the listeners. Safe for concurrent use.
@@ -37,6 +40,7 @@ type Manager struct {
 	originalDst func(net.Conn, netip.AddrPort) (netip.AddrPort, bool)
 	drainTime   time.Duration
 	serveConn   func(net.Conn, transport.Options) stream.Conn
+	overload    *overload.State
 
 	table atomic.Pointer[table]
 	ids   atomic.Uint64
@@ -138,7 +142,7 @@ func (t *table) find(dst netip.AddrPort) *active {
 // NewManager makes a Manager without listeners.
 func NewManager(o Options) *Manager {
 	m := &Manager{
-		log: o.Log, listen: o.Listen, originalDst: o.OriginalDst, drainTime: o.DrainTime, serveConn: o.Serve,
+		log: o.Log, listen: o.Listen, originalDst: o.OriginalDst, drainTime: o.DrainTime, serveConn: o.Serve, overload: o.Overload,
 		sockets: map[socketKey]*socket{}, stats: map[string]*Stats{}, leaving: map[*chain]*time.Timer{},
 		idle: make(chan struct{}),
 	}

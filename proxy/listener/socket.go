@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/weftmesh/weft/base/overload"
 )
 
 // socket is a bound socket with its accept loop. It outlives the listeners
@@ -130,6 +132,9 @@ func (m *Manager) run(s *socket) {
 func (m *Manager) accept(ctx context.Context, s *socket) {
 	var pause time.Duration
 	for {
+		if !m.calm(ctx, s) {
+			return
+		}
 		nc, err := s.ln.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
@@ -148,6 +153,11 @@ func (m *Manager) accept(ctx context.Context, s *socket) {
 			continue
 		}
 		pause = 0
+		if l := s.listener.Load(); !l.BypassOverload && m.overload.Hit(overload.RejectConnections) {
+			l.stats.OverloadRejects.Add(1)
+			nc.Close()
+			continue
+		}
 		s.tune(nc)
 		m.arriving.Add(1)
 		m.wg.Go(func() {
@@ -156,6 +166,20 @@ func (m *Manager) accept(ctx context.Context, s *socket) {
 		})
 	}
 }
+
+// calm waits while no connections are to be taken; the kernel queues them. The one that
+// is being waited for when that begins is still taken. false: ctx has ended.
+func (m *Manager) calm(ctx context.Context, s *socket) bool {
+	for m.overload.Saturated(overload.StopConnections) && !s.listener.Load().BypassOverload {
+		if !sleep(ctx, calmEvery) {
+			return false
+		}
+	}
+	return true
+}
+
+// calmEvery is how often a stopped listener looks whether it may go on.
+const calmEvery = 100 * time.Millisecond
 
 // tune sets the options of an accepted socket.
 func (s *socket) tune(nc net.Conn) {

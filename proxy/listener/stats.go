@@ -15,6 +15,7 @@ type Stats struct {
 	Handshakes        atomic.Uint64 // ssl.handshake
 	SessionsReused    atomic.Uint64 // ssl.session_reused
 	ChainsDraining    atomic.Int64  // total_filter_chains_draining, of this listener
+	OverloadRejects   atomic.Uint64 // downstream_cx_overload_reject
 	AcceptErrors      atomic.Uint64
 	ForcedByDrainTime atomic.Uint64 // connections cut when the drain time was over
 }
@@ -25,6 +26,7 @@ func (s *Stats) Each(yield func(name string, value int64) bool) {
 		yield("downstream_cx_active", s.Active.Load()) &&
 		yield("downstream_cx_destroy", int64(s.Destroyed.Load())) &&
 		yield("no_filter_chain_match", int64(s.NoChain.Load())) &&
+		yield("downstream_cx_overload_reject", int64(s.OverloadRejects.Load())) &&
 		yield("downstream_pre_cx_active", s.PreActive.Load()) &&
 		yield("downstream_pre_cx_timeout", int64(s.PreTimeout.Load())) &&
 		yield("ssl.connection_error", int64(s.HandshakeErrors.Load())) &&
