@@ -166,6 +166,32 @@ func (r *Router) timedOut() {
 	r.giveUp(timeoutText, "response_timeout", filter.FlagUpstreamRequestTimeout)
 }
 
+// overdue answers a gRPC request whose server cancelled it when the time was over
+// that grpc-timeout leaves it: servers do, at the moment at which the proxy's own
+// timeout ends, and the client is to see one outcome, not the winner of a race.
+func (r *Router) overdue() bool {
+	const slack = time.Millisecond // of clocks that are read once per event
+	info, now := r.ds.Info(), r.ds.Now().Add(slack)
+	d, ok := parseGRPCTimeout(r.h.Get("grpc-timeout"))
+	if !ok || !info.GRPC || r.phase == responding || now.Sub(info.Start) < d {
+		return false
+	}
+	if !r.deadline.IsZero() && !now.Before(r.deadline) {
+		r.timedOut()
+		return true
+	}
+	r.Abort()
+	r.countStatus(504)
+	r.reply(filter.LocalReply{
+		Status: 504, Body: timeoutText, Details: "response_timeout", Flags: filter.FlagUpstreamRequestTimeout,
+		GRPCStatus: grpcDeadlineExceeded,
+	})
+	return true
+}
+
+// grpcDeadlineExceeded is the gRPC status of that name.
+const grpcDeadlineExceeded = 4
+
 const timeoutText = "upstream request timeout"
 
 // giveUp answers a timeout.

@@ -128,6 +128,9 @@ func (u *upstream) OnReset(code codec.ResetCode) {
 	case codec.ResetProtocol, codec.ResetCompression, codec.ResetFrameSize, codec.ResetFlowControl:
 		reason, flags = "protocol error", filter.FlagUpstreamProtocolError
 	}
+	if code == codec.ResetCancel && r.overdue() {
+		return
+	}
 	r.host.Report(cluster.RemoteReset)
 	r.failed(reset, reason, flags)
 }
