@@ -166,6 +166,8 @@ func (c *Conn) settings(flags byte, b []byte) {
 	case len(b)/6 > maxSettingsInOneMessage:
 		c.fail(codec.ResetEnhanceYourCalm, violation, "too many settings")
 		return
+	case c.flood.setting(c):
+		return
 	}
 	if !c.settled {
 		c.peerStreams = manyStreams // unless it says another

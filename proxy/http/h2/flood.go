@@ -7,6 +7,9 @@ const (
 	maxEmptyFrames       = 1   // in a row, without END_STREAM
 	maxPriorityPerStream = 100 // PRIORITY
 	maxUpdatesPerFrame   = 10  // WINDOW_UPDATE per DATA frame sent
+	// maxSettings is how many SETTINGS frames a peer may send beside one for each stream:
+	// each may cost as much as there are streams. Envoy knows no such bound.
+	maxSettings = 100
 	// maxPremature is how many more streams may be cut off than were served.
 	maxPremature = 500
 )
@@ -16,6 +19,7 @@ type flood struct {
 	emptyFrames int
 	priorities  int
 	updates     int
+	settings    int
 	sentData    int
 	begun       int
 	premature   int
@@ -47,6 +51,14 @@ func (f *flood) empty(c *Conn) bool {
 func (f *flood) priority(c *Conn) bool {
 	if f.priorities++; f.priorities > maxPriorityPerStream*(1+f.begun) {
 		c.fail(codec.ResetEnhanceYourCalm, "http2.inbound_priority_frames_flood", "too many PRIORITY frames")
+		return true
+	}
+	return false
+}
+
+func (f *flood) setting(c *Conn) bool {
+	if f.settings++; f.settings > maxSettings+f.begun+f.sentData {
+		c.fail(codec.ResetEnhanceYourCalm, "http2.inbound_settings_frames_flood", "too many SETTINGS frames")
 		return true
 	}
 	return false

@@ -232,6 +232,7 @@ func TestConnectionErrors(t *testing.T) {
 		"flood of empty data":          {many(3, func(w *wire, _ int) { w.data(1, "", false) }), codec.ResetEnhanceYourCalm},
 		"flood of priority":            {many(300, func(w *wire, _ int) { w.raw(http2.FramePriority, 0, 1, "\x00\x00\x00\x00\x00") }), codec.ResetEnhanceYourCalm},
 		"flood of window updates":      {many(100, func(w *wire, _ int) { w.raw(http2.FrameWindowUpdate, 0, 1, "\x00\x00\x00\x01") }), codec.ResetEnhanceYourCalm},
+		"flood of settings":            {many(101, func(w *wire, _ int) { w.raw(http2.FrameSettings, 0, 0, "") }), codec.ResetEnhanceYourCalm},
 		"flood of continuation": {func() *wire {
 			w := clientWire().raw(http2.FrameHeaders, 0, 1, "\x00\x01a\x01b")
 			for range 70 {
