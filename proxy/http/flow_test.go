@@ -53,7 +53,7 @@ func TestSlowReader(t *testing.T) {
 				if n := settled(&written); n > most {
 					t.Errorf("upstream has written %d MiB to a client that reads nothing", n>>20)
 				}
-				n, err := io.CopyN(io.Discard, res.Body, 64<<20)
+				n, err := io.CopyN(io.Discard, res.Body, 20<<20)
 				if err != nil {
 					t.Errorf("after %d MiB: %v", n>>20, err)
 				}
@@ -75,7 +75,7 @@ func TestSlowReader(t *testing.T) {
 				c := mk(t)
 				done := make(chan error, 1)
 				go func() {
-					res, err := c.Do(request(t, "POST", k.url("/"), io.LimitReader(zeros{&read}, 48<<20)))
+					res, err := c.Do(request(t, "POST", k.url("/"), io.LimitReader(zeros{&read}, 20<<20)))
 					if err == nil {
 						res.Body.Close()
 					}
@@ -88,7 +88,7 @@ func TestSlowReader(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Error(err)
 				}
-				if e := k.log.next(t); e.Received != 48<<20 || e.Status != 200 {
+				if e := k.log.next(t); e.Received != 20<<20 || e.Status != 200 {
 					t.Errorf("log %+v", e)
 				}
 				balanced(t, k)
