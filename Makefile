@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod conformance race lint golden bench fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build test test-istiod conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -18,10 +18,12 @@ conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC i
 	$(GO) test -timeout 14m ./test/peers/...
 
 # istiod is built from its Go module the first time: about half an hour of CPU.
-test-istiod: build ## istiod as the control plane of our proxies (not part of test)
+# ISTIOD_TESTS names single tests, e.g. TestIstiod/mirror.
+ISTIOD_TESTS ?= .
+test-istiod: build ## istiod as the control plane of our proxies, and as the oracle of ours (not part of test)
 	test/peers/istiod/peer/build.sh bin/peers
 	WEFT_ISTIOD=$(CURDIR)/bin/peers/pilot-discovery WEFT_ISTIOCTL=$(CURDIR)/bin/peers/istioctl WEFT_PILOT_AGENT=$(CURDIR)/bin/peers/pilot-agent \
-	  $(GO) test -count=1 -v -timeout 10m ./test/peers/istiod/
+	  $(GO) test -count=1 -v -timeout 40m -run '$(ISTIOD_TESTS)' ./test/peers/istiod/...
 
 race: ## the tests of everything but the end-to-end ones, under the race detector
 	$(GO) test -race -timeout 30m $$($(GO) list ./... | grep -v /test/mesh)
@@ -31,6 +33,7 @@ lint: ## the linters that tools/go.mod pins
 
 docs: ## write the pages that come from the code
 	$(GO) run ./cmd/weft proxy features > docs/ENVOY_API.md
+	$(GO) run ./cmd/weft analyze --codes -o markdown > docs/FINDINGS.md
 
 golden: ## rewrite the golden archives from what the code does now
 	$(GO) test ./test/golden -update
@@ -43,6 +46,21 @@ soak-abuse: ## 9,000 idle connections, and crowds of slow and hostile ones
 
 bench: ## CPU per request and latency beside Envoy, in one run
 	$(GO) run ./test/bench
+
+# SHAPE: services, endpoints of each, proxies; with -use those are on demand and use so
+# many services each.
+SHAPE ?= -s 1000 -e 10 -n 100
+bench-control: build ## what the control plane spends on a fleet: first push, changes, memory
+	$(GO) build -o bin/adsload ./test/peers/adsload
+	bin/adsload weft -bin bin/weft $(SHAPE)
+
+bench-ondemand: ## what proxies hold in a mesh of 10,000 services, and how soon they answer, in both modes
+	WEFT_LARGE=10000 $(GO) test ./test/mesh -run TestLargeMesh -count=1 -v -timeout 30m
+
+SOAK ?= 10m
+soak-control: build ## 5,000 proxies on demand in a mesh of 10,000 services, 100 changes a second
+	$(GO) build -o bin/adsload ./test/peers/adsload
+	bin/adsload weft -bin bin/weft -s 10000 -e 10 -n 5000 -use 10 -rounds 0 -- -reconnect -soak $(SOAK) -rate 100
 
 fuzz: ## every fuzz target for FUZZTIME each
 	@set -e; for pkg in $$($(GO) list ./...); do \

@@ -32,6 +32,7 @@ const (
 	CodeNoMesh     = 3 // no mesh is running, or not the one asked for
 	CodeInvalid    = 4 // an object was refused
 	CodeNotHealthy = 5 // status: something is not ready or not in sync
+	CodeFindings   = 6 // analyze: a finding as bad as --failure-threshold, or worse
 )
 
 // Error is an error with an exit code.
@@ -177,6 +178,9 @@ func (s *socket) do(ctx context.Context, method, path string, q url.Values, body
 		var e struct{ Error string }
 		if json.NewDecoder(resp.Body).Decode(&e) != nil || e.Error == "" {
 			e.Error = resp.Status
+		}
+		if resp.StatusCode == http.StatusNotFound {
+			return nil, fail(CodeInvalid, "%s", e.Error)
 		}
 		return nil, errors.New(e.Error)
 	}

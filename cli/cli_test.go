@@ -134,7 +134,7 @@ func TestParseKind(t *testing.T) {
 		"vs": "VirtualService", "virtualservices": "VirtualService", "DestinationRule": "DestinationRule",
 		"peerauthentications": "PeerAuthentication", "serviceentries": "ServiceEntry", "processes": "Process", "authorizationpolicies": "AuthorizationPolicy",
 	} {
-		if got, err := parseKind(in); err != nil || string(got) != want {
+		if got, err := ParseKind(in); err != nil || string(got) != want {
 			t.Errorf("%s: %s %v, want %s", in, got, err, want)
 		}
 	}

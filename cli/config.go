@@ -15,7 +15,7 @@ import (
 )
 
 // configTypes is what --type may say.
-var configTypes = []string{"listener", "route", "cluster", "endpoint", "secret", "host", "workload"}
+var configTypes = []string{"listener", "route", "virtualhost", "cluster", "endpoint", "secret", "host", "workload"}
 
 func (e *Env) configCommand() *cobra.Command {
 	var made bool

@@ -22,16 +22,20 @@ var kinds = map[string]model.Kind{
 	"ns": model.KindNamespace, "svc": model.KindService, "sa": model.KindServiceAccount, "cm": model.KindConfigMap,
 	"vs": model.KindVirtualService, "dr": model.KindDestinationRule, "gw": model.KindGateway, "se": model.KindServiceEntry,
 	"we": model.KindWorkloadEntry, "pa": model.KindPeerAuthentication, "ap": model.KindAuthorizationPolicy, "proc": model.KindProcess,
+	"wg": model.KindWorkloadGroup, "ra": model.KindRequestAuthentication, "ef": model.KindEnvoyFilter, "ing": model.KindIngress,
 }
 
 var allKinds = []model.Kind{
 	model.KindNamespace, model.KindService, model.KindServiceAccount, model.KindSecret, model.KindConfigMap,
 	model.KindVirtualService, model.KindDestinationRule, model.KindGateway, model.KindServiceEntry, model.KindWorkloadEntry,
-	model.KindSidecar, model.KindPeerAuthentication, model.KindAuthorizationPolicy, model.KindProcess,
+	model.KindSidecar, model.KindPeerAuthentication, model.KindRequestAuthentication, model.KindAuthorizationPolicy, model.KindTelemetry, model.KindProcess,
+	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup,
+	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
+	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter,
 }
 
-// parseKind understands "vs", "virtualservice", "VirtualServices", "all".
-func parseKind(s string) (model.Kind, error) {
+// ParseKind understands "vs", "virtualservice", "VirtualServices", "all".
+func ParseKind(s string) (model.Kind, error) {
 	low := strings.ToLower(s)
 	if k, ok := kinds[low]; ok {
 		return k, nil
@@ -65,7 +69,7 @@ func (e *Env) completeObjects(c *cobra.Command, args []string, _ string) ([]stri
 	if len(args) == 0 {
 		return strings.Split(kindNames(), ", "), cobra.ShellCompDirectiveNoFileComp
 	}
-	kind, err := parseKind(args[0])
+	kind, err := ParseKind(args[0])
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -242,7 +246,7 @@ the folder comes back with the next weft up: the folder is not touched.`,
 			if len(args) < 2 {
 				return fail(CodeUsage, "delete needs a kind and a name, or -f")
 			}
-			kind, err := parseKind(args[0])
+			kind, err := ParseKind(args[0])
 			if err != nil {
 				return err
 			}
@@ -288,7 +292,7 @@ func (e *Env) getCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, args []string) error {
 			q := url.Values{}
 			if !strings.EqualFold(args[0], "all") {
-				kind, err := parseKind(args[0])
+				kind, err := ParseKind(args[0])
 				if err != nil {
 					return err
 				}
@@ -318,6 +322,8 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 	asYAML := e.output == "yaml"
 	if asYAML {
 		q.Set("raw", "true")
+	} else {
+		q.Set("status", "true")
 	}
 	var list []console.ObjectSummary
 	if err := s.get(c.Context(), "/v1/objects", q, &list); err != nil {
@@ -339,7 +345,7 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 		return nil
 	}
 	return e.print(c, list, func() *Table {
-		t := &Table{Head: []string{"KIND", "NAMESPACE", "NAME", "HOSTS", "STATUS", "SOURCE"}, Empty: "no objects found"}
+		t := &Table{Head: []string{"KIND", "NAMESPACE", "NAME", "HOSTS", "PROXIES", "STATUS", "SOURCE"}, Empty: "no objects found"}
 		for _, o := range list {
 			status := Cell{"ok", Good}
 			worst := model.Info
@@ -352,7 +358,7 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 			if worst == model.Error {
 				status.Style = Bad
 			}
-			t.Row(string(o.Kind), o.Namespace, o.Name, strings.Join(slices.Compact(o.Hosts), ","), status, o.Source)
+			t.Row(string(o.Kind), o.Namespace, o.Name, strings.Join(slices.Compact(o.Hosts), ","), reachCell(o.Status), status, o.Source)
 		}
 		return t
 	})

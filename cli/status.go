@@ -28,14 +28,26 @@ type Status struct {
 
 func (e *Env) statusCommand() *cobra.Command {
 	var wait time.Duration
+	var namespace string
+	var all bool
 	c := &cobra.Command{
-		Use:   "status",
-		Short: "Show services, proxies and findings of the running mesh",
+		Use:   "status [KIND [NAME]]",
+		Short: "Show services, proxies and findings of the running mesh, or the status of objects",
 		Long: `Status shows the services, what each proxy holds (connected, in sync, or what it rejected
-and why), what runs, and what is wrong with objects. It exits with ` + fmt.Sprint(CodeNotHealthy) + ` when something is not
-ready, not in sync, or in error.`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
+and why), what runs, and what is wrong with objects. Of a kind ("all" for every one), or one
+object, it shows the conditions: Accepted (the newest version is in force), ResolvedRefs (what
+it refers to is there), Conflicted (with which object), and Programmed, on how many of the
+proxies in whose scope it is, and which others have not taken it and why.
+
+It exits with ` + fmt.Sprint(CodeNotHealthy) + ` when something is not ready, not in sync, or in error; of objects, when a condition
+is not as it should be.`,
+		Example:           "  weft status\n  weft status virtualservice reviews\n  weft status all -A -o json",
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: e.completeObjects,
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return e.objectStatus(c, args, namespace, all, wait)
+			}
 			st, err := e.status(c.Context())
 			for deadline := time.Now().Add(wait); err == nil && !st.Healthy && time.Now().Before(deadline); {
 				if err := pause(c.Context(), 100*time.Millisecond); err != nil {
@@ -57,6 +69,8 @@ ready, not in sync, or in error.`,
 			return nil
 		},
 	}
+	c.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of objects")
+	c.Flags().BoolVarP(&all, "all-namespaces", "A", false, "objects of all namespaces")
 	c.Flags().DurationVar(&wait, "wait", 0, "wait up to this long for everything to be ready and in sync")
 	e.meshFlag(c)
 	e.outputFlag(c)
@@ -133,11 +147,12 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 		fmt.Fprintln(out)
 	}
 	for _, f := range st.Findings {
-		fmt.Fprintln(out, "\n"+severityStyle(f.Severity).Paint(f.Severity.String(), colour)+": "+f.String())
+		fmt.Fprintln(out, "\n"+SeverityStyle(f.Severity).Paint(f.Severity.String(), colour)+": "+f.String())
 	}
 }
 
-func severityStyle(s model.Severity) Style {
+// SeverityStyle is how a severity is shown.
+func SeverityStyle(s model.Severity) Style {
 	return [...]Style{Faint, Warn, Bad}[s]
 }
 

@@ -106,6 +106,9 @@ func (e *Env) upgrade(c *cobra.Command, req wire.UpgradeRequest) error {
 		showUpgrade(out, ev)
 		switch ev.State {
 		case "finished":
+			if ev.Total == 0 && len(req.Selector) > 0 {
+				return fail(CodeInvalid, "no proxy has the labels of --selector: `weft get process -o yaml` shows those that there are")
+			}
 			return nil
 		case "stopped":
 			return fmt.Errorf("stopped after %d of %d: %s", ev.Done, ev.Total, ev.Error)

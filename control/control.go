@@ -6,68 +6,117 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
+	"strings"
 	"time"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	lrspb "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	capb "istio.io/api/security/v1alpha1"
 
+	"github.com/weftmesh/weft/control/attach"
 	"github.com/weftmesh/weft/control/check"
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/fleet"
+	"github.com/weftmesh/weft/control/habit"
 	"github.com/weftmesh/weft/control/identity"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/snapshot"
 	"github.com/weftmesh/weft/control/source"
 	"github.com/weftmesh/weft/control/source/file"
+	"github.com/weftmesh/weft/control/source/jwks"
+	"github.com/weftmesh/weft/control/source/mcp"
 	"github.com/weftmesh/weft/control/source/process"
+	"github.com/weftmesh/weft/control/source/quarantine"
+	"github.com/weftmesh/weft/control/source/registration"
 	"github.com/weftmesh/weft/control/store"
+	"github.com/weftmesh/weft/wire"
 )
 
 // Options of a control plane.
 type Options struct {
-	// Config are folders or files of YAML. Overlay is the folder of what users
+	// Config are folders or files of YAML, and servers of MCP over xDS ("xds://host:port"). Overlay is the folder of what users
 	// apply; it wins. ProcessState is the file in which a supervisor says what runs.
 	Config       []string
 	Overlay      string
 	ProcessState string
-	// XDSSocket and ConsoleSocket are unix sockets; XDSAddress, when set, is a
-	// host:port for xDS in plain text beside the socket.
-	XDSSocket, XDSAddress, ConsoleSocket string
-	// StateDir keeps the root certificate.
+	// XDSSocket and ConsoleSocket are unix sockets. Plaintext, when set, is a
+	// host:port for xDS in plain text: proxies are there who they say they are, get
+	// no Secrets, and no certificates are signed. Monitoring, when set, is a
+	// host:port for metrics and profiles.
+	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
+	// StateDir keeps the root certificate, which addresses services have, and what proxies
+	// on demand used.
 	StateDir string
 	// CertTTL overrides the mesh's lifetime of workload certificates.
 	CertTTL time.Duration
-	// Families are the IP families of allocated addresses; nil: 4 and 6.
-	Families []int
-	Version  string
-	Log      *slog.Logger
+	// ConfigMode is wire.ModeEager or wire.ModeOnDemand, for workloads that name none.
+	ConfigMode string
+	// IdleAfter is after how long without use a proxy on demand loses what it asked
+	// for; 0: an hour.
+	IdleAfter time.Duration
+	// Families are the IP families of allocated addresses; nil: 4 and 6. VIPRange is where
+	// these are; zero: the default. CaptureRange is wire.CaptureAll ("" too) or
+	// wire.CaptureVIP, with which every service gets one.
+	Families     []int
+	VIPRange     wire.VIPRange
+	CaptureRange string
+	Version      string
+	Log          *slog.Logger
 }
 
 // drainBound is how long open streams may take to end.
 const drainBound = time.Second
 
-// Run runs a control plane until ctx ends.
-func Run(ctx context.Context, o Options) error {
-	// Sources: the earlier one wins.
-	files := file.New(file.Options{Paths: o.Config, Overlay: o.Overlay, Log: o.Log})
-	sources := []source.Source{files}
+// configured are the sources that the user names; the earlier one wins.
+func configured(o Options) ([]source.Source, error) {
+	folders, servers := split(o.Config)
+	sources := []source.Source{file.New(file.Options{Paths: folders, Overlay: o.Overlay, Log: o.Log})}
+	for _, address := range servers {
+		s, err := mcp.New(address, file.NewDecoder(), o.Log)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, s)
+	}
 	if o.ProcessState != "" {
 		sources = append(sources, process.New(o.ProcessState, o.Log))
 	}
+	return sources, nil
+}
+
+// Run runs a control plane until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	sources, err := configured(o)
+	if err != nil {
+		return err
+	}
 	// Snapshot: merge, check, publish.
-	publisher := snapshot.New(snapshot.Options{Sources: names(sources), Check: check.Check, Families: o.Families, Log: o.Log})
+	book := snapshot.OpenBook(o.StateDir, o.Log)
+	publisher := snapshot.New(snapshot.Options{
+		Sources: append(names(sources), jwks.Name), Essential: []string{file.Name},
+		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
+		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
+	})
 	snapshots := publisher.Cell()
+	// Keys of tokens are fetched for what one snapshot has, and come with a later one.
+	sources = append(sources, jwks.New(jwks.Options{Snapshots: snapshots, Dir: o.StateDir, Log: o.Log}))
 	// Scope and translate, per proxy.
-	proxies := fleet.New(snapshots, o.Log)
+	proxies := fleet.New(snapshots, o.ConfigMode, o.Log)
+	// What proxies refuse of patches comes back as a source: it holds for all of their kind.
+	refused := quarantine.New(snapshots, o.Log)
+	proxies.Judge = refused
+	sources = append(sources, refused)
+	habits := habit.Open(o.StateDir, o.Log)
+	proxies.Remember(habits, o.IdleAfter)
+	// So do workloads that register themselves.
+	registered := registration.New(snapshots, registration.Grace, o.Log)
+	proxies.Registrar = registered
+	sources = append(sources, registered)
 	// Serve.
 	ca, err := identity.Load(o.StateDir)
 	if err != nil {
@@ -76,21 +125,25 @@ func Run(ctx context.Context, o Options) error {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	proxies.Register(metrics)
-	certificates := identity.NewService(ca, caller(proxies), ttl(o, snapshots), o.Log)
+	certificates := identity.NewService(ca, caller(proxies), ttl(o, snapshots), roots(snapshots), o.Log)
 	certificates.Register(metrics)
-	server := grpc.NewServer(
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-	)
-	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, serve.New(proxies, o.Log))
+	server := newServer()
+	ads, plainADS := serve.New(proxies, o.Log), serve.New(proxies.Plaintext(), o.Log)
+	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, ads)
 	capb.RegisterIstioCertificateServiceServer(server, certificates)
+	lrspb.RegisterLoadReportingServiceServer(server, proxies.Loads())
+	plain := newServer()
+	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
+	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
-		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Version: o.Version, Log: o.Log,
+		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
+		Said: publisher.Said, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
+		CaptureRange: o.CaptureRange, VIPRange: o.VIPRange.String(),
 		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})
 
-	listeners, err := listen(ctx, o)
+	sockets, err := listen(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -100,27 +153,34 @@ func Run(ctx context.Context, o Options) error {
 	}
 	g.Go(func() error { return publisher.Run(ctx) })
 	g.Go(func() error { return proxies.Run(ctx) })
+	g.Go(func() error { return habits.Run(ctx) })
+	g.Go(func() error { return book.Run(ctx) })
 	g.Go(func() error { return con.Run(ctx) })
-	for _, l := range listeners {
-		g.Go(func() error {
-			// Stopped before it has begun is no fault.
-			if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {
-				return err
-			}
-			return nil
-		})
+	if sockets.xds != nil {
+		serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
 	}
-	g.Go(func() error {
-		<-ctx.Done()
-		stop := time.AfterFunc(drainBound, server.Stop)
-		defer stop.Stop()
-		server.GracefulStop()
-		return nil
-	})
+	if sockets.plaintext != nil {
+		serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
+	}
+	if sockets.monitoring != nil {
+		g.Go(func() error { return console.Serve(ctx, sockets.monitoring, con.Monitoring(), o.Log) })
+	}
 	if err := g.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return nil
+}
+
+// split tells folders and files from servers.
+func split(config []string) (folders, servers []string) {
+	for _, c := range config {
+		if strings.HasPrefix(c, mcp.Scheme) {
+			servers = append(servers, c)
+		} else {
+			folders = append(folders, c)
+		}
+	}
+	return folders, servers
 }
 
 func names(sources []source.Source) []string {
@@ -131,44 +191,24 @@ func names(sources []source.Source) []string {
 	return out
 }
 
-// listen opens all sockets, or none.
-func listen(ctx context.Context, o Options) (out []net.Listener, err error) {
-	defer func() {
-		if err != nil {
-			for _, l := range out {
-				l.Close()
-			}
-		}
-	}()
-	if o.XDSSocket != "" {
-		l, err := console.Listen(ctx, o.XDSSocket)
-		if err != nil {
-			return out, err
-		}
-		out = append(out, l)
-	}
-	if o.XDSAddress != "" {
-		var lc net.ListenConfig
-		l, err := lc.Listen(ctx, "tcp", o.XDSAddress)
-		if err != nil {
-			return out, fmt.Errorf("xDS on %s: %w", o.XDSAddress, err)
-		}
-		out = append(out, l)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("the control plane has nowhere to listen: give an xDS socket or address")
-	}
-	return out, nil
-}
-
 // caller names who asks for a certificate.
 func caller(f *fleet.Fleet) identity.Authenticator {
-	return func(ctx context.Context) (string, error) {
+	return func(ctx context.Context) (identity.Caller, error) {
 		w, err := f.Authenticate(ctx)
 		if err != nil {
-			return "", err
+			return identity.Caller{}, err
 		}
-		return w.SPIFFE(), nil
+		return identity.Caller{SPIFFE: w.SPIFFE(), Name: w.Namespace + "/" + w.Name}, nil
+	}
+}
+
+// roots are the authorities that the mesh configuration adds to the mesh's own.
+func roots(s fleet.Snapshots) func() []string {
+	return func() []string {
+		if snap := s.Load(); snap != nil && snap.Mesh != nil {
+			return snap.Mesh.Roots
+		}
+		return nil
 	}
 }
 

@@ -56,6 +56,13 @@ type Options struct {
 	Notify func(Event)
 	Log    *slog.Logger
 
+	// Services are the networks of services' virtual addresses; nil: those of
+	// netns.DefaultLayout. OnlyServices captures nothing else of what programs send: the
+	// rest goes its way, outside through a relay that knows nothing of it. It needs
+	// CaptureRedirect.
+	Services     []netip.Prefix
+	OnlyServices bool
+
 	// ClusterID, MeshID and TrustDomain go into node metadata and process state.
 	ClusterID, MeshID, TrustDomain string
 	// Executable is what to run as the hub; "": this program.
@@ -129,6 +136,12 @@ func Start(ctx context.Context, o Options) (*Host, error) {
 		applied: make(chan struct{}, 1), overtake: func() {},
 		replicas: map[string]*replica{}, unmade: map[string]string{}, outside: map[string]*outsidePort{},
 	}
+	if o.Services != nil {
+		h.layout.Services = o.Services
+	}
+	if err := h.layout.Check(); err != nil {
+		return nil, err
+	}
 	if err := h.place(ctx); err != nil {
 		return nil, err
 	}
@@ -157,7 +170,7 @@ func (h *Host) place(ctx context.Context) error {
 		}
 		return nil
 	}
-	if h.capture == CaptureRedirect || !errors.Is(err, hub.ErrNoNamespaces) {
+	if h.capture == CaptureRedirect || h.o.OnlyServices || !errors.Is(err, hub.ErrNoNamespaces) {
 		return err
 	}
 	h.capture = CaptureProxy

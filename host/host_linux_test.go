@@ -76,7 +76,7 @@ func newMesh(t *testing.T, c host.Capture) *mesh {
 		t.Fatal(err)
 	}
 	m.close = sync.OnceFunc(func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 60*time.Second)
 		defer cancel()
 		m.Close(ctx)
 		if err := m.dir.Close(); err != nil {
@@ -91,9 +91,6 @@ func options(exe string, dir *rundir.Dir, c host.Capture, notify func(host.Event
 	return host.Options{
 		Dir: dir, Capture: c, Notify: notify, Log: slog.New(slog.DiscardHandler), ClusterID: "test", MeshID: "mesh", TrustDomain: "cluster.local",
 		ProxyCommand: func(p host.Proxy) host.Command {
-			if p.Engine == host.EngineNone {
-				return host.Command{Argv: []string{exe, "program", "sleep"}}
-			}
 			return host.Command{
 				Argv: []string{exe, "program", "proxy", strconv.Itoa(int(p.Ports.Admin)), strconv.Itoa(int(p.Ports.Health))},
 				Env:  []string{"NAME=" + p.Name},
@@ -113,7 +110,7 @@ func (m *mesh) notify(e host.Event) {
 // await returns the first event since mark that is wanted, and the place after it.
 func (m *mesh) await(what string, mark int, want func(host.Event) bool) (host.Event, int) {
 	m.t.Helper()
-	limit := time.After(30 * time.Second)
+	limit := time.After(60 * time.Second)
 	for {
 		m.mu.Lock()
 		for i := mark; i < len(m.events); i++ {
@@ -160,7 +157,7 @@ func (m *mesh) awaitReady(mark int, names ...string) {
 
 func (m *mesh) get(u string) string {
 	m.t.Helper()
-	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 60 * time.Second}
 	r, err := c.Get(u)
 	if err != nil {
 		return err.Error()

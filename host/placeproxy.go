@@ -31,6 +31,8 @@ func (r *replica) allot() (err error) {
 		if r.want.Kind == KindProcess {
 			r.proxyPorts.HTTPProxy = take(0)
 		}
+	} else {
+		r.proxyPorts = ProxyPorts{Health: take(0)}
 	}
 	if r.want.Kind == KindGateway {
 		return err

@@ -168,7 +168,7 @@ func proxy(admin, health string) error {
 }
 
 func outward(netip.AddrPort) *net.Dialer {
-	return &net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, rc syscall.RawConn) (err error) {
+	return &net.Dialer{Timeout: 60 * time.Second, Control: func(_, _ string, rc syscall.RawConn) (err error) {
 		rc.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, wire.ProxyMark) })
 		return err
 	}}
@@ -179,7 +179,7 @@ func inward(to netip.AddrPort) *net.Dialer {
 	if to.Addr().Is6() {
 		from = "::6"
 	}
-	return &net.Dialer{Timeout: 5 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	return &net.Dialer{Timeout: 60 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
 }
 
 func originalDst(c *net.TCPConn) (out netip.AddrPort) {

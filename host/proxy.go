@@ -1,7 +1,9 @@
 package host
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -19,10 +21,13 @@ import (
 type Proxy struct {
 	Name, Namespace, App string
 	Kind                 Kind
-	// Engine is EngineGo or EngineEnvoy; EngineNone: no proxy at all, only the
-	// mesh's DNS and the relay to the outside, for a workload without a sidecar.
+	// Engine is EngineGo or EngineEnvoy; EngineNone: no proxy at all, only the mesh's
+	// DNS, the relay to the outside, and certificates and a bootstrap for gRPC that
+	// speaks xDS itself.
 	Engine  string
 	Capture Capture
+	// Settings are how it is run.
+	Settings ProxySettings
 	// Dir is a folder of the proxy's own.
 	Dir string
 	// Bootstrap is the path of its Envoy v3 bootstrap.
@@ -33,11 +38,16 @@ type Proxy struct {
 	HandoverSocket string
 	// Executable is what to run; "": what all run.
 	Executable string
+	// GRPC is a folder for what gRPC without a proxy needs; "" but for EngineNone.
+	GRPC string
 	// SDSSocket and ALSSocket are served by the agent beside an Envoy; "" else.
 	SDSSocket, ALSSocket string
 	Token                string
 	Addresses            []netip.Addr
 	Ports                ProxyPorts
+	// Relays: what the program sends past its sidecar to the outside comes to Ports.Relay,
+	// whatever the engine.
+	Relays bool
 	// Mesh are the networks that are reached from inside; everything else goes
 	// through the hand socket.
 	Mesh []netip.Prefix
@@ -66,16 +76,20 @@ func loopback4(port uint16) netip.AddrPort {
 func (r *replica) proxyInfo() Proxy {
 	h := r.host
 	p := Proxy{
-		Name: r.want.Name, Namespace: r.want.Namespace, App: r.want.App, Kind: r.want.Kind, Engine: r.want.Engine,
+		Relays: r.relays(),
+		Name:   r.want.Name, Namespace: r.want.Namespace, App: r.want.App, Kind: r.want.Kind, Engine: r.want.Engine,
 		Capture: h.capture, Dir: r.dir, Bootstrap: filepath.Join(r.dir, "bootstrap.yaml"),
 		XDSSocket: h.o.Dir.Join(wire.XDSSocketFile), HandSocket: h.o.Dir.Join(wire.HandSocketFile),
-		Token: r.token, Addresses: r.addresses, Ports: r.proxyPorts,
+		Settings: r.want.Proxy, Token: r.token, Addresses: r.addresses, Ports: r.proxyPorts,
 	}
 	if h.hub != nil {
 		p.Mesh = append([]netip.Prefix{h.layout.V4, h.layout.V6}, h.layout.Services...)
 	}
 	if p.Engine == EngineGo {
 		p.HandoverSocket = r.handover()
+	}
+	if p.Engine == EngineNone {
+		p.GRPC = r.dir
 	}
 	if p.Engine == EngineEnvoy {
 		p.SDSSocket = filepath.Join(r.dir, "sds.sock")
@@ -107,6 +121,7 @@ func (r *replica) writeBootstrap(p Proxy) error {
 			ClusterID: h.o.ClusterID, MeshID: h.o.MeshID, Labels: r.want.Labels, InstanceIPs: strings.Join(ips, ","),
 			Engine: p.Engine, ALSSocket: p.ALSSocket,
 		},
+		More: r.want.Proxy.Metadata, Runtime: r.want.Proxy.Runtime, Kept: r.want.Proxy.Stats, Patches: r.want.Proxy.Patches,
 		Admin: loopback4(p.Ports.Admin), XDSSocket: p.XDSSocket, Token: p.Token, SDSSocket: p.SDSSocket, ALSSocket: p.ALSSocket,
 	}
 	if h.capture == CaptureProxy {
@@ -121,11 +136,27 @@ func (r *replica) writeBootstrap(p Proxy) error {
 	if h.o.Amend != nil {
 		h.o.Amend(p, b)
 	}
+	if err := writeYAML(p.Bootstrap, b); err != nil {
+		return err
+	}
+	// A patch must not keep the proxy from starting: it begins with this one then.
+	plain := *b
+	plain.Patches = nil
+	if len(b.Patches) > 0 {
+		return writeYAML(p.Bootstrap+wire.Unpatched, &plain)
+	}
+	if err := os.Remove(p.Bootstrap + wire.Unpatched); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("bootstrap: %w", err)
+	}
+	return nil
+}
+
+func writeYAML(path string, b *wire.Bootstrap) error {
 	raw, err := b.YAML()
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(p.Bootstrap, raw, 0o600); err != nil {
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}
 	return nil
@@ -133,6 +164,9 @@ func (r *replica) writeBootstrap(p Proxy) error {
 
 // proxyGrace is how long a proxy may take to stop; its program has stopped before.
 const proxyGrace = 5 * time.Second
+
+// probeTimeout is how long a proxy may take to say that it is ready.
+const probeTimeout = 10 * time.Second
 
 // proxyProgram is the replica's proxy as a program to keep running.
 func (r *replica) proxyProgram() (process.Program, error) {
@@ -150,9 +184,9 @@ func (r *replica) proxyProgram() (process.Program, error) {
 		Name: r.want.Name + " (proxy)", Command: c.Argv, Env: append([]string{r.host.o.Dir.Mark()}, c.Env...), Dir: r.dir,
 		Sidecar: true, Address: loopback4(0).Addr(), Grace: proxyGrace,
 	}
-	if info.Engine != EngineNone {
-		p.Probe = &process.Probe{HTTPPath: "/healthz/ready", Port: info.Ports.Health}
-	}
+	// A proxy that ends is noticed by itself. One that answers late, on a machine that is
+	// busy, is still of use: its workload must not leave the endpoints for that.
+	p.Probe = &process.Probe{HTTPPath: "/healthz/ready", Port: info.Ports.Health, Timeout: probeTimeout}
 	return p, nil
 }
 
@@ -172,11 +206,19 @@ func (r *replica) captureConfig(virtual []capture.Virtual) (capture.Config, erro
 		c.Loopback = slices.Clone(r.loopback)
 		r.host.mu.Unlock()
 	}
-	if r.want.Engine == EngineEnvoy {
+	switch {
+	case r.relays():
+		c.OutboundNets, c.RelayAll = l.Services, true
+		c.Mesh = append([]netip.Prefix{l.V4, l.V6}, l.Services...)
+	case r.want.Engine == EngineEnvoy:
 		c.Relay, c.Mesh = true, []netip.Prefix{l.V4, l.V6}
 	}
 	return c, r.excludes(&c)
 }
+
+// relays tells whether what a program sends elsewhere than to services goes out beside
+// its sidecar.
+func (r *replica) relays() bool { return r.host.o.OnlyServices && r.want.Kind == KindProcess }
 
 // Istio's annotations that exclude traffic from capture.
 const (

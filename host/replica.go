@@ -41,7 +41,7 @@ type replica struct {
 	programLog  *process.Log // nil for a gateway
 	proxyLog    *process.Log
 	program     *process.Keeper // nil for a gateway
-	proxy       *process.Keeper // nil: capture mode proxy without a sidecar
+	proxy       *process.Keeper
 	leave       context.Context // of the program
 	cancel      context.CancelFunc
 	done        chan struct{}
@@ -115,18 +115,16 @@ func (r *replica) prepare() (err error) {
 		starter = placed{hub: r.host.hub, network: r.want.key(), loopback: r.loopbackOnly}
 	}
 	name := r.want.Namespace + "_" + r.want.Name
-	if r.want.Engine != EngineNone || r.host.hub != nil {
-		p, err := r.proxyProgram()
-		if err != nil {
-			return err
-		}
-		if r.proxyLog, err = process.NewLog(r.host.o.Dir.Join("logs", name+".proxy.log"), 0); err != nil {
-			return err
-		}
-		r.proxy = &process.Keeper{
-			Program: p, Starter: starter, Log: r.proxyLog, Notify: r.proxyEvent, Force: r.host.force,
-			Backoff: backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second},
-		}
+	p, err := r.proxyProgram()
+	if err != nil {
+		return err
+	}
+	if r.proxyLog, err = process.NewLog(r.host.o.Dir.Join("logs", name+".proxy.log"), 0); err != nil {
+		return err
+	}
+	r.proxy = &process.Keeper{
+		Program: p, Starter: starter, Log: r.proxyLog, Notify: r.proxyEvent, Force: r.host.force,
+		Backoff: backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second},
 	}
 	if r.want.Process == nil {
 		return nil
@@ -183,6 +181,9 @@ func (r *replica) environment() []string {
 		r.host.o.Dir.Mark(), "HOSTNAME=" + r.want.Name, "POD_NAME=" + r.want.Name,
 		"POD_NAMESPACE=" + r.want.Namespace, "POD_IP=" + r.addresses[0].String(),
 	}
+	if r.want.Engine == EngineNone {
+		env = append(env, "GRPC_XDS_BOOTSTRAP="+filepath.Join(r.dir, wire.GRPCBootstrapFile))
+	}
 	if r.host.hub == nil {
 		return append(env, r.proxyEnvironment()...)
 	}
@@ -208,12 +209,8 @@ func (r *replica) run() {
 		<-r.leave.Done()
 		return
 	}
-	if r.proxy == nil {
-		close(r.proxyUp)
-	} else {
-		wg.Go(func() { r.proxy.Run(stay) })
-		wg.Go(func() { r.serveAdmin(stay) })
-	}
+	wg.Go(func() { r.proxy.Run(stay) })
+	wg.Go(func() { r.serveAdmin(stay) })
 	if r.program != nil && r.hold() {
 		r.watchFixedPort(&wg)
 		r.program.Run(r.leave)
@@ -305,7 +302,7 @@ func (r *replica) set(f func()) {
 }
 
 func (r *replica) readyLocked() bool {
-	return !r.leaving && (r.program == nil || r.programReady) && (r.proxy == nil || r.proxyReady)
+	return !r.leaving && (r.program == nil || r.programReady) && r.proxyReady
 }
 
 func (r *replica) replicaLocked() wire.Replica {

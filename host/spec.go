@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"time"
 
 	"github.com/weftmesh/weft/host/process"
+	"github.com/weftmesh/weft/wire"
 )
 
 // Spec is everything that should run.
@@ -38,6 +40,23 @@ type Process struct {
 	Ports          []Port
 	Readiness      *process.Probe
 	Engine         string
+	Proxy          ProxySettings
+}
+
+// ProxySettings are how a proxy is run.
+type ProxySettings struct {
+	// Concurrency is how many processors it uses; 0: as many as it likes.
+	Concurrency int32 `json:",omitempty"`
+	// Env are its environment variables, Metadata entries of its node's metadata.
+	Env, Metadata map[string]string `json:",omitempty"`
+	// Drain is how long connections may go on that are to end; 0: the engine's own.
+	Drain time.Duration `json:",omitempty"`
+	// Stats are statistics to keep beside those that Weft reads, Runtime values of the
+	// engine's runtime.
+	Stats   wire.KeptStats    `json:",omitzero"`
+	Runtime map[string]string `json:",omitempty"`
+	// Patches are merged into the bootstrap: Envoy's messages in their binary form.
+	Patches [][]byte `json:",omitempty"`
 }
 
 // Port is a port that a program listens on.
@@ -53,6 +72,7 @@ type Gateway struct {
 	ServiceAccount      string
 	Replicas            int
 	Engine              string
+	Proxy               ProxySettings
 	// Ports by name, for services that target a named port.
 	Ports []Port
 	// HostPorts are wanted on the host. A Go proxy asks for such sockets itself
@@ -74,6 +94,8 @@ type Service struct {
 	Addresses       []netip.Addr
 	Ports           []ServicePort
 	Selector        map[string]string
+	// Instance, when set, is the only workload of those that Selector picks.
+	Instance string
 }
 
 // ServicePort is one port of a Service.
@@ -111,6 +133,7 @@ type want struct {
 	Labels, Annotations  map[string]string
 	ServiceAccount       string
 	Engine               string
+	Proxy                ProxySettings
 	Ports                []Port
 	Process              *Process `json:",omitempty"` // nil for a gateway
 	Replicas             int      // of the process; matters in capture mode proxy
@@ -152,7 +175,7 @@ func (s *Spec) wants() (all map[string]*want, groups [][]string, err error) {
 		for n := range p.Replicas {
 			group, err = add(group, &want{
 				Name: fmt.Sprintf("%s-%d", p.Name, n), App: p.Name, Namespace: p.Namespace, Kind: KindProcess,
-				Labels: p.Labels, Annotations: p.Annotations, ServiceAccount: p.ServiceAccount, Engine: p.Engine,
+				Labels: p.Labels, Annotations: p.Annotations, ServiceAccount: p.ServiceAccount, Engine: p.Engine, Proxy: p.Proxy,
 				Ports: p.Ports, Process: p, Replicas: p.Replicas,
 			})
 			if err != nil {
@@ -167,7 +190,7 @@ func (s *Spec) wants() (all map[string]*want, groups [][]string, err error) {
 		for n := range max(1, g.Replicas) {
 			group, err = add(group, &want{
 				Name: fmt.Sprintf("%s-%d", g.Name, n), App: g.Name, Namespace: g.Namespace, Kind: KindGateway,
-				Labels: g.Labels, Annotations: g.Annotations, ServiceAccount: g.ServiceAccount, Engine: g.Engine, Ports: g.Ports,
+				Labels: g.Labels, Annotations: g.Annotations, ServiceAccount: g.ServiceAccount, Engine: g.Engine, Proxy: g.Proxy, Ports: g.Ports,
 			})
 			if err != nil {
 				return nil, nil, err

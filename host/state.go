@@ -115,7 +115,7 @@ func (h *Host) targetsLocked(s *Service, p ServicePort) []netip.AddrPort {
 	}
 	var out []netip.AddrPort
 	for _, r := range h.replicas {
-		if r.want.Namespace != s.Namespace || !selects(s.Selector, r.want.Labels) || !r.readyLocked() {
+		if r.want.Namespace != s.Namespace || !selects(s.Selector, r.want.Labels) || s.Instance != "" && s.Instance != r.want.Name || !r.readyLocked() {
 			continue
 		}
 		port := cmp.Or(p.Target, p.Port)

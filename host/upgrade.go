@@ -25,7 +25,7 @@ func (h *Host) Upgrade(ctx context.Context, key, executable string) (was, is wir
 	r := h.replicas[key]
 	h.mu.Unlock()
 	switch {
-	case r == nil || r.proxy == nil:
+	case r == nil:
 		return was, is, fmt.Errorf("there is no %s with a proxy", key)
 	case r.want.Engine == EngineEnvoy:
 		return was, is, errors.New("it runs a stock Envoy, which Weft does not replace under way: change its engine, or restart it")
@@ -74,7 +74,7 @@ func (h *Host) Generations(ctx context.Context, key string) (wire.HandoverStatus
 	h.mu.Lock()
 	r := h.replicas[key]
 	h.mu.Unlock()
-	if r == nil || r.proxy == nil || r.want.Engine != EngineGo {
+	if r == nil || r.want.Engine != EngineGo {
 		return wire.HandoverStatus{}, false
 	}
 	st, err := wire.AskHandoverStatus(ctx, r.handover())

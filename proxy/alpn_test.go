@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // istio.alpn decides what a TLS server is offered.
@@ -40,7 +42,7 @@ func TestIstioALPN(t *testing.T) {
 				}},
 			},
 		}
-		addr, admin := freeAddr(t), freeAddr(t)
+		addr, admin := freeport.Addr(t), freeport.Addr(t)
 		startWeft(t, c.bootstrap(t, map[string]string{"addr": addr, "admin": admin, "up": s.Listener.Addr().String()}))
 		ready(t, admin, addr)
 		if got := get(addr, "/"); got != "hello" {

@@ -77,7 +77,7 @@ func (p *printer) host(name string, h *cluster.Host) {
 	l := h.Locality()
 	p.line(name, "hostname", h.Hostname())
 	p.line(name, "health_flags", h.HealthFlags())
-	p.line(name, "weight", max(h.Endpoint().Weight, 1))
+	p.line(name, "weight", h.Weight())
 	p.line(name, "region", l.Region)
 	p.line(name, "zone", l.Zone)
 	p.line(name, "sub_zone", l.SubZone)
@@ -152,7 +152,7 @@ func hostStatus(h *cluster.Host) *adminv3.HostStatus {
 	e, l, flags := h.Endpoint(), h.Locality(), h.HealthFlags()
 	has := func(flag string) bool { return strings.Contains(flags, flag) }
 	st := &adminv3.HostStatus{
-		Weight: max(e.Weight, 1), Hostname: e.Hostname, Priority: l.Priority,
+		Weight: h.Weight(), Hostname: e.Hostname, Priority: l.Priority,
 		Locality:    &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone},
 		SuccessRate: percent(h.SuccessRate(false)), LocalOriginSuccessRate: percent(h.SuccessRate(true)),
 		HealthStatus: &adminv3.HostHealthStatus{
@@ -170,12 +170,7 @@ func hostStatus(h *cluster.Host) *adminv3.HostStatus {
 	case cluster.Degraded:
 		st.HealthStatus.EdsHealthStatus = corev3.HealthStatus_DEGRADED
 	}
-	st.Address = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: e.Path}}}
-	if e.Path == "" {
-		st.Address.Address = &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
-			Address: h.Addr().Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(h.Addr().Port())},
-		}}
-	}
+	st.Address = addressOf(h)
 	for _, s := range hostStats(h.Stats()) {
 		m := &adminv3.SimpleMetric{Name: s.name, Value: s.value}
 		if s.gauge {
@@ -184,4 +179,14 @@ func hostStatus(h *cluster.Host) *adminv3.HostStatus {
 		st.Stats = append(st.Stats, m)
 	}
 	return st
+}
+
+// addressOf is the address of a host.
+func addressOf(h *cluster.Host) *corev3.Address {
+	if path := h.Endpoint().Path; path != "" {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+	}
+	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
+		Address: h.Addr().Addr().String(), PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(h.Addr().Port())},
+	}}}
 }

@@ -15,6 +15,8 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // endpoints sets several endpoints of one locality.
@@ -31,7 +33,7 @@ func (m *mesh) endpoints(name string, addrs ...string) {
 // eventuallyHas repeats a request until its answer has what is wanted.
 func eventuallyHas(t *testing.T, addr, path, want string) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	got := ""
 	for time.Now().Before(end) {
 		if got = get(addr, path); strings.Contains(got, want) {
@@ -60,7 +62,7 @@ func TestActiveHealthChecks(t *testing.T) {
 	}))
 	t.Cleanup(s.Close)
 	one, two := backend(t, "one"), s.Listener.Addr().String()
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	m.cluster("a", `, common_lb_config: {healthy_panic_threshold: {value: 0}}, health_checks: [{timeout: 1s, interval: 0.05s, no_traffic_interval: 0.05s,
 		unhealthy_threshold: 2, healthy_threshold: 2, http_health_check: {path: /healthz, host: hc.example}}]`)
 	m.endpoints("a", one, two)
@@ -90,7 +92,7 @@ func TestDynamicForwardProxy(t *testing.T) {
 	cache := "dns_cache_config: {name: d, dns_lookup_family: V4_ONLY}"
 	m.set("a", `{name: a, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: {name: x, typed_config: {
 		"@type": type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig, `+cache+"}}}", &clusterv3.Cluster{})
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	_, port, _ := strings.Cut(backend(t, "one"), ":")
 	filters := strings.Replace(httpFilters("r"), "http_filters: [", `http_filters: [{name: dfp, typed_config: {
 		"@type": type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig, `+cache+"}}, ", 1)
@@ -138,7 +140,7 @@ func TestSNIDynamicForwardProxy(t *testing.T) {
 	cache := "dns_cache_config: {name: d, dns_lookup_family: V4_ONLY}"
 	m.set("a", `{name: a, connect_timeout: 1s, lb_policy: CLUSTER_PROVIDED, cluster_type: {name: x, typed_config: {
 		"@type": type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig, `+cache+"}}}", &clusterv3.Cluster{})
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	_, port, _ := strings.Cut(s.Listener.Addr().String(), ":")
 	m.listener("l", addr, `listener_filters: [{name: i, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}]
 `, `
@@ -158,7 +160,7 @@ func TestSNIDynamicForwardProxy(t *testing.T) {
 		b, _ := io.ReadAll(resp.Body)
 		return string(b)
 	}
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	for ask("localhost") != "secret" {
 		if time.Now().After(end) {
 			t.Fatalf("through the name in the handshake: %s", ask("localhost"))
@@ -173,7 +175,7 @@ func TestSNIDynamicForwardProxy(t *testing.T) {
 func TestOriginalDestinationFromMetadata(t *testing.T) {
 	m := newMesh(t)
 	m.set("a", `{name: a, type: ORIGINAL_DST, lb_policy: CLUSTER_PROVIDED, connect_timeout: 1s, original_dst_lb_config: {metadata_key: {key: to, path: [{key: x}, {key: 'y'}]}}}`, &clusterv3.Cluster{})
-	addr, one := freeAddr(t), backend(t, "one")
+	addr, one := freeport.Addr(t), backend(t, "one")
 	m.listener("l", addr, "", strings.Replace(httpFilters("r"), "http_filters: [", `http_filters: [{name: m, typed_config: {
 		"@type": type.googleapis.com/envoy.extensions.filters.http.set_metadata.v3.Config, metadata: [{metadata_namespace: to, value: {x: {'y': "`+one+`"}}}]}}, `, 1))
 	m.routes("r", toA)
@@ -195,7 +197,7 @@ func TestUpstreamProxyProtocol(t *testing.T) {
 		config: {version: V1}, transport_socket: {name: envoy.transport_sockets.raw_buffer, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer}}}},
 		health_checks: [{timeout: 1s, interval: 0.05s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /}}]`)
 	m.endpoint("a", l.Addr().String())
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	m.listener("l", addr, "", httpFilters("r"))
 	m.routes("r", toA)
 	m.listen()

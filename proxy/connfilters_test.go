@@ -6,12 +6,14 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // TestConnectionLimit: one connection at a time, the next is closed, and the
 // place is free again when the first has gone.
 func TestConnectionLimit(t *testing.T) {
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	admin := runStatic(t, `
 static_resources:
   listeners:
@@ -38,7 +40,7 @@ static_resources:
 		t.Errorf("statistics %s, want %s", got, want)
 	}
 	first.Close()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(60 * time.Second); ; {
 		third := connect(t, addr)
 		ok := echoes(third)
 		third.Close()
@@ -69,7 +71,7 @@ func TestSNICluster(t *testing.T) {
 				if err != nil {
 					return
 				}
-				_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+				_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 				_, _ = io.WriteString(c, name)
 				c.Close()
 			}
@@ -77,7 +79,7 @@ func TestSNICluster(t *testing.T) {
 		t.Cleanup(func() { ln.Close(); <-done })
 		return ln.Addr().String()
 	}
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	runStatic(t, `
 static_resources:
   listeners:

@@ -1,13 +1,17 @@
 package proxy_test
 
 import (
+	"io"
+	nethttp "net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -49,7 +53,7 @@ func faultWith(status string) string {
 // comes, and falls back to the default when it is taken away.
 func TestExtensionDiscovery(t *testing.T) {
 	m := newMesh(t)
-	warm, now := freeAddr(t), freeAddr(t)
+	warm, now := freeport.Addr(t), freeport.Addr(t)
 	m.cluster("a", "")
 	m.endpoint("a", backend(t, "one"))
 	m.routes("r", toA)
@@ -104,4 +108,80 @@ func TestExtensionDiscovery(t *testing.T) {
 		}
 		return len(left) == 0
 	})
+}
+
+// passing is a listener that passes bytes on, behind a listener filter and a network
+// filter that come by name.
+func (m *mesh) passing(name, addr string) {
+	m.t.Helper()
+	ap := strings.Split(addr, ":")
+	source := "config_source: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}, type_urls: "
+	m.set(name, `
+name: `+name+`
+address: {socket_address: {address: `+ap[0]+`, port_value: `+ap[1]+`}}
+listener_filters:
+- name: `+name+`-listener
+  config_discovery: {`+source+`[type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol]}
+filter_chains:
+- filters:
+  - name: `+name+`-network
+    config_discovery: {`+source+`[type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC]}
+  - name: tcp
+    typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: t, cluster: a}
+`, &listenerv3.Listener{})
+}
+
+// Network and listener filters by name: without them connections are closed and counted.
+func TestConnectionFilterDiscovery(t *testing.T) {
+	m := newMesh(t)
+	addr := freeport.Addr(t)
+	m.cluster("a", "")
+	m.endpoint("a", backend(t, "one"))
+	m.passing("tcp", addr)
+	m.listen()
+	c := &nethttp.Client{Transport: &nethttp.Transport{DisableKeepAlives: true}} // filters see connections
+	until := func(what string, ok func(answer string) bool) {
+		t.Helper()
+		for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+			answer := ""
+			if resp, err := c.Get("http://" + addr + "/x"); err == nil {
+				b, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				answer = string(b)
+			}
+			if ok(answer) {
+				return
+			}
+		}
+		t.Fatalf("never: %s", what)
+	}
+	passes := func(answer string) bool { return answer == "one GET /x" }
+	closes := func(answer string) bool { return answer == "" }
+	stat := func(name string) {
+		t.Helper()
+		until("statistic "+name, func(string) bool {
+			return strings.Contains(get(m.admin, "/stats?usedonly&filter=extension_config"), name)
+		})
+	}
+	stat(".extension_config_missing")
+	const optional = `{"@type": type.googleapis.com/envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol, allow_requests_without_proxy_protocol: true}`
+	m.extension("tcp-listener", optional)
+	stat(".network_extension_config_missing")
+	rules := func(action string) string {
+		return `{"@type": type.googleapis.com/envoy.extensions.filters.network.rbac.v3.RBAC, stat_prefix: r, rules: {action: ` + action +
+			`, policies: {all: {permissions: [{any: true}], principals: [{any: true}]}}}}`
+	}
+	m.extension("tcp-network", rules("ALLOW"))
+	until("allowed", passes)
+	m.extension("tcp-network", rules("DENY"))
+	until("denied", closes)
+	m.extension("tcp-network", rules("ALLOW"))
+	until("allowed again", passes)
+	m.extension("tcp-listener", strings.Replace(optional, "true", "false", 1))
+	until("a header is wanted", closes)
+	for _, s := range []string{"tcp_listener_filter.tcp-listener.config_reload: 2", "network_filter.tcp-network.config_reload: 3"} {
+		if got := get(m.admin, "/stats?filter=extension_config"); !strings.Contains(got, s) {
+			t.Errorf("statistics lack %s: %s", s, got)
+		}
+	}
 }

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // inlineCertificate is one of the authority's for a workload, as a bootstrap has it.
@@ -59,7 +61,7 @@ func TestPeersTellOfThemselvesOverTCP(t *testing.T) {
 	}{{"agreed", "istio-peer-exchange, istio", true}, {"not agreed", "istio", false}} {
 		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
 			ca := newAuthority(t)
-			out, in, admin := freeAddr(t), freeAddr(t), freeAddr(t)
+			out, in, admin := freeport.Addr(t), freeport.Addr(t), freeport.Addr(t)
 			startWeft(t, exchangeBootstrap(t, ca, out, in, admin, c.alpn, echoServer(t)))
 			eventually(t, admin, "/ready", "LIVE\n")
 			for range 3 {

@@ -8,6 +8,7 @@ import (
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/http/adaptive"
 	"github.com/weftmesh/weft/proxy/http/admission"
 	"github.com/weftmesh/weft/proxy/http/alpn"
 	"github.com/weftmesh/weft/proxy/http/buffer"
@@ -19,6 +20,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/fault"
 	"github.com/weftmesh/weft/proxy/http/filterstate"
 	"github.com/weftmesh/weft/proxy/http/forward"
+	"github.com/weftmesh/weft/proxy/http/grpcbridge"
 	"github.com/weftmesh/weft/proxy/http/grpcstats"
 	"github.com/weftmesh/weft/proxy/http/grpcweb"
 	"github.com/weftmesh/weft/proxy/http/headermutation"
@@ -27,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/ondemand"
+	"github.com/weftmesh/weft/proxy/http/originalsrc"
 	"github.com/weftmesh/weft/proxy/http/peermetadata"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
@@ -40,6 +43,7 @@ import (
 // the connection manager's own.
 func (r *runtime) httpKinds() []filter.HTTPKind {
 	return []filter.HTTPKind{
+		adaptive.Kind(),
 		admission.Kind(),
 		alpn.Kind(r.spokenTo),
 		buffer.Kind(),
@@ -51,15 +55,17 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		fault.Kind(),
 		filterstate.Kind(r.formats()),
 		forward.HTTPKind(r.clusters.CheckDNSCache),
+		grpcbridge.Kind(),
 		grpcstats.Kind(r.statName),
 		grpcweb.Kind(),
 		headermutation.Kind(r.formats()),
-		healthcheck.Kind(r.boot.Node.GetCluster(), r.members),
+		healthcheck.Kind(r.boot.Node.GetCluster(), r.members, r.failing.Load),
 		jwt.Kind(),
 		localrate.HTTPKind(),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		peermetadata.Kind(r.boot.Node.GetId(), r.boot.Node.GetMetadata(), r.untold),
+		originalsrc.Kind(),
 		ondemand.Kind(onDemand{r}, r.boot.ADS != nil && !r.boot.ADS.StateOfTheWorld),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),

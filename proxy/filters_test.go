@@ -29,6 +29,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // record writes the transcripts of testdata/filters anew, from the Envoy that
@@ -57,9 +58,11 @@ type filterRequest struct {
 	Size    int
 	Chunked bool
 	// Encode compresses the body with gzip.
-	Encode   bool
-	H2       bool `json:"h2"`
-	Trailers map[string]string
+	Encode bool
+	H2     bool `json:"h2"`
+	// Admin asks the admin API instead, Closes shows whether the connection ends.
+	Admin, Closes bool
+	Trailers      map[string]string
 }
 
 // TestFiltersLikeEnvoy runs a proxy per file and compares what clients, upstream and
@@ -102,7 +105,7 @@ func TestFiltersLikeEnvoy(t *testing.T) {
 // run makes the requests and writes down what happens.
 func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 	up := upstream(t)
-	addr, admin := freeAddr(t), freeAddr(t)
+	addr, admin := freeport.Addr(t), freeport.Addr(t)
 	start(t, c.bootstrap(t, map[string]string{"addr": addr, "admin": admin, "up": up}))
 	ready(t, admin, addr)
 	var out strings.Builder
@@ -113,6 +116,10 @@ func (c *filterCase) run(t *testing.T, start func(*testing.T, string)) string {
 	defer h2.CloseIdleConnections()
 	for i := range c.Requests {
 		r := &c.Requests[i]
+		if r.Admin {
+			out.WriteString(r.do(t, h1, admin))
+			continue
+		}
 		if r.H2 {
 			out.WriteString(r.do(t, h2, addr))
 			continue
@@ -179,6 +186,12 @@ func (r *filterRequest) do(t *testing.T, rt nethttp.RoundTripper, addr string) s
 	text := summary([]byte(printable(b)))
 	if e := res.Header.Get("content-encoding"); e != "" && len(b) > 0 {
 		text = decoded(t, e, b)
+	}
+	if r.Admin {
+		return head + strconv.Itoa(res.StatusCode) + "\n" + string(b)
+	}
+	if r.Closes {
+		end += fmt.Sprintf("closes: %v\n", res.Close)
 	}
 	return head + strconv.Itoa(res.StatusCode) + "\n" + lines(res.Header) + "\n" + strings.TrimRight(text, "\n") + "\n" + lines(res.Trailer) + end
 }
@@ -377,7 +390,7 @@ func startEnvoy(t *testing.T, file string) {
 // ready waits until the proxy takes connections.
 func ready(t *testing.T, admin, addr string) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		if c, err := net.Dial("tcp", addr); err == nil && get(admin, "/ready") == "LIVE\n" {
 			c.Close()
 			return

@@ -28,6 +28,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // TestForeignControlPlane: go-control-plane's own server configures the proxy,
@@ -88,7 +89,7 @@ func (j *journal) String() string {
 
 func (j *journal) until(t *testing.T, text string) {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); !strings.Contains(j.String(), text); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !strings.Contains(j.String(), text); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("the log never says %q:\n%s", text, j)
 		}
@@ -96,7 +97,7 @@ func (j *journal) until(t *testing.T, text string) {
 }
 
 func newForeign(t *testing.T, api string) *foreign {
-	f := &foreign{t: t, cache: cache.NewSnapshotCache(true, cache.IDHash{}, nil), addr: freeAddr(t), log: &journal{}}
+	f := &foreign{t: t, cache: cache.NewSnapshotCache(true, cache.IDHash{}, nil), addr: freeport.Addr(t), log: &journal{}}
 	sock := filepath.Join(t.TempDir(), "xds")
 	l, err := net.Listen("unix", sock)
 	if err != nil {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/handover"
 	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/relay"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -38,19 +40,20 @@ type generations struct {
 	inherited *handover.Inheritance // nil: nobody was there
 	server    *handover.Server      // nil: without handover
 	number    int
-	// front ends when this process accepts no more: admin API and DNS.
+	// front ends when this process accepts no more: admin API, DNS and relay.
 	front     context.Context //nolint:containedctx // the life of parts that end before the others
 	stopFront context.CancelFunc
 	fronts    chan struct{}      // one token for each part that has ended
 	retired   chan time.Duration // how long the process may go on
+	hold      chan struct{}      // closed when the process before reads no datagrams any more
 }
 
 // meet finds the process before this one.
 func (r *runtime) meet(ctx context.Context) error {
 	g := &r.gen
 	g.front, g.stopFront = context.WithCancel(r.life)
-	g.fronts, g.retired = make(chan struct{}, 2), make(chan time.Duration, 1)
-	g.ledger = handover.NewLedger()
+	g.fronts, g.retired = make(chan struct{}, 3), make(chan time.Duration, 1)
+	g.ledger, g.hold = handover.NewLedger(), make(chan struct{})
 	if r.opt.Handover.Path == "" {
 		return nil
 	}
@@ -66,7 +69,7 @@ func (r *runtime) meet(ctx context.Context) error {
 	}
 	g.server = handover.NewServer(handover.Options{
 		Path: r.opt.Handover.Path, Sockets: g.sockets, Status: r.self, State: r.warmState, Counts: r.counts,
-		Retire: r.retire, Quit: r.quit, Ledger: g.ledger, Log: r.log.With("component", "handover"),
+		Retire: r.retire, Move: r.move, Adopt: r.adopt, Admit: r.admit, Quit: r.quit, Ledger: g.ledger, Log: r.log.With("component", "handover"),
 	})
 	return nil
 }
@@ -75,7 +78,7 @@ func (r *runtime) meet(ctx context.Context) error {
 func (r *runtime) self() wire.HandoverStatus {
 	st := wire.HandoverStatus{Generation: r.gen.number, Version: r.opt.Version, PID: os.Getpid(), Started: r.start}
 	if r.listeners != nil {
-		st.Connections = r.listeners.Busy()
+		st.Connections = r.busy()
 	}
 	return st
 }
@@ -86,6 +89,7 @@ const (
 	forOutside  = "outside "
 	forAdmin    = "admin "
 	forDNS      = "dns "
+	forRelay    = "relay "
 )
 
 // listenInside binds a listener in the network namespace of this process, or
@@ -96,6 +100,15 @@ func (r *runtime) listenInside(ctx context.Context, l *listener.Listener, a list
 		name += " and IPv4"
 	}
 	return r.gen.sockets.Listen(name, func() (net.Listener, error) { return listener.Listen(ctx, l, a) })
+}
+
+// listenUDP is listenInside for UDP.
+func (r *runtime) listenUDP(ctx context.Context, l *listener.Listener, a listener.Address) (net.PacketConn, error) {
+	name := forListener + "udp " + a.String()
+	if l.IPv4Compat {
+		name += " and IPv4"
+	}
+	return r.gen.sockets.ListenPacket(name, func() (net.PacketConn, error) { return listener.ListenUDP(ctx, l, a) })
 }
 
 func (r *runtime) listenAdmin(ctx context.Context, network, address string) (net.Listener, error) {
@@ -113,6 +126,31 @@ func (r *runtime) listenDNS(s *dns.Server) {
 	}
 }
 
+// newRelay carries what programs send past the proxy to the outside.
+func (r *runtime) newRelay() *relay.Server {
+	var lc net.ListenConfig
+	return &relay.Server{
+		Addresses: r.opt.Relay, Dialer: r.dialer, Log: r.log.With("component", "relay"),
+		Listen: func(ctx context.Context, network, address string) (net.Listener, error) {
+			return r.gen.sockets.Listen(forRelay+address, func() (net.Listener, error) { return lc.Listen(ctx, network, address) })
+		},
+	}
+}
+
+// carry runs the relay: it takes connections until ctx ends, and what it carries goes on
+// as other connections do.
+func (r *runtime) carry(ctx context.Context) error {
+	err := r.relay.Accept(ctx, r.life)
+	r.group.Go(func() error {
+		r.relay.Wait()
+		return nil
+	})
+	return err
+}
+
+// busy is how many connections the process has.
+func (r *runtime) busy() int64 { return r.listeners.Busy() + r.relay.Busy() }
+
 // begin makes the sockets that are not configuration's, and accepts: at once, or
 // when there is nothing left to wait for before another process stops.
 func (r *runtime) begin() error {
@@ -125,9 +163,12 @@ func (r *runtime) begin() error {
 			return err
 		}
 	}
+	if err := r.relay.Open(r.life); err != nil {
+		return err
+	}
 	open := func() {
 		r.run(r.listeners.Run)
-		for _, part := range []func(context.Context) error{adm.Run, r.names.run} {
+		for _, part := range []func(context.Context) error{adm.Run, r.names.run, r.carry} {
 			r.group.Go(func() error {
 				defer func() { r.gen.fronts <- struct{}{} }()
 				return part(r.gen.front)
@@ -135,6 +176,7 @@ func (r *runtime) begin() error {
 		}
 	}
 	if r.gen.inherited == nil {
+		close(r.gen.hold)
 		open()
 	}
 	if r.gen.server != nil {
@@ -157,6 +199,7 @@ func (r *runtime) succeed(open func()) error {
 		} else {
 			r.log.Info("took over", "generation", r.gen.number, "from", before.Version, "pid", before.PID)
 		}
+		close(r.gen.hold)
 	}
 	return r.gen.server.Run(r.life, r.told)
 }
@@ -200,7 +243,7 @@ func (r *runtime) isWarm() bool {
 
 // retire is asked for by the process that accepts now.
 func (r *runtime) retire(bound time.Duration) {
-	r.listeners.Retire()
+	r.listeners.Retire(r.give)
 	r.gen.stopFront()
 	for range cap(r.gen.fronts) {
 		<-r.gen.fronts
@@ -209,6 +252,61 @@ func (r *runtime) retire(bound time.Duration) {
 		bound = own
 	}
 	r.gen.retired <- bound
+}
+
+// move gives sessions of datagrams to the process that accepts now; nothing reads the
+// sockets of listeners meanwhile, so that what arrives waits for it.
+func (r *runtime) move(give func(name string, state []byte, fd int) error) {
+	r.listeners.MoveSessions(func(address string, state []byte, up *net.UDPConn) {
+		raw, err := up.SyscallConn()
+		var gerr error
+		if err == nil {
+			err = raw.Control(func(fd uintptr) { gerr = give(address, state, int(fd)) })
+		}
+		if err = errors.Join(err, gerr); err != nil {
+			r.log.Warn("a session of datagrams is lost", "listener", address, "error", err)
+		}
+	})
+}
+
+// adopt goes on with a session of the process before.
+func (r *runtime) adopt(address string, state []byte, f *os.File) {
+	defer f.Close()
+	pc, err := net.FilePacketConn(f)
+	if err == nil {
+		uc, ok := pc.(*net.UDPConn)
+		if !ok {
+			_ = pc.Close()
+			r.log.Warn("a session of datagrams came without a UDP socket", "listener", address)
+			return
+		}
+		err = r.listeners.AdoptSession(address, state, uc)
+	}
+	if err != nil {
+		r.log.Info("a session of datagrams does not go on", "listener", address, "reason", err)
+	}
+}
+
+// give sends an idle connection to the process that accepts now.
+func (r *runtime) give(f *os.File, c listener.Moved) error {
+	body, err := json.Marshal(c)
+	if err != nil {
+		return err
+	}
+	return r.gen.server.Give(f, body)
+}
+
+// admit takes a connection of a process before.
+func (r *runtime) admit(f *os.File, body json.RawMessage) {
+	var c listener.Moved
+	if err := json.Unmarshal(body, &c); err != nil {
+		f.Close()
+		r.log.Error("a connection of the process before is not understood, and closed", "error", err)
+		return
+	}
+	if err := r.listeners.Admit(f, c); err != nil {
+		r.log.Warn("a connection of the process before is closed", "error", err)
+	}
 }
 
 // outlast lets a process that has handed over go on while it has connections.
@@ -221,13 +319,13 @@ func (r *runtime) outlast(ctx context.Context, bound time.Duration) {
 	}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	for r.listeners.Busy() > 0 {
+	for r.busy() > 0 {
 		select {
 		case <-tick.C:
 			continue
 		case <-r.life.Done():
 		case <-over:
-			r.log.Warn("the drain time is over", "connections", r.listeners.Busy())
+			r.log.Warn("the drain time is over", "connections", r.busy())
 			r.drain()
 		case <-ctx.Done():
 			r.drain()
@@ -293,6 +391,7 @@ func (r *runtime) counts() handover.Counts {
 // Values of server.state, Envoy's.
 const (
 	stateLive         = 0
+	stateDraining     = 1
 	stateInitializing = 3
 )
 
@@ -306,7 +405,10 @@ func (r *runtime) serverStats(visit func(stat string, value uint64)) {
 	}
 	visit("live", 1)
 	state := stateLive
-	if ok, _ := r.ready(); !ok {
+	switch ok, _ := r.ready(); {
+	case r.failing.Load():
+		state = stateDraining
+	case !ok:
 		state = stateInitializing
 	}
 	visit("state", uint64(state))

@@ -26,7 +26,7 @@ import (
 // logLines waits for n lines of a file.
 func logLines(t *testing.T, file string, n int) []string {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		b, _ := os.ReadFile(file)
 		if bytes.Count(b, []byte("\n")) >= n {
 			return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
@@ -313,7 +313,7 @@ func TestSpansByHTTP(t *testing.T) {
 							t.Errorf("no %s in %q", w, b)
 						}
 					}
-				case <-time.After(20 * time.Second):
+				case <-time.After(60 * time.Second):
 					t.Error("no span came")
 				}
 			})

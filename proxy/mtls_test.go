@@ -22,6 +22,7 @@ import (
 	capb "istio.io/api/security/v1alpha1"
 
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -102,7 +103,7 @@ func TestMutualTLS(t *testing.T) {
 	ca := newAuthority(t)
 	m := newMesh(t)
 	m.register = func(s *grpc.Server) { capb.RegisterIstioCertificateServiceServer(s, ca) }
-	out, in := freeAddr(t), freeAddr(t)
+	out, in := freeport.Addr(t), freeport.Addr(t)
 	m.cluster("app", "")
 	m.endpoint("app", backend(t, "app"))
 	upstream := func(san string) string {
@@ -153,7 +154,7 @@ func TestMutualTLS(t *testing.T) {
 // A secret that does not parse is refused, and the listener that needs it waits.
 func TestBadSecretIsRefused(t *testing.T) {
 	m := newMesh(t)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	m.listener("l", addr, "", httpFilters("r")+`
   transport_socket: {name: envoy.transport_sockets.tls, typed_config: {
     "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {

@@ -28,6 +28,7 @@ type names struct {
 
 	mu    sync.Mutex
 	hosts map[string]dns.Host
+	asker dns.Asker
 	// old: hosts come from the process before; the first update replaces them all.
 	old bool
 }
@@ -121,6 +122,12 @@ func ofFamily(addrs []netip.Addr, f cluster.Family) []netip.Addr {
 // follow subscribes to the names of the mesh.
 func (n *names) follow(ads *xds.Client) {
 	if n.table != nil {
+		n.mu.Lock()
+		n.asker = xds.Names{Client: ads, TypeURL: wire.TypeHost}
+		if _, ask := n.hosts[dns.Marker]; ask {
+			n.tellLocked(nil, nil) // what the process before had asked for
+		}
+		n.mu.Unlock()
 		ads.SubscribeAll(wire.TypeHost)
 	}
 }
@@ -133,10 +140,7 @@ func (n *names) handlers(o *observe) map[string]xds.Handler {
 func (n *names) apply(u xds.Update) (rejected []xds.Rejection) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.old {
-		clear(n.hosts)
-		n.old = false
-	}
+	set := map[string]dns.Host{}
 	for _, res := range u.Set {
 		m := &weftpb.Host{}
 		h, err := decodeHost(res, m)
@@ -144,24 +148,25 @@ func (n *names) apply(u xds.Update) (rejected []xds.Rejection) {
 			rejected = append(rejected, xds.Rejection{Name: res.Name, Err: err})
 			continue
 		}
-		n.hosts[res.Name] = h
+		set[res.Name] = h
 	}
+	_, ask := set[dns.Marker]
+	if n.old && !ask {
+		clear(n.hosts)
+	}
+	n.old = false
+	maps.Copy(n.hosts, set)
 	for _, name := range u.Removed {
 		delete(n.hosts, name)
 	}
-	n.setLocked()
+	n.tellLocked(set, u.Removed)
 	return rejected
 }
 
-func (n *names) setLocked() {
-	if n.table == nil {
-		return
+func (n *names) tellLocked(set map[string]dns.Host, removed []string) {
+	if n.table != nil {
+		n.table.Take(n.asker, n.hosts, set, removed)
 	}
-	all := make([]dns.Host, 0, len(n.hosts))
-	for _, h := range n.hosts {
-		all = append(all, h)
-	}
-	n.table.Set(all)
 }
 
 // known are the hosts, for a successor.
@@ -180,7 +185,9 @@ func (n *names) restore(hosts map[string]dns.Host) {
 		return
 	}
 	n.hosts, n.old = hosts, true
-	n.setLocked()
+	if _, ask := hosts[dns.Marker]; !ask {
+		n.tellLocked(nil, nil)
+	}
 }
 
 func decodeHost(res xds.Resource, m *weftpb.Host) (dns.Host, error) {

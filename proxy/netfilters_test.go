@@ -12,13 +12,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // connects tells what an echo server behind a listener answers; "" when the connection was closed.
 func connects(t *testing.T, addr string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
-	for end := time.Now().Add(10 * time.Second); err != nil; c, err = net.Dial("tcp", addr) { // until it listens
+	for end := time.Now().Add(60 * time.Second); err != nil; c, err = net.Dial("tcp", addr) { // until it listens
 		if time.Now().After(end) {
 			t.Fatal(err)
 		}
@@ -93,7 +95,7 @@ func TestNetworkFilters(t *testing.T) {
 					continue
 				}
 				t.Run(p.name, func(t *testing.T) {
-					addr, admin := freeAddr(t), freeAddr(t)
+					addr, admin := freeport.Addr(t), freeport.Addr(t)
 					p.start(t, netBootstrap(t, addr, admin, tt.filter))
 					eventually(t, admin, "/ready", "LIVE\n")
 					var got []string

@@ -37,7 +37,7 @@ func (r *runtime) newObserve() *observe {
 	}
 	standard, rest := prometheus.NewRegistry(), prometheus.NewRegistry()
 	standard.MustRegister(o.metrics)
-	rest.MustRegister(telemetry.Processes{PIDs: pids}, admin.EnvoyStats{Visit: r.visitStats})
+	rest.MustRegister(telemetry.Processes{PIDs: pids}, admin.EnvoyStats{Visit: r.visitStats, Histograms: r.visitHistograms})
 	o.standard = handover.Gatherer{Own: standard, Ledger: r.gen.ledger}
 	o.all = prometheus.Gatherers{o.standard, rest}
 	return o

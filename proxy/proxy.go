@@ -26,12 +26,14 @@ import (
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/cluster/health"
+	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/client"
 	"github.com/weftmesh/weft/proxy/istio"
 	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/relay"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/sds"
 	"github.com/weftmesh/weft/proxy/tcp"
@@ -63,6 +65,9 @@ type Options struct {
 	// is used, and nothing is answered. NameServers answer what the mesh does
 	// not know; none: the host's, or those of /etc/resolv.conf.
 	DNS, NameServers []string
+	// Relay is where connections arrive that programs make past the proxy, to be carried
+	// outside by HandSocket; none: nothing is.
+	Relay []string
 	// ClusterDomain is "cluster.local" when empty.
 	ClusterDomain string
 
@@ -78,6 +83,9 @@ type Options struct {
 	// SPIFFE is the name to ask the authority for; "": it knows. CertTTL 0: 24 h.
 	SPIFFE  string
 	CertTTL time.Duration
+
+	// Protocols are carried beside those that are built in, see proxy/codec.
+	Protocols []*codec.Protocol
 
 	// IO is what carries connections: IOLoop (the default where there are event
 	// loops) or IOGoroutine.
@@ -126,6 +134,9 @@ func New(opt Options) (*Proxy, error) {
 	boot, err := bootstrap(&opt)
 	if err != nil {
 		return nil, err
+	}
+	if boot.Refused != nil {
+		opt.Log.Error("what EnvoyFilters have added to the bootstrap cannot be carried out: the proxy begins without", "error", boot.Refused)
 	}
 	opt.yield(boot)
 	if boot.ADS != nil && opt.XDSSocket != "" {
@@ -214,11 +225,13 @@ type runtime struct {
 	listeners   *listener.Manager
 	httpStats   *http.Stats
 	filterStats *filter.Stats
+	failing     atomic.Bool // health checks, as the admin API says
 	store       *config.Store
 	files       *sds.Files
 	conn        *grpc.ClientConn // to the control plane; nil: none
 	ads         *xds.Client      // nil: none
 	names       *names
+	relay       *relay.Server
 	observe     *observe
 	overload    *overload.Manager
 	checks      health.Logs
@@ -302,9 +315,16 @@ func (r *runtime) wire() error {
 	// transport: how sockets are made, and where names lead.
 	r.dialer = r.newDialer()
 	r.names = r.newNames()
+	r.relay = r.newRelay()
 	// cluster: endpoints, load balancing, pools.
+	ejections, err := r.ejectionLog()
+	if err != nil {
+		return err
+	}
 	r.clusters = cluster.NewManager(r.life, cluster.Options{
-		Dialer: r.dialer, Serve: func(nc net.Conn) stream.Conn { return r.serve(nc, transport.Options{}) }, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
+		Dialer: r.dialer, Serve: func(nc net.Conn, high int) stream.Conn { return r.serve(nc, transport.Options{High: high}) }, Resolver: r.names.resolve, Log: r.log.With("component", "cluster"),
+		LocalCluster: r.boot.LocalCluster, Place: r.boot.Place, Ejections: ejections, Runtime: r.boot.Runtime,
+		Buckets: r.boot.Buckets,
 		Inner: func(ctx context.Context, to cluster.Inner) (net.Conn, error) {
 			return r.listeners.Connect(ctx, listener.Inner(to))
 		},
@@ -313,18 +333,22 @@ func (r *runtime) wire() error {
 	r.overload = overload.New(r.boot.Overload, r.log.With("component", "overload"))
 	// listener: sockets, filter chains.
 	r.listeners = listener.NewManager(listener.Options{
-		Log: r.log.With("component", "listener"), Listen: r.listen(), Serve: r.serve, DrainTime: r.opt.DrainTime, Overload: r.overload.State(),
+		Log: r.log.With("component", "listener"), Listen: r.listen(), ListenUDP: r.listenUDP, Hold: r.gen.hold, Serve: r.serve, DrainTime: r.opt.DrainTime, Overload: r.overload.State(),
+		MaxConns: r.boot.Runtime.Key("overload.global_downstream_max_connections"),
 	})
 	// telemetry: metrics, and who peers are.
 	r.observe = r.newObserve()
 	// config: decodes into all of the above, joins, warms, swaps.
 	dec := &config.Decoder{
-		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(),
+		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(r.opt.Protocols),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark, StateOfTheWorld: r.boot.ADS != nil && r.boot.ADS.StateOfTheWorld,
-		AccessLog: r.accessLog, Tracer: r.tracer, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
-		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime, Overload: r.overload.State(),
+		AccessLog: r.accessLog, Tracer: r.tracer, DefaultTracing: r.boot.Tracing, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
+		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime, Overload: r.overload.State(), Failing: r.failing.Load,
 		ServiceCluster: r.boot.Node.GetCluster(), Calls: client.New(r.clusters), Greeter: r.greeters(), LocalSecret: localSecret,
 		HTTPStats: r.httpStats, FilterStats: r.filterStats, Added: r.observe.metrics.Added, Logger: r.log.With("component", "http"),
+	}
+	if r.boot.LocalCluster != "" {
+		dec.Local = r.clusters
 	}
 	r.files = sds.NewFiles(r.setFile, r.log.With("component", "identity"))
 	r.store = config.NewStore(config.Options{
@@ -334,7 +358,15 @@ func (r *runtime) wire() error {
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
 	}
-	r.run(r.clusters.Run, r.store.Run, r.files.Run, r.trim, r.overload.Run)
+	r.run(r.clusters.Run, r.store.Run, r.files.Run, r.trim, r.overload.Run, func(ctx context.Context) error {
+		return r.boot.Runtime.Run(ctx, r.log.With("component", "runtime"))
+	})
+	if r.boot.LoadStats.Cluster != "" {
+		r.run(r.reportLoad)
+	}
+	if err := r.sendStats(r.life); err != nil {
+		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)
+	}
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()

@@ -28,6 +28,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy"
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -46,7 +47,7 @@ func newMesh(t *testing.T) *mesh {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
 	dir := t.TempDir()
-	m := &mesh{Server: xdstest.New(), t: t, sock: filepath.Join(dir, "xds"), admin: freeAddr(t)}
+	m := &mesh{Server: xdstest.New(), t: t, sock: filepath.Join(dir, "xds"), admin: freeport.Addr(t)}
 	b := &wire.Bootstrap{
 		Node:  wire.NodeID{Type: wire.Sidecar, IP: "10.244.0.5", Name: "test", Namespace: "default", Domain: "default.svc.cluster.local"},
 		Admin: netip.MustParseAddrPort(m.admin), XDSSocket: m.sock, Token: "secret",
@@ -148,21 +149,11 @@ func (m *mesh) listener(name, addr, extra, filters string) {
 
 func (m *mesh) until(what string, ok func(v xdstest.View) bool) {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(m.t.Context(), 60*time.Second)
 	defer cancel()
 	if !m.Until(ok, ctx.Done()) {
 		m.t.Fatalf("the control plane never saw: %s", what)
 	}
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // backend answers with its name, and what it was asked.
@@ -195,7 +186,7 @@ func get(addr, path string) string {
 // eventually repeats a request until it brings what is wanted.
 func eventually(t *testing.T, addr, path, want string) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	got := ""
 	for time.Now().Before(end) {
 		if got = get(addr, path); got == want {
@@ -213,7 +204,7 @@ const toA = "{match: {prefix: /}, route: {cluster: a}}"
 
 func TestFollowsTheControlPlane(t *testing.T) {
 	m := newMesh(t)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	m.cluster("a", "")
 	m.endpoint("a", backend(t, "one"))
 	m.listener("l", addr, "", httpFilters("r"))
@@ -236,9 +227,9 @@ func TestFollowsTheControlPlane(t *testing.T) {
 	}
 
 	// What is not supported is refused by name, and the old stays.
-	m.routes("r", "{match: {prefix: /}, route: {cluster: b, hedge_policy: {}}}")
+	m.routes("r", "{match: {prefix: /}, route: {cluster: b, flush_timeout: 1s}}")
 	m.until("NACK of the routes", func(v xdstest.View) bool {
-		return v.Nack(wire.TypeRoute) == "r: virtual_hosts[0].routes[0].route.hedge_policy: not supported"
+		return v.Nack(wire.TypeRoute) == "r: virtual_hosts[0].routes[0].route.flush_timeout: not supported"
 	})
 	m.listener("l", addr, "tcp_fast_open_queue_length: 1\n", httpFilters("r"))
 	m.until("NACK of the listener", func(v xdstest.View) bool {
@@ -247,7 +238,7 @@ func TestFollowsTheControlPlane(t *testing.T) {
 	if got := get(addr, "/b"); got != "three GET /rewritten" {
 		t.Errorf("after the NACK: %q", got)
 	}
-	if dump := get(m.admin, "/config_dump"); !strings.Contains(dump, "hedge_policy: not supported") || strings.Contains(dump, "secret") {
+	if dump := get(m.admin, "/config_dump"); !strings.Contains(dump, "flush_timeout: not supported") || strings.Contains(dump, "secret") {
 		t.Errorf("/config_dump does not tell what was refused, or tells the token: %.2000s", dump)
 	}
 	m.listener("l", addr, "", httpFilters("r"))
@@ -285,7 +276,7 @@ func TestFollowsTheControlPlane(t *testing.T) {
 // that come and go.
 func TestNoRequestFailsWhileRoutesChange(t *testing.T) {
 	m := newMesh(t)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	m.cluster("c0", "")
 	m.endpoint("c0", backend(t, "b0"))
 	m.listener("l", addr, "", httpFilters("r"))
@@ -335,7 +326,7 @@ func TestNoRequestFailsWhileRoutesChange(t *testing.T) {
 
 func TestTCP(t *testing.T) {
 	m := newMesh(t)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	echo, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -363,7 +354,7 @@ func TestTCP(t *testing.T) {
 	m.listen()
 	m.until("ACK of the listener", func(v xdstest.View) bool { return v.Acks(wire.TypeListener) > 0 && v.Acks(wire.TypeEndpoint) > 0 })
 	var c net.Conn
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(60 * time.Second); ; {
 		if c, err = net.Dial("tcp", addr); err == nil || time.Now().After(end) {
 			break
 		}

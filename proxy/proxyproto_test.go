@@ -6,11 +6,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // TestProxyProtocol sends PROXY headers to a listener that reads them.
 func TestProxyProtocol(t *testing.T) {
-	addr, log := freeAddr(t), filepath.Join(t.TempDir(), "log")
+	addr, log := freeport.Addr(t), filepath.Join(t.TempDir(), "log")
 	admin := runStatic(t, `
 static_resources:
   listeners:
@@ -60,7 +62,7 @@ static_resources:
 	}
 	wantLog := "1.2.3.4:1111 5.6.7.8:2222 127.0.0.1 abc\n"
 	var got string
-	for end := time.Now().Add(10 * time.Second); got != wantLog && time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); got != wantLog && time.Now().Before(end); {
 		b, _ := os.ReadFile(log)
 		got = string(b)
 	}

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // runStatic runs a proxy on a bootstrap in which ADMIN, and whatever else the
@@ -23,7 +24,7 @@ import (
 func runStatic(t *testing.T, bootstrap string, addrs map[string]string) (admin string) {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t, goleak.IgnoreCurrent()) })
-	admin = freeAddr(t)
+	admin = freeport.Addr(t)
 	all := []string{"{ADMIN}", socketAddress(admin)}
 	for name, addr := range addrs {
 		all = append(all, "{"+name+"}", socketAddress(addr))
@@ -58,10 +59,10 @@ func socketAddress(addr string) string {
 // connect dials until somebody listens.
 func connect(t *testing.T, addr string) net.Conn {
 	t.Helper()
-	for end := time.Now().Add(10 * time.Second); ; {
+	for end := time.Now().Add(60 * time.Second); ; {
 		c, err := net.Dial("tcp", addr)
 		if err == nil {
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 			t.Cleanup(func() { c.Close() })
 			return c
 		}

@@ -45,7 +45,7 @@ func serve(w nethttp.ResponseWriter, r *nethttp.Request) bool {
 var grpcServer = func() *grpc.Server {
 	s := grpc.NewServer()
 	authv3.RegisterAuthorizationServer(s, authorizer{})
-	rlsv3.RegisterRateLimitServiceServer(s, limiter{})
+	rlsv3.RegisterRateLimitServiceServer(s, limiter{done: make(chan string, 100)})
 	return s
 }()
 
@@ -159,11 +159,12 @@ func authorize(w nethttp.ResponseWriter, r *nethttp.Request) {
 
 type limiter struct {
 	rlsv3.UnimplementedRateLimitServiceServer
+	done chan string // what was counted of requests that were over
 }
 
 // ShouldRateLimit does what the value of a descriptor's entry "do" says, and tells
 // in a header what it was asked.
-func (limiter) ShouldRateLimit(_ context.Context, r *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
+func (l limiter) ShouldRateLimit(_ context.Context, r *rlsv3.RateLimitRequest) (*rlsv3.RateLimitResponse, error) {
 	asked := r.Domain
 	out := &rlsv3.RateLimitResponse{OverallCode: rlsv3.RateLimitResponse_OK}
 	for i, d := range r.Descriptors {
@@ -171,6 +172,15 @@ func (limiter) ShouldRateLimit(_ context.Context, r *rlsv3.RateLimitRequest) (*r
 		for _, e := range d.Entries {
 			asked += e.Key + "=" + e.Value + ","
 			switch e.Key + e.Value {
+			case "donedone":
+				l.done <- fmt.Sprintf("%s=%s hits=%v", e.Key, e.Value, d.GetHitsAddend().GetValue())
+			case "dotell":
+				select {
+				case s := <-l.done:
+					asked += "(before: " + s + ")"
+				case <-time.After(60 * time.Second):
+					return nil, status.Error(codes.DeadlineExceeded, "no request that was over")
+				}
 			case "dofail":
 				return nil, status.Error(codes.Unavailable, "asked to")
 			case "dounknown":

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 const (
@@ -69,7 +71,7 @@ func TestStatefulSession(t *testing.T) {
 	hosts := []string{upstream(t), upstream(t)}
 	run := func(filter map[string]any) string {
 		t.Helper()
-		addr, admin := freeAddr(t), freeAddr(t)
+		addr, admin := freeport.Addr(t), freeport.Addr(t)
 		filter["@type"] = sessionByCookie
 		start(t, sessionCase(filter, hosts...).bootstrap(t, map[string]string{"addr": addr, "admin": admin, "up": hosts[0]}))
 		ready(t, admin, addr)

@@ -4,10 +4,12 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"strconv"
+	"strings"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -26,7 +28,7 @@ func (r *runtime) admin() *admin.Server {
 		Listeners: r.showListeners, Certs: r.showCerts, Stats: r.dottedStats, Metrics: r.observe.all,
 		Program: r.opt.Program, Level: r.opt.Level, Quit: r.quit, Log: r.log.With("component", "admin"),
 		Runtime: r.showRuntime, RuntimeModify: r.boot.Runtime.Modify,
-		Drain: func() { r.listeners.Drain(false) }, Listen: r.listenAdmin,
+		Drain: func() { r.listeners.Drain(false) }, Fail: r.failing.Store, Listen: r.listenAdmin,
 	}
 	if r.boot.Admin.IsValid() {
 		o.API = []string{r.boot.Admin.String()}
@@ -36,15 +38,18 @@ func (r *runtime) admin() *admin.Server {
 
 func (r *runtime) ready() (bool, string) {
 	if !r.store.Live() {
-		return false, "listeners are not live yet: waiting for the control plane"
+		return false, "PRE_INITIALIZING: listeners are not live yet: waiting for the control plane"
+	}
+	if r.failing.Load() {
+		return false, "DRAINING"
 	}
 	return true, ""
 }
 
 func (r *runtime) serverInfo() any {
 	state := "LIVE"
-	if ok, _ := r.ready(); !ok {
-		state = "PRE_INITIALIZING"
+	if ok, why := r.ready(); !ok {
+		state, _, _ = strings.Cut(why, ":")
 	}
 	up := strconv.FormatInt(int64(time.Since(r.start)/time.Second), 10) + "s"
 	return map[string]any{
@@ -72,6 +77,9 @@ func (r *runtime) configDump(q admin.DumpQuery) ([]byte, error) {
 	d.add(&adminv3.BootstrapConfigDump{Bootstrap: shownBootstrap(r.boot.Proto), LastUpdated: timestamppb.New(r.start)})
 	d.add(d.clusters())
 	d.add(d.listeners())
+	if dynamic, inline := r.store.Scopes(); len(dynamic)+len(inline) > 0 {
+		d.add(d.scopes(dynamic, inline, r.start))
+	}
 	d.add(d.routes())
 	d.add(d.secrets())
 	d.add(d.extensions())
@@ -90,9 +98,11 @@ func (r *runtime) configDump(q admin.DumpQuery) ([]byte, error) {
 // shownBootstrap is the bootstrap without what authenticates the proxy.
 func shownBootstrap(m *bootstrapv3.Bootstrap) *bootstrapv3.Bootstrap {
 	m = proto.CloneOf(m)
-	for _, s := range m.GetDynamicResources().GetAdsConfig().GetGrpcServices() {
-		for _, h := range s.InitialMetadata {
-			h.Value = "[redacted]"
+	for _, c := range []*corev3.ApiConfigSource{m.GetDynamicResources().GetAdsConfig(), m.GetClusterManager().GetLoadStatsConfig()} {
+		for _, s := range c.GetGrpcServices() {
+			for _, h := range s.InitialMetadata {
+				h.Value = "[redacted]"
+			}
 		}
 	}
 	return m
@@ -161,6 +171,34 @@ func (d *dump) routes() *adminv3.RoutesConfigDump {
 		out.DynamicRouteConfigs = append(out.DynamicRouteConfigs, &adminv3.RoutesConfigDump_DynamicRouteConfig{
 			VersionInfo: rec.Version, RouteConfig: rec.Body, LastUpdated: timestamppb.New(rec.Updated), ErrorState: failed(rec),
 		})
+	}
+	return out
+}
+
+// scopes are those of connection managers by name, and those that they have of their own.
+func (d *dump) scopes(dynamic []string, inline []config.InlineScopes, start time.Time) *adminv3.ScopedRoutesConfigDump {
+	out := &adminv3.ScopedRoutesConfigDump{}
+	for _, s := range inline {
+		out.InlineScopedRouteConfigs = append(out.InlineScopedRouteConfigs, &adminv3.ScopedRoutesConfigDump_InlineScopedRouteConfigs{
+			Name: s.Name, ScopedRouteConfigs: s.Scopes, LastUpdated: timestamppb.New(start),
+		})
+	}
+	for _, name := range dynamic {
+		all := &adminv3.ScopedRoutesConfigDump_DynamicScopedRouteConfigs{Name: name}
+		last := start
+		for _, rec := range d.records[wire.TypeScope] {
+			if rec.Body != nil {
+				all.ScopedRouteConfigs = append(all.ScopedRouteConfigs, rec.Body)
+			}
+			if !rec.Updated.Before(last) {
+				all.VersionInfo, last = rec.Version, rec.Updated
+			}
+			if f := failed(rec); f != nil {
+				all.ErrorState = f
+			}
+		}
+		all.LastUpdated = timestamppb.New(last)
+		out.DynamicScopedRouteConfigs = append(out.DynamicScopedRouteConfigs, all)
 	}
 	return out
 }

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/cluster/health"
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
@@ -172,11 +173,12 @@ func (r *runtime) collector(c config.Collector) (*grpc.ClientConn, error) {
 		opts = append(opts, grpc.WithAuthority(c.Authority))
 	}
 	if len(c.Header) > 0 || c.Timeout > 0 {
+		pairs := make([]string, 0, 2*len(c.Header))
+		for _, h := range c.Header {
+			pairs = append(pairs, h[0], h[1])
+		}
 		with := func(ctx context.Context) context.Context {
-			for _, h := range c.Header {
-				ctx = metadata.AppendToOutgoingContext(ctx, h[0], h[1])
-			}
-			return ctx
+			return metadata.AppendToOutgoingContext(ctx, pairs...)
 		}
 		opts = append(opts,
 			grpc.WithUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, call grpc.UnaryInvoker, o ...grpc.CallOption) error {
@@ -226,4 +228,16 @@ func (r *runtime) dialCluster(ctx context.Context, name string) (net.Conn, error
 		return nil, fmt.Errorf("cluster %q has no usable endpoint (%s)", name, flags)
 	}
 	return h.Cluster().Connect(ctx, h)
+}
+
+// ejectionLog opens the log of outlier detection, nil: there is none.
+func (r *runtime) ejectionLog() (*health.Log, error) {
+	if r.boot.EjectionLog == "" {
+		return nil, nil
+	}
+	l, err := r.checks.Open(r.boot.EjectionLog)
+	if err != nil {
+		return nil, fmt.Errorf("cluster_manager.outlier_detection.event_log_path: %w", err)
+	}
+	return l, nil
 }

@@ -23,7 +23,7 @@ func (r *runtime) tracer(t config.Tracing) (http.Tracer, error) {
 	o := trace.Options{
 		Client: t.Client, Random: t.Random, Overall: t.Overall, Outbound: t.Outbound, Attempts: t.UpstreamSpan,
 		MaxPath: int(t.MaxPath), Tags: t.Tags, KeepRequestID: t.KeepRequestID, Chance: t.Chance, Node: r.boot.Node.GetId(),
-		B3: t.Zipkin, Both: t.W3C, Shared: t.Zipkin && t.Shared, Short: t.Zipkin && !t.Long, Log: r.log.With("component", "trace"),
+		B3: t.Zipkin, Both: t.W3C, Shared: t.Zipkin && t.Shared, Short: t.Zipkin && !t.Long, Silent: t.Silent, Log: r.log.With("component", "trace"),
 	}
 	var closer io.Closer
 	switch {

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -115,7 +116,7 @@ const spansHTTP2 = `, typed_extension_protocol_options: {envoy.extensions.upstre
 func TestSpans(t *testing.T) {
 	c := newCollector(t)
 	m := newMesh(t)
-	out, in := freeAddr(t), freeAddr(t)
+	out, in := freeport.Addr(t), freeport.Addr(t)
 	var mu sync.Mutex
 	var program nethttp.Header // what the program got last
 	srv := httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
@@ -220,7 +221,7 @@ func TestSpans(t *testing.T) {
 func TestSpansOfTheLastMoment(t *testing.T) {
 	c := newCollector(t)
 	m := newMesh(t)
-	out := freeAddr(t)
+	out := freeport.Addr(t)
 	m.cluster("app", "")
 	m.endpoint("app", backend(t, "app"))
 	m.cluster("spans", spansHTTP2)

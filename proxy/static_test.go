@@ -20,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // static is a bootstrap without a control plane: one listener, one connection
@@ -115,7 +116,7 @@ func (s *static) engines(t *testing.T, f func(t *testing.T, p served)) {
 
 func (s *static) write(t *testing.T) (p served, file string) {
 	t.Helper()
-	p = served{freeAddr(t), freeAddr(t)}
+	p = served{freeport.Addr(t), freeport.Addr(t)}
 	file = filepath.Join(t.TempDir(), "bootstrap.yaml")
 	if err := os.WriteFile(file, []byte(s.yaml(p.addr, p.admin)), 0o600); err != nil {
 		t.Fatal(err)
@@ -168,7 +169,7 @@ func (s *static) envoy(t *testing.T) served {
 
 func (p served) ready(t *testing.T) {
 	t.Helper()
-	end := time.Now().Add(20 * time.Second)
+	end := time.Now().Add(60 * time.Second)
 	for time.Now().Before(end) {
 		if get(p.admin, "/ready") == "LIVE\n" {
 			return

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ocsp"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // pki is a certificate authority in files.
@@ -129,7 +131,7 @@ func TestTLSDetails(t *testing.T) {
             validation_context: {trusted_ca: {filename: DIR/root.pem}MORE}
 `)
 	}
-	open, checked := freeAddr(t), freeAddr(t)
+	open, checked := freeport.Addr(t), freeport.Addr(t)
 	runStatic(t, "static_resources:\n  listeners:"+one("OPEN", "")+one("CHECKED", ", crl: {filename: "+ca.dir+"/crl.pem}")+staticUp,
 		map[string]string{"OPEN": open, "CHECKED": checked, "UP": echoServer(t)})
 	for _, who := range []struct {
@@ -145,7 +147,7 @@ func TestTLSDetails(t *testing.T) {
 		visit := func(addr string) (tls.ConnectionState, error) {
 			c := tls.Client(connect(t, addr).(*net.TCPConn), cfg)
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = c.SetDeadline(time.Now().Add(60 * time.Second))
 			if _, err := c.Write([]byte("hello")); err != nil {
 				return c.ConnectionState(), err
 			}
@@ -175,7 +177,7 @@ func TestTLSDetails(t *testing.T) {
 func TestSPIFFEValidator(t *testing.T) {
 	a, b := newPKI(t), newPKI(t)
 	a.issue("server", 10)
-	addr := freeAddr(t)
+	addr := freeport.Addr(t)
 	runStatic(t, strings.NewReplacer("DIRA", a.dir, "DIRB", b.dir).Replace(`
 static_resources:
   listeners:

@@ -75,7 +75,7 @@ func (m *mesh) nothing(ctx context.Context) bool {
 		return false
 	}
 	for _, o := range rows {
-		if o.Kind == model.KindProcess || o.Kind == model.KindGateway {
+		if o.Kind == model.KindProcess || o.Kind == model.KindGateway || o.Kind == model.KindAPIGateway || o.Kind == model.KindIngress {
 			return false
 		}
 	}

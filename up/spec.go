@@ -2,27 +2,26 @@ package up
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"slices"
-	"strings"
 
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/host"
 	"github.com/weftmesh/weft/host/process"
+	"github.com/weftmesh/weft/wire"
 )
-
-// gatewayNamespace is where gateways that no Process provides are put, and
-// their service account, as Istio's default installation has it.
-const gatewayNamespace = "istio-system"
 
 // spec turns what the control plane holds into what should run here.
 func spec(l console.Local, engine string) host.Spec {
 	var s host.Spec
 	for _, p := range l.Processes {
-		s.Processes = append(s.Processes, processSpec(p, engine))
+		out := processSpec(p, engine)
+		out.Proxy = proxySettings(l, out.Namespace, out.Labels, p.Proxy, false)
+		s.Processes = append(s.Processes, out)
 	}
 	s.Gateways = gateways(l, engine)
 	for _, svc := range l.Services {
@@ -55,6 +54,48 @@ func processSpec(p *model.Process, engine string) host.Process {
 	return out
 }
 
+// proxySettings are how the proxies of a workload are run.
+func proxySettings(l console.Local, namespace string, labels map[string]string, own *model.ProxySettings, gateway bool) host.ProxySettings {
+	mesh := l.Mesh
+	if mesh == nil {
+		mesh = model.DefaultMesh()
+	}
+	s := model.ProxySettingsOf(mesh, l.ProxyConfigs, namespace, labels, own)
+	out := host.ProxySettings{Env: s.Env, Metadata: s.Metadata(), Runtime: s.Runtime}
+	if s.Drain != nil {
+		out.Drain = *s.Drain
+	}
+	if k := s.Stats; k != nil {
+		out.Stats = wire.KeptStats{Prefixes: k.Prefixes, Suffixes: k.Suffixes, Regexps: k.Regexps}
+	}
+	out.Patches = bootstrapPatches(l.Bootstraps, mesh.RootNamespace, namespace, labels, gateway)
+	if s.Concurrency != nil {
+		out.Concurrency = *s.Concurrency
+		if out.Concurrency == 0 {
+			out.Concurrency = int32(runtime.NumCPU()) //nolint:gosec // few
+		}
+	}
+	return out
+}
+
+// bootstrapPatches are those of the proxies of a workload.
+func bootstrapPatches(all []model.BootstrapPatch, root, namespace string, labels map[string]string, gateway bool) (out [][]byte) {
+	for i := range all {
+		p := &all[i]
+		if p.Filter.Namespace != namespace && p.Filter.Namespace != root || len(p.Metadata) > 0 || p.Gateways != nil {
+			continue
+		}
+		if p.Context != model.AnyContext && gateway != (p.Context == model.GatewayContext) || !model.Matches(p.Selector, labels) {
+			continue
+		}
+		if ok, err := regexp.MatchString(p.ProxyVersion, wire.IstioVersion); err != nil || !ok {
+			continue
+		}
+		out = append(out, p.Value)
+	}
+	return out
+}
+
 // workingDir is relative to the folder of the file that holds the object.
 func workingDir(p *model.Process) string {
 	if filepath.IsAbs(p.WorkingDir) {
@@ -63,42 +104,20 @@ func workingDir(p *model.Process) string {
 	return filepath.Join(p.Dir, p.WorkingDir)
 }
 
-// gateways makes one gateway for each selector that no process matches: what a
-// mesh's installation would have brought along.
+// gateways are those that no process is.
 func gateways(l console.Local, engine string) []host.Gateway {
-	byName := map[string]*host.Gateway{}
-	for _, g := range l.Gateways {
-		if len(g.Selector) == 0 || slices.ContainsFunc(l.Processes, func(p *model.Process) bool { return model.Matches(g.Selector, p.Labels) }) {
-			continue
+	var out []host.Gateway
+	for _, g := range model.ImpliedGateways(l.Gateways, func(selector map[string]string) bool {
+		return slices.ContainsFunc(l.Processes, func(p *model.Process) bool { return model.Matches(selector, p.Labels) })
+	}) {
+		gw := host.Gateway{Name: g.Name, Namespace: g.Namespace, Labels: g.Labels, ServiceAccount: g.ServiceAccount, Replicas: 1, Engine: engine}
+		gw.Proxy = proxySettings(l, g.Namespace, g.Labels, nil, true)
+		for _, p := range g.Ports {
+			gw.HostPorts = append(gw.HostPorts, host.HostPort{Port: p.Port, Scheme: scheme(p.Protocol)})
 		}
-		name := gatewayName(g.Selector)
-		gw := byName[name]
-		if gw == nil {
-			labels := maps.Clone(g.Selector)
-			if labels["app"] == "" {
-				labels["app"] = name
-			}
-			gw = &host.Gateway{
-				Name: name, Namespace: gatewayNamespace, Labels: labels, ServiceAccount: name + "-service-account", Replicas: 1, Engine: engine,
-			}
-			byName[name] = gw
-		}
-		for _, srv := range g.Servers {
-			addPort(gw, srv)
-		}
-	}
-	out := make([]host.Gateway, 0, len(byName))
-	for _, name := range slices.Sorted(maps.Keys(byName)) {
-		out = append(out, *byName[name])
+		out = append(out, gw)
 	}
 	return out
-}
-
-func addPort(gw *host.Gateway, srv model.Server) {
-	p := host.HostPort{Port: srv.Port, Scheme: scheme(srv.Protocol)}
-	if !slices.ContainsFunc(gw.HostPorts, func(x host.HostPort) bool { return x.Port == p.Port }) {
-		gw.HostPorts = append(gw.HostPorts, p)
-	}
 }
 
 func scheme(p model.Protocol) string {
@@ -111,21 +130,8 @@ func scheme(p model.Protocol) string {
 	return "tcp"
 }
 
-// gatewayName is "istio-ingressgateway" for Istio's usual selector, else made
-// of the labels.
-func gatewayName(selector map[string]string) string {
-	if v := selector["istio"]; v != "" {
-		return "istio-" + v
-	}
-	var parts []string
-	for _, k := range slices.Sorted(maps.Keys(selector)) {
-		parts = append(parts, selector[k])
-	}
-	return strings.ToLower(strings.Join(parts, "-"))
-}
-
 func serviceSpec(s *model.Service) host.Service {
-	out := host.Service{Name: s.Name, Namespace: s.Namespace, Selector: s.Selector, Addresses: []netip.Addr{}}
+	out := host.Service{Name: s.Name, Namespace: s.Namespace, Selector: s.Selector, Instance: s.Instance, Addresses: []netip.Addr{}}
 	for _, v := range s.VIPs {
 		if v.IsSingleIP() {
 			out.Addresses = append(out.Addresses, v.Addr())

@@ -13,8 +13,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/weftmesh/weft/base/backoff"
 	"github.com/weftmesh/weft/host"
 	"github.com/weftmesh/weft/host/process"
 	"github.com/weftmesh/weft/host/rundir"
@@ -36,6 +39,14 @@ type Options struct {
 	// binary.
 	Engine, Envoy string
 	Capture       host.Capture
+	// CaptureRange is wire.CaptureAll or wire.CaptureVIP; VIPRange where services' own
+	// addresses are.
+	CaptureRange string
+	VIPRange     wire.VIPRange
+	// ConfigMode is for weft control; empty: its default.
+	ConfigMode string
+	// IdleAfter is for weft control too; 0: its default.
+	IdleAfter time.Duration
 	// CertTTL shortens the workload certificates' lifetime; 0: the mesh's.
 	CertTTL time.Duration
 	// LogLevel of proxies and control plane.
@@ -112,6 +123,7 @@ func (m *mesh) run(ctx context.Context) (err error) {
 	m.host, err = host.Start(ctx, host.Options{
 		Dir: m.dir, Capture: m.Capture, ProxyCommand: m.proxyCommand, Notify: m.hostEvent, Log: m.Log,
 		ClusterID: "Kubernetes", MeshID: m.Name, Executable: m.Executable,
+		Services: m.VIPRange.Prefixes(), OnlyServices: m.CaptureRange == wire.CaptureVIP,
 	})
 	if err != nil {
 		return err
@@ -166,25 +178,45 @@ func (m *mesh) controlKeeper() *process.Keeper {
 	if m.CertTTL > 0 {
 		argv = append(argv, "--cert-ttl", m.CertTTL.String())
 	}
+	if m.ConfigMode != "" {
+		argv = append(argv, "--config-mode", m.ConfigMode)
+	}
+	if m.IdleAfter > 0 {
+		argv = append(argv, "--idle-after", m.IdleAfter.String())
+	}
+	if m.CaptureRange != "" {
+		argv = append(argv, "--capture-range", m.CaptureRange)
+	}
+	if r := m.VIPRange.String(); r != "" {
+		argv = append(argv, "--vip-range", r)
+	}
 	if !m.host.IPv6() {
 		argv = append(argv, "--ipv4-only")
 	}
 	return &process.Keeper{
 		Program: process.Program{Name: "control", Command: argv, Env: []string{m.dir.Mark()}, Dir: m.dir.Path, Sidecar: true},
 		Starter: process.Local{}, Log: m.ctlLog, Notify: m.controlEvent,
+		// Like a proxy: the mesh takes no change while it is away.
+		Backoff: backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second},
 	}
 }
 
 // proxyCommand is the command line of one proxy.
 func (m *mesh) proxyCommand(p host.Proxy) host.Command {
-	argv := []string{cmp.Or(p.Executable, m.executable()), "proxy", "--engine", p.Engine, "--log-level", m.LogLevel}
+	return ProxyCommand(p, m.executable(), m.Envoy, m.LogLevel)
+}
+
+// ProxyCommand is the command line of one proxy: of p's executable, or of program, a
+// binary of Weft's, where it has none. envoy is the path of that binary.
+func ProxyCommand(p host.Proxy, program, envoy, level string) host.Command {
+	argv := []string{cmp.Or(p.Executable, program), "proxy", "--engine", p.Engine, "--log-level", level}
 	add := func(flag, value string) {
 		if value != "" {
 			argv = append(argv, flag, value)
 		}
 	}
 	if p.Engine == host.EngineEnvoy {
-		add("--envoy", m.Envoy)
+		add("--envoy", envoy)
 		add("--sds-socket", p.SDSSocket)
 		add("--als-socket", p.ALSSocket)
 	}
@@ -193,6 +225,7 @@ func (m *mesh) proxyCommand(p host.Proxy) host.Command {
 	} else {
 		add("--node", "sidecar~"+p.Addresses[0].String()+"~"+p.Name+"."+p.Namespace+"~"+p.Namespace+".svc.cluster.local")
 	}
+	add("--grpc", p.GRPC)
 	add("--xds-socket", p.XDSSocket)
 	add("--hand-socket", p.HandSocket)
 	var inside []string
@@ -208,13 +241,32 @@ func (m *mesh) proxyCommand(p host.Proxy) host.Command {
 		argv = append(argv, "--host-listeners")
 	}
 	ports := p.Ports
-	for flag, n := range map[string]uint16{
+	if p.Engine == host.EngineGo && !p.Relays {
+		ports.Relay = 0 // its own way out is the hand socket
+	}
+	flags := map[string]uint16{
 		"--port-merged": ports.Merged, "--port-health": ports.Health, "--port-prometheus": ports.Prometheus,
 		"--port-dns": ports.DNS, "--port-relay": ports.Relay,
-	} {
-		if n != 0 {
+	}
+	if p.Engine == host.EngineNone {
+		flags["--port-admin"] = ports.Admin
+	}
+	for flag, n := range flags {
+		// An agent that serves nothing on a port has to be told so: all share this
+		// machine's ports in capture mode proxy.
+		if n != 0 || p.Engine == host.EngineNone {
 			add(flag, fmt.Sprint(n))
 		}
 	}
-	return host.Command{Argv: argv, Env: []string{"WEFT_TOKEN=" + p.Token}}
+	if n := p.Settings.Concurrency; n > 0 && p.Engine != host.EngineNone {
+		add("--concurrency", fmt.Sprint(n))
+	}
+	if d := p.Settings.Drain; d > 0 && p.Engine != host.EngineNone {
+		add("--drain-time", d.String())
+	}
+	var env []string
+	for _, k := range slices.Sorted(maps.Keys(p.Settings.Env)) {
+		env = append(env, k+"="+p.Settings.Env[k])
+	}
+	return host.Command{Argv: argv, Env: append(env, "WEFT_TOKEN="+p.Token)}
 }

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"sigs.k8s.io/yaml"
 )
 
@@ -30,6 +31,8 @@ type Bootstrap struct {
 	// Service is node.cluster, Istio's "reviews.default".
 	Service  string
 	Metadata NodeMetadata
+	// More are further entries of the metadata, which beat none of those.
+	More     map[string]string
 	Locality Locality
 
 	// Admin is where the admin API listens; zero: 127.0.0.1:15000.
@@ -56,7 +59,18 @@ type Bootstrap struct {
 	// FewStats makes Envoy keep only the statistics that Weft reads, as
 	// Istio does; the Go proxy applies it to its admin output.
 	FewStats bool
+	// Kept are further statistics that it keeps then.
+	Kept KeptStats
+	// Runtime are values of the engine's runtime.
+	Runtime map[string]string
+	// Patches are merged into it in the end: messages in their binary form, of which lists
+	// are appended and single values replace.
+	Patches [][]byte
 }
+
+// Unpatched ends the name of the file that has the bootstrap without its patches, for a
+// proxy that cannot begin with them.
+const Unpatched = ".unpatched"
 
 // Locality is where a proxy runs.
 type Locality struct{ Region, Zone, SubZone string }
@@ -109,11 +123,23 @@ func (b *Bootstrap) Proto() (*bootstrapv3.Bootstrap, error) {
 		m.StaticResources.Listeners = append(m.StaticResources.Listeners,
 			relayListener("health", PortHealth, "/healthz/ready"))
 	}
+	// The control plane asks for no reports of proxies that are not on demand.
+	m.ClusterManager = &bootstrapv3.ClusterManager{LoadStatsConfig: b.loads()}
+	if b.More[SelfDiscoveryKey] == "true" {
+		m.ClusterManager.LocalClusterName = LocalCluster
+		m.StaticResources.Clusters = append(m.StaticResources.Clusters, localCluster())
+	}
 	if b.Mark != 0 {
-		m.ClusterManager = &bootstrapv3.ClusterManager{UpstreamBindConfig: MarkBind(b.Mark)}
+		m.ClusterManager.UpstreamBindConfig = MarkBind(b.Mark)
 	}
 	if b.FewStats {
-		m.StatsConfig = fewStats()
+		m.StatsConfig = fewStats(b.Kept)
+	}
+	m.LayeredRuntime = layers(b.Runtime)
+	for _, raw := range b.Patches {
+		if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(raw, m); err != nil {
+			return nil, fmt.Errorf("bootstrap of %s: patch: %w", b.Node, err)
+		}
 	}
 	return m, nil
 }
@@ -143,6 +169,11 @@ func MarkOption(mark int) *corev3.SocketOption {
 
 func (b *Bootstrap) node() *corev3.Node {
 	n := &corev3.Node{Id: b.Node.String(), Cluster: b.Service, Metadata: b.Metadata.Struct()}
+	for k, v := range b.More {
+		if n.Metadata.GetFields()[k] == nil {
+			n.Metadata.Fields[k] = structpb.NewStringValue(v)
+		}
+	}
 	if b.Locality != (Locality{}) {
 		n.Locality = &corev3.Locality{Region: b.Locality.Region, Zone: b.Locality.Zone, SubZone: b.Locality.SubZone}
 	}
@@ -160,6 +191,13 @@ func (b *Bootstrap) ads() *corev3.ApiConfigSource {
 		SetNodeOnFirstMessageOnly: true,
 		GrpcServices:              []*corev3.GrpcService{svc},
 	}
+}
+
+// loads is where load is reported to (LRS).
+func (b *Bootstrap) loads() *corev3.ApiConfigSource {
+	out := b.ads()
+	out.ApiType, out.SetNodeOnFirstMessageOnly = corev3.ApiConfigSource_GRPC, false
+	return out
 }
 
 // SDSSource is the config source of a secret that the agent, or the Go proxy
@@ -227,6 +265,39 @@ func staticCluster(name string, to *corev3.Address, http2 bool) *clusterv3.Clust
 		}
 	}
 	return c
+}
+
+// layers is a runtime with some values, which the admin API may change; nil: there are
+// none.
+func layers(values map[string]string) *bootstrapv3.LayeredRuntime {
+	if len(values) == 0 {
+		return nil
+	}
+	static := &structpb.Struct{Fields: map[string]*structpb.Value{}}
+	for k, v := range values {
+		static.Fields[k] = structpb.NewStringValue(v)
+	}
+	return &bootstrapv3.LayeredRuntime{Layers: []*bootstrapv3.RuntimeLayer{
+		{Name: "global config", LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: static}},
+		{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}},
+	}}
+}
+
+// localCluster has the instances of the proxy's own kind, which the control plane knows.
+func localCluster() *clusterv3.Cluster {
+	return &clusterv3.Cluster{
+		Name:                 LocalCluster,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig: &clusterv3.Cluster_EdsClusterConfig{
+			ServiceName: LocalCluster,
+			EdsConfig: &corev3.ConfigSource{
+				ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+				ResourceApiVersion:    corev3.ApiVersion_V3,
+				// A control plane that does not know of it must not hold the proxy up.
+				InitialFetchTimeout: durationpb.New(time.Second),
+			},
+		},
+	}
 }
 
 // relayListener answers one path on a well-known port of all addresses.

@@ -6,11 +6,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"sigs.k8s.io/yaml"
 )
 
@@ -24,7 +27,8 @@ func testBootstrap() *Bootstrap {
 		XDSSocket: "/run/weft/xds.sock", Token: "secret",
 		SDSSocket: "/run/weft/sds.sock", ALSSocket: "/run/weft/als.sock", Mark: ProxyMark,
 		Prometheus: netip.MustParseAddrPort("127.0.0.1:15020"), Health: netip.MustParseAddrPort("127.0.0.1:15020"),
-		FewStats: true,
+		FewStats: true, Kept: KeptStats{Prefixes: []string{"cluster."}, Suffixes: []string{".x"}, Regexps: []string{"a.*"}}, Runtime: map[string]string{"a.b": "7"},
+		More: map[string]string{SelfDiscoveryKey: "true"},
 	}
 }
 
@@ -92,5 +96,26 @@ func TestEnvoyAcceptsBootstrap(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), envoy, "--mode", "validate", "-c", file).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s\n%s", err, out, raw)
+	}
+}
+
+// TestBootstrapPatches: patches are merged into what is made, and what is none is named.
+func TestBootstrapPatches(t *testing.T) {
+	raw, err := proto.Marshal(&bootstrapv3.Bootstrap{StatsFlushInterval: durationpb.New(7 * time.Second)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := testBootstrap()
+	b.Patches = [][]byte{raw}
+	m, err := b.Proto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := m.GetStatsFlushInterval().AsDuration(); d != 7*time.Second || m.GetNode().GetId() == "" {
+		t.Errorf("flush interval %v, node %q", d, m.GetNode().GetId())
+	}
+	b.Patches = [][]byte{{0xff}}
+	if _, err := b.Proto(); err == nil {
+		t.Error("what is no message is taken")
 	}
 }

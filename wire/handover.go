@@ -24,8 +24,8 @@ import (
 //
 //	asker → owner  status                        owner → asker  status
 //	new → old      take                          old → new      welcome, socket…, state…, end; or refused
-//	new → old      ready (it accepts)            old → new      count…, done (it accepts no more)
-//	then, until the old one has ended            old → new      count…; bye
+//	new → old      ready (it accepts)            old → new      session… connection… count…, done (it accepts no more)
+//	then, until the old one has ended            old → new      connection… count…; bye
 //	                                             new → old      quit (the new one was told to end)
 //	old → owner    attach (its successor died)   owner → old    welcome; then as above
 const (
@@ -34,14 +34,18 @@ const (
 	HandoverWelcome  = "welcome"
 	HandoverRefused  = "refused"
 	HandoverSocket   = "socket"
-	HandoverState    = "state"
-	HandoverEnd      = "end"
-	HandoverReady    = "ready"
-	HandoverCount    = "count"
-	HandoverDone     = "done"
-	HandoverBye      = "bye"
-	HandoverQuit     = "quit"
-	HandoverAttach   = "attach"
+	// HandoverConnection is a connection at a message border, attached like a
+	// socket; only to who has said HandoverMessage.Connections.
+	HandoverConnection = "connection"
+	HandoverState      = "state"
+	HandoverEnd        = "end"
+	HandoverReady      = "ready"
+	HandoverSession    = "session" // of datagrams, with its socket
+	HandoverCount      = "count"
+	HandoverDone       = "done"
+	HandoverBye        = "bye"
+	HandoverQuit       = "quit"
+	HandoverAttach     = "attach"
 )
 
 const (
@@ -59,10 +63,13 @@ type HandoverMessage struct {
 	Protocol int `json:"protocol,omitempty"`
 	// Status describes the sender (take, attach, welcome, status).
 	Status *HandoverStatus `json:"status,omitempty"`
+	// Connections: the sender takes connections over (take, welcome).
+	Connections bool `json:"connections,omitempty"`
 	// Error and Retry of refused: Retry says that it is worth trying again.
 	Error string `json:"error,omitempty"`
 	Retry bool   `json:"retry,omitempty"`
-	// Name is the socket's or the state's, Body the state or counts.
+	// Name is the socket's or the state's, Body the state, the counts, or what is
+	// known of a connection.
 	Name string          `json:"name,omitempty"`
 	Body json.RawMessage `json:"body,omitempty"`
 	// Bound of ready: how long the old process may go on, in nanoseconds; 0: as
@@ -165,7 +172,7 @@ func (c *HandoverConn) Receive() (m HandoverMessage, file *os.File, err error) {
 		return m, nil, fmt.Errorf("handover message: %w", err)
 	}
 	c.buf = slices.Delete(c.buf, 0, 4+n)
-	if m.Op != HandoverSocket {
+	if m.Op != HandoverSocket && m.Op != HandoverSession && m.Op != HandoverConnection {
 		return m, nil, nil
 	}
 	if len(c.fds) == 0 {

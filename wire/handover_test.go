@@ -79,6 +79,7 @@ func TestHandoverMessages(t *testing.T) {
 func FuzzHandoverReceive(f *testing.F) {
 	f.Add([]byte("\x00\x00\x00\x0f{\"op\":\"status\"}"))
 	f.Add([]byte("\x00\x00\x00\x0f{\"op\":\"socket\"}"))
+	f.Add([]byte("\x00\x00\x00\x13{\"op\":\"connection\"}"))
 	f.Add([]byte("\xff\xff\xff\xff"))
 	f.Add([]byte("\x00\x00\x00\x02{}\x00\x00\x00\x01{"))
 	f.Fuzz(func(t *testing.T, in []byte) {
@@ -93,7 +94,7 @@ func FuzzHandoverReceive(f *testing.F) {
 			if err != nil {
 				break
 			}
-			if file != nil || m.Op == HandoverSocket {
+			if file != nil || m.Op == HandoverSocket || m.Op == HandoverConnection {
 				t.Fatalf("a socket out of nothing: %+v", m)
 			}
 		}

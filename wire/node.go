@@ -18,6 +18,10 @@ const (
 	Router  NodeType = "router" // a gateway
 )
 
+// IstioVersion is the version of Istio's whose API and behaviour Weft's proxies follow:
+// what of an EnvoyFilter is for a proxyVersion is compared with it.
+const IstioVersion = "1.31.1"
+
 // NodeID is Istio's node id: "sidecar~10.244.0.5~reviews-v1-0.default~default.svc.cluster.local".
 type NodeID struct {
 	Type      NodeType
@@ -49,6 +53,10 @@ func ParseNodeID(s string) (NodeID, error) {
 	return NodeID{Type: t, IP: p[1], Name: p[2][:dot], Namespace: p[2][dot+1:], Domain: p[3]}, nil
 }
 
+// GeneratorGRPC is Istio's word for gRPC that speaks xDS itself, in
+// NodeMetadata.Generator.
+const GeneratorGRPC = "grpc"
+
 // NodeMetadata is the node's metadata in the bootstrap: Istio's keys, and
 // Weft's own with the prefix WEFT_.
 type NodeMetadata struct {
@@ -63,6 +71,8 @@ type NodeMetadata struct {
 	InstanceIPs    string            `json:"INSTANCE_IPS,omitempty"` // comma separated
 	Interception   string            `json:"INTERCEPTION_MODE,omitempty"`
 	IstioVersion   string            `json:"ISTIO_VERSION,omitempty"`
+	// Generator is GeneratorGRPC for a gRPC client or server without a proxy.
+	Generator string `json:"GENERATOR,omitempty"`
 	// HTTPProxyPort: the proxy serves an explicit HTTP proxy there (capture mode
 	// "proxy"); Interception is NONE then.
 	HTTPProxyPort string `json:"HTTP_PROXY_PORT,omitempty"`

@@ -19,7 +19,7 @@ var (
 
 // fewStats also switches off the default tags: with them Envoy runs some
 // twenty regular expressions over the name of every statistic it makes.
-func fewStats() *metricsv3.StatsConfig {
+func fewStats(more KeptStats) *metricsv3.StatsConfig {
 	var keep []*matcherv3.StringMatcher
 	for _, p := range fewPrefixes {
 		keep = append(keep, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}})
@@ -30,10 +30,24 @@ func fewStats() *metricsv3.StatsConfig {
 	for _, c := range fewParts {
 		keep = append(keep, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Contains{Contains: c}})
 	}
+	for _, p := range more.Prefixes {
+		keep = append(keep, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Prefix{Prefix: p}})
+	}
+	for _, s := range more.Suffixes {
+		keep = append(keep, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: s}})
+	}
+	for _, r := range more.Regexps {
+		keep = append(keep, &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: r}}})
+	}
 	return &metricsv3.StatsConfig{
 		UseAllDefaultTags: wrapperspb.Bool(false),
 		StatsMatcher: &metricsv3.StatsMatcher{StatsMatcher: &metricsv3.StatsMatcher_InclusionList{
 			InclusionList: &matcherv3.ListStringMatcher{Patterns: keep},
 		}},
 	}
+}
+
+// KeptStats picks statistics by their names; Regexps are RE2 for the whole name.
+type KeptStats struct {
+	Prefixes, Suffixes, Regexps []string `json:",omitempty"`
 }

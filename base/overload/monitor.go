@@ -15,6 +15,8 @@ import (
 const (
 	FixedHeap = "envoy.resource_monitors.fixed_heap"
 	Injected  = "envoy.resource_monitors.injected_resource"
+	// Connections has no pressure: it says no to the connection that is one too many.
+	Connections = "envoy.resource_monitors.global_downstream_max_connections"
 )
 
 // Heap watches memory: what is alive and what the runtime needs beside, of limit bytes.
@@ -63,7 +65,7 @@ func Default() Config {
 		return Config{}
 	}
 	at := func(a Action, from, to float64) Rule {
-		return Rule{a, []Trigger{{Monitor: FixedHeap, Scaling: from, Saturation: to}}}
+		return Rule{Action: a, Triggers: []Trigger{{Monitor: FixedHeap, Scaling: from, Saturation: to}}}
 	}
 	return Config{
 		Interval: 100 * time.Millisecond, // a crowd fills a small limit within a second

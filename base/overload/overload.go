@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -26,13 +27,21 @@ const (
 	StopConnections                 // new connections wait in the kernel
 	RejectConnections               // new connections are closed
 	ShrinkHeap                      // garbage is collected and given back
+	ReduceTimeouts                  // timers are shorter: State.Scaled
+
+	// What follows are places where load is shed, each by triggers of its own.
+	AtAccept  // as RejectConnections
+	AtCodec   // a connection is closed instead of read for the first time
+	AtHeaders // as StopRequests
 	actions
 )
 
 var actionNames = [actions]string{
 	"envoy.overload_actions.stop_accepting_requests", "envoy.overload_actions.disable_http_keepalive",
 	"envoy.overload_actions.stop_accepting_connections", "envoy.overload_actions.reject_incoming_connections",
-	"envoy.overload_actions.shrink_heap",
+	"envoy.overload_actions.shrink_heap", "envoy.overload_actions.reduce_timeouts",
+	"envoy.load_shed_points.tcp_listener_accept", "envoy.load_shed_points.hcm_ondata_creating_codec",
+	"envoy.load_shed_points.http_connection_manager_decode_headers",
 }
 
 // String is Envoy's name.
@@ -40,19 +49,32 @@ func (a Action) String() string { return actionNames[a] }
 
 // ParseAction finds an action by Envoy's name.
 func ParseAction(name string) (Action, error) {
-	for i, n := range actionNames {
-		if n == name {
-			return Action(i), nil
-		}
+	if i := slices.Index(actionNames[:AtAccept], name); i >= 0 {
+		return Action(i), nil
 	}
 	return 0, fmt.Errorf("overload action %q is not supported", name)
+}
+
+// ParsePoint finds a place where load is shed by Envoy's name.
+func ParsePoint(name string) (Action, error) {
+	if i := slices.Index(actionNames[AtAccept:], name); i >= 0 {
+		return AtAccept + Action(i), nil
+	}
+	return 0, fmt.Errorf("load-shed point %q is not supported", name)
 }
 
 // full is a State's value of an action that is taken always.
 const full = 100
 
 // State is how far each action is to be taken. The zero value, and nil, is not at all.
-type State struct{ values [actions]atomic.Uint32 }
+type State struct {
+	values      [actions]atomic.Uint32
+	sheds       [actions - AtAccept]atomic.Uint64 // how often, by places
+	connections *quota
+	// What New has set.
+	minima   [timers]*Minimum
+	interval time.Duration
+}
 
 // Hit tells whether to take the action this time: always when its trigger is saturated,
 // in proportion when it is scaled.
@@ -62,6 +84,15 @@ func (s *State) Hit(a Action) bool {
 	}
 	v := s.values[a].Load()
 	return v == full || v > 0 && rand.Uint32N(full) < v
+}
+
+// Shed is Hit for a place where load is shed; it counts.
+func (s *State) Shed(at Action) bool {
+	if !s.Hit(at) {
+		return false
+	}
+	s.sheds[at-AtAccept].Add(1)
+	return true
 }
 
 // Saturated tells whether the action is to be taken always.
@@ -104,13 +135,17 @@ func (t *Trigger) value(pressure float64) float64 {
 type Rule struct {
 	Action   Action
 	Triggers []Trigger
+	// Timers are those that ReduceTimeouts reduces.
+	Timers map[Timer]Minimum
 }
 
 // Config of a Manager. Interval 0: 1 s.
 type Config struct {
 	Interval time.Duration
-	Monitors []Monitor
-	Rules    []Rule
+	// MaxConnections bounds the connections of all listeners together; 0: nothing does.
+	MaxConnections int64
+	Monitors       []Monitor
+	Rules          []Rule
 }
 
 // Manager looks at the monitors and sets the State.
@@ -127,7 +162,17 @@ func New(cfg Config, log *slog.Logger) *Manager {
 	if cfg.Interval <= 0 {
 		cfg.Interval = time.Second
 	}
-	return &Manager{cfg: cfg, log: log, pressure: make([]atomic.Int64, len(cfg.Monitors)), failed: make([]atomic.Uint64, len(cfg.Monitors))}
+	m := &Manager{cfg: cfg, log: log, pressure: make([]atomic.Int64, len(cfg.Monitors)), failed: make([]atomic.Uint64, len(cfg.Monitors))}
+	m.state.interval = cfg.Interval
+	for _, r := range cfg.Rules {
+		for t, least := range r.Timers {
+			m.state.minima[t] = &least
+		}
+	}
+	if cfg.MaxConnections > 0 {
+		m.state.connections = &quota{limit: cfg.MaxConnections}
+	}
+	return m
 }
 
 // State is what is asked.
@@ -189,8 +234,15 @@ func (m *Manager) look() {
 func (m *Manager) Each(yield func(name, stat string, gauge bool, value uint64)) {
 	for _, r := range m.cfg.Rules {
 		v := uint64(m.state.Percent(r.Action))
-		yield(r.Action.String(), "active", true, v/full)
+		if r.Action < AtAccept {
+			yield(r.Action.String(), "active", true, v/full)
+		} else {
+			yield(r.Action.String(), "shed_load_count", false, m.state.sheds[r.Action-AtAccept].Load())
+		}
 		yield(r.Action.String(), "scale_percent", true, v)
+	}
+	if q := m.state.connections; q != nil {
+		yield(Connections, "failed_updates", false, q.failed.Load())
 	}
 	for i, mon := range m.cfg.Monitors {
 		yield(mon.Name, "pressure", true, uint64(max(m.pressure[i].Load(), 0)))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,15 +31,24 @@ func TestTriggers(t *testing.T) {
 // changes nothing.
 func TestManager(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex // a time that passes orders nothing for the race detector
 		a, b, failing := 0.0, 0.0, error(nil)
+		value := func(v *float64, err *error) func() (float64, error) {
+			return func() (float64, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				return *v, *err
+			}
+		}
+		fine := error(nil)
 		m := New(Config{
 			Monitors: []Monitor{
-				{"a", func() (float64, error) { return a, failing }},
-				{"b", func() (float64, error) { return b, nil }},
+				{"a", value(&a, &failing)},
+				{"b", value(&b, &fine)},
 			},
 			Rules: []Rule{
-				{StopRequests, []Trigger{{"a", 0.9, 0.9}, {"b", 0.5, 1}}},
-				{RejectConnections, []Trigger{{"b", 0.8, 0.8}}},
+				{Action: StopRequests, Triggers: []Trigger{{"a", 0.9, 0.9}, {"b", 0.5, 1}}},
+				{Action: RejectConnections, Triggers: []Trigger{{"b", 0.8, 0.8}}},
 			},
 		}, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -54,7 +64,9 @@ func TestManager(t *testing.T) {
 			{0, 0, nil, 0, 0}, {0.95, 0, nil, 100, 0}, {0, 0.75, nil, 50, 0}, {0, 0.8, nil, 60, 100},
 			{1, 1, nil, 100, 100}, {0, 0, errors.New("gone"), 100, 0}, {0, 0, nil, 0, 0},
 		} {
+			mu.Lock()
 			a, b, failing = c.a, c.b, c.err
+			mu.Unlock()
 			time.Sleep(time.Second) // looks are half a second off
 			synctest.Wait()
 			// 0.8 is 60 % of the way from 0.5 to 1, a hair below in binary.

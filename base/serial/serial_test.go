@@ -109,7 +109,7 @@ func TestTwoPostToEachOther(t *testing.T) {
 	go func() { done.Wait(); close(ch) }()
 	select {
 	case <-ch:
-	case <-time.After(30 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("deadlock, or a task was lost")
 	}
 }

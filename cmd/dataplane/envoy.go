@@ -30,6 +30,9 @@ func (p *Flags) addEnvoys(f *pflag.FlagSet) {
 	}
 }
 
+// Processors is --concurrency; 0: not given.
+func (p *Flags) Processors() int { return int(p.concurrency) }
+
 // limitProcessors carries --concurrency out.
 func (p *Flags) limitProcessors() {
 	if p.concurrency > 0 {

@@ -26,6 +26,8 @@ type Flags struct {
 	Bootstrap, XDS, Hand string
 	// Merged, Health, Prometheus and DNS are ports; 0: not served.
 	Merged, Health, Prometheus, DNS uint16
+	// Relay is a port too, which is served only beside a hand socket.
+	Relay uint16
 	// NoDNS answers no questions about names.
 	NoDNS bool
 
@@ -65,6 +67,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.Uint16Var(&p.Health, "port-health", wire.PortHealth, "port of readiness; 0: none")
 	f.Uint16Var(&p.Prometheus, "port-prometheus", wire.PortPrometheus, "port of the proxy's own metrics; 0: none")
 	f.Uint16Var(&p.DNS, "port-dns", wire.PortDNS, "port of the resolver")
+	f.Uint16Var(&p.Relay, "port-relay", 0, "port to which traffic is redirected that leaves the mesh's network past the proxy; 0: none")
 	// Those with -s are Envoy's.
 	f.Uint32Var(&p.baseID, "base-id", 0, "take over from the running proxy of the same number, without cutting a connection")
 	f.StringVar(&p.over.Path, "socket-path", "", "the unix socket where proxies meet that take over from each other (default: made of --base-id)")
@@ -72,7 +75,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.Uint32Var(&p.drain, "drain-time-s", 0, "--drain-time in seconds")
 	f.Uint32Var(&p.parents, "parent-shutdown-time-s", 0, "how long the proxy that this one takes over from goes on, in seconds (default: as that was told)")
 	p.addEnvoys(f)
-	for _, name := range []string{"xds-socket", "hand-socket", "inside", "host-listeners", "no-dns"} {
+	for _, name := range []string{"xds-socket", "hand-socket", "inside", "host-listeners", "no-dns", "port-relay"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
 }
@@ -80,9 +83,12 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 // Options makes the options of a proxy.
 func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error) {
 	p.limitProcessors()
-	agent, err := p.agent()
+	agent, err := p.Istio()
 	if err != nil {
 		return proxy.Options{}, err
+	}
+	if agent == nil && p.Bootstrap == "" {
+		return proxy.Options{}, usage("proxy needs -c: an Envoy v3 bootstrap (or --istio)")
 	}
 	log, level, err := p.Logger()
 	if err != nil {
@@ -100,6 +106,9 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 		Merged: everywhere(p.Merged), Health: everywhere(p.Health), Prometheus: everywhere(p.Prometheus),
 		Version: version, Log: log, Level: level, Handover: p.over,
 	}
+	if p.Hand != "" && p.Relay != 0 {
+		o.Relay = dns.Loopback(p.Relay)
+	}
 	// Without a control plane of Weft's there are no names to answer.
 	if !p.NoDNS && p.XDS != "" {
 		o.DNS = dns.Loopback(p.DNS)
@@ -107,13 +116,10 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 	return o, nil
 }
 
-// agent reads what --istio asks for; nil: nothing.
-func (p *Flags) agent() (*istio.Agent, error) {
+// Istio reads what --istio asks for; nil: nothing.
+func (p *Flags) Istio() (*istio.Agent, error) {
 	switch kind := wire.NodeType(p.istio); kind {
 	case "":
-		if p.Bootstrap == "" {
-			return nil, usage("proxy needs -c: an Envoy v3 bootstrap (or --istio)")
-		}
 		return nil, nil
 	case wire.Sidecar, wire.Router:
 		a, err := istio.Load(kind, "", os.Environ())
@@ -152,6 +158,9 @@ func (p *Flags) Inside() (out []netip.Prefix, err error) {
 	}
 	return out, nil
 }
+
+// DrainTime is how long what is replaced goes on; 0: it is not said.
+func (p *Flags) DrainTime() time.Duration { return p.over.DrainTime }
 
 // TakesOver tells whether the flags of a hand-over are given.
 func (p *Flags) TakesOver(f *pflag.FlagSet) bool { return f.Changed("base-id") || p.over.Path != "" }

@@ -2,17 +2,68 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control"
+	"github.com/weftmesh/weft/wire"
 )
+
+// modeFlag adds --config-mode.
+func modeFlag(c *cobra.Command, to *string) {
+	c.Flags().StringVar(to, "config-mode", wire.ModeEager, "what proxies get: all that they may see (eager), or what they use, when they first do (on-demand);\n"+
+		"the annotation "+wire.ModeKey+" of a workload beats it")
+	_ = c.RegisterFlagCompletionFunc("config-mode", cobra.FixedCompletions([]string{wire.ModeEager, wire.ModeOnDemand}, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// idleFlag adds --idle-after.
+func idleFlag(c *cobra.Command, to *time.Duration) {
+	c.Flags().DurationVar(to, "idle-after", time.Hour, "after how long without use a proxy on demand loses what it asked for; it may ask again")
+}
+
+// captureFlags adds --capture-range and --vip-range.
+func captureFlags(c *cobra.Command, capture, vips *string) {
+	c.Flags().StringVar(capture, "capture-range", wire.CaptureAll, "which traffic of programs enters their sidecars: all, or vip: only what goes to the services' own\n"+
+		"addresses, of which every service gets one then; the rest goes where it is meant to, unseen")
+	_ = c.RegisterFlagCompletionFunc("capture-range", cobra.FixedCompletions([]string{wire.CaptureAll, wire.CaptureVIP}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(vips, "vip-range", "", "where services' own addresses are: a prefix of each family, comma separated\n(default: "+prefixes(wire.DefaultVIPRange().Services)+"; of ServiceEntries "+prefixes(wire.DefaultVIPRange().Entries)+")")
+}
+
+func prefixes(list []netip.Prefix) string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.String()
+	}
+	return strings.Join(out, " and ")
+}
+
+// checkCapture reads the flags of captureFlags.
+func checkCapture(capture, vips string) (wire.VIPRange, error) {
+	if capture != wire.CaptureAll && capture != wire.CaptureVIP {
+		return wire.VIPRange{}, &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("--capture-range %q: want %s or %s", capture, wire.CaptureAll, wire.CaptureVIP)}
+	}
+	r, err := wire.ParseVIPRange(vips)
+	if err != nil {
+		return r, &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("--vip-range: %w", err)}
+	}
+	return r, nil
+}
+
+func checkMode(mode string) error {
+	if mode != wire.ModeEager && mode != wire.ModeOnDemand {
+		return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("--config-mode %q: want %s or %s", mode, wire.ModeEager, wire.ModeOnDemand)}
+	}
+	return nil
+}
 
 func controlCommand() *cobra.Command {
 	var o control.Options
-	var level string
+	var level, vips string
 	var v4 bool
 	c := &cobra.Command{
 		Use:   "control",
@@ -24,24 +75,38 @@ func controlCommand() *cobra.Command {
 				return err
 			}
 			if len(o.Config) == 0 {
-				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --config: a folder of YAML")}
+				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --config: a folder of YAML, or xds://host:port")}
+			}
+			if o.XDSSocket == "" && o.Plaintext == "" {
+				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --xds-plaintext host:port or --xds-socket PATH: where proxies ask for their configuration")}
+			}
+			if err := checkMode(o.ConfigMode); err != nil {
+				return err
+			}
+			if o.VIPRange, err = checkCapture(o.CaptureRange, vips); err != nil {
+				return err
 			}
 			o.Log, o.Version = log, versionString()
 			if v4 {
 				o.Families = []int{4}
 			}
+			thrift(c.Context())
 			return control.Run(c.Context(), o)
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML (may be repeated)")
+	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML, or xds://host:port of a server of MCP over xDS (may be repeated)")
 	f.StringVar(&o.Overlay, "overlay", "", "folder of applied objects, which win over --config")
 	f.StringVar(&o.ProcessState, "process-state", "", "file in which a supervisor says what runs")
 	f.StringVar(&o.XDSSocket, "xds-socket", "", "unix socket for xDS and certificate requests")
-	f.StringVar(&o.XDSAddress, "xds-plaintext", "", "host:port for xDS in plain text")
+	f.StringVar(&o.Plaintext, "xds-plaintext", "", "host:port for xDS in plain text: proxies are who they say they are, and get no secrets")
+	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")
 	f.StringVar(&o.ConsoleSocket, "console-socket", "weft-control.sock", "unix socket of the control plane's own API")
-	f.StringVar(&o.StateDir, "state-dir", "weft-control", "folder that keeps the root certificate")
+	f.StringVar(&o.StateDir, "state-dir", "weft-control", "folder that keeps the root certificate, the services' addresses, and what proxies used")
 	f.DurationVar(&o.CertTTL, "cert-ttl", time.Duration(0), "lifetime of workload certificates (default: the mesh's, 24h)")
+	modeFlag(c, &o.ConfigMode)
+	idleFlag(c, &o.IdleAfter)
+	captureFlags(c, &o.CaptureRange, &vips)
 	f.BoolVar(&v4, "ipv4-only", false, "allocate no IPv6 addresses")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return c

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/proxy"
 )
 
@@ -22,5 +23,17 @@ func TestEnvoyAPIPage(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "ENVOY_API.md"))
 	if err != nil || !bytes.Equal(page, b.Bytes()) {
 		t.Errorf("docs/ENVOY_API.md is out of date (%v): run `make docs`", err)
+	}
+}
+
+// TestFindingsPage: docs/FINDINGS.md has all codes; `make docs` writes it.
+func TestFindingsPage(t *testing.T) {
+	var b bytes.Buffer
+	if err := finding.Page(&b); err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "FINDINGS.md"))
+	if err != nil || !bytes.Equal(page, b.Bytes()) {
+		t.Errorf("docs/FINDINGS.md is out of date (%v): run `make docs`", err)
 	}
 }

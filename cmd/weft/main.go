@@ -29,7 +29,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := unknownCommand(root().ExecuteContext(ctx))
-	if err != nil && !errors.Is(err, context.Canceled) {
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errSaid) {
 		fmt.Fprintln(os.Stderr, "error: "+err.Error())
 	}
 	if code := cli.Code(err); code != 0 {
@@ -37,6 +37,9 @@ func main() {
 		os.Exit(code)
 	}
 }
+
+// errSaid is for a command whose output says already why its exit code is not 0.
+var errSaid = errors.New("see above")
 
 // unknownCommand gives cobra's error for a word that is no command, which has no
 // type of its own, the exit code of wrong arguments.
@@ -83,6 +86,7 @@ Begin with a whole mesh on this machine:
 		return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
 	c.AddGroup(&cobra.Group{ID: "mesh", Title: "Run a mesh:"}, &cobra.Group{ID: "use", Title: "Talk to a running mesh:"},
+		&cobra.Group{ID: "tell", Title: "Tell what configuration means:"},
 		&cobra.Group{ID: "parts", Title: "Run a part by itself:"})
 	add := func(group string, cs ...*cobra.Command) {
 		for _, x := range cs {
@@ -91,7 +95,9 @@ Begin with a whole mesh on this machine:
 		}
 	}
 	add("mesh", upCommand())
-	add("use", (&cli.Env{Runs: rundir.DefaultRoot()}).Commands()...)
+	env := &cli.Env{Runs: rundir.DefaultRoot()}
+	add("use", env.Commands()...)
+	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand())
 	add("parts", controlCommand(), proxyCommand())
 	c.AddCommand(&cobra.Command{
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,

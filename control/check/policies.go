@@ -10,15 +10,11 @@ import (
 func (c *checker) policies() {
 	first := map[string]*model.TrafficPolicySet{}
 	for _, p := range c.s.Policies {
+		if p.Of != (model.Key{}) {
+			continue // control/attach has judged what it is made of
+		}
 		c.policyHost(p)
-		if p.Policy.TLS != nil {
-			c.clientCredential(p, p.Policy.TLS, "spec.trafficPolicy.tls")
-		}
-		for i := range p.Subsets {
-			if t := p.Subsets[i].Policy.TLS; t != nil {
-				c.clientCredential(p, t, fmt.Sprintf("spec.subsets[%d].trafficPolicy.tls", i))
-			}
-		}
+		c.clientTLS(p)
 		key := p.Key.Namespace + " " + p.Host
 		if p.Selector != nil {
 			continue
@@ -34,7 +30,7 @@ func (c *checker) policies() {
 func (c *checker) policyHost(p *model.TrafficPolicySet) {
 	s := c.service(p.Host)
 	if s == nil {
-		if !c.covers(p.Host) {
+		if !c.covers(p.Host) && !c.refusedHost(p.Host) {
 			c.warn(CodeNoHost, &p.Meta, "spec.host", fmt.Sprintf("no service has the host %q: the rule is not used", p.Host), c.suggestHost(p.Host, p.Key.Namespace))
 		}
 		return
@@ -80,9 +76,12 @@ func (c *checker) clientCredential(p *model.TrafficPolicySet, t *model.ClientTLS
 	field := at + ".credentialName"
 	sec := c.secret(t.Credential)
 	switch {
+	case sec == nil && c.refusedSecret(t.Credential):
 	case sec == nil:
 		c.fail(CodeSecret, &p.Meta, field, "there is no Secret "+t.Credential, c.suggestSecret(t.Credential))
 	case t.Mode == model.ClientTLSMutual && (sec.Cert == nil || sec.PrivateKey == nil):
-		c.fail(CodeSecret, &p.Meta, field, "Secret "+t.Credential+" has no certificate and key", "add tls.crt and tls.key")
+		c.fail(CodeCredential, &p.Meta, field, "Secret "+t.Credential+" has no certificate and key", "add tls.crt and tls.key")
+	default:
+		c.outdated(&p.Meta, field, sec)
 	}
 }

@@ -14,6 +14,9 @@ const meshGateway = "mesh"
 func (c *checker) routes() {
 	used := map[model.Key]bool{}
 	for _, rs := range c.s.Routes {
+		if rs.Of != (model.Key{}) {
+			continue // control/attach has judged what it is made of
+		}
 		c.routeGateways(rs)
 		c.routeHosts(rs)
 		for layer, routes := range map[string][]model.Route{"http": rs.HTTP, "tls": rs.TLS, "tcp": rs.TCP} {
@@ -33,13 +36,15 @@ func (c *checker) routes() {
 		}
 	}
 	c.duplicateHosts()
+	c.ingress()
 }
 
 func (c *checker) delegate(rs *model.RouteSet, r *model.Route, at string) {
 	field := at + ".delegate"
-	target, _ := c.s.Objects[r.Delegate].(*model.RouteSet)
+	target, _ := c.s.Objects.Get(r.Delegate).(*model.RouteSet)
 	name := r.Delegate.Namespace + "/" + r.Delegate.Name
 	switch {
+	case target == nil && c.refused[r.Delegate]:
 	case target == nil:
 		var names []string
 		for _, o := range c.s.Routes {
@@ -59,32 +64,63 @@ func (c *checker) delegate(rs *model.RouteSet, r *model.Route, at string) {
 	}
 }
 
-// routeGateways judges spec.gateways and those of matches.
+// routeGateways judges spec.gateways, and whether each host is one of a gateway's.
 func (c *checker) routeGateways(rs *model.RouteSet) {
 	if rs.Delegate {
 		return
 	}
+	served := map[string]bool{}
+	var idle []int // gateways that serve none of the hosts
+	known := true
 	for i, g := range rs.Gateways {
 		if g == meshGateway {
 			continue
 		}
-		field := fmt.Sprintf("spec.gateways[%d]", i)
 		gw := c.gateway(g)
 		if gw == nil {
-			c.fail(CodeGateway, &rs.Meta, field, "there is no Gateway "+g, c.suggestGateway(g))
+			ns, name, _ := strings.Cut(g, "/")
+			if !c.refused[model.Key{Kind: model.KindGateway, Namespace: ns, Name: name}] {
+				c.fail(CodeGateway, &rs.Meta, fmt.Sprintf("spec.gateways[%d]", i), "there is no Gateway "+g, c.suggestGateway(g))
+			}
+			known = false // what it would serve
 			continue
 		}
-		for j, h := range rs.Hosts {
-			if !servesHost(gw, h, rs.Key.Namespace) {
-				c.warn(CodeNoHost, &rs.Meta, fmt.Sprintf("spec.hosts[%d]", j), fmt.Sprintf("no server of Gateway %s is for %q", g, h), "add it to the Gateway's hosts")
+		any := false
+		for _, h := range rs.Hosts {
+			if servesHost(gw, h, rs.Key.Namespace) {
+				served[h], any = true, true
 			}
 		}
+		if !any {
+			idle = append(idle, i)
+		}
+	}
+	if known {
+		c.unserved(rs, served, idle)
+	}
+}
+
+// unserved warns of hosts that none of the gateways serves, or of gateways that serve
+// none of the hosts. Hosts of a route that is for sidecars too may be theirs.
+func (c *checker) unserved(rs *model.RouteSet, served map[string]bool, idle []int) {
+	if !slices.Contains(rs.Gateways, meshGateway) {
+		for j, h := range rs.Hosts {
+			if !served[h] {
+				c.warn(CodeGatewayHost, &rs.Meta, fmt.Sprintf("spec.hosts[%d]", j), fmt.Sprintf("no server of Gateway %s is for %q", strings.Join(rs.Gateways, ", "), h), "add it to the Gateway's hosts")
+			}
+		}
+		if len(served) == 0 {
+			return
+		}
+	}
+	for _, i := range idle {
+		c.warn(CodeGatewayHost, &rs.Meta, fmt.Sprintf("spec.gateways[%d]", i), fmt.Sprintf("no server of Gateway %s is for any of the hosts", rs.Gateways[i]), "add them to the Gateway's hosts, or remove it here")
 	}
 }
 
 func (c *checker) gateway(name string) *model.Gateway {
 	ns, n, _ := strings.Cut(name, "/")
-	gw, _ := c.s.Objects[model.Key{Kind: model.KindGateway, Namespace: ns, Name: n}].(*model.Gateway)
+	gw, _ := c.s.Objects.Get(model.Key{Kind: model.KindGateway, Namespace: ns, Name: n}).(*model.Gateway)
 	return gw
 }
 
@@ -134,7 +170,7 @@ func (c *checker) routeHosts(rs *model.RouteSet) {
 		return
 	}
 	for i, h := range rs.Hosts {
-		if c.service(h) == nil && !c.covers(h) {
+		if c.service(h) == nil && !c.covers(h) && !c.refusedHost(h) {
 			c.warn(CodeNoHost, &rs.Meta, fmt.Sprintf("spec.hosts[%d]", i), fmt.Sprintf("no service has the host %q: the routes are not used", h), c.suggestHost(h, rs.Key.Namespace))
 		}
 	}
@@ -157,7 +193,7 @@ func (c *checker) destinations(rs *model.RouteSet, r *model.Route, at string) {
 	}
 	for i := range r.Mirrors {
 		field := fmt.Sprintf("%s.mirrors[%d].destination", at, i)
-		if len(r.Mirrors) == 1 && rs.Lines[at+".mirror"] != 0 {
+		if len(r.Mirrors) == 1 && rs.Lines.Has(at+".mirror") {
 			field = at + ".mirror"
 		}
 		c.destination(rs, &r.Mirrors[i].Destination, field)
@@ -174,17 +210,47 @@ func (c *checker) destination(rs *model.RouteSet, d *model.Destination, at strin
 			c.fail(CodeInvisible, &rs.Meta, at+".host", fmt.Sprintf("%s is not exported to namespace %s", d.Host, rs.Key.Namespace), "add the namespace to the exportTo of "+short(&hidden.Meta))
 			return
 		}
-		c.fail(CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: %s", d.Host, outcome(at)), c.suggestHost(d.Host, rs.Key.Namespace))
+		if !c.refusedHost(d.Host) {
+			c.fail(CodeHost, &rs.Meta, at+".host", fmt.Sprintf("there is no service %q: %s", d.Host, outcome(at)), c.suggestHost(d.Host, rs.Key.Namespace))
+		}
 		return
+	}
+	for _, ns := range rs.Exports.Namespaces {
+		if !rs.Exports.Public && ns != rs.Key.Namespace && c.visible(d.Host, ns) == nil {
+			c.fail(CodeInvisible, &rs.Meta, at+".host", fmt.Sprintf("%s is not exported to namespace %s, for which the routes are", d.Host, ns), "add the namespace to the exportTo of "+short(&s.Meta))
+			break
+		}
 	}
 	switch {
 	case d.Port != 0 && s.Port(d.Port) == nil:
 		c.fail(CodePort, &rs.Meta, at+".port.number", fmt.Sprintf("%s has no port %d", short(&s.Meta), d.Port), "it has "+portList(s))
-	case d.Port == 0 && len(s.Ports) > 1 && !slices.Contains(rs.Gateways, meshGateway) && !rs.Delegate:
-		c.fail(CodePort, &rs.Meta, at+".port", fmt.Sprintf("%s has several ports", short(&s.Meta)), "write port: {number: …}, it has "+portList(s))
+	case d.Port == 0 && len(s.Ports) > 1 && !rs.Delegate:
+		c.undecided(rs, s, at)
 	}
 	if d.Subset != "" {
 		c.subset(rs, d, at+".subset")
+	}
+}
+
+// undecided judges a destination that names none of a service's ports: sidecars take
+// the one that the client has asked for, which has to be one of them.
+func (c *checker) undecided(rs *model.RouteSet, s *model.Service, at string) {
+	remedy := "write port: {number: …}, it has " + portList(s)
+	if !slices.Contains(rs.Gateways, meshGateway) {
+		c.fail(CodeUndecided, &rs.Meta, at+".port", short(&s.Meta)+" has several ports", remedy)
+		return
+	}
+	for _, h := range rs.Hosts {
+		from := c.service(h)
+		if from == nil || from == s {
+			continue
+		}
+		for i := range from.Ports {
+			if n := from.Ports[i].Port; s.Port(n) == nil {
+				c.warn(CodeUndecided, &rs.Meta, at+".port", fmt.Sprintf("%s has several ports, and not %d, which %s is called at", short(&s.Meta), n, h), remedy)
+				return
+			}
+		}
 	}
 }
 
@@ -220,7 +286,7 @@ func (c *checker) subset(rs *model.RouteSet, d *model.Destination, field string)
 			names = append(names, p.Subsets[i].Name)
 		}
 	}
-	remedy := "add it to a DestinationRule for the host"
+	remedy := c.perhaps(model.KindDestinationRule, "add it to a DestinationRule for the host")
 	if best := closest(d.Subset, names); best != "" {
 		remedy = "did you mean " + best + "?"
 	} else if len(names) > 0 {
@@ -249,7 +315,7 @@ func (c *checker) policiesFor(host string) []*model.TrafficPolicySet {
 func (c *checker) duplicateHosts() {
 	first := map[string]*model.RouteSet{}
 	for _, rs := range c.s.Routes {
-		if !slices.Contains(rs.Gateways, meshGateway) {
+		if !slices.Contains(rs.Gateways, meshGateway) || rs.Of != (model.Key{}) {
 			continue
 		}
 		for i, h := range rs.Hosts {

@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 
@@ -10,8 +11,12 @@ import (
 // services judges Services and ServiceEntries.
 func (c *checker) services() {
 	vips := map[netip.Prefix]*model.Service{}
+	spoken := map[string]*model.Service{}
 	open := map[uint16]*model.Service{} // ports of the host
 	for _, s := range c.s.Services {
+		if s.Instance != "" {
+			continue // what is wrong with it is wrong with its service
+		}
 		if winner := c.taker(s); winner != nil {
 			c.warn(CodeTaken, &s.Meta, hostField(s), fmt.Sprintf("%q is the host of %s (%s) too, which comes first", s.Host, short(&winner.Meta), winner.Origin), "remove one, or narrow exportTo")
 		}
@@ -27,8 +32,46 @@ func (c *checker) services() {
 		}
 		c.exposure(s, open)
 		c.selection(s)
+		if s.FromEntry {
+			c.protocols(s, spoken)
+			c.addresses(s)
+		}
 	}
 }
+
+// protocols warns of ServiceEntries that give one port of a host two protocols.
+func (c *checker) protocols(s *model.Service, spoken map[string]*model.Service) {
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		key := fmt.Sprint(s.Host, " ", p.Port)
+		first := spoken[key]
+		if first == nil {
+			spoken[key] = s
+			continue
+		}
+		if q := first.Port(p.Port); q.Protocol != p.Protocol && meet(first.Exports, first.Key.Namespace, s.Exports, s.Key.Namespace) {
+			c.warn(CodeProtocols, &s.Meta, fmt.Sprintf("spec.ports[%d].protocol", i), fmt.Sprintf("port %d of %s is %s here and %s in %s (%s)", p.Port, s.Host, spelt(p.Protocol), spelt(q.Protocol), short(&first.Meta), first.Origin), "write the same in both")
+		}
+	}
+}
+
+// addresses warns of ports that take all traffic of their number, since neither
+// addresses nor anything in the bytes tells whose it is.
+func (c *checker) addresses(s *model.Service) {
+	if len(s.VIPs) > 0 || s.Key.Name != s.Name {
+		return // each host is a Service, the first has the object's name
+	}
+	for i := range s.Ports {
+		if p := &s.Ports[i]; p.Protocol == model.Unknown || p.Protocol.IsTCP() {
+			c.warn(CodeAddresses, &s.Meta, fmt.Sprintf("spec.ports[%d]", i), fmt.Sprintf("%s has no addresses: its TCP port %d takes the traffic to every address that nobody else has", s.Host, p.Port),
+				"list spec.addresses, or let a resolution other than NONE find them")
+			return
+		}
+	}
+}
+
+// spelt is a protocol as people read it.
+func spelt(p model.Protocol) string { return cmp.Or(string(p), "unknown") }
 
 // taker returns the service that takes a host before s does, if any sees both.
 func (c *checker) taker(s *model.Service) *model.Service {

@@ -9,7 +9,8 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"github.com/weftmesh/weft/control/serve"
+	"github.com/weftmesh/weft/control/resource"
+	"github.com/weftmesh/weft/control/translate"
 )
 
 // ConfigResource is one xDS resource that a proxy should hold.
@@ -27,8 +28,8 @@ func (r ConfigResource) Is(typ string) bool {
 	return strings.EqualFold(r.Type, typ) || strings.EqualFold(r.Type+"s", typ)
 }
 
-// typeName is the last part of a type URL, as people call it.
-func typeName(url string) string {
+// TypeName is the last part of a type URL, as people call it.
+func TypeName(url string) string {
 	switch short := url[strings.LastIndexByte(url, '.')+1:]; short {
 	case "RouteConfiguration":
 		return "Route"
@@ -50,12 +51,15 @@ func (c *Console) config(w http.ResponseWriter, r *http.Request) {
 	out := []ConfigResource{}
 	for _, url := range slices.Sorted(maps.Keys(state.Sets)) {
 		for _, res := range state.Sets[url].List() {
-			x := ConfigResource{Type: typeName(url), Name: res.Name, Version: res.Version}
+			x := ConfigResource{Type: TypeName(url), Name: res.Name, Version: res.Version}
 			if t, n := q.Get("type"), q.Get("name"); t != "" && !x.Is(t) || n != "" && n != x.Name {
 				continue
 			}
+			if res.Body == nil {
+				continue // says only that there is none of that name
+			}
 			var err error
-			if x.Body, err = body(x.Type, res); err != nil {
+			if x.Body, err = body(res); err != nil {
 				fail(w, http.StatusInternalServerError, "%s %s: %v", x.Type, x.Name, err)
 				return
 			}
@@ -66,13 +70,10 @@ func (c *Console) config(w http.ResponseWriter, r *http.Request) {
 }
 
 // body is a resource as JSON, but for private keys.
-func body(typ string, r *serve.Resource) (json.RawMessage, error) {
-	if typ == "Secret" {
-		return json.RawMessage(`"(redacted)"`), nil
-	}
+func body(r *resource.Resource) (json.RawMessage, error) {
 	msg, err := r.Body.UnmarshalNew()
 	if err != nil {
 		return nil, err
 	}
-	return protojson.Marshal(msg)
+	return protojson.Marshal(translate.Redact(msg))
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
@@ -34,7 +35,9 @@ type Proxies interface {
 	Status() []fleet.ProxyStatus
 	Findings() []model.Finding
 	Config(proxy string) *serve.State
+	Reach(keys []model.Key) map[model.Key]fleet.Reach
 	Subscribe() (<-chan fleet.Event, func())
+	Members() []fleet.Member
 }
 
 // Store keeps objects that users apply.
@@ -64,18 +67,23 @@ type Options struct {
 	// Socket is the path of the unix socket.
 	Socket    string
 	Snapshots fleet.Snapshots
-	Proxies   Proxies
-	Store     Store
-	Metrics   prometheus.Gatherer
-	// Version of the program.
-	Version string
-	Log     *slog.Logger
+	// Said is what the sources have said: snapshot.Publisher's.
+	Said    func(context.Context) ([]model.Delta, error)
+	Proxies Proxies
+	Store   Store
+	Metrics prometheus.Gatherer
+	// Version of the program, and what it was started with.
+	Version, ConfigMode, CaptureRange, VIPRange string
+	Families                                    []int
+	Log                                         *slog.Logger
 }
 
 // Console serves the API. Make one with New and Run it.
 type Console struct {
 	Options
 	mux *http.ServeMux
+
+	transitions transitions
 }
 
 // New makes a console.
@@ -87,16 +95,29 @@ func New(o Options) *Console {
 	c.mux.HandleFunc("GET /v1/objects", c.objects)
 	c.mux.HandleFunc("GET /v1/findings", c.findings)
 	c.mux.HandleFunc("GET /v1/services", c.services)
+	c.mux.HandleFunc("GET /v1/state", c.state)
 	c.mux.HandleFunc("GET /v1/events", c.events)
 	c.mux.HandleFunc("GET /v1/local", c.local)
 	c.mux.HandleFunc("POST /v1/apply", c.apply)
 	c.mux.HandleFunc("POST /v1/delete", c.remove)
-	c.mux.Handle("GET /metrics", promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{}))
-	c.mux.HandleFunc("GET /ready", c.ready)
-	c.mux.HandleFunc("/debug/pprof/", pprof.Index)
-	c.mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	c.mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	c.monitor(c.mux)
 	return c
+}
+
+// Monitoring is the part of the API that only measures: metrics, readiness and
+// profiles, for a port that others than the user may reach.
+func (c *Console) Monitoring() http.Handler {
+	mux := http.NewServeMux()
+	c.monitor(mux)
+	return mux
+}
+
+func (c *Console) monitor(mux *http.ServeMux) {
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /ready", c.ready)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 }
 
 // Run serves until ctx ends.
@@ -138,7 +159,18 @@ func (c *Console) ready(w http.ResponseWriter, _ *http.Request) {
 
 func (c *Console) proxies(w http.ResponseWriter, _ *http.Request) { reply(w, c.Proxies.Status()) }
 
-func (c *Console) findings(w http.ResponseWriter, _ *http.Request) { reply(w, c.allFindings()) }
+// findings lists all Findings: ?suppress=annotations leaves out those that annotations
+// of objects suppress.
+func (c *Console) findings(w http.ResponseWriter, r *http.Request) {
+	list := c.allFindings()
+	if s := c.Snapshots.Load(); s != nil && r.URL.Query().Get("suppress") == "annotations" {
+		list = slices.DeleteFunc(list, func(f model.Finding) bool {
+			o := Find(s, f.Object)
+			return o != nil && finding.Annotated(o.Head().Annotations, f)
+		})
+	}
+	reply(w, list)
+}
 
 func (c *Console) allFindings() []model.Finding {
 	out := []model.Finding{}
@@ -217,7 +249,7 @@ func Find(s *model.Snapshot, k model.Key) model.Object {
 	if k.Kind == model.KindConfigMap {
 		k.Kind = model.KindMeshConfig
 	}
-	return s.Objects[k]
+	return s.Objects.Get(k)
 }
 
 func (c *Console) remove(w http.ResponseWriter, r *http.Request) {

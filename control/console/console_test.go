@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,15 +20,21 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/control/serve"
+	"github.com/weftmesh/weft/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,6 +43,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type proxies struct {
 	events chan fleet.Event
 	gone   chan struct{} // a subscriber has left
+	reach  map[string]fleet.Reach
 	state  *serve.State
 }
 
@@ -54,8 +62,22 @@ func (p *proxies) Config(proxy string) *serve.State {
 	return nil
 }
 
+func (p *proxies) Reach(keys []model.Key) map[model.Key]fleet.Reach {
+	out := map[model.Key]fleet.Reach{}
+	for _, k := range keys {
+		if r, ok := p.reach[k.Name]; ok {
+			out[k] = r
+		}
+	}
+	return out
+}
+
 func (p *proxies) Subscribe() (<-chan fleet.Event, func()) {
 	return p.events, func() { p.gone <- struct{}{} }
+}
+
+func (p *proxies) Members() []fleet.Member {
+	return []fleet.Member{{ID: wire.NodeID{Type: wire.Sidecar, Name: "web-0", Namespace: "shop"}, OnDemand: true, Asked: map[string][]string{"a": {"x"}}}}
 }
 
 // objects are a store that does what the test says.
@@ -85,6 +107,7 @@ type kit struct {
 	snapshots watch.Cell[*model.Snapshot]
 	proxies   *proxies
 	objects   *objects
+	said      []model.Delta
 	client    *http.Client
 	stop      func()
 }
@@ -99,6 +122,7 @@ func start(t *testing.T) *kit {
 	metrics.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "weft_test_total", Help: "A test."}))
 	c := New(Options{
 		Socket: k.socket, Snapshots: &k.snapshots, Proxies: k.proxies, Store: k.objects, Metrics: metrics, Version: "v1", Log: slog.New(slog.DiscardHandler),
+		Said: func(context.Context) ([]model.Delta, error) { return k.said, nil },
 	})
 	k.client = &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -171,9 +195,11 @@ func head(kind model.Kind, namespace, name string) model.Meta {
 
 // mesh is a snapshot with one object of several kinds.
 func mesh(version uint64, list ...model.Object) *model.Snapshot {
-	s := &model.Snapshot{Version: version, Mesh: model.DefaultMesh(), Objects: map[model.Key]model.Object{}}
+	s := &model.Snapshot{Version: version, Mesh: model.DefaultMesh()}
+	objects := map[model.Key]model.Object{}
+	defer func() { s.Objects = cow.Of(objects) }()
 	for _, o := range list {
-		s.Objects[o.Head().Key] = o
+		objects[o.Head().Key] = o
 		switch o := o.(type) {
 		case *model.Service:
 			s.Services = append(s.Services, o)
@@ -264,7 +290,7 @@ func TestBeforeTheFirstSnapshot(t *testing.T) {
 func TestErrorsHaveStatusAndText(t *testing.T) {
 	k := start(t)
 	k.snapshots.Store(mesh(1, &model.ServiceAccount{Meta: head(model.KindServiceAccount, "shop", "lost")}))
-	k.proxies.state = &serve.State{Sets: map[string]*serve.Set{"x": serve.NewSet([]*serve.Resource{{Name: "odd", Body: &anypb.Any{TypeUrl: "type.googleapis.com/no.such.Message"}}})}}
+	k.proxies.state = &serve.State{Sets: map[string]*resource.Set{"x": resource.NewSet([]*resource.Resource{{Name: "odd", Body: &anypb.Any{TypeUrl: "type.googleapis.com/no.such.Message"}}})}}
 	for _, tc := range []struct {
 		method, path, body string
 		code               int
@@ -325,20 +351,25 @@ func TestFindings(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	k := start(t)
-	pack := func(url, name string) *serve.Resource {
-		raw, err := anypb.New(&clusterv3.Cluster{Name: name})
+	pack := func(url, name string) *resource.Resource {
+		var m proto.Message = &clusterv3.Cluster{Name: name}
+		if url == "a.Secret" {
+			key := &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: "a private key"}}
+			m = &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{PrivateKey: key}}}
+		}
+		raw, err := anypb.New(m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return &serve.Resource{Name: name, Version: "7", Body: raw}
+		return &resource.Resource{Name: name, Version: "7", Body: raw}
 	}
-	k.proxies.state = &serve.State{Sets: map[string]*serve.Set{}}
+	k.proxies.state = &serve.State{Sets: map[string]*resource.Set{}}
 	for url, names := range map[string][]string{"a.Cluster": {"x", "y"}, "a.ClusterLoadAssignment": {"x"}, "a.RouteConfiguration": {"80"}, "a.Secret": {"cert"}, "a.Host": {"h"}} {
-		var list []*serve.Resource
+		var list []*resource.Resource
 		for _, n := range names {
 			list = append(list, pack(url, n))
 		}
-		k.proxies.state.Sets[url] = serve.NewSet(list)
+		k.proxies.state.Sets[url] = resource.NewSet(list)
 	}
 	for q, want := range map[string][]string{
 		"":                       {"Cluster x", "Cluster y", "Endpoint x", "Host h", "Route 80", "Secret cert"},
@@ -354,7 +385,7 @@ func TestConfig(t *testing.T) {
 			got = append(got, r.Type+" "+r.Name)
 			want := `{"name":"` + r.Name + `"}`
 			if r.Type == "Secret" {
-				want = `"(redacted)"`
+				want = `{"name":"cert","tlsCertificate":{"privateKey":{"inlineString":"[redacted]"}}}`
 			}
 			var body, wanted any
 			if json.Unmarshal(r.Body, &body) != nil || json.Unmarshal([]byte(want), &wanted) != nil || !cmp.Equal(body, wanted) || r.Version != "7" {
@@ -364,6 +395,27 @@ func TestConfig(t *testing.T) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%q, -want +got:\n%s", q, d)
 		}
+	}
+}
+
+// TestState: what the sources have said comes out as it was said, but for private keys.
+func TestState(t *testing.T) {
+	k := start(t)
+	svc := &model.Service{Meta: head(model.KindService, "shop", "s"), Host: "s.shop"}
+	secret := &model.Secret{Meta: head(model.KindSecret, "shop", "cert"), PrivateKey: model.PrivateBytes("a private key")}
+	given := *svc
+	given.AutoVIP, given.VIPs = true, []netip.Prefix{netip.MustParsePrefix("10.96.1.2/32")}
+	k.snapshots.Store(mesh(7, &given))
+	k.said = []model.Delta{{Source: "file", Upserts: []model.Object{svc, secret}, Findings: []model.Finding{{Message: "m"}}}, {Source: "process"}}
+	got := get[State](k, "/v1/state")
+	want := State{
+		Version: "v1", Snapshot: 7, Families: []int{4, 6}, Proxies: k.proxies.Members(),
+		Sources:   []StateSource{{"file", model.Objects{svc, secret.Sealed()}, []model.Finding{{Message: "m"}}}, {"process", model.Objects{}, nil}},
+		Addresses: []StateAddress{{svc.Key, given.VIPs}},
+	}
+	text := cmp.Transformer("content", func(p model.PrivateBytes) string { return "as " + string(p) })
+	if d := cmp.Diff(want, got, text, cmp.Comparer(func(a, b model.Lines) bool { return a.Equal(b) }), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Errorf("-want +got:\n%s", d)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/control/finding"
+	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/model"
 )
 
@@ -17,12 +19,15 @@ type ObjectSummary struct {
 	Hosts  []string          `json:"hosts,omitempty"`
 	// Findings of the object.
 	Findings []model.Finding `json:"findings,omitempty"`
+	// Status, when asked for.
+	Status *ObjectStatus `json:"status,omitempty"`
 	// Raw is the document as written, when asked for; a comment that says why it
 	// is not to be had.
 	Raw string `json:"raw,omitempty"`
 }
 
-// objects lists objects: ?kind=&namespace=&name=&raw=true.
+// objects lists objects: ?kind=&namespace=&name=&raw=true&status=true. With a status
+// those are listed too that are refused and never were in force.
 func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 	s := c.Snapshots.Load()
 	if s == nil {
@@ -37,9 +42,12 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 	for _, f := range c.allFindings() {
 		findings[f.Object] = append(findings[f.Object], f)
 	}
+	asked := func(k model.Key) bool {
+		return wanted(q.Get("kind"), string(k.Kind)) && wanted(q.Get("namespace"), k.Namespace) && wanted(q.Get("name"), k.Name)
+	}
 	out := []ObjectSummary{}
-	for k, o := range s.Objects {
-		if !wanted(q.Get("kind"), string(k.Kind)) || !wanted(q.Get("namespace"), k.Namespace) || !wanted(q.Get("name"), k.Name) {
+	for k, o := range s.Objects.All {
+		if !asked(k) {
 			continue
 		}
 		meta := o.Head()
@@ -58,10 +66,41 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 		}
 		out = append(out, sum)
 	}
+	if q.Get("status") == "true" {
+		out = c.addStatus(s, out, findings, asked)
+	}
 	slices.SortFunc(out, func(a, b ObjectSummary) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	reply(w, out)
+}
+
+// addStatus gives objects their status, and adds those that are not in force.
+func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings map[model.Key][]model.Finding, asked func(model.Key) bool) []ObjectSummary {
+	keys := make([]model.Key, len(list))
+	for i := range list {
+		keys[i] = list[i].Key
+	}
+	reach := c.Proxies.Reach(keys)
+	for i := range list {
+		var r *fleet.Reach
+		if x, ok := reach[list[i].Key]; ok {
+			r = &x
+		}
+		list[i].Status = statusOf(true, list[i].Findings, r)
+		list[i].Status.Version = s.Versions.Get(list[i].Key)
+	}
+	for k, f := range findings {
+		if k.Name == "" || s.Objects.Get(k) != nil || !asked(k) || !slices.ContainsFunc(f, func(x model.Finding) bool { return finding.Condition(x) == finding.Accepted }) {
+			continue
+		}
+		list = append(list, ObjectSummary{Key: k, Source: f[0].Origin.String(), Findings: f, Status: statusOf(false, f, nil)})
+	}
+	c.transitions.keep(func(k model.Key) bool { return s.Objects.Get(k) != nil || len(findings[k]) > 0 })
+	for i := range list {
+		c.transitions.mark(list[i].Key, list[i].Status.Conditions)
+	}
+	return list
 }
 
 func wanted(want, got string) bool { return want == "" || strings.EqualFold(want, got) }

@@ -38,6 +38,9 @@ func (c *Console) services(w http.ResponseWriter, _ *http.Request) {
 func serviceRows(s *model.Snapshot) []ServiceRow {
 	out := make([]ServiceRow, 0, len(s.Services))
 	for _, svc := range s.Services {
+		if svc.Instance != "" {
+			continue
+		}
 		row := ServiceRow{Service: svc.Name, Namespace: svc.Namespace, Host: svc.Host, MTLS: "-", Versions: []string{}, Protocols: []string{}}
 		for _, p := range svc.Ports {
 			if proto := cmp.Or(string(p.Protocol), "auto"); !slices.Contains(row.Protocols, proto) {

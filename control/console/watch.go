@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/translate"
 )
 
 // Local is what a supervisor on this machine runs for the mesh.
@@ -16,6 +17,10 @@ type Local struct {
 	Gateways  []*model.Gateway
 	Services  []*model.Service
 	Accounts  []*model.ServiceAccount
+	// ProxyConfigs say how proxies are run; see model.ProxySettingsOf.
+	ProxyConfigs []*model.ProxyConfig
+	// Bootstraps are patches of what proxies begin with, in the order in which they apply.
+	Bootstraps []model.BootstrapPatch
 }
 
 // stream writes one JSON value per line.
@@ -58,15 +63,17 @@ func (c *Console) events(w http.ResponseWriter, r *http.Request) {
 // local streams what a supervisor should run: the whole, at each change.
 func (c *Console) local(w http.ResponseWriter, r *http.Request) {
 	s := newStream(w)
-	var last [5]any
+	var last [7]any
 	for {
 		changed := c.Snapshots.Changed()
 		if snap := c.Snapshots.Load(); snap != nil {
 			// By content: a snapshot in which only other kinds changed is no news.
-			now := [5]any{sum(snap.Processes), sum(snap.Gateways), sum(snap.Services), sum(snap.Accounts), hash(snap.Mesh)}
+			now := [7]any{
+				sum(snap.Processes), sum(snap.Gateways), sum(snap.Services), sum(snap.Accounts), sum(snap.ProxyConfigs), sum(snap.EnvoyFilters), hash(snap.Mesh),
+			}
 			if now != last {
 				last = now
-				if s.send(Local{snap.Version, snap.Mesh, snap.Processes, snap.Gateways, snap.Services, snap.Accounts}) != nil {
+				if s.send(Local{snap.Version, snap.Mesh, snap.Processes, snap.Gateways, snap.Services, snap.Accounts, snap.ProxyConfigs, translate.Bootstraps(snap)}) != nil {
 					return
 				}
 			}

@@ -32,7 +32,7 @@ func inBubble(t *testing.T, f func(t *testing.T, b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bubble{t: t}
-		b.Fleet = New(&b.snapshots, slog.New(slog.DiscardHandler))
+		b.Fleet = New(&b.snapshots, wire.ModeEager, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- b.Run(ctx) }()
@@ -54,7 +54,7 @@ func bearer(ctx context.Context, token string) context.Context {
 func (b *bubble) open(namespace, name string) serve.Session {
 	b.t.Helper()
 	node := &corev3.Node{Id: nodeID(namespace, name), Metadata: wire.NodeMetadata{Engine: "go"}.Struct()}
-	s, err := b.Open(bearer(b.t.Context(), "token of "+name), node)
+	s, err := b.Open(bearer(b.t.Context(), "token of "+name), node, false)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -11,29 +11,60 @@ import (
 // stay rejected until a later version of them is taken, whatever happens to
 // others. A text that names none stands until anything of the type is taken.
 type faults struct {
-	byName  map[string]string
-	unnamed string
+	byName  map[string]fault
+	unnamed fault
 }
 
-func (f *faults) rejected(names []string, text string) {
+// fault is a rejection: its text, and of which versions of the mesh it was, those after
+// the last one that the proxy has answered up to the one that went out.
+type fault struct {
+	text     string
+	from, to uint64
+}
+
+func (f *faults) rejected(names []string, x fault) {
+	// What has been refused before, and is refused again, was never taken.
+	for _, n := range names {
+		if old, ok := f.byName[n]; ok {
+			x.from = min(x.from, old.from)
+		}
+	}
+	if f.unnamed.text != "" {
+		x.from = min(x.from, f.unnamed.from)
+	}
 	f.taken(names)
 	found := false
 	for _, n := range names {
-		if mentions(text, n) {
+		if mentions(x.text, n) {
 			if f.byName == nil {
-				f.byName = map[string]string{}
+				f.byName = map[string]fault{}
 			}
-			f.byName[n], found = text, true
+			f.byName[n], found = x, true
 		}
 	}
 	if !found {
-		f.unnamed = text
+		f.unnamed = x
 	}
+}
+
+// at is the text of a rejection that may be of what came with a version; "": none is.
+func (f *faults) at(version uint64) string {
+	var out []string
+	for _, x := range f.byName {
+		if x.from < version && version <= x.to {
+			out = append(out, x.text)
+		}
+	}
+	if x := f.unnamed; x.from < version && version <= x.to {
+		out = append(out, x.text)
+	}
+	slices.Sort(out)
+	return strings.Join(slices.Compact(out), "; ")
 }
 
 // taken notes that the proxy has the newest version of these, or that they are gone.
 func (f *faults) taken(names []string) {
-	f.unnamed = ""
+	f.unnamed = fault{}
 	for _, n := range names {
 		delete(f.byName, n)
 	}
@@ -42,11 +73,11 @@ func (f *faults) taken(names []string) {
 // String is every text once.
 func (f *faults) String() string {
 	var out []string
-	for _, text := range f.byName {
-		out = append(out, text)
+	for _, x := range f.byName {
+		out = append(out, x.text)
 	}
-	if f.unnamed != "" {
-		out = append(out, f.unnamed)
+	if f.unnamed.text != "" {
+		out = append(out, f.unnamed.text)
 	}
 	slices.Sort(out)
 	return strings.Join(slices.Compact(out), "; ")

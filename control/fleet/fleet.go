@@ -2,9 +2,11 @@
 // newest snapshot with who the proxy is (scope), translates, and hands the
 // result to its stream (serve).
 //
-// A proxy is woken only when something that it may ask for has changed. Equal
-// resources of different proxies are one object in memory. Who a proxy is, its
-// token says; the node id must agree with it.
+// A proxy is woken only when something that it may ask for has changed. Proxies that
+// get the same (scope.Group) are translated for once, and equal resources of others
+// are one object in memory too. Who a proxy is, its
+// token says; the node id must agree with it. On a listener that is opened for it
+// (Plaintext) the node id alone says so; what is secret is not served there.
 //
 // The package decides nothing about content; it is the part of the control
 // plane that knows which proxies exist and how far each one is.
@@ -20,13 +22,11 @@ import (
 	"sync"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/translate"
@@ -42,24 +42,34 @@ type Snapshots interface {
 	Changed() <-chan struct{}
 }
 
-// admission is how long a new stream waits for its workload to become known:
-// a proxy may be quicker than the news of it.
-const admission = 5 * time.Second
-
 // Fleet is all connected proxies. Make one with New and Run it.
 type Fleet struct {
 	snapshots Snapshots
 	log       *slog.Logger
 	metrics   *metrics
 	events    *events
+	cache     *translate.Cache
+	gate      *gate
+	// Registrar, when set before Run, makes workloads of proxies that ask for it.
+	Registrar Registrar
+	// Judge, when set before Run, is told what becomes of patches.
+	Judge Judge
+	// onDemand: proxies whose workloads do not say otherwise ask for what they use.
+	onDemand bool
+	habits   Habits // nil: none
+	idle     time.Duration
 
 	// index is of the newest snapshot that was applied; nil before the first.
 	index watch.Cell[*index]
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	opened   uint64 // sessions ever
-	shared   shared
+	streams  map[model.Key]int // sessions by identity
+	opened   uint64            // sessions ever
+	groups   map[scope.Group]*group
+	// findings are what translation has said; stale: they are to be gathered again.
+	findings []model.Finding
+	stale    bool
 }
 
 // index is a snapshot, prepared for looking things up.
@@ -68,31 +78,52 @@ type index struct {
 	byToken map[string]*model.Workload // by model.Workload.TokenHash
 }
 
-func newIndex(s *model.Snapshot) *index {
-	idx := &index{Index: scope.NewIndex(s), byToken: make(map[string]*model.Workload, len(s.Workloads))}
-	for _, w := range s.Workloads {
-		if w.TokenHash != "" {
-			idx.byToken[w.TokenHash] = w
-		}
+// nextIndex prepares a snapshot; last is the index of the one before, or nil.
+func nextIndex(last *index, s *model.Snapshot) *index {
+	if last == nil {
+		return &index{scope.NewIndex(s), tokens(s)}
 	}
-	return idx
+	out := &index{last.Next(s), last.byToken}
+	if c := out.Change; c == nil || len(c.Workloads) > 0 {
+		out.byToken = tokens(s)
+	}
+	return out
 }
 
-// New makes a fleet that follows the snapshots.
-func New(s Snapshots, log *slog.Logger) *Fleet {
+func tokens(s *model.Snapshot) map[string]*model.Workload {
+	out := make(map[string]*model.Workload, len(s.Workloads))
+	for _, w := range s.Workloads {
+		if w.TokenHash != "" {
+			out[w.TokenHash] = w
+		}
+	}
+	return out
+}
+
+// New makes a fleet that follows the snapshots. mode is the one of proxies whose
+// workloads name none: wire.ModeEager or wire.ModeOnDemand.
+func New(s Snapshots, mode string, log *slog.Logger) *Fleet {
 	return &Fleet{
+		onDemand:  mode == wire.ModeOnDemand,
 		snapshots: s,
 		log:       log.With("component", "fleet"),
 		metrics:   newMetrics(),
 		events:    newEvents(),
+		cache:     translate.NewCache(),
+		gate:      newGate(),
 		sessions:  map[*session]struct{}{},
-		shared:    shared{},
+		streams:   map[model.Key]int{},
+		groups:    map[scope.Group]*group{},
+		findings:  []model.Finding{},
+		idle:      defaultIdle,
 	}
 }
 
 // Run follows the snapshots until ctx ends.
 func (f *Fleet) Run(ctx context.Context) error {
 	defer f.events.stop()
+	idle := time.NewTicker(f.idle / 4)
+	defer idle.Stop()
 	for {
 		changed := f.snapshots.Changed()
 		if s := f.snapshots.Load(); s != nil {
@@ -100,6 +131,8 @@ func (f *Fleet) Run(ctx context.Context) error {
 		}
 		select {
 		case <-changed:
+		case now := <-idle.C:
+			f.sweep(now)
 		case <-ctx.Done():
 			return nil
 		}
@@ -108,123 +141,51 @@ func (f *Fleet) Run(ctx context.Context) error {
 
 // apply brings every session to the snapshot.
 func (f *Fleet) apply(ctx context.Context, s *model.Snapshot) {
-	if old := f.index.Load(); old != nil && old.Snapshot.Version == s.Version {
+	last := f.index.Load()
+	if last != nil && last.Snapshot.Version == s.Version {
 		return
 	}
 	start := time.Now()
 	push := f.events.begin(s, start)
 	// Sessions that open from here on are built with the new index, or are in
 	// the list.
-	idx := newIndex(s)
+	idx := nextIndex(last, s)
 	f.index.Store(idx)
 	f.mu.Lock()
 	sessions := slices.Collect(maps.Keys(f.sessions))
 	f.mu.Unlock()
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
-	for _, p := range sessions {
+	for part := range slices.Chunk(sessions, 1+len(sessions)/(4*runtime.GOMAXPROCS(0))) {
 		g.Go(func() error {
-			if ctx.Err() == nil {
-				f.build(p, idx, push)
+			for _, p := range part {
+				if ctx.Err() == nil {
+					f.build(p, idx, push)
+				}
 			}
 			return nil
 		})
 	}
 	_ = g.Wait()
+	if idx.Change == nil {
+		f.cache.Sweep(s)
+	}
 	f.metrics.snapshot(s)
 	f.metrics.pushTime.Observe(time.Since(start).Seconds())
 	push.sealed(append(slices.Clone(s.Findings), f.Findings()...))
 }
 
-// build translates for one session. When something is different for it, push
-// (nil: that of a new session, which nobody waits for) awaits the proxy's answer.
-func (f *Fleet) build(p *session, idx *index, push *push) {
-	p.building.Lock()
-	defer p.building.Unlock()
-	if p.built >= idx.Snapshot.Version {
-		return
-	}
-	p.built = idx.Snapshot.Version
-	proxy := p.proxy
-	proxy.Workload = findWorkload(idx.Snapshot, p.identity)
-	resources, findings := translate.Translate(scope.Build(idx.Index, proxy))
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if p.closed {
-		return
-	}
-	p.findings = findings
-	p.publish(&serve.State{Version: p.built, Sets: f.shared.sets(resources)}, push)
-}
-
-// Open implements serve.Backend.
-func (f *Fleet) Open(ctx context.Context, node *corev3.Node) (serve.Session, error) {
-	id, err := wire.ParseNodeID(node.GetId())
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
-	meta, err := wire.ParseNodeMetadata(node.GetMetadata())
-	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
-	}
-	w, err := f.Authenticate(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if w.Namespace != id.Namespace || w.Name != id.Name {
-		return nil, status.Errorf(codes.PermissionDenied,
-			"node id says %s/%s, the token is that of %s/%s: give each proxy its own bootstrap", id.Namespace, id.Name, w.Namespace, w.Name)
-	}
-	p := newSession(f, node.GetId(), scope.Proxy{ID: id, Meta: meta}, w.Key)
-	f.mu.Lock()
-	f.opened++
-	p.number = f.opened
-	f.sessions[p] = struct{}{}
-	f.mu.Unlock()
-	if !meta.Agent {
-		f.metrics.connected.Inc()
-	}
-	f.build(p, f.index.Load(), nil)
-	f.log.Info("connected", "proxy", p.id, "agent", meta.Agent, "engine", meta.Engine)
-	return p, nil
-}
-
-// Authenticate tells which workload the caller of a gRPC method is, by the
-// bearer token in its metadata. It waits a short while for one that is not known yet.
-func (f *Fleet) Authenticate(ctx context.Context) (*model.Workload, error) {
-	hash, err := tokenHash(ctx)
-	if err != nil {
-		return nil, err
-	}
-	wait, cancel := context.WithTimeout(ctx, admission)
-	defer cancel()
-	for {
-		changed := f.index.Changed()
-		idx := f.index.Load()
-		if idx != nil && idx.byToken[hash] != nil {
-			return idx.byToken[hash], nil
-		}
-		select {
-		case <-changed:
-			continue
-		case <-wait.Done():
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil, status.FromContextError(ctx.Err()).Err()
-		case idx == nil:
-			return nil, status.Error(codes.Unavailable, "the control plane has no configuration yet")
-		}
-		return nil, status.Error(codes.Unauthenticated, "the token belongs to no workload of this mesh: restart the proxy, or the mesh that started it")
-	}
-}
-
 func (f *Fleet) remove(p *session) {
 	f.mu.Lock()
 	delete(f.sessions, p)
+	if f.streams[p.identity]--; f.streams[p.identity] == 0 {
+		delete(f.streams, p.identity)
+	}
 	p.closed = true
-	f.shared.release(p.state.Load().state)
+	f.stale = f.stale || said(p.shared, p.own, p.used)
+	f.leaveLocked(p)
 	f.mu.Unlock()
+	p.unregister()
 	f.log.Info("disconnected", "proxy", p.id, "agent", p.proxy.Meta.Agent)
 	if !p.proxy.Meta.Agent {
 		f.metrics.connected.Dec()
@@ -233,34 +194,62 @@ func (f *Fleet) remove(p *session) {
 }
 
 func findWorkload(s *model.Snapshot, k model.Key) *model.Workload {
-	w, _ := s.Objects[k].(*model.Workload)
+	w, _ := s.Objects.Get(k).(*model.Workload)
 	return w
 }
 
-// proxiesLocked lists the newest session of each proxy, in the order in which
-// they came; agents are left out. A proxy that reconnects may have two.
+// proxiesLocked lists the newest session of each proxy, and all of gRPC without one,
+// in the order in which they came; agents are left out. A proxy that reconnects may
+// have two; gRPC has one for each of a program's channels and servers.
 func (f *Fleet) proxiesLocked() []*session {
 	newest := map[model.Key]*session{}
+	var out []*session
 	for p := range f.sessions {
-		if old := newest[p.identity]; !p.proxy.Meta.Agent && (old == nil || old.number < p.number) {
+		switch old := newest[p.identity]; {
+		case p.proxy.Meta.Agent:
+		case p.proxy.Proxyless():
+			out = append(out, p)
+		case old == nil || old.number < p.number:
 			newest[p.identity] = p
 		}
 	}
-	return slices.SortedFunc(maps.Values(newest), func(a, b *session) int { return cmp.Compare(a.number, b.number) })
+	out = slices.AppendSeq(out, maps.Values(newest))
+	slices.SortFunc(out, func(a, b *session) int { return cmp.Compare(a.number, b.number) })
+	return out
 }
 
-// Findings returns what translation has to say, each once.
+// Findings returns what translation has to say, each once; read-only.
 func (f *Fleet) Findings() []model.Finding {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.stale {
+		f.findings, f.stale = f.gatherLocked(), false
+	}
+	return f.findings
+}
+
+func (f *Fleet) gatherLocked() []model.Finding {
 	seen := map[model.Finding]bool{}
 	out := []model.Finding{}
-	for _, p := range f.proxiesLocked() {
-		for _, x := range p.findings {
+	add := func(list []model.Finding) {
+		for _, x := range list {
 			if !seen[x] {
 				seen[x] = true
 				out = append(out, x)
 			}
+		}
+	}
+	groups := map[*group]bool{}
+	for _, p := range f.proxiesLocked() {
+		if p.shared != nil && !groups[p.group] {
+			groups[p.group] = true
+			add(p.shared.Findings)
+		}
+		if p.own != nil {
+			add(p.own.Findings)
+		}
+		if p.used != nil {
+			add(p.used.Findings)
 		}
 	}
 	return out
@@ -271,12 +260,28 @@ func (f *Fleet) Findings() []model.Finding {
 func (f *Fleet) Config(proxy string) *serve.State {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	var out *serve.State
 	for _, p := range f.proxiesLocked() {
-		if cur := p.state.Load(); cur != nil && (p.id == proxy || p.name() == proxy) {
+		cur := p.state.Load()
+		if cur == nil || p.id != proxy && p.name() != proxy {
+			continue
+		}
+		if !p.proxy.Proxyless() {
 			return cur.state
 		}
+		out = together(out, cur.state)
 	}
-	return nil
+	return out
 }
 
-var _ serve.Backend = (*Fleet)(nil)
+// together is what two sessions of one workload hold. a may be nil.
+func together(a, b *serve.State) *serve.State {
+	if a == nil {
+		return b
+	}
+	out := &serve.State{Version: max(a.Version, b.Version), Sets: maps.Clone(a.Sets)}
+	for url, set := range b.Sets {
+		out.Sets[url] = resource.NewSet(append(a.Sets[url].List(), set.List()...))
+	}
+	return out
+}

@@ -1,17 +1,21 @@
 package fleet
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/wire"
 )
@@ -92,7 +96,7 @@ func TestEqualResourcesAreShared(t *testing.T) {
 	f.publish(t, snapshot(1, "start", shop, bank, public))
 	web, till := f.connect(t, "shop", "web"), f.connect(t, "bank", "till")
 	name := wire.ClusterName(wire.Outbound, 80, "", public.Host)
-	find := func(proxy string) *serve.Resource { return f.Config(proxy).Set(wire.TypeCluster).Get(name) }
+	find := func(proxy string) *resource.Resource { return f.Config(proxy).Set(wire.TypeCluster).Get(name) }
 	a, b := find("web.shop"), find(nodeID("bank", "till"))
 	if a == nil || a != b {
 		t.Errorf("cluster %s is %p for one proxy and %p for the other", name, a, b)
@@ -102,8 +106,8 @@ func TestEqualResourcesAreShared(t *testing.T) {
 	f.close(till)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.sessions) != 0 || len(f.shared) != 0 {
-		t.Errorf("%d sessions and %d resources are kept", len(f.sessions), len(f.shared))
+	if len(f.sessions) != 0 || len(f.groups) != 0 {
+		t.Errorf("%d sessions and %d groups are kept", len(f.sessions), len(f.groups))
 	}
 }
 
@@ -252,5 +256,126 @@ func TestManySessionsChurn(t *testing.T) {
 	want := wire.ClusterName(wire.Outbound, 81+(versions+1)%5, "", "web.shop.svc.cluster.local")
 	for c.held[wire.TypeCluster][want] == "" {
 		c.receive()
+	}
+}
+
+// TestAChangeBuildsOnlyItself counts: one service's change is translated once, for
+// any number of proxies, and nothing else is.
+func TestAChangeBuildsOnlyItself(t *testing.T) {
+	public := func(name string, address string) *model.Service {
+		s := service("shop", name, 80)
+		s.Exports, s.Selector, s.VIPs = model.Visibility{Public: true}, nil, nil
+		s.Inline = []model.Endpoint{{Address: address}}
+		return s
+	}
+	mesh := model.DefaultMesh()
+	at := func(version uint64, services ...any) *model.Snapshot {
+		s := snapshot(version, "change", append(services, shop, bank)...)
+		s.Mesh = mesh
+		return s
+	}
+	a, b, c := public("a", "11.0.0.1"), public("b", "11.0.0.2"), public("c", "11.0.0.3")
+	f := start(t)
+	f.publish(t, at(1, a, b, c))
+	web, till := f.connect(t, "shop", "web"), f.connect(t, "bank", "till")
+	more := f.connect(t, "shop", "web")
+	before := f.cache.Builds()
+	if before != 3 {
+		t.Errorf("%d builds for 3 services that all proxies see alike", before)
+	}
+	f.snapshots.Store(at(2, a, public("b", "11.0.9.9"), c))
+	for _, x := range []*consumer{web, till, more} {
+		r := x.until(wire.TypeEndpoint)
+		if len(r.GetResources()) != 1 || r.GetResources()[0].GetName() != wire.ClusterName(wire.Outbound, 80, "", b.Host) {
+			t.Errorf("of the change came %v", r)
+		}
+	}
+	if n := f.cache.Builds() - before; n != 1 {
+		t.Errorf("%d builds for one endpoint, want 1", n)
+	}
+	// A route concerns no cluster: what was made of services stays.
+	with := at(3, a, b, c)
+	with.Routes = []*model.RouteSet{{
+		Meta: key(model.KindVirtualService, "shop", "r"), Hosts: []string{a.Host}, Gateways: []string{"mesh"}, Exports: model.Visibility{Public: true},
+		HTTP: []model.Route{{Destinations: []model.Destination{{Host: b.Host, Port: 80}}}},
+	}}
+	before = f.cache.Builds()
+	f.snapshots.Store(with)
+	for _, x := range []*consumer{web, till, more} {
+		x.until(wire.TypeEndpoint)
+	}
+	if n := f.cache.Builds() - before; n != 1 { // b is another object again
+		t.Errorf("%d builds for a route and a service, want 1", n)
+	}
+}
+
+// TestPlaintext: on a listener for it a proxy is who its node says, and gets all but
+// what is secret; a token still counts.
+func TestPlaintext(t *testing.T) {
+	f := start(t)
+	cert := &model.Secret{Meta: key(model.KindSecret, "shop", "cert"), Cert: []byte("c"), PrivateKey: []byte("k")}
+	s := snapshot(1, "start", shop, bank, service("shop", "web", 80))
+	s.Secrets = []*model.Secret{cert}
+	at443 := []*model.Gateway{{
+		Meta: key(model.KindGateway, "shop", "gw"), Selector: map[string]string{"istio": "gw"},
+		Servers: []model.Server{{Port: 443, PortName: "https", Protocol: model.HTTPS, Hosts: []string{"*/*"},
+			TLS: &model.ServerTLS{Mode: model.TLSSimple, Credentials: []string{"shop/cert"}}}},
+	}}
+	s.Gateways = at443
+	f.publish(t, s)
+	meta := wire.NodeMetadata{Namespace: "shop", InstanceIPs: "10.244.9.9", Labels: map[string]string{"istio": "gw"}}
+	node := func(kind wire.NodeType, name string) *corev3.Node {
+		id := wire.NodeID{Type: kind, IP: "10.244.9.9", Name: name, Namespace: "shop", Domain: "shop.svc.cluster.local"}
+		return &corev3.Node{Id: id.String(), Metadata: meta.Struct()}
+	}
+	open := func(ctx context.Context, n *corev3.Node) *serve.State {
+		t.Helper()
+		session, err := f.Plaintext().Open(ctx, n, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(session.Close)
+		state, _, err := session.State(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return state
+	}
+	state := open(t.Context(), node(wire.Sidecar, "anybody"))
+	if state.Set(wire.TypeCluster).Get(wire.ClusterName(wire.Outbound, 80, "", "web.shop.svc.cluster.local")) == nil {
+		t.Error("a proxy that proves nothing does not get its namespace's service")
+	}
+	gateway := open(t.Context(), node(wire.Router, "gw"))
+	if gateway.Set(wire.TypeListener).Len() == 0 || gateway.Set(wire.TypeSecret).Len() != 0 {
+		t.Errorf("a gateway that proves nothing gets %d listeners and %d secrets, want some and none",
+			gateway.Set(wire.TypeListener).Len(), gateway.Set(wire.TypeSecret).Len())
+	}
+	// Two that say one name as a workload's do not stand in for it.
+	open(t.Context(), node(wire.Sidecar, "web"))
+	if !slices.ContainsFunc(f.Status(), func(p ProxyStatus) bool { return p.Name == "web" && !p.Connected }) {
+		t.Errorf("the workload counts as connected: %+v", f.Status())
+	}
+	gatewayToken := workload("shop", "edge", 9)
+	gatewayToken.Labels = map[string]string{"istio": "gw"}
+	s = snapshot(2, "a gateway", shop, bank, gatewayToken)
+	s.Secrets, s.Gateways = []*model.Secret{cert}, at443
+	f.snapshots.Store(s)
+	if open(bearer(t.Context(), "token of edge"), node(wire.Router, "edge")).Set(wire.TypeSecret).Len() != 0 {
+		t.Error("a secret goes over a line that others may read, since its owner has a token")
+	}
+	if s, err := f.Open(bearer(t.Context(), "token of edge"), node(wire.Router, "edge"), false); err != nil {
+		t.Error(err)
+	} else {
+		defer s.Close()
+		if state, _, _ := s.State(t.Context()); state.Set(wire.TypeSecret).Len() == 0 {
+			t.Error("the gateway gets no secret where it should")
+		}
+	}
+	withToken := bearer(t.Context(), "token of till")
+	if _, err := f.Plaintext().Open(withToken, node(wire.Sidecar, "web"), false); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("somebody else's token: %v", err)
+	}
+	if _, err := f.Plaintext().Open(t.Context(), &corev3.Node{Id: "web"}, false); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("no node id: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 
+	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
@@ -60,19 +61,21 @@ func workload(namespace, name string, last byte) *model.Workload {
 
 // snapshot makes one of services and workloads, and of what is wrong with them.
 func snapshot(version uint64, why string, parts ...any) *model.Snapshot {
-	s := &model.Snapshot{Version: version, Mesh: model.DefaultMesh(), Objects: map[model.Key]model.Object{}, Why: []string{why}}
+	s := &model.Snapshot{Version: version, Mesh: model.DefaultMesh(), Why: []string{why}}
+	objects := map[model.Key]model.Object{}
 	for _, p := range parts {
 		switch p := p.(type) {
 		case *model.Service:
 			s.Services = append(s.Services, p)
-			s.Objects[p.Key] = p
+			objects[p.Key] = p
 		case *model.Workload:
 			s.Workloads = append(s.Workloads, p)
-			s.Objects[p.Key] = p
+			objects[p.Key] = p
 		case model.Finding:
 			s.Findings = append(s.Findings, p)
 		}
 	}
+	s.Objects = cow.Of(objects)
 	return s
 }
 
@@ -99,13 +102,21 @@ type watchedSession struct {
 	closed chan struct{}
 }
 
-func (w watched) Open(ctx context.Context, node *corev3.Node) (serve.Session, error) {
-	s, err := w.Backend.Open(ctx, node)
+func (w watched) Open(ctx context.Context, node *corev3.Node, resumes bool) (serve.Session, error) {
+	s, err := w.Backend.Open(ctx, node, resumes)
 	if err != nil {
 		return nil, err
 	}
 	return watchedSession{s, w.closed}, nil
 }
+
+// Demand implements serve.Demander.
+func (w watchedSession) Demand(typeURL string, asked, dropped []string, held map[string]string) {
+	w.Session.(serve.Demander).Demand(typeURL, asked, dropped, held)
+}
+
+// Watch implements serve.Watcher.
+func (w watchedSession) Watch(typeURL string) { w.Session.(serve.Watcher).Watch(typeURL) }
 
 func (w watchedSession) Close() {
 	w.Session.Close()
@@ -116,13 +127,13 @@ func (w watchedSession) Close() {
 func start(t *testing.T) *testFleet {
 	t.Helper()
 	f := &testFleet{closed: make(chan struct{}, 1000)}
-	f.Fleet = New(&f.snapshots, slog.New(slog.DiscardHandler))
+	f.Fleet = New(&f.snapshots, wire.ModeEager, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error)
 	go func() { ended <- f.Run(ctx) }()
 
 	l := bufconn.Listen(1 << 20)
-	server := grpc.NewServer()
+	server := grpc.NewServer(serve.Options()...)
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, serve.New(watched{f.Fleet, f.closed}, slog.New(slog.DiscardHandler)))
 	go func() { _ = server.Serve(l) }()
 	conn, err := grpc.NewClient("passthrough:fleet", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -208,6 +219,9 @@ func (f *testFleet) connect(t *testing.T, namespace, name string) *consumer {
 	c := f.dial(t, nodeID(namespace, name), "token of "+name)
 	c.subscribe(wire.TypeCluster, nil)
 	c.subscribe(wire.TypeListener, nil)
+	for c.held[wire.TypeListener] == nil { // they come when clusters and endpoints were taken
+		c.receive()
+	}
 	c.barrier()
 	return c
 }

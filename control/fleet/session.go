@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,6 +16,7 @@ import (
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/serve"
+	"github.com/weftmesh/weft/control/translate"
 )
 
 // session is one connected proxy, or the agent beside one.
@@ -26,7 +25,11 @@ type session struct {
 	id       string
 	proxy    scope.Proxy
 	identity model.Key
-	since    time.Time
+	// registered is the workload that the proxy has asked to be; zero: it has not.
+	registered model.Key
+	since      time.Time
+	// plain: what goes to the proxy, others may read.
+	plain bool
 	// number is higher the later a session was opened.
 	number uint64
 
@@ -34,28 +37,58 @@ type session struct {
 	// the version of the newest.
 	building sync.Mutex
 	built    uint64
+	// workload is the proxy's by the index of the newest build.
+	workload *model.Workload
+	// member is the group that the session joined last.
+	member *group
+	// demand answers what the proxy asks for, which is asked; demand is nil for one
+	// that is not on demand by its newest build.
+	demand *translate.Demand
+	asked  translate.Asked
+	// held are versions of the clusters that the proxy had when its stream began.
+	held  map[string]string
+	usage usage
+	// watched are the types that the stream is subscribed to; nil: not known, any may be.
+	watched map[string]bool
+	// delta: the stream is of the variant that can ask.
+	delta bool
 	// state is never nil once Fleet.Open has returned. It is written with Fleet.mu
-	// held, which guards the findings of the build and closed too.
-	state    atomic.Pointer[current]
-	findings []model.Finding
-	closed   bool
+	// held, which guards what it was made of and closed too; that is written with
+	// building held as well.
+	state  atomic.Pointer[current]
+	group  *group
+	shared *translate.Shared
+	own    *translate.Own
+	used   *translate.Used // nil: not on demand
+	closed bool
 
 	mu    sync.Mutex
 	types map[string]*TypeStatus
 	// faults are the rejections that stand, by type.
 	faults map[string]*faults
-	// settled is the newest version that the proxy holds whole.
+	// settled is the newest version that the proxy has answered whole, sent the newest
+	// of which something went out, by type.
 	settled uint64
+	sent    map[string]uint64
+	// seen is the newest version that was looked at for the proxy, whether or not it
+	// was different.
+	seen atomic.Uint64
 }
 
-// current is a state and the channel that its successor closes.
+// current is a state and the channel that its successor closes. woken is the version of
+// the newest one that the stream was woken for: those after it differ in what it does not
+// take.
 type current struct {
 	state   *serve.State
 	changed chan struct{}
+	woken   uint64
 }
 
 func newSession(f *Fleet, id string, p scope.Proxy, identity model.Key) *session {
-	return &session{fleet: f, id: id, proxy: p, identity: identity, since: time.Now(), types: map[string]*TypeStatus{}, faults: map[string]*faults{}}
+	return &session{
+		fleet: f, id: id, proxy: p, identity: identity, since: time.Now(), asked: translate.Asked{}, usage: newUsage(),
+		types: map[string]*TypeStatus{}, faults: map[string]*faults{}, sent: map[string]uint64{},
+	}
 }
 
 // name is what people call the proxy.
@@ -65,19 +98,45 @@ func (p *session) name() string { return p.proxy.ID.Name + "." + p.proxy.ID.Name
 // there is one, awaits the answer. It is called with building and Fleet.mu held.
 func (p *session) publish(s *serve.State, push *push) {
 	old := p.state.Load()
-	if old != nil && maps.EqualFunc(old.state.Sets, s.Sets, func(a, b *serve.Set) bool { return slices.Equal(a.List(), b.List()) }) {
+	if old != nil && sameSets(old.state.Sets, s.Sets) {
+		return
+	}
+	if old != nil && !p.wakes(old.state, s) {
+		p.state.Store(&current{s, old.changed, old.woken}) // for whom asks
 		return
 	}
 	// Before the stream learns of it: the proxy may answer at once.
 	if push != nil && !p.proxy.Meta.Agent {
 		push.awaits(p)
 	}
-	p.fleet.shared.hold(s)
-	p.state.Store(&current{s, make(chan struct{})})
+	p.state.Store(&current{s, make(chan struct{}), s.Version})
 	if old != nil {
-		p.fleet.shared.release(old.state)
 		close(old.changed)
 	}
+}
+
+// wakes tells whether a state differs from another in a type that the stream is
+// subscribed to.
+func (p *session) wakes(old, s *serve.State) bool {
+	if p.watched == nil {
+		return true
+	}
+	for url := range p.watched {
+		if !s.Sets[url].Same(old.Sets[url]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Watch implements serve.Watcher.
+func (p *session) Watch(typeURL string) {
+	p.building.Lock()
+	defer p.building.Unlock()
+	if p.watched == nil {
+		p.watched = map[string]bool{}
+	}
+	p.watched[typeURL] = true
 }
 
 // State implements serve.Session.
@@ -98,6 +157,7 @@ func (p *session) Report(r serve.Report) {
 		}
 		return
 	}
+	p.judge(r)
 	p.mu.Lock()
 	t := p.types[r.Type]
 	if t == nil {
@@ -109,12 +169,13 @@ func (p *session) Report(r serve.Report) {
 	case serve.Sent:
 		t.Sent++
 		t.Bytes += r.Bytes
+		p.sent[r.Type] = r.Version
 	case serve.Acked:
 		t.Acked++
 		faults.taken(r.Names)
 	case serve.Rejected:
 		t.Rejected++
-		faults.rejected(r.Names, r.Error)
+		faults.rejected(r.Names, fault{r.Error, p.settled, p.sent[r.Type]})
 	}
 	t.Error = faults.String()
 	p.mu.Unlock()

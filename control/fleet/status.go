@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -32,9 +33,12 @@ type ProxyStatus struct {
 	Connected bool      `json:"connected"`
 	Since     time.Time `json:"since,omitzero"`
 	// Synced: everything has been sent and answered, nothing rejected.
-	Synced  bool                  `json:"synced"`
-	Version uint64                `json:"version"`
-	Types   map[string]TypeStatus `json:"types,omitempty"`
+	Synced  bool   `json:"synced"`
+	Version uint64 `json:"version"`
+	// Holds is the newest version of the mesh that it has whole, whether or not that
+	// brought anything for it: at least Version.
+	Holds uint64                `json:"holds"`
+	Types map[string]TypeStatus `json:"types,omitempty"`
 }
 
 // Status lists all proxies that are connected, or should be.
@@ -44,7 +48,12 @@ func (f *Fleet) Status() []ProxyStatus {
 	f.mu.Lock()
 	for _, p := range f.proxiesLocked() {
 		seen[p.identity] = true
-		out = append(out, p.status())
+		st := p.status()
+		if i := slices.IndexFunc(out, st.same); p.proxy.Proxyless() && i >= 0 {
+			out[i].join(&st)
+		} else {
+			out = append(out, st)
+		}
 	}
 	f.mu.Unlock()
 	if idx := f.index.Load(); idx != nil {
@@ -57,6 +66,33 @@ func (f *Fleet) Status() []ProxyStatus {
 	slices.SortFunc(out, func(a, b ProxyStatus) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
+	return out
+}
+
+// Member is a connected proxy as its node describes it.
+type Member struct {
+	ID   wire.NodeID       `json:"id"`
+	Meta wire.NodeMetadata `json:"metadata"`
+	// OnDemand: it asks for what it uses: names by type.
+	OnDemand bool                `json:"onDemand,omitempty"`
+	Asked    map[string][]string `json:"asked,omitempty"`
+}
+
+// Members lists all connected proxies.
+func (f *Fleet) Members() []Member {
+	f.mu.Lock()
+	sessions := f.proxiesLocked()
+	f.mu.Unlock()
+	out := make([]Member, len(sessions))
+	for i, p := range sessions {
+		p.building.Lock()
+		m := Member{ID: p.proxy.ID, Meta: p.proxy.Meta, OnDemand: p.demand != nil, Asked: map[string][]string{}}
+		for url, names := range p.asked {
+			m.Asked[url] = slices.Sorted(maps.Keys(names))
+		}
+		p.building.Unlock()
+		out[i] = m
+	}
 	return out
 }
 
@@ -75,17 +111,36 @@ func missing(w *model.Workload) ProxyStatus {
 	return st
 }
 
+// same tells whether two are of one workload.
+func (s *ProxyStatus) same(x ProxyStatus) bool { return s.Name == x.Name && s.Namespace == x.Namespace }
+
+// join adds another stream of the same program.
+func (s *ProxyStatus) join(x *ProxyStatus) {
+	s.Synced = s.Synced && x.Synced
+	s.Version, s.Holds = min(s.Version, x.Version), min(s.Holds, x.Holds)
+	for url, t := range x.Types {
+		have := s.Types[url]
+		s.Types[url] = TypeStatus{
+			Sent: have.Sent + t.Sent, Acked: have.Acked + t.Acked, Rejected: have.Rejected + t.Rejected,
+			Bytes: have.Bytes + t.Bytes, Error: cmp.Or(have.Error, t.Error),
+		}
+	}
+}
+
 func (p *session) status() ProxyStatus {
 	st := ProxyStatus{
 		ID: p.id, Name: p.proxy.ID.Name, Namespace: p.proxy.ID.Namespace, Workload: p.proxy.Meta.WorkloadName,
 		Type: string(p.proxy.ID.Type), Engine: p.proxy.Engine(), Address: p.proxy.ID.IP,
 		Connected: true, Since: p.since, Types: map[string]TypeStatus{},
 	}
+	if p.proxy.Proxyless() {
+		st.Engine = engineNone
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	cur := p.state.Load()
-	st.Version = p.settled
-	st.Synced = cur != nil && p.settled == cur.state.Version
+	st.Version, st.Holds = p.settled, p.holdsLocked()
+	st.Synced = cur != nil && p.settled >= cur.woken
 	for url, t := range p.types {
 		st.Types[url] = *t
 		st.Synced = st.Synced && t.Error == ""

@@ -12,8 +12,10 @@ package identity
 import (
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -25,6 +27,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/weftmesh/weft/base/wholefile"
 )
 
 // Lifetimes.
@@ -37,15 +41,22 @@ const (
 	skew = 2 * time.Minute
 )
 
+// Bounds of requests, in bytes and bits.
+const (
+	maxCSR         = 64 << 10
+	minRSA, maxRSA = 2048, 8192
+)
+
 // Authority signs workload certificates. It is safe for concurrent use.
 type Authority struct {
 	cert    *x509.Certificate
 	key     crypto.Signer
 	certPEM []byte
+	now     func() time.Time
 }
 
 // Load reads the root from ca-cert.pem and ca-key.pem in dir, or makes one
-// there when neither exists.
+// there when neither exists. Several who do so at once get the same one.
 func Load(dir string) (*Authority, error) {
 	certFile, keyFile := filepath.Join(dir, "ca-cert.pem"), filepath.Join(dir, "ca-key.pem")
 	certPEM, certErr := os.ReadFile(certFile)
@@ -57,24 +68,37 @@ func Load(dir string) (*Authority, error) {
 		return nil, fmt.Errorf("root certificate: %w", certErr)
 	case !errors.Is(keyErr, fs.ErrNotExist) && keyErr != nil:
 		return nil, fmt.Errorf("root key: %w", keyErr)
-	case certErr == nil || keyErr == nil:
-		return nil, fmt.Errorf("only one of %s and %s exists: restore the other, or remove both to start a new root", certFile, keyFile)
-	}
-	certPEM, keyPEM, err := newRoot()
-	if err != nil {
-		return nil, err
+	case certErr == nil:
+		return nil, fmt.Errorf("%s exists and %s does not: restore the key, or remove the certificate to start a new root", certFile, keyFile)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("root certificate: %w", err)
 	}
-	// The key first: a certificate without its key would be a dead end.
-	if err := os.WriteFile(keyFile, keyPEM, 0o600); err != nil {
-		return nil, fmt.Errorf("root key: %w", err)
+	// The key first: a certificate without its key would be a dead end, while a key
+	// without a certificate (the disk was full) is what others have seen nothing of.
+	var err error
+	if keyErr != nil {
+		if keyPEM, err = makeFile(keyFile, 0o600, newRootKey); err != nil {
+			return nil, fmt.Errorf("root key: %w", err)
+		}
 	}
-	if err := os.WriteFile(certFile, certPEM, 0o644); err != nil {
+	certPEM, err = makeFile(certFile, 0o644, func() ([]byte, error) { return newRoot(keyPEM, keyFile) })
+	if err != nil {
 		return nil, fmt.Errorf("root certificate: %w", err)
 	}
 	return parse(certPEM, keyPEM, certFile, keyFile)
+}
+
+// makeFile makes a file, unless another made it meanwhile, and returns what is in it.
+func makeFile(path string, mode fs.FileMode, content func() ([]byte, error)) ([]byte, error) {
+	raw, err := content()
+	if err != nil {
+		return nil, err
+	}
+	if err := wholefile.Create(path, raw, mode); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	return os.ReadFile(path)
 }
 
 func parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error) {
@@ -86,7 +110,19 @@ func parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", certFile, err)
 	}
-	block, _ = pem.Decode(keyPEM)
+	key, err := parseKey(keyPEM, keyFile)
+	if err != nil {
+		return nil, err
+	}
+	type equaler interface{ Equal(crypto.PublicKey) bool }
+	if pub, ok := cert.PublicKey.(equaler); !ok || !pub.Equal(key.Public()) {
+		return nil, fmt.Errorf("%s does not belong to %s", keyFile, certFile)
+	}
+	return &Authority{cert: cert, key: key, certPEM: certPEM, now: time.Now}, nil
+}
+
+func parseKey(keyPEM []byte, keyFile string) (crypto.Signer, error) {
+	block, _ := pem.Decode(keyPEM)
 	if block == nil {
 		return nil, fmt.Errorf("%s: no PEM key in it", keyFile)
 	}
@@ -98,21 +134,30 @@ func parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error)
 	if !ok {
 		return nil, fmt.Errorf("%s: %T cannot sign", keyFile, parsed)
 	}
-	type equaler interface{ Equal(crypto.PublicKey) bool }
-	if pub, ok := cert.PublicKey.(equaler); !ok || !pub.Equal(key.Public()) {
-		return nil, fmt.Errorf("%s does not belong to %s", keyFile, certFile)
-	}
-	return &Authority{cert: cert, key: key, certPEM: certPEM}, nil
+	return key, nil
 }
 
-func newRoot() (certPEM, keyPEM []byte, err error) {
+func newRootKey() ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return nil, nil, fmt.Errorf("root key: %w", err)
+		return nil, err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), nil
+}
+
+// newRoot makes a root certificate for a key.
+func newRoot(keyPEM []byte, keyFile string) ([]byte, error) {
+	key, err := parseKey(keyPEM, keyFile)
+	if err != nil {
+		return nil, err
 	}
 	serial, err := newSerial()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -126,14 +171,9 @@ func newRoot() (certPEM, keyPEM []byte, err error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return nil, nil, fmt.Errorf("root certificate: %w", err)
+		return nil, err
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, nil, fmt.Errorf("root key: %w", err)
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
-		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 func newSerial() (*big.Int, error) {
@@ -150,15 +190,40 @@ func (a *Authority) Root() []byte { return a.certPEM }
 // NotAfter is when the root expires.
 func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
 
+// checkKey admits what peers can verify, and not what it would take long to.
+func checkKey(pub any) error {
+	switch k := pub.(type) {
+	case *ecdsa.PublicKey:
+		if k.Curve == elliptic.P224() {
+			return errors.New("the key is on curve P-224: want P-256, P-384 or P-521")
+		}
+		return nil
+	case ed25519.PublicKey:
+		return nil
+	case *rsa.PublicKey:
+		if n := k.N.BitLen(); n < minRSA || n > maxRSA {
+			return fmt.Errorf("the key is RSA of %d bits: want %d to %d, or a key on a curve", n, minRSA, maxRSA)
+		}
+		return nil
+	}
+	return fmt.Errorf("the key is %T: want ECDSA, Ed25519 or RSA", pub)
+}
+
 // Sign issues a certificate for the SPIFFE URI and the public key of the
 // request, and returns the chain as PEM certificates, leaf first.
 func (a *Authority) Sign(csrPEM []byte, spiffe string, ttl time.Duration) ([]string, error) {
+	if len(csrPEM) > maxCSR {
+		return nil, fmt.Errorf("csr: has %d bytes, want at most %d", len(csrPEM), maxCSR)
+	}
 	block, _ := pem.Decode(csrPEM)
 	if block == nil || block.Type != "CERTIFICATE REQUEST" {
 		return nil, errors.New("csr: want one PEM block of type CERTIFICATE REQUEST")
 	}
 	csr, err := x509.ParseCertificateRequest(block.Bytes)
 	if err != nil {
+		return nil, fmt.Errorf("csr: %w", err)
+	}
+	if err := checkKey(csr.PublicKey); err != nil {
 		return nil, fmt.Errorf("csr: %w", err)
 	}
 	if err := csr.CheckSignature(); err != nil {
@@ -172,7 +237,10 @@ func (a *Authority) Sign(csrPEM []byte, spiffe string, ttl time.Duration) ([]str
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
+	now := a.now()
+	if !now.Before(a.cert.NotAfter) {
+		return nil, fmt.Errorf("the root certificate has ended at %s: start a new root, or set this machine's clock", a.cert.NotAfter.UTC().Format(time.RFC3339))
+	}
 	end := now.Add(ttl)
 	if end.After(a.cert.NotAfter) {
 		end = a.cert.NotAfter

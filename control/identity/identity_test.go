@@ -113,7 +113,7 @@ func TestRootSurvivesARestart(t *testing.T) {
 	if err := os.Remove(filepath.Join(dir, "ca-key.pem")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "only one of") {
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "restore the key") {
 		t.Errorf("a root without its key: %v", err)
 	}
 }
@@ -123,8 +123,8 @@ func TestServiceBoundsTheLifetime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admit := func(context.Context) (string, error) { return me, nil }
-	s := NewService(ca, admit, func() time.Duration { return time.Hour }, slog.New(slog.DiscardHandler))
+	admit := func(context.Context) (Caller, error) { return Caller{SPIFFE: me, Name: "default/reviews-0"}, nil }
+	s := NewService(ca, admit, func() time.Duration { return time.Hour }, func() []string { return nil }, slog.New(slog.DiscardHandler))
 	for want, ask := range map[time.Duration]int64{time.Minute: 60, time.Hour: 360000} {
 		resp, err := s.CreateCertificate(t.Context(), &capb.IstioCertificateRequest{Csr: string(request(t)), ValidityDuration: ask})
 		if err != nil {
@@ -134,8 +134,10 @@ func TestServiceBoundsTheLifetime(t *testing.T) {
 			t.Errorf("asked for %ds: lifetime is %v, want %v", ask, got, want)
 		}
 	}
-	refuse := func(context.Context) (string, error) { return "", status.Error(codes.Unauthenticated, "no token") }
-	s = NewService(ca, refuse, func() time.Duration { return 0 }, slog.New(slog.DiscardHandler))
+	refuse := func(context.Context) (Caller, error) {
+		return Caller{}, status.Error(codes.Unauthenticated, "no token")
+	}
+	s = NewService(ca, refuse, func() time.Duration { return 0 }, func() []string { return nil }, slog.New(slog.DiscardHandler))
 	if _, err := s.CreateCertificate(t.Context(), &capb.IstioCertificateRequest{Csr: string(request(t))}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("a caller without proof got %v", err)
 	}

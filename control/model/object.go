@@ -33,7 +33,18 @@ const (
 	KindSidecar             Kind = "Sidecar"
 	KindPeerAuthentication  Kind = "PeerAuthentication"
 	KindAuthorizationPolicy Kind = "AuthorizationPolicy"
-	KindProcess             Kind = "Process"
+	KindTelemetry           Kind = "Telemetry"
+	KindEnvoyFilter         Kind = "EnvoyFilter"
+	KindProxyConfig         Kind = "ProxyConfig"
+	KindWorkloadGroup       Kind = "WorkloadGroup"
+	// KindMetaRouter is Aeraki's: routes of protocols that are not HTTP.
+	KindMetaRouter Kind = "MetaRouter"
+	// KindQuarantine is what a proxy's refusal of a patch has made.
+	KindQuarantine Kind = "Quarantine"
+	// KindKeySet is what was fetched for a RequestAuthentication.
+	KindKeySet                Kind = "KeySet"
+	KindRequestAuthentication Kind = "RequestAuthentication"
+	KindProcess               Kind = "Process"
 	// KindWorkload is a running replica of a Process, or a pod.
 	KindWorkload   Kind = "Workload"
 	KindMeshConfig Kind = "MeshConfig"
@@ -91,8 +102,11 @@ type Meta struct {
 	// Hash is a hash of the whole content, made once at the source. Two objects
 	// with equal Key and Hash are the same.
 	Hash uint64
-	// Lines says where fields stand; nil when the source reads no text.
+	// Lines says where fields stand; empty when the source reads no text.
 	Lines Lines
+	// Of is the object that this one was made of (a Gateway of Gateway API); zero:
+	// it is one of the user's own.
+	Of Key
 }
 
 // At returns the origin of a field, for a Finding about it.
@@ -104,18 +118,12 @@ func (m *Meta) At(field string) Origin {
 	return o
 }
 
-// Lines are the lines of fields by their path ("spec.http[0].route[0].weight").
-type Lines map[string]int
-
-// Line returns the line of a field, or of its nearest parent that is written; 0
-// when there is none.
-func (l Lines) Line(field string) int {
-	for f := field; f != "" && l != nil; f = Parent(f) {
-		if n, ok := l[f]; ok {
-			return n
-		}
+// Written is the object that a user knows: this one, or what it was made of.
+func (m *Meta) Written() Key {
+	if m.Of != (Key{}) {
+		return m.Of
 	}
-	return 0
+	return m.Key
 }
 
 // Parent cuts the last element off a field path.
@@ -168,15 +176,19 @@ func (v Visibility) To(namespace string) bool {
 
 // Namespace is a namespace and its labels. It does not have to be declared for
 // objects to live in it.
-type Namespace struct{ Meta }
+type Namespace struct {
+	Meta `json:"meta"`
+}
 
 // ServiceAccount exists so that a Process that names a missing one gets a Finding.
-type ServiceAccount struct{ Meta }
+type ServiceAccount struct {
+	Meta `json:"meta"`
+}
 
 // Secret holds certificates for gateways and client TLS: the keys of Kubernetes'
 // `kubernetes.io/tls` and Istio's generic form.
 type Secret struct {
-	Meta
+	Meta `json:"meta"`
 	// Cert, Key and CA are PEM; empty when absent (tls.crt/cert, tls.key/key,
 	// ca.crt/cacert). CRL is PEM too (ca.crl).
 	Cert, PrivateKey, CA, CRL PrivateBytes

@@ -4,7 +4,7 @@ import "time"
 
 // TrafficPolicySet is what a DestinationRule says about a host.
 type TrafficPolicySet struct {
-	Meta
+	Meta `json:"meta"`
 	// Host is fully qualified, wildcards allowed.
 	Host    string
 	Exports Visibility
@@ -30,8 +30,29 @@ type TrafficPolicy struct {
 	TLS     *ClientTLS
 	// Ports override the rest for one port, whole part by whole part.
 	Ports map[uint16]TrafficPolicy
+	// PortOrder is the order in which Ports were written, for Findings.
+	PortOrder []uint16
 	// ProxyProtocol is 0 (none), 1 or 2.
 	ProxyProtocol int
+	// RetryBudget bounds retries by the requests under way.
+	RetryBudget *RetryBudget
+	// Tunnel carries TCP through an HTTP proxy: the destination.
+	Tunnel *Tunnel
+}
+
+// RetryBudget allows retries as a share of the requests under way, and a number
+// of them always. Nil and 0: the proxy's defaults.
+type RetryBudget struct {
+	Percent        *float64
+	MinConcurrency uint32
+	Interval       time.Duration
+}
+
+// Tunnel says where a proxy is asked to connect to, by CONNECT or by POST.
+type Tunnel struct {
+	Host string
+	Port uint16
+	Post bool
 }
 
 // LBAlgorithm is a simple balancer.
@@ -51,7 +72,12 @@ type LoadBalancer struct {
 	Algorithm LBAlgorithm
 	Hash      *Hash
 	Locality  *LocalityLB
-	Warmup    time.Duration
+	// Zone goes before Locality.
+	Zone   *ZoneLB
+	Warmup time.Duration
+	// WarmupPercent is the least share that a new endpoint begins with,
+	// WarmupAggression the curve's exponent; nil: 10 and 1.
+	WarmupPercent, WarmupAggression *float64
 }
 
 // LocalityLB is localityLbSetting.
@@ -60,6 +86,16 @@ type LocalityLB struct {
 	Distribute []LocalityShare
 	Failover   []LocalityFailover
 	Priority   []string
+}
+
+// ZoneLB is zoneAwareLbSetting: the proxy keeps traffic in its zone as far as the
+// instances there, compared with the clients there, allow it.
+type ZoneLB struct {
+	Enabled  bool
+	Failover []LocalityFailover
+	Priority []string
+	// MinSize is the least number of instances for it; 0: the proxy's default.
+	MinSize uint32
 }
 
 // LocalityShare distributes traffic from one locality pattern over others, in percent.
@@ -87,6 +123,8 @@ type HashCookie struct {
 	Name, Path string
 	// TTL nil: only hash on it, never make it. 0: a session cookie.
 	TTL *time.Duration
+	// Attributes of a cookie that is made: name and value.
+	Attributes [][2]string
 }
 
 // ConnectionPool bounds what one proxy opens to a destination. 0: not set.
@@ -105,6 +143,8 @@ type ConnectionPool struct {
 	H2Upgrade            int
 	UseClientProtocol    bool
 	MaxConcurrentStreams uint32
+	// PingInterval and PingTimeout are HTTP/2's keepalive; 0: none, and the default.
+	PingInterval, PingTimeout time.Duration
 }
 
 // Keepalive is TCP keepalive; 0: the system's.
@@ -122,6 +162,8 @@ type Outlier struct {
 	Interval, BaseEjection time.Duration
 	MaxEjectionPercent     uint32
 	MinHealthPercent       uint32
+	// HTTPCodes are the statuses that count as errors; nil: all of 500 and above.
+	HTTPCodes []uint32
 }
 
 // ClientTLSMode as in DestinationRule.
@@ -134,6 +176,11 @@ const (
 	ClientTLSMutual
 	ClientTLSIstioMutual
 )
+
+// String returns Istio's word for the mode.
+func (m ClientTLSMode) String() string {
+	return [...]string{"DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"}[m]
+}
 
 // ClientTLS is how to talk TLS to a destination.
 type ClientTLS struct {
@@ -161,7 +208,7 @@ func (m MTLSMode) String() string { return [...]string{"UNSET", "DISABLE", "PERM
 
 // PeerAuth is a PeerAuthentication: what mTLS the servers of a scope demand.
 type PeerAuth struct {
-	Meta
+	Meta `json:"meta"`
 	// Selector nil: the whole namespace, or the mesh in the root namespace.
 	Selector map[string]string
 	Mode     MTLSMode
@@ -182,9 +229,14 @@ const (
 
 // Authz is an AuthorizationPolicy.
 type Authz struct {
-	Meta
+	Meta     `json:"meta"`
 	Selector map[string]string
+	Targets  []TargetRef
 	Action   AuthzAction
+	// Provider names the mesh's ExtAuthz that Custom asks.
+	Provider string
+	// DryRun: the outcome is noted and not enforced.
+	DryRun bool
 	// Rules: any that matches matches. None: never matches (with Allow: denies all).
 	Rules []AuthzRule
 }
@@ -201,6 +253,7 @@ type AuthzSource struct {
 	Principals, NotPrincipals               []string
 	RequestPrincipals, NotRequestPrincipals []string
 	Namespaces, NotNamespaces               []string
+	TrustDomains, NotTrustDomains           []string
 	ServiceAccounts, NotServiceAccounts     []string
 	IPBlocks, NotIPBlocks                   []string
 	RemoteIPBlocks, NotRemoteIPBlocks       []string
@@ -222,46 +275,78 @@ type AuthzCondition struct {
 
 // Mesh is the mesh-wide configuration (Istio's MeshConfig): the keys that are carried out.
 type Mesh struct {
-	Meta
-	TrustDomain     string
-	TrustAliases    []string
-	RootNamespace   string
-	ClusterDomain   string
-	Outbound        OutboundPolicy
+	Meta          `json:"meta"`
+	TrustDomain   string
+	TrustAliases  []string
+	RootNamespace string
+	ClusterDomain string
+	Outbound      OutboundPolicy
+	// OutboundTLS is for hosts that AllowAnyDynamic looks up; nil: plain text.
+	OutboundTLS     *ClientTLS
 	AutoMTLS        bool
 	AccessLogFile   string // empty: no access log
 	AccessLogFormat string // empty: Istio's default
 	AccessLogJSON   bool
 	ConnectTimeout  time.Duration
 	// DetectTimeout bounds protocol sniffing; 0: no bound.
-	DetectTimeout                               time.Duration
-	DNSRefresh                                  time.Duration
-	Tracing                                     *Tracing
-	DefaultRetry                                *Retry
-	Keepalive                                   *Keepalive
-	DrainDuration                               time.Duration
+	DetectTimeout time.Duration
+	DNSRefresh    time.Duration
+	Authorizers   []ExtAuthz
+	JWKS          JWKS
+	DefaultRetry  *Retry
+	Keepalive     *Keepalive
+	// Proxy is how proxies are run, where nothing else says it.
+	Proxy                                       ProxySettings
 	ServiceExports, RouteExports, PolicyExports *Visibility
-	LocalityLB                                  *LocalityLB
+	// Discovery picks the namespaces whose objects count; none: all.
+	Discovery []*LabelSelector
+	// Entries bounds who sees ServiceEntries; nil: their own exportTo alone does.
+	Entries *EntryPolicy
+	// Roots are authorities of workloads besides the mesh's own, in PEM.
+	Roots      []string
+	LocalityLB *LocalityLB
+	// ZoneLB goes before LocalityLB.
+	ZoneLB *ZoneLB
+	// DefaultPool and DefaultOutlier hold for destinations whose rules set none.
+	DefaultPool    *ConnectionPool
+	DefaultOutlier *Outlier
+	// H2Upgrade: HTTP/1.1 between proxies becomes HTTP/2, where no rule says otherwise.
+	H2Upgrade bool
+	// InboundLocal: programs listen on the loopback address, not on the workload's.
+	InboundLocal bool
+	// MeshTLS is for servers of mTLS, OtherTLS for all other TLS that proxies end or begin.
+	MeshTLS, OtherTLS TLSParams
+	// InboundStat and OutboundStat are patterns of clusters' names in statistics, "" for
+	// the clusters' own (see StatName).
+	InboundStat, OutboundStat string
 	// PathNormalization: "NONE", "BASE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES"; default BASE.
 	PathNormalization string
 	// CertTTL is the lifetime of workload certificates.
 	CertTTL time.Duration
+	// Providers are the extension providers; Default… name those that are used
+	// where no Telemetry says otherwise, DefaultMetrics nil: Prometheus.
+	Providers                                   []*Provider
+	DefaultTracing, DefaultLogs, DefaultMetrics []string
+	// Tracing is what holds without a Telemetry and a default provider.
+	Tracing *Provider
+	// Sampling in percent, and tags, where no Telemetry says otherwise.
+	Sampling  float64
+	TraceTags []SpanTag
+	// MaxTag bounds the tag of the path; 0: the proxy's default.
+	MaxTag uint32
+	// NoIstioTags leaves out the tags that say where a span is from.
+	NoIstioTags bool
 }
 
-// Tracing says where spans go.
-type Tracing struct {
-	// Provider is "opentelemetry" or "zipkin" (a name for messages); Service and Port where it listens.
-	Provider string
-	Service  string
-	Port     uint16
-	HTTPPath string // non-empty: OTLP over HTTP
-	// Sampling in percent.
-	Sampling float64
+// TLSParams bounds what TLS may be agreed on. Empty: the defaults.
+type TLSParams struct {
+	MinVersion      string // "TLSV1_2", "TLSV1_3"
+	Ciphers, Curves []string
 }
 
 // Process is what `weft up` runs: Weft's own resource where Kubernetes has a Deployment.
 type Process struct {
-	Meta
+	Meta           `json:"meta"`
 	Command        []string
 	Env            []EnvVar
 	WorkingDir     string
@@ -271,6 +356,8 @@ type Process struct {
 	Readiness      *Probe
 	// Engine is "go", "envoy", "none" or empty (the mesh's default).
 	Engine string
+	// Proxy is what is written at the Process about its proxy; nil: nothing.
+	Proxy *ProxySettings
 	// Dir is the absolute path of the folder of the file that holds the object.
 	Dir string
 }

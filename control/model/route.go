@@ -30,6 +30,8 @@ const (
 	AttrPort   // the port the client asked for
 	AttrSNI
 	AttrDestinationIP // Value is a prefix in CIDR form
+	AttrClaim         // of the request's token; Name leads to it: "[group][id]"
+	AttrSourceIP      // the client's; Value is a prefix in CIDR form
 )
 
 // Op is how a Condition compares.
@@ -43,6 +45,8 @@ const (
 	Present
 	// Wildcard is Exact, or a suffix when Value begins with "*." (SNI).
 	Wildcard
+	// PathPrefix is a prefix of whole path elements: "/a" is one of "/a" and "/a/b", not of "/ab".
+	PathPrefix
 )
 
 // Condition is one test of one attribute.
@@ -72,7 +76,7 @@ type Match struct {
 
 // RouteSet is everything that one VirtualService (or HTTPRoute …) says about its hosts.
 type RouteSet struct {
-	Meta
+	Meta `json:"meta"`
 	// Hosts are fully qualified (short names are resolved in the object's namespace), wildcards allowed.
 	Hosts []string
 	// Gateways are "mesh" or "namespace/name"; never empty.
@@ -104,6 +108,16 @@ type Route struct {
 	Mirrors []Mirror
 	CORS    *CORS
 	Headers HeaderOps
+	// Place is where the rule is written, once delegates are in their places; nil:
+	// where it stands in its RouteSet.
+	Place *RulePlace
+}
+
+// RulePlace is where a rule is written: rule Index of Object; of the zero Key: of the
+// RouteSet itself. Via is the rule of the RouteSet that delegates to it.
+type RulePlace struct {
+	Object     Key
+	Index, Via int
 }
 
 // Destination is where a share of the traffic goes.
@@ -116,6 +130,9 @@ type Destination struct {
 	// Weight relative to the others; a single destination may have 0, which means all.
 	Weight  uint32
 	Headers HeaderOps
+	// Invalid: the reference leads nowhere; its share of requests gets 500, its
+	// connections are closed.
+	Invalid bool
 }
 
 // HeaderOps changes headers on the way to and from the destination.
@@ -137,9 +154,12 @@ func (h HeaderOp) Empty() bool { return len(h.Set) == 0 && len(h.Add) == 0 && le
 type Redirect struct {
 	URI           string
 	PrefixRewrite string // replaces the matched prefix; URI is empty then
-	Authority     string
-	Scheme        string
-	Port          uint16
+	// RegexMatch is replaced by RegexReplace in the path; both others are empty then.
+	RegexMatch   string
+	RegexReplace string
+	Authority    string
+	Scheme       string
+	Port         uint16
 	// PortFromProtocol / PortFromRequest are derivePort's two modes.
 	PortFromProtocol, PortFromRequest bool
 	Code                              int
@@ -204,9 +224,11 @@ type CORS struct {
 
 // Gateway is a set of servers on the workloads that its selector matches.
 type Gateway struct {
-	Meta
+	Meta     `json:"meta"`
 	Selector map[string]string
-	Servers  []Server
+	// Namespace of the workloads that Selector picks; empty: any.
+	Namespace string
+	Servers   []Server
 }
 
 // Server is one port of a Gateway.
@@ -219,6 +241,9 @@ type Server struct {
 	// Hosts as written: "dnsName" or "namespace/dnsName"; "." is replaced by the gateway's namespace.
 	Hosts []string
 	TLS   *ServerTLS
+	// DefaultEndpoint is where goes what no route takes, "127.0.0.1:8080" or
+	// "unix:///path"; empty: nowhere.
+	DefaultEndpoint string
 }
 
 // ServerTLSMode as in Istio's Gateway.
@@ -243,21 +268,36 @@ type ServerTLS struct {
 	// CACredential is a Secret with the client CA, when apart.
 	CACredential              string
 	CertFile, KeyFile, CAFile string
-	SubjectAltNames           []string
-	MinVersion, MaxVersion    string // "TLSV1_2"
-	CipherSuites              []string
-	VerifySPKI, VerifyHash    []string
+	// MoreFiles are further certificates and their keys, for clients of another
+	// kind (RSA beside ECDSA). CRLFile goes with CAFile.
+	MoreFiles []CertFiles
+	CRLFile   string
+	// Insecure: client certificates that do not verify are taken all the same.
+	Insecure               bool
+	SubjectAltNames        []string
+	MinVersion, MaxVersion string // "TLSV1_2"
+	CipherSuites           []string
+	VerifySPKI, VerifyHash []string
 }
+
+// CertFiles are the paths of a certificate and its key.
+type CertFiles struct{ Cert, Key string }
 
 // Sidecar narrows what workloads see and how they listen.
 type Sidecar struct {
-	Meta
+	Meta `json:"meta"`
 	// Selector nil: the default of the namespace (or of the mesh, in the root namespace).
 	Selector map[string]string
 	Egress   []SidecarEgress
 	Ingress  []SidecarIngress
 	// OutboundPolicy overrides the mesh's, nil: not set.
 	OutboundPolicy *OutboundPolicy
+	// EgressProxy takes what the mesh does not know, where that may go out; nil: it
+	// goes where the program meant.
+	EgressProxy *Destination
+	// InboundPool bounds what the program is handed, in place of what DestinationRules
+	// say; nil: not set.
+	InboundPool *ConnectionPool
 }
 
 // SidecarEgress admits hosts ("namespace/host", namespace may be ".", "*", "~").
@@ -266,7 +306,10 @@ type SidecarEgress struct {
 	PortName string
 	Protocol Protocol
 	Bind     string
-	Hosts    []string
+	// Bound: the listener has the port itself, at Bind (none: the loopback address),
+	// instead of what is redirected.
+	Bound bool
+	Hosts []string
 }
 
 // SidecarIngress is an inbound listener of its own.
@@ -276,7 +319,11 @@ type SidecarIngress struct {
 	Protocol        Protocol
 	Bind            string
 	DefaultEndpoint string
-	TLS             *ServerTLS
+	// Bound is as for SidecarEgress; without Bind it is at all addresses.
+	Bound bool
+	TLS   *ServerTLS
+	// Pool goes before Sidecar.InboundPool.
+	Pool *ConnectionPool
 }
 
 // OutboundPolicy says what happens to destinations that the mesh does not know.
@@ -286,6 +333,8 @@ type OutboundPolicy uint8
 const (
 	AllowAny OutboundPolicy = iota
 	RegistryOnly
+	// AllowAnyDynamic looks the host of a request up; all else goes where it was meant.
+	AllowAnyDynamic
 )
 
 // Prefixes is a list of CIDRs.

@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Protocol is what a port speaks, by Istio's port names and appProtocol.
 type Protocol string
@@ -21,13 +24,28 @@ const (
 	UDP     Protocol = "UDP"
 )
 
+// MessagesOf is the protocol of messages that the data plane's codec of that name speaks:
+// "dubbo". Such names are in lower case, as Istio's never are.
+func MessagesOf(codec string) Protocol { return Protocol(codec) }
+
+// Messages is the codec's name; "": the port does not carry such a protocol.
+func (p Protocol) Messages() string {
+	if p == "" || p[0] < 'a' || p[0] > 'z' {
+		return ""
+	}
+	return string(p)
+}
+
 // IsHTTP tells whether the port carries plain HTTP of any version.
 func (p Protocol) IsHTTP() bool {
 	return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb
 }
 
 // IsHTTP2 tells whether the port carries HTTP/2 with prior knowledge.
-func (p Protocol) IsHTTP2() bool { return p == HTTP2 || p == GRPC }
+func (p Protocol) IsHTTP2() bool { return p == HTTP2 || p.IsGRPC() }
+
+// IsGRPC tells whether the port carries gRPC, as browsers speak it or as others do.
+func (p Protocol) IsGRPC() bool { return p == GRPC || p == GRPCWeb }
 
 // IsTLS tells whether the port carries TLS that the mesh does not end.
 func (p Protocol) IsTLS() bool { return p == HTTPS || p == TLS }
@@ -39,9 +57,10 @@ func (p Protocol) IsTCP() bool {
 
 // ServerFirst tells whether the server of this port speaks first, so that
 // sniffing would only wait (Istio's well-known ports 25, 53, 3306, 27017).
-func ServerFirst(port uint16) bool {
-	return port == 25 || port == 53 || port == 3306 || port == 27017
-}
+func ServerFirst(port uint16) bool { return slices.Contains(ServerFirstPorts, port) }
+
+// ServerFirstPorts are those of ServerFirst; read-only.
+var ServerFirstPorts = []uint16{25, 53, 3306, 27017}
 
 // ServicePort is one port of a service.
 type ServicePort struct {
@@ -70,6 +89,9 @@ const (
 	ByDNSRoundRobin
 	// Passthrough goes to the address the client asked for (headless Service, ServiceEntry NONE).
 	Passthrough
+	// ByRequest resolves the name that each request, or TLS, asks for (ServiceEntry
+	// DYNAMIC_DNS). The host is a wildcard then.
+	ByRequest
 )
 
 // Exposure is how a Kubernetes Service shows outside the mesh.
@@ -85,7 +107,7 @@ const (
 // Service is something that can be called by a host name: a Kubernetes
 // Service, or one host of a ServiceEntry (one Service each).
 type Service struct {
-	Meta
+	Meta `json:"meta"`
 	// Host is the fully qualified name ("reviews.default.svc.cluster.local") or
 	// a ServiceEntry's host, which may begin with "*.".
 	Host      string
@@ -98,6 +120,9 @@ type Service struct {
 	VIPs []netip.Prefix
 	// AutoVIP: VIPs were allocated by the mesh, not written by the user.
 	AutoVIP bool
+	// Elsewhere are addresses that were written and are not among VIPs, since traffic to
+	// them does not enter sidecars (Snapshot.Captured).
+	Elsewhere []netip.Prefix
 	// Headless: the name resolves to the endpoints themselves.
 	Headless   bool
 	Resolution Resolution
@@ -120,6 +145,14 @@ type Service struct {
 	Families []int
 	// ExternalName is the target of an ExternalName Service.
 	ExternalName string
+	// Instance, when set, is the one workload of those that Selector picks: the service
+	// stands for an instance of a headless one, under the instance's name.
+	Instance string
+}
+
+// Picks tells whether a workload is one of the service's by its selector.
+func (s *Service) Picks(w *Workload) bool {
+	return len(s.Selector) > 0 && w.Namespace == s.Namespace && (s.Instance == "" || s.Instance == w.Name) && Matches(s.Selector, w.Labels)
 }
 
 // Port returns the port of that number, or nil.
@@ -153,7 +186,7 @@ type Locality struct{ Region, Zone, SubZone string }
 
 // Workload is one running instance: a replica of a Process, a pod, a WorkloadEntry.
 type Workload struct {
-	Meta
+	Meta `json:"meta"`
 	// Name is unique in the namespace ("reviews-v2-0"); App the Process or
 	// Deployment it belongs to ("reviews-v2"), which metrics show.
 	Name      string
@@ -178,12 +211,15 @@ type Workload struct {
 	Inbound map[uint16]InboundPort
 	// Ready: the workload takes traffic.
 	Ready bool
-	// Mesh: it has a sidecar (or is a gateway) that speaks mTLS.
+	// Mesh: it has a sidecar (or is a gateway) that speaks mTLS, or says by its labels
+	// that it does so itself.
 	Mesh bool
 	// Gateway: the workload is a gateway, not an application.
 	Gateway bool
 	// Engine is "go", "envoy" or "none".
 	Engine string
+	// Proxy is what is written at the workload about its proxy; nil: nothing.
+	Proxy *ProxySettings `json:",omitempty"`
 	// TokenHash is the hex SHA-256 of the bearer token that proves who a proxy
 	// of this workload is; empty: other means of proof.
 	TokenHash string
@@ -197,11 +233,11 @@ func (w *Workload) SPIFFE() string {
 	return "spiffe://" + w.TrustDomain + "/ns/" + w.Namespace + "/sa/" + w.ServiceAccount
 }
 
-// Matches tells whether labels has everything that selector asks for. An empty
-// selector matches everything.
+// Matches tells whether labels has everything that selector asks for; an empty value
+// is not the absence of one. An empty selector matches everything.
 func Matches(selector, labels map[string]string) bool {
 	for k, v := range selector {
-		if labels[k] != v {
+		if w, there := labels[k]; !there || w != v {
 			return false
 		}
 	}

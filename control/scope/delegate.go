@@ -53,6 +53,7 @@ func (x *Index) expand(r *model.RouteSet, delegates map[model.Key]*model.RouteSe
 	out.HTTP = nil
 	for i, route := range r.HTTP {
 		if route.Delegate == (model.Key{}) {
+			route.Place = &model.RulePlace{Index: i}
 			out.HTTP = append(out.HTTP, route)
 			continue
 		}
@@ -71,6 +72,7 @@ func (x *Index) expand(r *model.RouteSet, delegates map[model.Key]*model.RouteSe
 					continue
 				}
 				if merged, ok := mergeDelegate(route, sub); ok {
+					merged.Place = &model.RulePlace{Object: d.Key, Index: j, Via: i}
 					out.HTTP = append(out.HTTP, merged)
 				} else {
 					x.delegateFinding(d, j, "match", fmt.Sprintf("no request can match both this route and http[%d] of %s", i, r.Key),

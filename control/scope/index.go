@@ -2,58 +2,77 @@ package scope
 
 import (
 	"net/netip"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
+	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/control/model"
 )
 
 // Gateway name of all sidecars in RouteSet.Gateways.
 const meshGateway = "mesh"
 
-// Index is a snapshot prepared for look-ups. It is read-only but for the memo,
-// which only remembers what follows from the snapshot.
+// Index is a snapshot prepared for look-ups. It is read-only but for what it
+// remembers of what follows from the snapshot.
 type Index struct {
 	Snapshot *model.Snapshot
 	// Mesh is the snapshot's mesh configuration, or the default one; never nil.
 	Mesh *model.Mesh
 
-	services  map[string][]*model.Service // by host, in snapshot order
-	aliases   map[string][]string         // ExternalName services by the host they stand for
-	instances map[*model.Service][]model.Instance
-	served    map[*model.Workload][]*model.Service
+	// Change is how the index came from the one before; nil: from nothing.
+	Change *Change
 
-	workloads map[string]*model.Workload // "namespace/name"
-	byAddress map[netip.Addr]*model.Workload
+	services cow.Map[string, []*model.Service]          // by host, in snapshot order
+	aliases  map[string][]string                        // ExternalName services by the host they stand for
+	selected cow.Map[*model.Service, []*model.Workload] // of services with a selector
+	served   cow.Map[*model.Workload, []*model.Service]
+
+	workloads cow.Map[string, *model.Workload] // "namespace/name"
+	byAddress cow.Map[netip.Addr, *model.Workload]
+	// twice: two workloads share a name or an address, so that the end of one is
+	// the beginning of the other.
+	twice     bool
 	policies  map[string]*policyTable // by the namespace of the DestinationRule
 	routes    map[string][]*model.RouteSet
 	gateways  []*model.Gateway
 	sidecars  map[string][]*model.Sidecar
 	peerAuths map[string][]*model.PeerAuth
 	authz     map[string][]*model.Authz
+	requests  map[string][]*model.RequestAuth
+	keySets   map[model.Key]*model.KeySet
+	telemetry map[string][]*model.Telemetry
 	secrets   map[string]*model.Secret
-	findings  []model.Finding
-	memo      sync.Map
+	// envoyFilters are by namespace.
+	envoyFilters map[string][]*model.EnvoyFilter
+	barred       map[barred]bool
+	versions     map[string]*regexp.Regexp // of proxies, that patches are for
+	findings     []model.Finding
+	// seen are the services that each namespace sees. lasting is what follows from
+	// everything but instances, memo the rest.
+	seen, memo *sync.Map
+	lasting    *sync.Map
 }
 
 // NewIndex prepares a snapshot. Its cost is linear in the snapshot.
 func NewIndex(s *model.Snapshot) *Index {
 	x := &Index{
-		Snapshot:  s,
-		Mesh:      meshOf(s),
-		services:  make(map[string][]*model.Service, len(s.Services)),
-		aliases:   map[string][]string{},
-		instances: make(map[*model.Service][]model.Instance, len(s.Services)),
-		served:    make(map[*model.Workload][]*model.Service, len(s.Workloads)),
-		workloads: make(map[string]*model.Workload, len(s.Workloads)),
-		byAddress: make(map[netip.Addr]*model.Workload, len(s.Workloads)),
-		policies:  map[string]*policyTable{},
-		routes:    map[string][]*model.RouteSet{},
-		gateways:  s.Gateways,
-		sidecars:  map[string][]*model.Sidecar{},
-		peerAuths: map[string][]*model.PeerAuth{},
-		authz:     map[string][]*model.Authz{},
-		secrets:   make(map[string]*model.Secret, len(s.Secrets)),
+		Snapshot:     s,
+		Mesh:         meshOf(s),
+		aliases:      map[string][]string{},
+		policies:     map[string]*policyTable{},
+		routes:       map[string][]*model.RouteSet{},
+		gateways:     s.Gateways,
+		sidecars:     map[string][]*model.Sidecar{},
+		peerAuths:    map[string][]*model.PeerAuth{},
+		authz:        map[string][]*model.Authz{},
+		requests:     map[string][]*model.RequestAuth{},
+		keySets:      map[model.Key]*model.KeySet{},
+		telemetry:    map[string][]*model.Telemetry{},
+		secrets:      make(map[string]*model.Secret, len(s.Secrets)),
+		envoyFilters: map[string][]*model.EnvoyFilter{}, barred: map[barred]bool{}, versions: map[string]*regexp.Regexp{},
+		seen: &sync.Map{}, memo: &sync.Map{}, lasting: &sync.Map{},
 	}
 	x.indexWorkloads()
 	x.indexServices()
@@ -70,8 +89,22 @@ func NewIndex(s *model.Snapshot) *Index {
 	for _, o := range s.Authz {
 		x.authz[o.Key.Namespace] = append(x.authz[o.Key.Namespace], o)
 	}
+	for _, o := range s.RequestAuths {
+		x.requests[o.Key.Namespace] = append(x.requests[o.Key.Namespace], o)
+	}
+	for _, o := range s.KeySets {
+		x.keySets[o.Key] = o
+	}
+	for _, o := range s.Telemetry {
+		x.telemetry[o.Key.Namespace] = append(x.telemetry[o.Key.Namespace], o)
+	}
+	x.indexEnvoyFilters()
 	for _, o := range s.Secrets {
-		x.secrets[o.Key.Namespace+"/"+o.Key.Name] = o
+		name := o.Key.Namespace + "/" + o.Key.Name
+		if o.Key.Kind == model.KindConfigMap {
+			name = model.ConfigMapCA + name
+		}
+		x.secrets[name] = o
 	}
 	return x
 }
@@ -96,35 +129,59 @@ func meshOf(s *model.Snapshot) *model.Mesh {
 }
 
 func (x *Index) indexWorkloads() {
+	names := make(map[string]*model.Workload, len(x.Snapshot.Workloads))
+	addresses := make(map[netip.Addr]*model.Workload, len(x.Snapshot.Workloads))
 	for _, w := range x.Snapshot.Workloads {
-		x.workloads[w.Namespace+"/"+w.Name] = w
+		name := w.Namespace + "/" + w.Name
+		x.twice = x.twice || names[name] != nil
+		names[name] = w
 		for _, a := range w.Addresses {
-			if _, taken := x.byAddress[a]; !taken {
-				x.byAddress[a] = w
+			if first := addresses[a]; first == nil {
+				addresses[a] = w
+			} else if first != w {
+				x.twice = true
 			}
 		}
 	}
+	x.workloads, x.byAddress = cow.Of(names), cow.Of(addresses)
 }
 
 func (x *Index) indexServices() {
 	bySelector := newSelectorIndex(x.Snapshot.Workloads)
+	services := make(map[string][]*model.Service, len(x.Snapshot.Services))
+	selected := map[*model.Service][]*model.Workload{}
+	served := make(map[*model.Workload][]*model.Service, len(x.Snapshot.Workloads))
 	for _, s := range x.Snapshot.Services {
-		x.services[s.Host] = append(x.services[s.Host], s)
-		list := make([]model.Instance, 0, len(s.Inline))
-		for _, e := range s.Inline {
-			list = append(list, model.Instance{Endpoint: e})
+		services[s.Host] = append(services[s.Host], s)
+		found := bySelector.find(s.Namespace, s.Selector)
+		if s.Instance != "" {
+			found = slices.DeleteFunc(found, func(w *model.Workload) bool { return w.Name != s.Instance })
 		}
-		for _, w := range bySelector.find(s.Namespace, s.Selector) {
-			list = append(list, model.Instance{Endpoint: endpointOf(w), Workload: w})
-			x.served[w] = append(x.served[w], s)
+		for _, w := range found {
+			served[w] = append(served[w], s)
 		}
-		x.instances[s] = list
+		if len(found) > 0 {
+			selected[s] = found
+		}
 	}
 	for _, s := range x.Snapshot.Services {
-		if s.ExternalName != "" && len(x.services[s.ExternalName]) > 0 {
+		if s.ExternalName != "" && len(services[s.ExternalName]) > 0 {
 			x.aliases[s.ExternalName] = append(x.aliases[s.ExternalName], s.Host)
 		}
 	}
+	x.services, x.selected, x.served = cow.Of(services), cow.Of(selected), cow.Of(served)
+}
+
+// instancesOf are a service's own endpoints and the workloads that it selects.
+func instancesOf(s *model.Service, selected []*model.Workload) []model.Instance {
+	list := make([]model.Instance, 0, len(s.Inline)+len(selected))
+	for _, e := range s.Inline {
+		list = append(list, model.Instance{Endpoint: e})
+	}
+	for _, w := range selected {
+		list = append(list, model.Instance{Endpoint: endpointOf(w), Workload: w})
+	}
+	return list
 }
 
 // endpointOf is the endpoint that a selected workload is.
@@ -146,33 +203,40 @@ func endpointOf(w *model.Workload) model.Endpoint {
 
 // Workload returns the workload of that name, or nil.
 func (x *Index) Workload(namespace, name string) *model.Workload {
-	return x.workloads[namespace+"/"+name]
+	return x.workloads.Get(namespace + "/" + name)
 }
 
 // WorkloadAt returns who has an address, or nil.
-func (x *Index) WorkloadAt(a netip.Addr) *model.Workload { return x.byAddress[a] }
+func (x *Index) WorkloadAt(a netip.Addr) *model.Workload { return x.byAddress.Get(a) }
 
 // Instances returns who serves a service, in a stable order.
-func (x *Index) Instances(s *model.Service) []model.Instance { return x.instances[s] }
+func (x *Index) Instances(s *model.Service) []model.Instance {
+	return instancesOf(s, x.selected.Get(s))
+}
+
+// Selected returns the workloads that serve a service by its selector.
+func (x *Index) Selected(s *model.Service) []*model.Workload { return x.selected.Get(s) }
 
 // Served returns the services that a workload serves, in snapshot order.
-func (x *Index) Served(w *model.Workload) []*model.Service { return x.served[w] }
+func (x *Index) Served(w *model.Workload) []*model.Service { return x.served.Get(w) }
 
 // Aliases returns the hosts of ExternalName services that stand for a host.
 func (x *Index) Aliases(host string) []string { return x.aliases[host] }
 
 // IsAlias tells whether the service is only another name of one in the mesh.
 func (x *Index) IsAlias(s *model.Service) bool {
-	return s.ExternalName != "" && len(x.services[s.ExternalName]) > 0
+	return s.ExternalName != "" && len(x.services.Get(s.ExternalName)) > 0
 }
 
 // Secret returns the Secret "namespace/name", or nil.
-func (x *Index) Secret(name string) *model.Secret { return x.secrets[name] }
+func (x *Index) Secret(name string) *model.Secret {
+	return x.secrets[strings.TrimPrefix(strings.TrimPrefix(name, model.GatewaySecret), model.SecretCA)]
+}
 
 // ServiceAny returns the first service of a host, whoever may see it: for what
 // the mesh itself calls, such as a tracing collector.
 func (x *Index) ServiceAny(host string) *model.Service {
-	if list := x.services[host]; len(list) > 0 {
+	if list := x.services.Get(host); len(list) > 0 {
 		return list[0]
 	}
 	return nil
@@ -180,11 +244,17 @@ func (x *Index) ServiceAny(host string) *model.Service {
 
 // Memo returns the value that make gave the first time for the key. The value
 // must follow from the snapshot and the key alone, and must not be changed.
-func (x *Index) Memo(key any, make func() any) any {
-	if v, ok := x.memo.Load(key); ok {
+func (x *Index) Memo(key any, make func() any) any { return remember(x.memo, key, make) }
+
+// Lasting is Memo for what does not depend on instances: which workloads there
+// are, and which endpoints services have. It outlives changes of these alone.
+func (x *Index) Lasting(key any, make func() any) any { return remember(x.lasting, key, make) }
+
+func remember(in *sync.Map, key any, make func() any) any {
+	if v, ok := in.Load(key); ok {
 		return v
 	}
-	v, _ := x.memo.LoadOrStore(key, make())
+	v, _ := in.LoadOrStore(key, make())
 	return v
 }
 

@@ -1,6 +1,8 @@
 package scope
 
 import (
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 
@@ -58,9 +60,14 @@ func (t *policyTable) find(host string, admit func(*model.TrafficPolicySet) bool
 // Policy is what all DestinationRules together say about a host to one client.
 type Policy struct {
 	// Keys are the objects that have a say, the first one decides conflicts.
-	Keys    []model.Key
+	Keys []model.Key
+	// Sets are these objects.
+	Sets    []*model.TrafficPolicySet
 	Traffic model.TrafficPolicy
 	Subsets []model.Subset
+	// What holds where no rule sets the part: the mesh's.
+	pool    *model.ConnectionPool
+	outlier *model.Outlier
 }
 
 // Policy returns what holds for a service as this proxy calls it; never nil.
@@ -71,6 +78,7 @@ func (v *View) Policy(s *model.Service) *Policy {
 		return p
 	}
 	p := v.findPolicy(s)
+	p.pool, p.outlier = v.Mesh.DefaultPool, v.Mesh.DefaultOutlier
 	v.policyOf[s] = p
 	return p
 }
@@ -78,6 +86,10 @@ func (v *View) Policy(s *model.Service) *Policy {
 func (v *View) findPolicy(s *model.Service) *Policy {
 	own := v.Proxy.Namespace()
 	labels := v.Proxy.Labels()
+	host := s.Host
+	if s.Instance != "" { // what is said of the service holds for each of its instances
+		_, host, _ = strings.Cut(host, ".")
+	}
 	exported := func(p *model.TrafficPolicySet) bool {
 		return p.Exports.To(own) && p.Selector == nil
 	}
@@ -85,16 +97,16 @@ func (v *View) findPolicy(s *model.Service) *Policy {
 		return p.Exports.To(own) && (p.Selector == nil || model.Matches(p.Selector, labels))
 	}
 	if own != v.Mesh.RootNamespace {
-		if list := v.Index.policies[own].find(s.Host, local); len(list) > 0 {
+		if list := v.Index.policies[own].find(host, local); len(list) > 0 {
 			return joinPolicies(list)
 		}
 	}
 	if s.Namespace != own || own == v.Mesh.RootNamespace {
-		if list := v.Index.policies[s.Namespace].find(s.Host, exported); len(list) > 0 {
+		if list := v.Index.policies[s.Namespace].find(host, exported); len(list) > 0 {
 			return joinPolicies(list)
 		}
 	}
-	return joinPolicies(v.Index.policies[v.Mesh.RootNamespace].find(s.Host, exported))
+	return joinPolicies(v.Index.policies[v.Mesh.RootNamespace].find(host, exported))
 }
 
 func joinPolicies(list []*model.TrafficPolicySet) *Policy {
@@ -117,7 +129,7 @@ func (p *Policy) add(set *model.TrafficPolicySet) {
 	if len(p.Keys) == 0 || emptyPolicy(p.Traffic) {
 		p.Traffic = set.Policy
 	}
-	p.Keys = append(p.Keys, set.Key)
+	p.Keys, p.Sets = append(p.Keys, set.Key), append(p.Sets, set)
 	for _, sub := range set.Subsets {
 		if p.Subset(sub.Name) == nil {
 			p.Subsets = append(p.Subsets, sub)
@@ -126,7 +138,7 @@ func (p *Policy) add(set *model.TrafficPolicySet) {
 }
 
 func emptyPolicy(t model.TrafficPolicy) bool {
-	return t.LB == nil && t.Pool == nil && t.Outlier == nil && t.TLS == nil && len(t.Ports) == 0 && t.ProxyProtocol == 0
+	return t.LB == nil && t.Pool == nil && t.Outlier == nil && t.TLS == nil && len(t.Ports) == 0 && t.ProxyProtocol == 0 && t.RetryBudget == nil && t.Tunnel == nil
 }
 
 // Parts returns every TrafficPolicy in it, of all subsets and ports.
@@ -153,10 +165,23 @@ func (p *Policy) Subset(name string) *model.Subset {
 	return nil
 }
 
-// For returns what holds for one port and subset (empty: none). A port's own
+// For returns what a client does for one port and subset (empty: none): what the
+// rules say, and the mesh's defaults for the parts that they leave out.
+func (p *Policy) For(port uint16, subset string) model.TrafficPolicy {
+	out := p.Ruled(port, subset)
+	if out.Pool == nil {
+		out.Pool = p.pool
+	}
+	if out.Outlier == nil {
+		out.Outlier = p.outlier
+	}
+	return out
+}
+
+// Ruled returns what rules say of one port and subset (empty: none). A port's own
 // settings take the place of all others of their level, as Istio documents: what
 // they leave out has its default. A subset's parts then replace the whole's.
-func (p *Policy) For(port uint16, subset string) model.TrafficPolicy {
+func (p *Policy) Ruled(port uint16, subset string) model.TrafficPolicy {
 	out := atPort(p.Traffic, port)
 	sub := p.Subset(subset)
 	if subset == "" || sub == nil {
@@ -192,5 +217,53 @@ func overlay(base, over model.TrafficPolicy) model.TrafficPolicy {
 	if over.ProxyProtocol != 0 {
 		base.ProxyProtocol = over.ProxyProtocol
 	}
+	if over.RetryBudget != nil {
+		base.RetryBudget = over.RetryBudget
+	}
+	if over.Tunnel != nil {
+		base.Tunnel = over.Tunnel
+	}
 	return base
 }
+
+// OfStreams tells whether a policy says something that is carried out where connections
+// of opaque bytes come in, beside what a cluster does.
+func OfStreams(p model.TrafficPolicy) bool {
+	hash := p.LB != nil && p.LB.Algorithm == model.ConsistentHash && p.LB.Hash != nil && p.LB.Hash.SourceIP
+	times := p.Pool != nil && (p.Pool.TCPIdleTimeout > 0 || p.Pool.MaxConnectionDuration > 0)
+	return hash || times || p.Tunnel != nil
+}
+
+// StreamPolicies are the hosts of policies of which that is true.
+func (x *Index) StreamPolicies() []string {
+	type key struct{}
+	return x.Lasting(key{}, func() any {
+		seen := map[string]bool{}
+		for _, set := range x.Snapshot.Policies {
+			p := Policy{Traffic: set.Policy, Subsets: set.Subsets}
+			for _, t := range p.Parts() {
+				if OfStreams(t) {
+					seen[set.Host] = true
+				}
+			}
+		}
+		return slices.Sorted(maps.Keys(seen))
+	}).([]string)
+}
+
+// MessageHosts are the hosts of services with a port that carries a protocol of messages.
+func (x *Index) MessageHosts() []string {
+	type key struct{}
+	return x.Lasting(key{}, func() any {
+		var hosts []string
+		for _, s := range x.Snapshot.Services {
+			if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol.Messages() != "" }) {
+				hosts = append(hosts, s.Host)
+			}
+		}
+		return hosts
+	}).([]string)
+}
+
+// Covers tells whether a host, which may be "*" or begin with "*.", is or covers another.
+func Covers(pattern, host string) bool { return hostMatches(pattern, host) }

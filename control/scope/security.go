@@ -1,6 +1,9 @@
 package scope
 
-import "github.com/weftmesh/weft/control/model"
+import (
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
+)
 
 // ServerMTLS is what the PeerAuthentications together demand of one workload.
 type ServerMTLS struct {
@@ -66,25 +69,47 @@ func (v *View) MTLS() ServerMTLS {
 // Authz returns the authorization policies that hold for the proxy's workload,
 // the root namespace's first.
 func (v *View) Authz() []*model.Authz {
-	var out []*model.Authz
+	return attached(v, v.Index.authz, func(p *model.Authz) (map[string]string, []model.TargetRef) { return p.Selector, p.Targets })
+}
+
+// RequestAuths returns the request authentications that hold for the proxy's
+// workload, the root namespace's first: all of them together.
+func (v *View) RequestAuths() []*model.RequestAuth {
+	return attached(v, v.Index.requests, func(p *model.RequestAuth) (map[string]string, []model.TargetRef) { return p.Selector, p.Targets })
+}
+
+// attached picks the policies of the root namespace and the proxy's own.
+func attached[P any](v *View, all map[string][]P, of func(P) (map[string]string, []model.TargetRef)) []P {
+	var out []P
+	own := v.Proxy.Namespace()
 	add := func(namespace string) {
-		for _, p := range v.Index.authz[namespace] {
-			if model.Matches(p.Selector, v.Proxy.Labels()) {
+		for _, p := range all[namespace] {
+			selector, targets := of(p)
+			if model.AppliesTo(selector, targets, v.Proxy.Labels(), namespace == own) {
 				out = append(out, p)
 			}
 		}
 	}
 	add(v.Mesh.RootNamespace)
-	if ns := v.Proxy.Namespace(); ns != v.Mesh.RootNamespace {
-		add(ns)
+	if own != v.Mesh.RootNamespace {
+		add(own)
 	}
 	return out
+}
+
+// Keys returns the keys that were fetched from a source, if any were yet.
+func (x *Index) Keys(s model.KeySource) (jwks string, ok bool) {
+	k, ok := x.keySets[s.Key()]
+	if !ok {
+		return "", false
+	}
+	return k.JWKS, true
 }
 
 // AllMTLS tells whether every instance of a service speaks mTLS on the port, so
 // that a client that cannot choose per endpoint may use it. No instance: no.
 func (x *Index) AllMTLS(s *model.Service, port *model.ServicePort) bool {
-	list := x.instances[s]
+	list := x.Instances(s)
 	for _, in := range list {
 		if !x.SpeaksMTLS(in, s, port) {
 			return false
@@ -96,13 +121,37 @@ func (x *Index) AllMTLS(s *model.Service, port *model.ServicePort) bool {
 // SpeaksMTLS tells whether one instance takes mTLS on a service port.
 func (x *Index) SpeaksMTLS(in model.Instance, s *model.Service, port *model.ServicePort) bool {
 	if in.Workload == nil {
-		return in.Endpoint.Labels["security.istio.io/tlsMode"] == "istio"
+		if mode, said := in.Endpoint.Labels[wire.TLSModeLabel]; said {
+			return mode == wire.TLSModeIstio
+		}
+		return in.Endpoint.ServiceAccount != "" // that of a sidecar's certificate
+	}
+	if in.Workload.Gateway {
+		// Its listeners are what Gateways say, and Istio's gateways have no such label.
+		return in.Workload.Labels[wire.TLSModeLabel] == wire.TLSModeIstio
 	}
 	if !in.Workload.Mesh {
 		return false
 	}
 	target, ok := TargetPort(in, s, port)
 	return ok && x.MTLS(in.Workload).For(target) != model.MTLSDisable
+}
+
+// PlainMTLS tells whether one instance takes mTLS from a client that does not say, by
+// Istio's application protocols, that it is one of the mesh: where nothing but mTLS is
+// taken, so that nothing has to be told apart.
+func (x *Index) PlainMTLS(in model.Instance, s *model.Service, port *model.ServicePort) bool {
+	if !x.SpeaksMTLS(in, s, port) {
+		return false
+	}
+	target, ok := TargetPort(in, s, port)
+	if !ok {
+		return false
+	}
+	if in.Workload == nil {
+		return x.mtlsOf(s.Namespace, in.Endpoint.Labels).For(target) == model.MTLSStrict
+	}
+	return in.Workload.Engine == EngineNone || x.MTLS(in.Workload).For(target) == model.MTLSStrict
 }
 
 // TargetPort returns the workload port behind a service port; not ok when the

@@ -24,12 +24,17 @@ type View struct {
 	Listeners []Egress
 	// Gateways are those whose selector picks the proxy, oldest first.
 	Gateways []*model.Gateway
+	// Patches are those of EnvoyFilters, in the order in which they apply.
+	Patches []model.PatchRef
 	// Findings are faults that lie in no single proxy's translation, e.g. of delegates.
 	Findings []model.Finding
 
-	byHost   map[string]*model.Service
+	// Requests are the settings of the proxy that listeners, routes and spans are made by.
+	Requests model.RequestSettings
+
 	policyOf map[*model.Service]*Policy
 	routesOf map[string][]*model.RouteSet
+	said     map[model.Key]bool // see says
 }
 
 // Egress is one egress listener: all ports when Port is 0.
@@ -40,34 +45,63 @@ type Egress struct {
 	routes   map[*model.RouteSet]bool
 }
 
+// Bound tells whether the listener has its port itself, instead of what is redirected.
+func (e *Egress) Bound() bool { return e.Spec != nil && e.Spec.Bound }
+
+// PortOf is the port of a service that the listener leads to, nil: none. One that has
+// its port itself leads to a service's only port, whatever its number is.
+func (e *Egress) PortOf(s *model.Service) *model.ServicePort {
+	if p := s.Port(e.Port); p != nil {
+		return p
+	}
+	if e.Bound() && len(s.Ports) == 1 {
+		return &s.Ports[0]
+	}
+	return nil
+}
+
 // Build makes the view of one proxy.
 func Build(idx *Index, p Proxy) *View {
-	// A workload of an older snapshot must not be mixed with this one.
-	namespace, name := p.ID.Namespace, p.ID.Name
-	if p.Workload != nil {
-		namespace, name = p.Workload.Namespace, p.Workload.Name
-	}
-	if w := idx.Workload(namespace, name); w != nil {
-		p.Workload = w
-	}
+	idx.complete(&p)
 	v := &View{
 		Index: idx, Proxy: &p, Mesh: idx.Mesh,
-		byHost:   map[string]*model.Service{},
 		policyOf: map[*model.Service]*Policy{},
 		routesOf: map[string][]*model.RouteSet{},
-		Findings: idx.findings,
+		Findings: idx.findings, Requests: idx.Settings(&p).Requests,
 	}
 	if p.Gateway() {
-		for _, g := range idx.gateways {
-			if model.Matches(g.Selector, p.Labels()) {
-				v.Gateways = append(v.Gateways, g)
-			}
-		}
+		v.Gateways = idx.gatewaysOf(&p)
 	} else {
 		v.Sidecar = idx.sidecarOf(v.Proxy)
 	}
+	v.Patches = idx.patches(v.Proxy)
 	v.pickServices()
 	return v
+}
+
+// gatewaysOf are the Gateways that pick a gateway's proxy, oldest first.
+func (x *Index) gatewaysOf(p *Proxy) (out []*model.Gateway) {
+	for _, g := range x.gateways {
+		if model.Matches(g.Selector, p.Labels()) && (g.Namespace == "" || g.Namespace == p.Namespace()) {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// PassesThrough tells whether the proxy is a gateway with a server of mode
+// AUTO_PASSTHROUGH, for which every service of the mesh has clusters of their own.
+func (v *View) PassesThrough() bool { return passThrough(v.Gateways) }
+
+func passThrough(list []*model.Gateway) bool {
+	for _, g := range list {
+		for i := range g.Servers {
+			if t := g.Servers[i].TLS; t != nil && t.Mode == model.TLSAutoPassthrough {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // sidecarOf is the Sidecar that holds for a proxy: one that selects it, its
@@ -92,10 +126,9 @@ func (x *Index) sidecarOf(p *Proxy) *model.Sidecar {
 // visible returns what a proxy of the namespace would get for each host without
 // any Sidecar, sorted by host. It is shared by all proxies of the namespace.
 func (x *Index) visible(namespace string) []*model.Service {
-	type key struct{ namespace string }
-	return x.Memo(key{namespace}, func() any {
-		out := make([]*model.Service, 0, len(x.services))
-		for _, list := range x.services {
+	return remember(x.seen, namespace, func() any {
+		out := make([]*model.Service, 0, x.services.Len())
+		for _, list := range x.services.All {
 			if s := choose(list, namespace); s != nil && !x.IsAlias(s) {
 				out = append(out, s)
 			}
@@ -128,11 +161,9 @@ func (v *View) pickServices() {
 	if v.Sidecar == nil || len(v.Sidecar.Egress) == 0 {
 		v.Services = all
 		v.Listeners = []Egress{{Services: all}}
-		for _, s := range all {
-			v.byHost[s.Host] = s
-		}
 		return
 	}
+	shown := map[string]*model.Service{}
 	known := map[string]*model.Service{}
 	for _, s := range all {
 		known[s.Host] = s
@@ -146,25 +177,27 @@ func (v *View) pickServices() {
 				e.routes[r] = true
 			}
 		}
-		e.Services = v.pickEgress(all, known, f, &e)
+		e.Services = pickEgress(all, known, f, &e, shown)
 		v.Listeners = append(v.Listeners, e)
 	}
-	for _, s := range v.byHost {
+	for _, s := range shown {
 		v.Services = append(v.Services, s)
 	}
 	slices.SortFunc(v.Services, byHost)
 }
 
-func (v *View) pickEgress(all []*model.Service, known map[string]*model.Service, f hostFilter, e *Egress) []*model.Service {
+// pickEgress returns the services of an egress listener, and adds them and what
+// their routes lead to to shown.
+func pickEgress(all []*model.Service, known map[string]*model.Service, f hostFilter, e *Egress, shown map[string]*model.Service) []*model.Service {
 	seen := map[string]bool{}
 	var out []*model.Service
 	add := func(s *model.Service) {
-		if s == nil || seen[s.Host] || e.Port != 0 && s.Port(e.Port) == nil {
+		if s == nil || seen[s.Host] || e.Port != 0 && e.PortOf(s) == nil {
 			return
 		}
 		seen[s.Host] = true
 		out = append(out, s)
-		v.byHost[s.Host] = s
+		shown[s.Host] = s
 	}
 	for _, s := range all {
 		if f.admits(s.Namespace, s.Host) {
@@ -174,8 +207,8 @@ func (v *View) pickEgress(all []*model.Service, known map[string]*model.Service,
 	// What an admitted route leads to must be there, or the route leads nowhere.
 	for r := range e.routes {
 		for _, host := range destinations(r) {
-			if s := known[host]; s != nil && v.byHost[host] == nil {
-				v.byHost[host] = s
+			if s := known[host]; s != nil && shown[host] == nil {
+				shown[host] = s
 			}
 		}
 	}
@@ -203,8 +236,39 @@ func destinations(r *model.RouteSet) []string {
 // names stay resolvable even where a Sidecar hides the routes.
 func (v *View) Exported() []*model.Service { return v.Index.visible(v.Proxy.Namespace()) }
 
+// ExportedService is the one of Exported that has a host, or nil.
+func (v *View) ExportedService(host string) *model.Service {
+	list := v.Exported()
+	i, ok := slices.BinarySearchFunc(list, host, func(s *model.Service, h string) int { return cmp.Compare(s.Host, h) })
+	if !ok {
+		return nil
+	}
+	return list[i]
+}
+
 // Service returns the visible service of a host, or nil.
-func (v *View) Service(host string) *model.Service { return v.byHost[host] }
+func (v *View) Service(host string) *model.Service {
+	i, ok := slices.BinarySearchFunc(v.Services, host, func(s *model.Service, h string) int { return cmp.Compare(s.Host, h) })
+	if !ok {
+		return nil
+	}
+	return v.Services[i]
+}
+
+// ByRequest are the visible services whose requests say where they go, sorted by host.
+func (v *View) ByRequest() []*model.Service {
+	type key struct{ namespace string }
+	hosts := v.Index.Lasting(key{v.Proxy.Namespace()}, func() any {
+		var out []string
+		for _, s := range v.Exported() {
+			if s.Resolution == model.ByRequest {
+				out = append(out, s.Host)
+			}
+		}
+		return out
+	}).([]string)
+	return v.visibleOf(hosts)
+}
 
 // Routes returns the route sets for a gateway ("mesh" or "namespace/name") that
 // the proxy may see, the one that wins first.
@@ -231,7 +295,7 @@ func (v *View) Routes(gateway string) []*model.RouteSet {
 func (v *View) visibleRoutes(gateway string) []*model.RouteSet {
 	namespace := v.Proxy.Namespace()
 	type key struct{ gateway, namespace string }
-	return v.Index.Memo(key{gateway, namespace}, func() any {
+	return v.Index.Lasting(key{gateway, namespace}, func() any {
 		var out []*model.RouteSet
 		for _, r := range v.Index.routes[gateway] {
 			if r.Exports.To(namespace) {
@@ -250,13 +314,20 @@ func (v *View) OutboundPolicy() model.OutboundPolicy {
 	return v.Mesh.Outbound
 }
 
-// Served returns the services that the proxy's own workload serves.
+// Served returns the services that the proxy's own workload serves; what stands for this
+// workload alone is another name for its part in one of these.
 func (v *View) Served() []*model.Service {
 	if v.Proxy.Workload == nil {
 		return nil
 	}
-	return v.Index.Served(v.Proxy.Workload)
+	all := v.Index.Served(v.Proxy.Workload)
+	if !slices.ContainsFunc(all, alone) {
+		return all
+	}
+	return slices.DeleteFunc(slices.Clone(all), alone)
 }
+
+func alone(s *model.Service) bool { return s.Instance != "" }
 
 // hostFilter is a Sidecar's egress host list: "namespace/host".
 type hostFilter struct {
@@ -328,6 +399,9 @@ func (f hostFilter) admitsRoute(r *model.RouteSet) bool {
 // of its own namespace only, so that a name written elsewhere means the one of
 // that name beside the proxy, as in Istio. The Secret is nil when there is none.
 func (v *View) Credential(ref string) (name string, s *model.Secret) {
+	if model.Granted(ref) {
+		return ref, v.Index.Secret(ref)
+	}
 	_, short, ok := strings.Cut(ref, "/")
 	if !ok {
 		short = ref

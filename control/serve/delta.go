@@ -1,12 +1,14 @@
 package serve
 
 import (
+	"maps"
 	"slices"
 	"strconv"
 	"time"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -18,8 +20,9 @@ const holdRoutes = time.Second
 // delta is the delta variant on one stream.
 type delta struct {
 	session Session
-	send    func(*discoverypb.DeltaDiscoveryResponse) error
-	types   map[string]*deltaType
+	send    func(*response) error
+	types   []*deltaType // in serving order
+	state   *State       // the newest that is known; nil before
 	nonce   uint64
 
 	// awaited are the names of new clusters whose endpoints the consumer has
@@ -29,102 +32,127 @@ type delta struct {
 	wake    chan struct{}
 	alarm   *time.Timer // fires wake; nil until first needed
 	settled uint64
+	// strange is at least how many names were asked for that do not exist.
+	strange int
 }
 
-// deltaType is what the consumer subscribes to of one type, and holds of it.
-type deltaType struct {
-	wildcard bool
-	// subs are the names asked for. forced ones are sent even if held.
-	subs, forced map[string]bool
-	// sent is the version last sent by name; absent when the name was answered
-	// with "there is none".
-	sent map[string]string
-	// answered: there has been a first response.
-	answered bool
-	// pending is the nonce of the unanswered response.
-	pending      string
-	pendingNames []string
-	rejected     bool
-}
-
-const absent = ""
-
-func newDelta(s Session, send func(*discoverypb.DeltaDiscoveryResponse) error) *delta {
-	return &delta{
-		session: s, send: send,
-		types:   map[string]*deltaType{},
-		awaited: map[string]bool{},
-		wake:    make(chan struct{}, 1),
-	}
+func newDelta(s Session, send func(*response) error) *delta {
+	return &delta{session: s, send: send, awaited: map[string]bool{}, wake: make(chan struct{}, 1)}
 }
 
 func (d *delta) timer() <-chan struct{} { return d.wake }
 
-// request implements protocol.
-func (d *delta) request(r *discoverypb.DeltaDiscoveryRequest) error {
-	t := d.types[r.GetTypeUrl()]
-	if t == nil {
-		t = &deltaType{subs: map[string]bool{}, forced: map[string]bool{}, sent: map[string]string{}}
-		t.wildcard = len(r.GetResourceNamesSubscribe()) == 0
-		for name, version := range r.GetInitialResourceVersions() {
-			t.sent[name] = version
-		}
-		d.types[r.GetTypeUrl()] = t
-	}
-	if r.GetResponseNonce() != "" {
-		d.answer(r, t)
-	}
-	for _, name := range r.GetResourceNamesSubscribe() {
-		if name == "*" {
-			t.wildcard = true
-			continue
-		}
-		t.subs[name] = true
-		if r.GetInitialResourceVersions()[name] == "" {
-			t.forced[name] = true
-		}
-	}
-	for _, name := range r.GetResourceNamesUnsubscribe() {
-		if name == "*" {
-			t.wildcard = false
-			continue
-		}
-		delete(t.subs, name)
-		delete(t.forced, name)
-		if !t.wildcard {
-			delete(t.sent, name)
+// know implements protocol.
+func (d *delta) know(s *State) { d.state = s }
+
+// of returns what the consumer subscribes to of a type, or nil.
+func (d *delta) of(url string) *deltaType {
+	for _, t := range d.types {
+		if t.url == url {
+			return t
 		}
 	}
 	return nil
 }
 
-// answer takes an ACK or NACK. Stale nonces are ignored, as the protocol asks.
-func (d *delta) answer(r *discoverypb.DeltaDiscoveryRequest, t *deltaType) {
-	if r.GetResponseNonce() != t.pending {
+// request implements protocol.
+func (d *delta) request(r *discoverypb.DeltaDiscoveryRequest) error {
+	if err := d.admit(r); err != nil {
+		return err
+	}
+	if health(d.session, r.GetTypeUrl(), r.GetErrorDetail()) {
+		return nil
+	}
+	t := d.of(r.GetTypeUrl())
+	if t == nil {
+		watch(d.session, r.GetTypeUrl())
+		t = newDeltaType(r)
+		at := slices.IndexFunc(d.types, func(x *deltaType) bool { return rank(x.url) > rank(t.url) })
+		if at < 0 {
+			at = len(d.types)
+		}
+		d.types = slices.Insert(d.types, at, t)
+	}
+	if r.GetResponseNonce() != "" {
+		d.answer(r, t)
+	}
+	d.demand(r)
+	var set *resource.Set
+	if d.state != nil {
+		set = d.state.Set(t.url)
+	}
+	t.subscribe(r.GetResourceNamesSubscribe(), r.GetInitialResourceVersions(), set)
+	t.unsubscribe(r.GetResourceNamesUnsubscribe())
+	return nil
+}
+
+// admit bounds what a consumer may ask for.
+func (d *delta) admit(r *discoverypb.DeltaDiscoveryRequest) error {
+	names := r.GetResourceNamesSubscribe()
+	if held := r.GetInitialResourceVersions(); len(held) > 0 {
+		names = slices.AppendSeq(slices.Clone(names), maps.Keys(held))
+	}
+	if err := checkNames(names); err != nil {
+		return err
+	}
+	var set *resource.Set
+	if d.state != nil {
+		set = d.state.Set(r.GetTypeUrl())
+	}
+	more := strange(names, set)
+	if d.strange += more; d.strange <= maxStrange {
+		return nil
+	}
+	// Some may exist by now, and others be given up.
+	d.strange = more
+	for _, t := range d.types {
+		for i := range t.list {
+			if d.state == nil || d.state.Set(t.url).Get(t.list[i].resource.Name) == nil {
+				d.strange++
+			}
+		}
+	}
+	return tooStrange(d.strange)
+}
+
+// demand tells the session what is asked for.
+func (d *delta) demand(r *discoverypb.DeltaDiscoveryRequest) {
+	s, ok := d.session.(Demander)
+	if !ok {
 		return
 	}
-	report := Report{Kind: Acked, Type: r.GetTypeUrl(), Names: t.pendingNames}
-	t.rejected = r.GetErrorDetail() != nil
-	if t.rejected {
+	asked, gone, held := r.GetResourceNamesSubscribe(), r.GetResourceNamesUnsubscribe(), r.GetInitialResourceVersions()
+	if len(asked)+len(gone)+len(held) > 0 {
+		s.Demand(r.GetTypeUrl(), asked, gone, held)
+	}
+}
+
+// answer takes an ACK or NACK. Stale nonces are ignored, as the protocol asks.
+func (d *delta) answer(r *discoverypb.DeltaDiscoveryRequest, t *deltaType) {
+	if t.pending == nil || r.GetResponseNonce() != strconv.FormatUint(t.pending.nonce, 10) {
+		return
+	}
+	report := Report{Kind: Acked, Type: t.url, Names: t.pending.names(), Resources: t.pending.up}
+	if r.GetErrorDetail() != nil {
 		report.Kind, report.Error = Rejected, r.GetErrorDetail().GetMessage()
 	}
-	if r.GetTypeUrl() == wire.TypeEndpoint {
-		for _, name := range t.pendingNames {
+	if t.url == wire.TypeEndpoint && len(d.awaited) > 0 {
+		for _, name := range report.Names {
 			delete(d.awaited, name)
 		}
 	}
-	t.pending, t.pendingNames = "", nil
+	t.pending = nil
 	d.session.Report(report)
 }
 
 // pump implements protocol.
 func (d *delta) pump(s *State) error {
-	for _, url := range ranked(d.types) {
-		t := d.types[url]
-		if t.pending != "" || d.holds(url, t) {
+	d.state = s
+	for _, t := range d.types {
+		if t.pending != nil || d.holds(t) {
 			continue
 		}
-		if err := d.flush(s, url, t, d.mayRemove(s, url)); err != nil {
+		if err := d.flush(s, t); err != nil {
 			return err
 		}
 	}
@@ -135,9 +163,9 @@ func (d *delta) pump(s *State) error {
 	return nil
 }
 
-// holds tells whether a listener or route must wait for endpoints.
-func (d *delta) holds(url string, t *deltaType) bool {
-	if url != wire.TypeListener && url != wire.TypeRoute || !t.answered || len(d.awaited) == 0 {
+// holds tells whether a listener, route or virtual host must wait for endpoints.
+func (d *delta) holds(t *deltaType) bool {
+	if len(d.awaited) == 0 || !t.answered || t.url != wire.TypeListener && t.url != wire.TypeRoute && t.url != wire.TypeVirtualHost {
 		return false
 	}
 	left := time.Until(d.until)
@@ -164,136 +192,69 @@ func (d *delta) mayRemove(s *State, url string) bool {
 	if url != wire.TypeCluster && url != wire.TypeEndpoint {
 		return true
 	}
-	return d.upToDate(s, wire.TypeListener) && d.upToDate(s, wire.TypeRoute)
-}
-
-func (d *delta) upToDate(s *State, url string) bool {
-	t := d.types[url]
-	if t == nil {
-		return true
-	}
-	if t.pending != "" {
-		return false
-	}
-	up, gone := t.diff(s.Set(url), true)
-	return len(up) == 0 && len(gone) == 0
-}
-
-func (d *delta) isSettled(s *State) bool {
-	for url := range d.types {
-		if !d.upToDate(s, url) {
+	for _, t := range d.types {
+		if (t.url == wire.TypeListener || t.url == wire.TypeRoute || t.url == wire.TypeVirtualHost) && !t.upToDate(s.Set(t.url)) {
 			return false
 		}
 	}
 	return true
 }
 
-// diff returns what the consumer lacks and what it should drop.
-func (t *deltaType) diff(set *Set, removals bool) (up []*Resource, gone []string) {
-	if t.wildcard {
-		for _, r := range set.List() {
-			if v, ok := t.sent[r.Name]; !ok || v != r.Version || t.forced[r.Name] {
-				up = append(up, r)
-			}
-		}
-	} else {
-		for name := range t.subs {
-			r := set.Get(name)
-			if r == nil {
-				continue
-			}
-			if v, ok := t.sent[name]; !ok || v != r.Version || t.forced[name] {
-				up = append(up, r)
-			}
-		}
-		slices.SortFunc(up, func(a, b *Resource) int { return compare(a.Name, b.Name) })
-	}
-	// A name that was asked for and does not exist is answered at once.
-	for name := range t.subs {
-		if set.Get(name) == nil {
-			if v, ok := t.sent[name]; !ok || t.forced[name] || (removals && v != absent) {
-				gone = append(gone, name)
-			}
+func (d *delta) isSettled(s *State) bool {
+	for _, t := range d.types {
+		if !t.upToDate(s.Set(t.url)) {
+			return false
 		}
 	}
-	if removals {
-		for name, v := range t.sent {
-			if v != absent && !t.subs[name] && set.Get(name) == nil {
-				gone = append(gone, name)
-			}
-		}
-	}
-	slices.Sort(gone)
-	return up, gone
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return true
 }
 
 // flush sends the difference of one type, if there is one.
-func (d *delta) flush(s *State, url string, t *deltaType, removals bool) error {
-	up, gone := t.diff(s.Set(url), removals)
-	if len(up) == 0 && len(gone) == 0 && (t.answered || !t.wildcard) {
+func (d *delta) flush(s *State, t *deltaType) error {
+	set := s.Set(t.url)
+	diff := t.diff(set)
+	if len(diff.removed) > 0 && !d.mayRemove(s, t.url) {
+		t.later(diff.removed)
+		diff.removed = nil
+	}
+	if diff.empty() && (t.answered || !t.wildcard) {
 		return nil
 	}
+	gone := diff.gone()
 	d.nonce++
-	resp := &discoverypb.DeltaDiscoveryResponse{
-		TypeUrl:           url,
-		SystemVersionInfo: strconv.FormatUint(s.Version, 10),
-		Nonce:             strconv.FormatUint(d.nonce, 10),
-		RemovedResources:  gone,
-		Resources:         make([]*discoverypb.Resource, 0, len(up)),
-	}
-	names := make([]string, 0, len(up)+len(gone))
+	resp := newResponse(head{t.url, s.Version, d.nonce, gone}, len(diff.up))
 	bytes := 0
-	for _, r := range up {
-		resp.Resources = append(resp.Resources, &discoverypb.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
-		names = append(names, r.Name)
+	for _, r := range diff.up {
+		resp.body = append(resp.body, r.Delta)
 		bytes += len(r.Body.GetValue())
 	}
-	if url == wire.TypeCluster {
-		d.await(s, t, up)
+	if t.url == wire.TypeCluster {
+		d.await(s, t, diff.up)
 	}
-	for _, r := range up {
-		t.sent[r.Name] = r.Version
-		delete(t.forced, r.Name)
-	}
-	for _, name := range gone {
-		delete(t.forced, name)
-		if t.subs[name] {
-			t.sent[name] = absent
-		} else {
-			delete(t.sent, name)
-		}
-		names = append(names, name)
-	}
-	t.answered, t.pending, t.pendingNames = true, resp.GetNonce(), names
+	t.list = t.list.sent(diff.up).gone(gone)
+	t.answered, t.pending = true, &unanswered{d.nonce, diff.up, gone}
 	if err := d.send(resp); err != nil {
 		return err
 	}
-	d.session.Report(Report{Kind: Sent, Type: url, Version: s.Version, Names: names, Bytes: bytes})
+	d.session.Report(Report{Kind: Sent, Type: t.url, Version: s.Version, Bytes: bytes})
 	return nil
 }
 
 // await notes which endpoints the consumer will ask for, or must get again,
 // because of the clusters that go out now: a changed cluster is warmed with
 // fresh endpoints, although their subscription does not change.
-func (d *delta) await(s *State, t *deltaType, up []*Resource) {
-	endpoints := d.types[wire.TypeEndpoint]
+func (d *delta) await(s *State, t *deltaType, up []*resource.Resource) {
+	endpoints := d.of(wire.TypeEndpoint)
+	if endpoints == nil && !t.answered {
+		return
+	}
 	set := s.Set(wire.TypeEndpoint)
 	for _, r := range up {
 		if set.Get(r.Name) == nil {
 			continue
 		}
-		if endpoints != nil && endpoints.subs[r.Name] {
-			endpoints.forced[r.Name] = true
+		if endpoints != nil {
+			endpoints.force(r.Name)
 		}
 		if t.answered {
 			d.awaited[r.Name] = true

@@ -12,10 +12,20 @@ import (
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/proto"
 
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/wire"
 )
+
+// read takes a response apart as a consumer does.
+func read[M proto.Message](t testing.TB, r *response, into M) M {
+	t.Helper()
+	if err := proto.Unmarshal(r.body.Materialize(), into); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
 
 // recorder is a Session that keeps reports.
 type recorder struct{ reports []Report }
@@ -26,18 +36,18 @@ func (r *recorder) Close()                                                 {}
 
 // state makes a State: "CDS a=1 b=2; EDS a=1".
 func state(version uint64, spec string) *State {
-	s := &State{Version: version, Sets: map[string]*Set{}}
+	s := &State{Version: version, Sets: map[string]*resource.Set{}}
 	for part := range strings.SplitSeq(spec, ";") {
 		words := strings.Fields(part)
 		if len(words) == 0 {
 			continue
 		}
-		var list []*Resource
+		var list []*resource.Resource
 		for _, w := range words[1:] {
 			name, v, _ := strings.Cut(w, "=")
-			list = append(list, &Resource{Name: name, Version: v, Body: &anypb.Any{TypeUrl: urls[words[0]], Value: []byte(v)}})
+			list = append(list, resource.New(urls[words[0]], name, v, []byte(v)))
 		}
-		s.Sets[urls[words[0]]] = NewSet(list)
+		s.Sets[urls[words[0]]] = resource.NewSet(list)
 	}
 	return s
 }
@@ -67,10 +77,14 @@ type consumer struct {
 
 func newConsumer(t *testing.T) *consumer {
 	c := &consumer{t: t, rec: &recorder{}, last: map[string]string{}}
-	c.d = newDelta(c.rec, func(r *discoverypb.DeltaDiscoveryResponse) error {
+	c.d = newDelta(c.rec, func(raw *response) error {
+		r := read(t, raw, &discoverypb.DeltaDiscoveryResponse{})
 		line := short(r.TypeUrl)
 		for _, x := range r.Resources {
 			line += " " + x.Name + "=" + x.Version
+			if string(x.Resource.GetValue()) != x.Version || x.Resource.GetTypeUrl() != r.TypeUrl {
+				t.Errorf("%s has the body %v", x.Name, x.Resource)
+			}
 		}
 		for _, x := range r.RemovedResources {
 			line += " -" + x
@@ -262,7 +276,8 @@ func TestWorld(t *testing.T) {
 	var got []string
 	nonce := map[string]string{}
 	rec := &recorder{}
-	w := newWorld(rec, func(r *discoverypb.DiscoveryResponse) error {
+	w := newWorld(rec, func(raw *response) error {
+		r := read(t, raw, &discoverypb.DiscoveryResponse{})
 		line := short(r.TypeUrl)
 		for _, x := range r.Resources {
 			line += " " + string(x.Value)
@@ -294,6 +309,40 @@ func TestWorld(t *testing.T) {
 	s = state(2, "CDS a=a1 b=b1; EDS a=e2 b=e1")
 	step(nil) // nothing that was asked for has changed
 	step(&discoverypb.DiscoveryRequest{TypeUrl: wire.TypeEndpoint, ResourceNames: []string{"b", "a"}, ResponseNonce: nonce["EDS"]}, "EDS e2 e1")
+	step(&discoverypb.DiscoveryRequest{TypeUrl: wire.TypeEndpoint, ResourceNames: []string{"b", "a"}, ResponseNonce: nonce["EDS"]})
+	// What is asked for by name comes alone when it changes, from a set of which it is
+	// known what has, and of one of which it is not.
+	layer := resource.NewLayer(s.Set(wire.TypeEndpoint).List())
+	at := func(version uint64) *State {
+		return &State{Version: version, Sets: map[string]*resource.Set{
+			wire.TypeCluster: s.Set(wire.TypeCluster), wire.TypeEndpoint: resource.Compose(layer, nil),
+		}}
+	}
+	ack := func() *discoverypb.DiscoveryRequest {
+		return &discoverypb.DiscoveryRequest{TypeUrl: wire.TypeEndpoint, ResourceNames: []string{"a", "b"}, ResponseNonce: nonce["EDS"]}
+	}
+	put := func(name, version string) {
+		layer = layer.With([]*resource.Resource{resource.New(wire.TypeEndpoint, name, version, []byte(version))}, nil)
+	}
+	s = at(3)
+	step(nil)
+	put("b", "e3")
+	put("c", "e9")
+	s = at(4)
+	step(nil, "EDS e3")
+	step(ack())
+	put("a", "e4")
+	layer = layer.With(nil, []string{"b"})
+	s = at(5)
+	step(nil, "EDS e4")
+	step(ack())
+	put("b", "e3") // it is back, as it was
+	s = at(6)
+	step(nil, "EDS e3")
+	step(ack())
+	layer = resource.NewLayer(layer.List())
+	s = at(7)
+	step(nil)
 	if len(rec.reports) == 0 {
 		t.Error("nothing was reported")
 	}
@@ -306,10 +355,10 @@ func BenchmarkDeltaPumpUnchanged(b *testing.B) {
 		fmt.Fprintf(&spec, " c%d=1", i)
 	}
 	s := state(1, spec.String())
-	d := newDelta(&recorder{}, func(*discoverypb.DeltaDiscoveryResponse) error { return nil })
+	d := newDelta(&recorder{}, func(*response) error { return nil })
 	_ = d.request(&discoverypb.DeltaDiscoveryRequest{TypeUrl: wire.TypeCluster})
 	_ = d.pump(s)
-	d.types[wire.TypeCluster].pending = ""
+	d.of(wire.TypeCluster).pending = nil
 	for b.Loop() {
 		_ = d.pump(s)
 	}

@@ -9,31 +9,46 @@ import (
 
 // fill makes the sorted slices of a snapshot, sharing those of kinds that did
 // not change.
-func (m *merger) fill(s, last *model.Snapshot) {
+func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	if last == nil {
 		last = &model.Snapshot{}
 	}
-	// What is derived from the mesh configuration changes with it.
-	all := last.Mesh != m.mesh
-	m.allocate(all)
-	s.Services = slice(m, all, last.Services, model.KindService, model.KindServiceEntry)
+	every := last.Version == 0 || m.reselected
+	fresh := m.enlist()
+	m.allocate(all || fresh)
+	m.own.services = slice(m, all, m.own.services, model.KindService, model.KindServiceEntry)
+	s.Services = m.withInstances(last.Services)
 	s.Workloads = slice(m, all, last.Workloads, model.KindWorkload, model.KindWorkloadEntry)
-	s.Routes = slice(m, all, last.Routes, model.KindVirtualService)
-	s.Policies = slice(m, all, last.Policies, model.KindDestinationRule)
-	s.Gateways = slice(m, false, last.Gateways, model.KindGateway)
-	s.Sidecars = slice(m, false, last.Sidecars, model.KindSidecar)
-	s.PeerAuths = slice(m, false, last.PeerAuths, model.KindPeerAuthentication)
-	s.Authz = slice(m, false, last.Authz, model.KindAuthorizationPolicy)
-	s.Secrets = slice(m, false, last.Secrets, model.KindSecret)
-	s.Namespaces = slice(m, false, last.Namespaces, model.KindNamespace)
-	s.Accounts = slice(m, false, last.Accounts, model.KindServiceAccount)
-	s.Processes = slice(m, false, last.Processes, model.KindProcess)
+	m.own.routes = slice(m, all, m.own.routes, model.KindVirtualService, model.KindMetaRouter)
+	m.own.policies = slice(m, all, m.own.policies, model.KindDestinationRule)
+	m.own.gateways = slice(m, every, m.own.gateways, model.KindGateway)
+	s.Sidecars = slice(m, every, last.Sidecars, model.KindSidecar)
+	s.PeerAuths = slice(m, every, last.PeerAuths, model.KindPeerAuthentication)
+	s.Authz = slice(m, every, last.Authz, model.KindAuthorizationPolicy)
+	s.RequestAuths = slice(m, every, last.RequestAuths, model.KindRequestAuthentication)
+	s.KeySets = slice(m, every, last.KeySets, model.KindKeySet)
+	s.Telemetry = slice(m, every, last.Telemetry, model.KindTelemetry)
+	s.EnvoyFilters = slice(m, every, last.EnvoyFilters, model.KindEnvoyFilter)
+	s.Groups = slice(m, every, last.Groups, model.KindWorkloadGroup)
+	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)
+	s.Quarantines = slice(m, every, last.Quarantines, model.KindQuarantine)
+	s.Secrets = slice(m, every, last.Secrets, model.KindSecret, model.KindConfigMap)
+	s.Namespaces = slice(m, every, last.Namespaces, model.KindNamespace)
+	s.Accounts = slice(m, every, last.Accounts, model.KindServiceAccount)
+	s.Processes = slice(m, every, last.Processes, model.KindProcess)
+	m.fillAPI(&s.API, &last.API, every)
+	m.fillCluster(&s.Cluster, &last.Cluster, every)
 }
 
 // slice collects the objects of some kinds in the order that Snapshot promises.
 func slice[T model.Object](m *merger, all bool, last []T, kinds ...model.Kind) []T {
 	if !all && !m.touched(kinds...) {
 		return last
+	}
+	if !all {
+		if out, ok := patch(m, last, kinds); ok {
+			return out
+		}
 	}
 	var out []T
 	for _, k := range kinds {
@@ -50,10 +65,55 @@ func slice[T model.Object](m *merger, all bool, last []T, kinds ...model.Kind) [
 	return out
 }
 
-// derive fills in what the object leaves to the mesh. The object itself stays
-// as it is: a source may hold it.
+// few is up to which share of a slice, one in so many, changes are put in one by one.
+const few = 16
+
+// patch puts what has changed since the last snapshot into a slice; not ok when
+// that is too much for it.
+func patch[T model.Object](m *merger, last []T, kinds []model.Kind) (out []T, ok bool) {
+	out = slices.Clone(last)
+	n := 0
+	for k, old := range m.changed {
+		if !slices.Contains(kinds, k.Kind) {
+			continue
+		}
+		if n++; n > 4+len(last)/few {
+			return nil, false
+		}
+		place := func(o model.Object) (int, bool) {
+			return slices.BinarySearchFunc(out, o.Head(), func(x T, h *model.Meta) int { return model.Before(x.Head(), h) })
+		}
+		var now T
+		there := false
+		if o := m.kinds[k.Kind][k]; o != nil {
+			now, there = m.derive(o).(T)
+		}
+		if _, listed := old.(T); listed {
+			at, found := place(old)
+			switch {
+			case !found:
+				return nil, false
+			case there && old.Head().Created == now.Head().Created:
+				out[at] = now
+				continue
+			}
+			out = slices.Delete(out, at, at+1)
+		}
+		if there {
+			at, _ := place(now)
+			out = slices.Insert(out, at, now)
+		}
+	}
+	return out, true
+}
+
+// derive fills in what the object leaves to the mesh; nil: it does not count. The object
+// itself stays as it is: a source may hold it.
 func (m *merger) derive(o model.Object) model.Object {
 	k := o.Head().Key
+	if !m.counts(o) {
+		return nil
+	}
 	gen := m.vips.generation(k)
 	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen {
 		return d.to
@@ -93,13 +153,19 @@ func (m *merger) derive(o model.Object) model.Object {
 func (m *merger) deriveService(s *model.Service) model.Object {
 	vips := m.vips.of(s.Key)
 	defaulted := s.Exports.Default && m.mesh.ServiceExports != nil
-	if len(vips) == 0 && !defaulted {
+	bound := m.bound(s)
+	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every {
 		return s
 	}
 	c := *s
 	if len(vips) > 0 {
 		c.VIPs, c.AutoVIP = vips, true
-		for _, p := range vips {
+	}
+	if m.vips.every && canHave(s) {
+		m.vips.within(&c, s.VIPs)
+	}
+	if !slices.Equal(c.VIPs, s.VIPs) {
+		for _, p := range c.VIPs {
 			c.Hash ^= sum(p.String())
 		}
 	}
@@ -107,7 +173,23 @@ func (m *merger) deriveService(s *model.Service) model.Object {
 		c.Exports = exports(m.mesh.ServiceExports, s.Key.Namespace)
 		c.Hash = mix(c.Hash, c.Exports)
 	}
+	if bound != model.EntryPublic {
+		inside := bound == model.EntryNamespace && c.Exports.To(s.Namespace)
+		c.Exports = model.Visibility{}
+		if inside {
+			c.Exports.Namespaces = []string{s.Namespace}
+		}
+		c.Hash = mix(c.Hash, c.Exports)
+	}
 	return &c
+}
+
+// bound is how far a ServiceEntry may be seen at most, by the labels of its namespace.
+func (m *merger) bound(s *model.Service) model.EntryVisibility {
+	if !s.FromEntry || m.mesh.Entries == nil {
+		return model.EntryPublic
+	}
+	return m.mesh.Entries.Of(m.discovery.labelsOf(s.Namespace))
 }
 
 // exports applies a mesh-wide default to an object of a namespace.

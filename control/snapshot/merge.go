@@ -2,10 +2,10 @@ package snapshot
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"strings"
 
+	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/control/model"
 )
 
@@ -16,6 +16,8 @@ type merger struct {
 	bySource map[string]map[model.Key]model.Object
 	findings map[string][]model.Finding
 	kinds    map[model.Kind]map[model.Key]model.Object // the winners
+	twice    map[model.Key]bool                        // that more than one source has
+	changed  map[model.Key]model.Object                // since the last snapshot, and the winners then
 	dirty    map[model.Kind]bool                       // content changed
 	stale    map[model.Kind]bool                       // only places changed
 	news     bool                                      // findings changed
@@ -24,6 +26,22 @@ type merger struct {
 	mesh    *model.Mesh
 	derived map[model.Key]derivation
 	vips    *allocator
+	// discovery is made with each mesh configuration; reselected: other namespaces may
+	// count than in the last snapshot.
+	discovery  *discovery
+	reselected bool
+
+	// attached is what the last Attach made; own are the sources' parts of the
+	// slices that it adds to.
+	attached *model.APIOutcome
+	own      struct {
+		routes   []*model.RouteSet
+		gateways []*model.Gateway
+		policies []*model.TrafficPolicySet
+		services []*model.Service
+	}
+	// instances stand for those of headless services, where these have addresses.
+	instances []*model.Service
 }
 
 // derivation remembers what was made of an object, so that the same is the
@@ -35,12 +53,16 @@ type derivation struct {
 }
 
 func newMerger(opts Options) *merger {
-	return &merger{
+	m := &merger{
 		opts: opts, order: slices.Clone(opts.Sources),
 		bySource: map[string]map[model.Key]model.Object{}, findings: map[string][]model.Finding{},
-		kinds: map[model.Kind]map[model.Key]model.Object{}, dirty: map[model.Kind]bool{}, stale: map[model.Kind]bool{},
-		derived: map[model.Key]derivation{}, vips: newAllocator(opts.Families),
+		kinds: map[model.Kind]map[model.Key]model.Object{}, twice: map[model.Key]bool{}, changed: map[model.Key]model.Object{}, dirty: map[model.Kind]bool{}, stale: map[model.Kind]bool{},
+		derived: map[model.Key]derivation{}, vips: newAllocator(opts.Addresses),
 	}
+	if opts.Book != nil {
+		m.vips.restore(opts.Book.allocated())
+	}
+	return m
 }
 
 // apply takes in one delta.
@@ -82,20 +104,46 @@ func (m *merger) apply(d model.Delta) {
 	}
 }
 
+// said is what each source has said, as one full delta.
+func (m *merger) said() (out []model.Delta) {
+	for _, s := range m.order {
+		d := model.Delta{Source: s, Full: true, Findings: m.findings[s]}
+		for _, o := range m.bySource[s] {
+			d.Upserts = append(d.Upserts, o)
+		}
+		model.SortObjects(d.Upserts)
+		out = append(out, d)
+	}
+	return out
+}
+
 // elect puts the winning source's version of an object in force.
 func (m *merger) elect(k model.Key) {
 	var now model.Object
+	sources := 0
 	for _, s := range m.order {
 		if o := m.bySource[s][k]; o != nil {
-			now = o
-			break
+			if sources++; sources == 1 {
+				now = o
+			}
+		}
+	}
+	if sources > 1 != m.twice[k] {
+		m.news = true
+		m.twice[k] = true
+		if sources <= 1 {
+			delete(m.twice, k)
 		}
 	}
 	all := m.kinds[k.Kind]
 	old := all[k]
-	switch {
-	case now == old:
+	if now == old {
 		return
+	}
+	if _, noted := m.changed[k]; !noted {
+		m.changed[k] = old
+	}
+	switch {
 	case now == nil:
 		delete(all, k)
 		delete(m.derived, k)
@@ -126,13 +174,18 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 		s.Version = last.Version + 1
 	}
 	m.chooseMesh()
-	s.Mesh = m.mesh
-	m.fill(s, last)
-	s.Objects = m.objects(last)
+	s.Mesh, s.Captured = m.mesh, m.vips.captured()
+	m.reselected = m.discover()
+	whole := last == nil || last.Mesh != m.mesh || m.reselected // what is derived from the mesh configuration changes with it
+	m.fill(s, last, whole)
+	s.Objects = m.objects(last, whole)
+	s.Versions = m.versions(s, last, whole)
+	m.attach(s, last)
 	for _, src := range m.order {
 		s.Findings = append(s.Findings, m.findings[src]...)
 	}
 	s.Findings = append(s.Findings, m.overlaps()...)
+	s.Findings = append(s.Findings, m.undiscovered()...)
 	if m.opts.Check != nil {
 		s.Findings = append(s.Findings, m.opts.Check(s)...)
 	}
@@ -141,6 +194,7 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 	})
 	clear(m.dirty)
 	clear(m.stale)
+	clear(m.changed)
 	m.news, m.why = false, nil
 	return s
 }
@@ -175,33 +229,75 @@ func (m *merger) touched(kinds ...model.Kind) bool {
 	return false
 }
 
-// objects is the map of everything; copied only when something moved.
-func (m *merger) objects(last *model.Snapshot) map[model.Key]model.Object {
-	if last != nil && len(m.dirty)+len(m.stale) == 0 {
-		return last.Objects
+// objects is the map of everything: that of before, but for what has changed.
+func (m *merger) objects(last *model.Snapshot, whole bool) cow.Map[model.Key, model.Object] {
+	if last == nil || whole {
+		out := make(map[model.Key]model.Object, 64)
+		for _, all := range m.kinds {
+			for k, o := range all {
+				if d := m.derive(o); d != nil {
+					out[k] = d
+				}
+			}
+		}
+		return cow.Of(out)
 	}
-	out := make(map[model.Key]model.Object, 64)
-	for _, all := range m.kinds {
-		maps.Copy(out, all)
+	set := make(map[model.Key]model.Object, len(m.changed))
+	var gone []model.Key
+	for k := range m.changed {
+		if o := m.kinds[k.Kind][k]; o != nil && m.counts(o) {
+			set[k] = m.derive(o)
+		} else {
+			gone = append(gone, k)
+		}
 	}
-	for k, d := range m.derived {
-		out[k] = d.to
+	return last.Objects.With(set, gone...)
+}
+
+// versions are those of before, but for objects with other content. An object that has
+// only moved in its file keeps its version.
+func (m *merger) versions(s, last *model.Snapshot, whole bool) cow.Map[model.Key, uint64] {
+	if last == nil || whole {
+		out := make(map[model.Key]uint64, s.Objects.Len())
+		for k, o := range s.Objects.All {
+			out[k] = s.Version
+			if last != nil {
+				if old := last.Objects.Get(k); old != nil && old.Head().Hash == o.Head().Hash {
+					out[k] = last.Versions.Get(k)
+				}
+			}
+		}
+		return cow.Of(out)
 	}
-	return out
+	set := make(map[model.Key]uint64, len(m.changed))
+	var gone []model.Key
+	for k := range m.changed {
+		switch now, old := s.Objects.Get(k), last.Objects.Get(k); {
+		case now == nil:
+			gone = append(gone, k)
+		case old == nil || old.Head().Hash != now.Head().Hash:
+			set[k] = s.Version
+		}
+	}
+	return last.Versions.With(set, gone...)
 }
 
 // overlaps names objects that more than one source has.
 func (m *merger) overlaps() []model.Finding {
 	var out []model.Finding
-	for i, s := range m.order {
-		for _, later := range m.order[i+1:] {
-			for k, o := range m.bySource[later] {
-				if first := m.bySource[s][k]; first != nil {
-					out = append(out, model.Finding{
-						Code: "WEFT0109", Severity: model.Warning, Object: k, Origin: o.Head().Origin,
-						Message: "is there twice: " + first.Head().Origin.String() + " has it too, which is used", Remedy: "remove one",
-					})
-				}
+	for k := range m.twice {
+		var first model.Object
+		for _, s := range m.order {
+			o := m.bySource[s][k]
+			switch {
+			case o == nil:
+			case first == nil:
+				first = o
+			default:
+				out = append(out, model.Finding{
+					Code: "WEFT0109", Severity: model.Warning, Object: k, Origin: o.Head().Origin,
+					Message: "is there twice: " + first.Head().Origin.String() + " has it too, which is used", Remedy: "remove one",
+				})
 			}
 		}
 	}

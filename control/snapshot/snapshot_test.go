@@ -125,7 +125,7 @@ func TestEqualHashPublishesNothing(t *testing.T) {
 		p.In() <- model.Delta{Source: "file", Deletes: []model.Key{key(model.KindServiceAccount, "a")}}
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if s := p.Cell().Load(); len(s.Accounts) != 1 || s.Objects[key(model.KindServiceAccount, "a")] != nil || len(first.Accounts) != 1 {
+		if s := p.Cell().Load(); len(s.Accounts) != 1 || s.Objects.Get(key(model.KindServiceAccount, "a")) != nil || len(first.Accounts) != 1 {
 			t.Errorf("after a delete: %+v", s.Accounts)
 		}
 	})
@@ -259,7 +259,7 @@ func TestMeshDefaults(t *testing.T) {
 		if d := cmp.Diff(model.Visibility{Default: true}, s.Routes[0].Exports); d != "" {
 			t.Errorf("route (-want, +got):\n%s", d)
 		}
-		if s.Services[0].Hash == before.Services[0].Hash || s.Objects[s.Services[0].Key] != model.Object(s.Services[0]) {
+		if s.Services[0].Hash == before.Services[0].Hash || s.Objects.Get(s.Services[0].Key) != model.Object(s.Services[0]) {
 			t.Error("a derived object has the old hash, or is not the one in Objects")
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/file"
@@ -289,7 +290,7 @@ func TestTheSourceHonoursTheStore(t *testing.T) {
 	k := newKit(t)
 	k.write("a.yaml", account("old")+"---\n"+mesh+"---\n"+space)
 	k.follow()
-	find := func(key model.Key) model.Object { return console.Find(&model.Snapshot{Objects: k.there}, key) }
+	find := func(key model.Key) model.Object { return console.Find(&model.Snapshot{Objects: cow.Of(k.there)}, key) }
 	k.Store.find = find
 
 	// Delete hides an object of the folder, Apply brings it back, and so on.

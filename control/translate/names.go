@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/cluster"
 	"github.com/weftmesh/weft/wire"
@@ -14,19 +15,61 @@ import (
 )
 
 // hosts are the names that the mesh DNS answers for the proxy, made once for all
-// proxies of a namespace.
-func hosts(v *scope.View) []Resource {
+// proxies of a namespace; on demand the one that says that names are asked for.
+func (c *Cache) hosts(v *scope.View) []*resource.Resource {
+	if v.Proxy.OnDemand {
+		return []*resource.Resource{c.pack(wire.TypeHost, wire.HostsOnDemand, &weftpb.Host{Name: wire.HostsOnDemand})}
+	}
 	v4, v6 := v.Proxy.Families()
 	type key struct {
 		namespace string
 		v4, v6    bool
 	}
-	return v.Index.Memo(key{v.Proxy.Namespace(), v4, v6}, func() any { return makeHosts(v, v4, v6) }).([]Resource)
+	return v.Index.Lasting(key{v.Proxy.Namespace(), v4, v6}, func() any { return c.makeHosts(v, v4, v6) }).([]*resource.Resource)
 }
 
-func makeHosts(v *scope.View, v4, v6 bool) []Resource {
-	var out []Resource
-	add := func(h *weftpb.Host) { out = append(out, pack(h.Name, wire.TypeHost, h)) }
+// named is what the mesh DNS answers to one name, as the resource of that name: a
+// service, another name of one, an instance of a headless one, or what a wildcard
+// covers; nil: the mesh has no such name.
+func (c *Cache) named(v *scope.View, name string) *resource.Resource {
+	h := hostNamed(v, name)
+	for rest := name; h == nil; {
+		_, parent, ok := strings.Cut(rest, ".")
+		if !ok {
+			return nil
+		}
+		h, rest = hostNamed(v, "*."+parent), parent
+	}
+	return c.pack(wire.TypeHost, name, h)
+}
+
+func hostNamed(v *scope.View, name string) *weftpb.Host {
+	v4, v6 := v.Proxy.Families()
+	usable := func(a netip.Addr) bool { return a.Is4() && v4 || a.Is6() && v6 }
+	if s := v.ExportedService(name); s != nil {
+		return host(v, s, usable)
+	}
+	if a := v.Index.ServiceAny(name); a != nil && v.Index.IsAlias(a) && a.Exports.To(v.Proxy.Namespace()) && v.ExportedService(a.ExternalName) != nil {
+		return &weftpb.Host{Name: name, Namespace: a.Namespace, Canonical: a.ExternalName}
+	}
+	label, of, _ := strings.Cut(name, ".")
+	s := v.ExportedService(of)
+	if s == nil || !s.Headless {
+		return nil
+	}
+	if h := host(v, s, usable); h != nil {
+		for _, e := range h.Endpoints {
+			if e.Hostname == label {
+				return &weftpb.Host{Name: name, Namespace: s.Namespace, Addresses: e.Addresses}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cache) makeHosts(v *scope.View, v4, v6 bool) []*resource.Resource {
+	var out []*resource.Resource
+	add := func(h *weftpb.Host) { out = append(out, c.pack(wire.TypeHost, h.Name, h)) }
 	usable := func(a netip.Addr) bool { return a.Is4() && v4 || a.Is6() && v6 }
 	for _, s := range v.Exported() {
 		if h := host(v, s, usable); h != nil {
@@ -38,8 +81,8 @@ func makeHosts(v *scope.View, v4, v6 bool) []Resource {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
-	return slices.CompactFunc(out, func(a, b Resource) bool { return a.Name == b.Name })
+	slices.SortStableFunc(out, func(a, b *resource.Resource) int { return cmp.Compare(a.Name, b.Name) })
+	return slices.CompactFunc(out, func(a, b *resource.Resource) bool { return a.Name == b.Name })
 }
 
 // host is the name of one service; nil when its name is not the mesh's to answer.
@@ -92,10 +135,10 @@ func headless(v *scope.View, s *model.Service, out *weftpb.Host, usable func(net
 
 // workloads tells who has which address, for the labels of metrics. It is the
 // same for all proxies, which subscribe to the addresses that they meet.
-func workloads(x *scope.Index) []Resource {
+func (c *Cache) workloads(x *scope.Index) []*resource.Resource {
 	type key struct{}
 	return x.Memo(key{}, func() any {
-		var out []Resource
+		var out []*resource.Resource
 		for _, w := range x.Snapshot.Workloads {
 			service, revision := cluster.Canonical(w)
 			for _, a := range w.Addresses {
@@ -108,10 +151,10 @@ func workloads(x *scope.Index) []Resource {
 					App: cmp.Or(w.Labels["app"], w.Labels["app.kubernetes.io/name"]), Version: w.Labels["version"],
 					Cluster: w.Cluster, ServiceAccount: w.ServiceAccount, TrustDomain: w.TrustDomain,
 				}
-				out = append(out, pack(m.Address, wire.TypeWorkload, m))
+				out = append(out, c.pack(wire.TypeWorkload, m.Address, m))
 			}
 		}
-		slices.SortFunc(out, func(a, b Resource) int { return cmp.Compare(a.Name, b.Name) })
+		slices.SortFunc(out, func(a, b *resource.Resource) int { return cmp.Compare(a.Name, b.Name) })
 		return out
-	}).([]Resource)
+	}).([]*resource.Resource)
 }

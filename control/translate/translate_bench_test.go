@@ -3,6 +3,8 @@ package translate
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
+	"slices"
 	"testing"
 
 	"github.com/weftmesh/weft/control/model"
@@ -72,18 +74,43 @@ func BenchmarkFirst(b *testing.B) {
 	}
 }
 
-// BenchmarkNext is every further proxy of a snapshot.
+// BenchmarkNext is every further group of proxies of a snapshot.
 func BenchmarkNext(b *testing.B) {
 	for _, n := range []int{100, 1000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			s := meshOf(n)
-			idx := scope.NewIndex(s)
-			Translate(scope.Build(idx, proxyOf(s, 0)))
+			idx, c := scope.NewIndex(s), NewCache()
+			first := c.Shared(scope.Build(idx, proxyOf(s, 0)), nil)
 			b.ReportAllocs()
 			i := 0
 			for b.Loop() {
 				i++
-				Translate(scope.Build(idx, proxyOf(s, i%len(s.Workloads))))
+				v := scope.Build(idx, proxyOf(s, i%len(s.Workloads)))
+				c.Shared(v, nil)
+				c.Own(v, nil)
+			}
+			runtime.KeepAlive(first)
+		})
+	}
+}
+
+// BenchmarkChange is one endpoint that changes, for one group, index included.
+func BenchmarkChange(b *testing.B) {
+	for _, n := range []int{100, 1000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			s := meshOf(n)
+			idx, c := scope.NewIndex(s), NewCache()
+			shared := c.Shared(scope.Build(idx, proxyOf(s, 0)), nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				next := *s
+				next.Version++
+				next.Services = slices.Clone(s.Services)
+				changed := *s.Services[n/2]
+				changed.Inline = []model.Endpoint{{Address: fmt.Sprintf("11.0.0.%d", next.Version%200)}}
+				next.Services[n/2] = &changed
+				idx, s = idx.Next(&next), &next
+				shared = c.Shared(scope.Build(idx, proxyOf(s, 0)), shared)
 			}
 		})
 	}

@@ -39,12 +39,13 @@ func TestDeterministic(t *testing.T) {
 func TestShared(t *testing.T) {
 	s := meshOf(10)
 	idx := scope.NewIndex(s)
-	a, _ := Translate(scope.Build(idx, proxyOf(s, 0)))
-	b, _ := Translate(scope.Build(idx, proxyOf(s, 7)))
-	for _, url := range []string{wire.TypeEndpoint, wire.TypeHost, wire.TypeWorkload} {
-		for i := range a.ByType[url] {
-			if a.ByType[url][i].Body != b.ByType[url][i].Body {
-				t.Errorf("%s %s was made twice", url, a.ByType[url][i].Name)
+	c := NewCache()
+	a := c.Shared(scope.Build(idx, proxyOf(s, 0)), nil)
+	b := c.Shared(scope.Build(idx, proxyOf(s, 7)), nil)
+	for url, set := range a.sets {
+		for r := range set.All() {
+			if b.sets[url].Get(r.Name) != r {
+				t.Errorf("%s %s was made twice", url, r.Name)
 			}
 		}
 	}

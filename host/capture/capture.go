@@ -15,12 +15,15 @@ type Config struct {
 	// the program. Both false for a gateway.
 	Inbound  bool `json:"inbound,omitempty"`
 	Outbound bool `json:"outbound,omitempty"`
+	// OutboundNets, when set, are the only networks for which Outbound holds.
+	OutboundNets []netip.Prefix `json:"outboundNets,omitempty"`
 	// DNS: port 53 goes to the mesh's resolver on loopback.
 	DNS bool `json:"dns,omitempty"`
 	// Relay: what the sidecar sends to addresses outside Mesh goes to the relay
 	// on loopback, for a sidecar that cannot be handed sockets.
 	Relay bool `json:"relay,omitempty"`
-	// RelayAll: so does everything else that leaves the mesh (no sidecar).
+	// RelayAll: so does everything else that leaves the mesh (no sidecar, or one that
+	// gets OutboundNets only).
 	RelayAll bool `json:"relayAll,omitempty"`
 	// Mesh are the addresses of workloads and, for RelayAll, of services.
 	Mesh []netip.Prefix `json:"mesh,omitempty"`

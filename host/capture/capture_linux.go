@@ -103,7 +103,13 @@ func outbound(c Config) []rule {
 	for _, p := range c.SkipOutbound {
 		rs = append(rs, match(tcp, dport(expr.CmpOpEq, p), accept()))
 	}
-	return append(rs, match(tcp, redirect(wire.PortOutbound)))
+	if len(c.OutboundNets) == 0 {
+		return append(rs, match(tcp, counter(), redirect(wire.PortOutbound)))
+	}
+	for _, p := range c.OutboundNets {
+		rs = append(rs, match(tcp, daddr(expr.CmpOpEq, p), counter(), redirect(wire.PortOutbound)))
+	}
+	return rs
 }
 
 // loopbackOnly are the rules for programs that cannot be reached at the

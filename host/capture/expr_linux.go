@@ -87,6 +87,10 @@ func addr(op expr.CmpOp, p netip.Prefix, off4, off6 uint32) rule {
 
 func accept() rule { return rule{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
+// counter counts the connections that come this far: of each, nat chains see the first
+// packet only.
+func counter() rule { return rule{&expr.Counter{}} }
+
 func redirect(port uint16) rule {
 	return rule{
 		&expr.Immediate{Register: 1, Data: binary.BigEndian.AppendUint16(nil, port)},

@@ -197,6 +197,12 @@ func program(what string, args []string) error {
 			mark, _ = strconv.Atoi(args[1])
 		}
 		return get("tcp", args[0], mark)
+	case "sink", "sinks": // sink PORT
+		if err := sink(args[0], what == "sinks"); err != nil {
+			return err
+		}
+	case "pour": // pour ADDRESS BYTES
+		return pour(args[0], args[1])
 	case "lookup":
 		_, err := net.LookupHost(args[0])
 		fmt.Println(err)
@@ -206,7 +212,7 @@ func program(what string, args []string) error {
 		if err != nil {
 			return err
 		}
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(60 * time.Second))
 		c.Write([]byte("question"))
 		b := make([]byte, 100)
 		n, err := c.Read(b)
@@ -299,7 +305,7 @@ func originalDst(c *net.TCPConn) (out string) {
 }
 
 func get(network, addr string, mark int) error {
-	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
+	d := net.Dialer{Timeout: 60 * time.Second, Control: func(_, _ string, rc syscall.RawConn) error {
 		if mark == 0 {
 			return nil
 		}
@@ -311,7 +317,7 @@ func get(network, addr string, mark int) error {
 	if err != nil {
 		return err
 	}
-	c.SetDeadline(time.Now().Add(5 * time.Second))
+	c.SetDeadline(time.Now().Add(60 * time.Second))
 	raw, err := io.ReadAll(c)
 	fmt.Println(string(raw))
 	return err
@@ -589,7 +595,7 @@ func TestNothingIsLeftAfterKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.Wait()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for _, pid := range before {
 		for {
 			if _, err := os.Stat("/proc/" + strconv.Itoa(pid)); err != nil {

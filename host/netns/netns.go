@@ -9,7 +9,12 @@
 // namespace's user namespace, and needs no programs.
 package netns
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/weftmesh/weft/wire"
+)
 
 // Layout is the address plan of one machine's mesh.
 type Layout struct {
@@ -22,15 +27,24 @@ type Layout struct {
 // DefaultLayout is the address plan of `weft up`.
 func DefaultLayout() Layout {
 	return Layout{
-		V4:   netip.MustParsePrefix("10.244.0.0/16"),
-		V6:   netip.MustParsePrefix("fd00:10:244::/64"),
-		Hub4: netip.MustParseAddr("10.244.0.1"),
-		Hub6: netip.MustParseAddr("fd00:10:244::1"),
-		Services: []netip.Prefix{
-			netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("fd00:10:96::/112"),
-			netip.MustParsePrefix("240.240.0.0/16"), netip.MustParsePrefix("2001:2::/48"),
-		},
+		V4:       netip.MustParsePrefix("10.244.0.0/16"),
+		V6:       netip.MustParsePrefix("fd00:10:244::/64"),
+		Hub4:     netip.MustParseAddr("10.244.0.1"),
+		Hub6:     netip.MustParseAddr("fd00:10:244::1"),
+		Services: wire.DefaultVIPRange().Prefixes(),
 	}
+}
+
+// Check tells whether the networks can be told from each other.
+func (l Layout) Check() error {
+	for i, p := range l.Services {
+		for _, o := range append([]netip.Prefix{l.V4, l.V6}, l.Services[:i]...) {
+			if p.Overlaps(o) {
+				return fmt.Errorf("the services' addresses %s overlap with %s, which is in use: choose another range", p, o)
+			}
+		}
+	}
+	return nil
 }
 
 // InboundSource are the addresses that a sidecar uses towards its own program,

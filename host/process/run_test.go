@@ -76,7 +76,7 @@ func (w *watch) notify(e process.Event) {
 // next returns the next event of the kind.
 func (w *watch) next(t *testing.T, k process.Kind) process.Event {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(60 * time.Second)
 	for {
 		select {
 		case e := <-w.ch:
@@ -185,7 +185,7 @@ func TestNotFound(t *testing.T) {
 func waitLine(t *testing.T, l *process.Log, want string) {
 	t.Helper()
 	found := errors.New("found")
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	err := l.Follow(ctx, 1000, func(line string) error {
 		if line == want {

@@ -36,7 +36,8 @@ type Options struct {
 	API, Merged, Health, Prometheus []string
 	Socket                          string
 
-	// Ready says whether the proxy serves traffic, and why not.
+	// Ready says whether the proxy serves traffic; otherwise its state, in Envoy's
+	// words, and why.
 	Ready func() (bool, string)
 	// ServerInfo is marshalled for /server_info.
 	ServerInfo func() any
@@ -61,6 +62,8 @@ type Options struct {
 	Level *slog.LevelVar
 	// Drain stops taking new connections; Quit ends the process in order.
 	Drain, Quit func()
+	// Fail makes health checks fail, or succeed again.
+	Fail func(bool)
 	// Listen makes the sockets; nil: Listen.
 	Listen func(ctx context.Context, network, address string) (net.Listener, error)
 	Log    *slog.Logger
@@ -208,6 +211,8 @@ func (s *Server) api() *http.ServeMux {
 	m.HandleFunc("POST /runtime_modify", s.runtimeModify)
 	m.HandleFunc("POST /logging", s.logging)
 	m.HandleFunc("POST /drain_listeners", s.drain)
+	m.HandleFunc("POST /healthcheck/fail", s.fail(true))
+	m.HandleFunc("POST /healthcheck/ok", s.fail(false))
 	m.HandleFunc("POST /quitquitquit", s.quit)
 	profiles(m)
 	return m
@@ -220,6 +225,7 @@ func (s *Server) help(w http.ResponseWriter, _ *http.Request) {
   /config_dump: the configuration that is held (?include_eds, ?resource=, ?name_regex=)
   /debug/pprof/: profiles of the process, for go tool pprof
   /drain_listeners (POST): take no new connections
+  /healthcheck/fail, /healthcheck/ok (POST): fail health checks, and ask clients to go; or no more
   /listeners: addresses that are listened on (?format=json)
   /hot_restart_version: none
   /logging (POST): show or set the log level (?level=debug)
@@ -244,7 +250,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	if ok, why := s.Ready(); !ok {
-		http.Error(w, "PRE_INITIALIZING: "+why, http.StatusServiceUnavailable)
+		http.Error(w, why, http.StatusServiceUnavailable)
 		return
 	}
 	_, _ = io.WriteString(w, "LIVE\n")
@@ -360,6 +366,17 @@ func (s *Server) drain(w http.ResponseWriter, _ *http.Request) {
 	}
 	s.Drain()
 	_, _ = io.WriteString(w, "OK\n")
+}
+
+func (s *Server) fail(on bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if s.Fail == nil {
+			missing(w)
+			return
+		}
+		s.Fail(on)
+		_, _ = io.WriteString(w, "OK\n")
+	}
 }
 
 func (s *Server) quit(w http.ResponseWriter, _ *http.Request) {

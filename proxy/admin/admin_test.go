@@ -118,12 +118,15 @@ func TestMetricsAreMergedAndNamedAsEnvoys(t *testing.T) {
 	r.MustRegister(EnvoyStats{Visit: func(f func(scope, name, stat string, value uint64, gauge bool)) {
 		f("cluster", "outbound|80||x", "upstream_rq_total", 3, false)
 		f("cluster", "outbound|80||y", "upstream_rq_total", 4, false)
+		f("udp", "a", "downstream_sess_total", 5, false)
+		f("udp", "b", "downstream_sess_total", 6, false)
 		f("server", "", "live", 1, true)
 	}})
 	srv := server(t, Options{Metrics: r, Program: program.URL})
 	_, body := do(t, "GET", srv.URL+"/stats/prometheus")
 	for _, want := range []string{
 		`envoy_cluster_upstream_rq_total{envoy_cluster_name="outbound|80||x"} 3`, `envoy_cluster_name="outbound|80||y"} 4`, "envoy_server_live 1", "orders_total 7",
+		`envoy_udp_downstream_sess_total{envoy_udp_prefix="a"} 5`, `envoy_udp_downstream_sess_total{envoy_udp_prefix="b"} 6`,
 	} {
 		if !strings.Contains(body, want) {
 			t.Errorf("no %s in\n%s", want, body)

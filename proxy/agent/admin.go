@@ -32,14 +32,7 @@ func (a *agent) admin() *admin.Server {
 		API:    []string{net.JoinHostPort("127.0.0.1", port(a.Ports.Admin))},
 		Merged: everywhere(a.Ports.Merged), Health: everywhere(a.Ports.Health), Prometheus: everywhere(a.Ports.Prometheus),
 		Metrics: r, Level: a.Level, Log: a.Log,
-		Ready: func() (bool, string) {
-			select {
-			case <-a.names.Ready():
-				return true, ""
-			default:
-				return false, "nothing has come from the control plane yet"
-			}
-		},
+		Ready:      a.ready,
 		ServerInfo: func() any { return map[string]string{"version": a.Version, "state": "LIVE", "engine": "none"} },
 	}
 	if a.Envoy != nil {
@@ -55,6 +48,26 @@ func (a *agent) admin() *admin.Server {
 		o.Drain = func() { _, _ = e.do(http.MethodPost, "/drain_listeners?graceful") }
 	}
 	return admin.New(o)
+}
+
+// ready tells whether programs may start, where there is no engine.
+func (a *agent) ready() (ok bool, why string) {
+	if a.grpc != nil {
+		select {
+		case <-a.grpc.Ready():
+		default:
+			return false, "there is no certificate yet"
+		}
+	}
+	if a.Istio != nil {
+		return true, ""
+	}
+	select {
+	case <-a.names.Ready():
+		return true, ""
+	default:
+		return false, "nothing has come from the control plane yet"
+	}
 }
 
 func (e *Envoy) client() *http.Client {

@@ -5,7 +5,8 @@
 //   - the mesh's names, by DNS;
 //   - Istio's standard metrics, made of Envoy's gRPC access logs, merged with
 //     Envoy's own and the program's, and readiness;
-//   - a way out of the mesh's network for what Envoy sends elsewhere.
+//   - a way out of the mesh's network for what Envoy sends elsewhere;
+//   - what gRPC needs that speaks xDS itself (proxy/proxyless).
 //
 // The engine is a child process; when it ends, the agent does, and whoever keeps
 // the agent running starts both again. Configuration goes from the control plane
@@ -17,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 
@@ -27,6 +29,9 @@ import (
 
 	"github.com/weftmesh/weft/proxy/dns"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/istio"
+	"github.com/weftmesh/weft/proxy/proxyless"
+	"github.com/weftmesh/weft/proxy/relay"
 	"github.com/weftmesh/weft/proxy/sds"
 	"github.com/weftmesh/weft/proxy/telemetry"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -48,6 +53,11 @@ type Options struct {
 	Inside     []netip.Prefix
 	// Envoy, when set, is the engine to run; otherwise there is none.
 	Envoy *Envoy
+	// GRPC, when set, is where programs whose gRPC needs no proxy find what they need.
+	GRPC *proxyless.Files
+	// Istio, when set, is istiod in the control plane's place: there are no names to
+	// answer, and no way out.
+	Istio *istio.Agent
 	Ports Ports
 	// DNS answers on loopback.
 	DNS     bool
@@ -67,6 +77,7 @@ type agent struct {
 	peers    *telemetry.Directory
 	metrics  *telemetry.Metrics
 	client   *xds.Client
+	grpc     *proxyless.Agent // nil: not asked for
 
 	mu    sync.Mutex
 	hosts map[string]dns.Host
@@ -74,9 +85,7 @@ type agent struct {
 
 // Run runs the agent, and the engine, until ctx ends or the engine does.
 func Run(ctx context.Context, o Options) error {
-	conn, err := xds.Connect(xds.Target{
-		Network: "unix", Address: o.XDSSocket, Metadata: map[string]string{"authorization": "Bearer " + o.Token},
-	})
+	conn, err := xds.Connect(o.target())
 	if err != nil {
 		return err
 	}
@@ -87,18 +96,31 @@ func Run(ctx context.Context, o Options) error {
 		Conn: conn, Handler: a.update, Logger: o.Log,
 		Node: &corev3.Node{Id: o.Node.String(), Metadata: o.Metadata.Struct()},
 	})
-	a.client.SubscribeAll(wire.TypeHost)
+	if o.Istio == nil {
+		a.client.SubscribeAll(wire.TypeHost)
+	}
 	a.peers = telemetry.NewDirectory(func(address string) { a.client.Subscribe(wire.TypeWorkload, address) })
 	a.metrics = telemetry.New(telemetry.Local(o.Metadata), a.peers)
 	a.resolver = a.newResolver()
 
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return a.client.Run(ctx) })
+	if o.Istio == nil {
+		g.Go(func() error { return a.client.Run(ctx) })
+	}
+	if o.GRPC != nil {
+		if err := a.proxyless(ctx, g, conn); err != nil {
+			return err
+		}
+	}
 	if o.DNS {
 		g.Go(func() error { return a.dnsServer().Run(ctx) })
 	}
 	if o.Ports.Relay != 0 && o.HandSocket != "" {
-		g.Go(func() error { return a.relay(ctx) })
+		r := &relay.Server{Addresses: dns.Loopback(o.Ports.Relay), Dialer: a.dialer(), Log: o.Log}
+		if err := r.Open(ctx); err != nil {
+			return err
+		}
+		g.Go(func() error { return r.Run(ctx) })
 	}
 	if o.Envoy != nil {
 		if err := a.engine(ctx, g, conn); err != nil {
@@ -110,6 +132,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return nil
+}
+
+// target is the control plane.
+func (o *Options) target() xds.Target {
+	if o.Istio != nil {
+		return o.Istio.XDS.Target((&net.Dialer{}).DialContext)
+	}
+	return xds.Target{Network: "unix", Address: o.XDSSocket, Metadata: map[string]string{"authorization": "Bearer " + o.Token}}
 }
 
 // engine starts what an Envoy needs, and Envoy.
@@ -165,6 +195,7 @@ func (a *agent) update(u xds.Update) []xds.Rejection {
 func (a *agent) updateHosts(u xds.Update) (rejected []xds.Rejection) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	set := map[string]dns.Host{}
 	for _, r := range u.Set {
 		var h weftpb.Host
 		if r.Body == nil {
@@ -175,15 +206,12 @@ func (a *agent) updateHosts(u xds.Update) (rejected []xds.Rejection) {
 			continue
 		}
 		a.hosts[r.Name] = dns.FromWire(&h)
+		set[r.Name] = a.hosts[r.Name]
 	}
 	for _, name := range u.Removed {
 		delete(a.hosts, name)
 	}
-	list := make([]dns.Host, 0, len(a.hosts))
-	for _, h := range a.hosts {
-		list = append(list, h)
-	}
-	a.names.Set(list)
+	a.names.Take(xds.Names{Client: a.client, TypeURL: wire.TypeHost}, a.hosts, set, u.Removed)
 	return rejected
 }
 

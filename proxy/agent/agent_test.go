@@ -13,7 +13,6 @@ import (
 	"io"
 	"log/slog"
 	"math/big"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -35,6 +34,7 @@ import (
 	capb "istio.io/api/security/v1alpha1"
 
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 	"github.com/weftmesh/weft/wire/weftpb"
 )
@@ -121,7 +121,7 @@ func runAgent(t *testing.T) *running {
 		Metadata: wire.NodeMetadata{
 			Name: "reviews-0", Namespace: "default", WorkloadName: "reviews", ServiceAccount: "reviews", Labels: map[string]string{"app": "reviews"},
 		},
-		Admin: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), free(t)), XDSSocket: sock, Token: "secret",
+		Admin: netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freeport.Port(t)), XDSSocket: sock, Token: "secret",
 	}
 	raw, err := b.YAML()
 	if err != nil {
@@ -139,7 +139,7 @@ func runAgent(t *testing.T) *running {
 	r.o = Options{
 		XDSSocket: sock, Token: "secret", Version: "test", Level: &slog.LevelVar{}, Log: log,
 		Envoy: NewEnvoy(exe, file, filepath.Join(dir, "sds"), filepath.Join(dir, "als"), "warn"),
-		Ports: Ports{Merged: free(t), Health: free(t)},
+		Ports: Ports{Merged: freeport.Port(t), Health: freeport.Port(t)},
 	}
 	if err := r.o.ReadBootstrap(); err != nil {
 		t.Fatal(err)
@@ -156,21 +156,11 @@ func runAgent(t *testing.T) *running {
 	return r
 }
 
-func free(t *testing.T) uint16 {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).AddrPort().Port()
-}
-
 // ask repeats a question until the answer is as wanted.
 func (r *running) ask(port uint16, path string, ok func(status int, body string) bool) string {
 	r.t.Helper()
 	last := "no answer"
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); {
 		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", port, path))
 		if err == nil {
 			body, _ := io.ReadAll(resp.Body)
@@ -227,7 +217,7 @@ func TestBesideAnEnvoy(t *testing.T) {
 }
 
 func (r *running) secrets(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	stream, err := secretv3.NewSecretDiscoveryServiceClient(r.dial(r.o.Envoy.SDSSocket)).StreamSecrets(ctx)
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/telemetry"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -40,9 +41,10 @@ func (a *agent) accessLogs(ctx context.Context, l net.Listener) error {
 }
 
 // StreamAccessLogs takes one stream; the log's name is that of the side that
-// reports, "inbound" or "outbound".
+// reports, "inbound" or "outbound", and how it counts (wire.LogName).
 func (s *alsServer) StreamAccessLogs(stream alspb.AccessLogService_StreamAccessLogsServer) error {
 	outbound := true
+	var recipe telemetry.Recipe
 	for {
 		m, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -52,16 +54,21 @@ func (s *alsServer) StreamAccessLogs(stream alspb.AccessLogService_StreamAccessL
 			return err
 		}
 		if id := m.GetIdentifier(); id != nil {
-			outbound = id.GetLogName() != wire.Inbound
+			direction, settings := wire.SplitLogName(id.GetLogName())
+			outbound = direction != wire.Inbound
+			if recipe, err = s.agent.metrics.Recipe(settings); err != nil {
+				// Better counted in the standard way than not at all.
+				s.agent.Log.Error("metrics' settings: the standard ones are used", "error", err)
+			}
 		}
 		for _, e := range m.GetHttpLogs().GetLogEntry() {
 			i := s.agent.request(e, outbound)
-			s.agent.metrics.Request(i, outbound)
+			s.agent.metrics.RequestBy(recipe, i, outbound)
 			s.agent.metrics.AddedBy(i)
 		}
 		for _, e := range m.GetTcpLogs().GetLogEntry() {
 			c := s.agent.connection(e.GetCommonProperties(), outbound)
-			c.Counted = true
+			recipe.Mark(c)
 			c.Received = e.GetConnectionProperties().GetReceivedBytes()
 			c.Sent = e.GetConnectionProperties().GetSentBytes()
 			s.agent.metrics.ConnOpened(c)
@@ -88,9 +95,16 @@ func (a *agent) request(e *datav3.HTTPAccessLogEntry, outbound bool) *filter.Inf
 	if i.Duration == 0 {
 		i.Duration = duration(p.GetDuration())
 	}
+	i.RequestID, i.Details, i.RouteName = req.GetRequestId(), resp.GetResponseCodeDetails(), p.GetRouteName()
+	i.Protocol = protocol(e.GetProtocolVersion())
+	i.Request, i.Response = head(req), &filter.Headers{}
 	i.GRPC = strings.HasPrefix(req.GetRequestHeaders()["content-type"], "application/grpc")
+	for name, v := range resp.GetResponseHeaders() {
+		if name != "grpc-status" || !i.GRPC {
+			i.Response.Add(name, v)
+		}
+	}
 	if i.GRPC {
-		i.Response = &filter.Headers{}
 		for _, h := range []map[string]string{resp.GetResponseTrailers(), resp.GetResponseHeaders()} {
 			if v, ok := h["grpc-status"]; ok && !i.Response.Has("grpc-status") {
 				i.Response.Add("grpc-status", v)
@@ -101,6 +115,41 @@ func (a *agent) request(e *datav3.HTTPAccessLogEntry, outbound bool) *filter.Inf
 		i.Upstream.Service = a.serviceOf(req.GetAuthority())
 	}
 	return i
+}
+
+// head is what a log tells of a request's head.
+func head(r *datav3.HTTPRequestProperties) *filter.Headers {
+	h := &filter.Headers{Scheme: r.GetScheme(), Authority: r.GetAuthority(), Path: r.GetPath()}
+	if m := r.GetRequestMethod(); m != corev3.RequestMethod_METHOD_UNSPECIFIED {
+		h.Method = m.String()
+	}
+	for _, f := range [][2]string{
+		{"user-agent", r.GetUserAgent()}, {"referer", r.GetReferer()}, {"x-forwarded-for", r.GetForwardedFor()},
+		{"x-request-id", r.GetRequestId()}, {"x-envoy-original-path", r.GetOriginalPath()},
+	} {
+		if f[1] != "" {
+			h.Add(f[0], f[1])
+		}
+	}
+	for name, v := range r.GetRequestHeaders() {
+		if !h.Has(name) {
+			h.Add(name, v)
+		}
+	}
+	return h
+}
+
+// protocol is the name that the format language has for a version of HTTP.
+func protocol(v datav3.HTTPAccessLogEntry_HTTPVersion) string {
+	switch v {
+	case datav3.HTTPAccessLogEntry_HTTP10:
+		return "HTTP/1.0"
+	case datav3.HTTPAccessLogEntry_HTTP11:
+		return "HTTP/1.1"
+	case datav3.HTTPAccessLogEntry_HTTP2:
+		return "HTTP/2"
+	}
+	return ""
 }
 
 func (a *agent) connection(p *datav3.AccessLogCommon, outbound bool) *filter.ConnInfo {
@@ -187,6 +236,7 @@ func flags(f *datav3.ResponseFlags) (out filter.ResponseFlags) {
 		{f.GetFaultInjected(), filter.FlagFaultInjected},
 		{f.GetRateLimited(), filter.FlagRateLimited},
 		{f.GetStreamIdleTimeout(), filter.FlagStreamIdleTimeout},
+		{f.GetDownstreamRemoteReset(), filter.FlagDownstreamRemoteReset},
 		{f.GetDownstreamProtocolError(), filter.FlagDownstreamProtocolError},
 		{f.GetUpstreamProtocolError(), filter.FlagUpstreamProtocolError},
 		{f.GetOverloadManager(), filter.FlagOverload},

@@ -163,6 +163,7 @@ func TestFlags(t *testing.T) {
 		"upstream_remote_reset": "UR", "upstream_connection_termination": "UC", "delay_injected": "DI", "fault_injected": "FI",
 		"rate_limited": "RL", "unauthorized_details": "UAEX", "stream_idle_timeout": "SI", "downstream_protocol_error": "DPE",
 		"upstream_protocol_error": "UPE", "overload_manager": "OM", "upstream_max_stream_duration_reached": "UMSDR",
+		"downstream_remote_reset": "DR",
 	}
 	fields := (&datav3.ResponseFlags{}).ProtoReflect().Descriptor().Fields()
 	var all filter.ResponseFlags

@@ -10,12 +10,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/weftmesh/weft/wire"
 )
 
 // Envoy is a stock Envoy to run.
@@ -29,6 +32,9 @@ type Envoy struct {
 	Concurrency int
 	// LogLevel as Envoy has it.
 	LogLevel string
+	// Drain is how long connections of what is replaced may go on, in whole seconds;
+	// 0: one second, which a policy should not wait for.
+	Drain time.Duration
 
 	pid atomic.Int64
 }
@@ -43,18 +49,18 @@ func (e *Envoy) adminSocket() string {
 }
 
 // prepare writes the bootstrap that Envoy gets.
-func (e *Envoy) prepare() (string, error) {
-	raw, err := os.ReadFile(e.Bootstrap)
+func (e *Envoy) prepare(from string) (string, error) {
+	raw, err := os.ReadFile(from)
 	if err != nil {
 		return "", fmt.Errorf("bootstrap: %w", err)
 	}
 	var doc map[string]any
 	if err := yaml.Unmarshal(raw, &doc); err != nil {
-		return "", fmt.Errorf("bootstrap %s: %w", e.Bootstrap, err)
+		return "", fmt.Errorf("bootstrap %s: %w", from, err)
 	}
 	doc["admin"] = map[string]any{"address": map[string]any{"pipe": map[string]any{"path": e.adminSocket()}}}
 	if raw, err = yaml.Marshal(doc); err != nil {
-		return "", fmt.Errorf("bootstrap %s: %w", e.Bootstrap, err)
+		return "", fmt.Errorf("bootstrap %s: %w", from, err)
 	}
 	path := filepath.Join(filepath.Dir(e.Bootstrap), "envoy.yaml")
 	if err := os.WriteFile(path, raw, 0o600); err != nil {
@@ -63,9 +69,25 @@ func (e *Envoy) prepare() (string, error) {
 	return path, nil
 }
 
+// begin prepares the bootstrap; where Envoy refuses what an EnvoyFilter has added to it,
+// the one without that.
+func (e *Envoy) begin(ctx context.Context, log *slog.Logger) (string, error) {
+	path, err := e.prepare(e.Bootstrap)
+	plain := e.Bootstrap + wire.Unpatched
+	if _, missing := os.Stat(plain); err != nil || missing != nil {
+		return path, err
+	}
+	check := exec.CommandContext(ctx, e.Binary, "-c", path, "--mode", "validate", "--log-level", "critical")
+	if out, err := check.CombinedOutput(); err != nil && ctx.Err() == nil {
+		log.Error("Envoy refuses what EnvoyFilters have added to its bootstrap, and begins without", "error", err, "output", strings.TrimSpace(string(out)))
+		return e.prepare(plain)
+	}
+	return path, nil
+}
+
 // run runs Envoy until ctx ends, or it does.
 func (e *Envoy) run(ctx context.Context, log *slog.Logger) error {
-	path, err := e.prepare()
+	path, err := e.begin(ctx, log)
 	if err != nil {
 		return err
 	}
@@ -75,8 +97,10 @@ func (e *Envoy) run(ctx context.Context, log *slog.Logger) error {
 	// Connections of a filter chain that is replaced are closed when the drain time
 	// is over. A policy should not wait for it; "immediate" has each connection that
 	// is in use closed with its next response, before that.
+	drain := max(1, int(e.Drain.Round(time.Second).Seconds()))
 	cmd := exec.CommandContext(ctx, e.Binary, "-c", path, "--disable-hot-restart", "--concurrency", fmt.Sprint(max(1, e.Concurrency)),
-		"--log-level", e.LogLevel, "--drain-time-s", "1", "--drain-strategy", "immediate", "--parent-shutdown-time-s", "2")
+		"--log-level", e.LogLevel, "--drain-time-s", strconv.Itoa(drain), "--drain-strategy", "immediate", "--parent-shutdown-time-s", strconv.Itoa(drain+1),
+		"--file-flush-interval-msec", "1000") // of access logs, as Istio's agent sets it
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = procAttr()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }

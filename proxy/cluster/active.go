@@ -172,6 +172,9 @@ func (c *Cluster) dropLocked(h *Host) []*Host {
 func (c *Cluster) leaveLocked(h *Host) {
 	c.forgetEjectionLocked(h)
 	c.stopCheckLocked(h)
+	if h.load.stop != nil {
+		h.load.stop()
+	}
 }
 
 // stays tells whether a host whose endpoint has gone is kept until checks fail.
@@ -290,7 +293,7 @@ func (k *checker) take(a health.Answer) {
 	c.mu.Unlock()
 	closeHosts(gone)
 	if failed && !before {
-		h.drain()
+		h.fail()
 	}
 	k.log(a, before, degraded, first)
 }
@@ -317,7 +320,7 @@ func (k *checker) passedLocked(a health.Answer) (changed bool) {
 			c.stats.HealthDegraded.Add(-1)
 		}
 	}
-	if !h.has(FailedActive) && h.Ejected() && c.outlier != nil && !c.outlier.KeepOnHealthy {
+	if !h.has(FailedActive) && h.Ejected() && c.outlier.Load() != nil && !c.outlier.Load().KeepOnHealthy {
 		c.unejectLocked(h, time.Now())
 		changed = true
 	}

@@ -25,9 +25,13 @@ type moody struct {
 	down  map[netip.AddrPort]bool
 	times map[netip.AddrPort][]time.Duration
 	start time.Time
+	gate  chan struct{} // dials wait until it is closed; nil: they do not
 }
 
 func (d *moody) Dial(_ context.Context, t transport.Target) (net.Conn, error) {
+	if d.gate != nil {
+		<-d.gate
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.times[t.Addr] = append(d.times[t.Addr], time.Since(d.start))
@@ -63,6 +67,16 @@ func (d *moody) after(span time.Duration, n int) []time.Duration {
 // healthTest runs f in a bubble with a cluster of 2 hosts that are checked each second.
 func healthTest(t *testing.T, change func(*Spec), f func(t *testing.T, m *Manager, d *moody)) {
 	t.Helper()
+	preparedHealthTest(t, func(s *Spec, _ *moody) {
+		if change != nil {
+			change(s)
+		}
+	}, f)
+}
+
+// preparedHealthTest: the dialer can be changed before the first checks.
+func preparedHealthTest(t *testing.T, change func(*Spec, *moody), f func(t *testing.T, m *Manager, d *moody)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		d := &moody{down: map[netip.AddrPort]bool{}, times: map[netip.AddrPort][]time.Duration{}, start: time.Now()}
 		m := NewManager(t.Context(), Options{Dialer: d})
@@ -71,9 +85,7 @@ func healthTest(t *testing.T, change func(*Spec), f func(t *testing.T, m *Manage
 			Timeout: 500 * time.Millisecond, Interval: time.Second, NoTraffic: time.Second, UnhealthyThreshold: 3, HealthyThreshold: 2,
 			NoReuse: true, TCP: &health.TCP{},
 		}}
-		if change != nil {
-			change(s)
-		}
+		change(s, d)
 		update(t, m, []*Spec{s})
 		f(t, m, d)
 		stop()
@@ -115,12 +127,16 @@ func TestHealthThresholds(t *testing.T) {
 }
 
 func TestHealthDecidesTraffic(t *testing.T) {
-	healthTest(t, func(s *Spec) { s.LB.PanicPercent = 0 }, func(t *testing.T, m *Manager, d *moody) {
-		c := m.Get("c")
+	preparedHealthTest(t, func(s *Spec, d *moody) {
+		s.LB.PanicPercent = 0
+		d.gate = make(chan struct{})
 		d.set(1, true)
+	}, func(t *testing.T, m *Manager, d *moody) {
+		c := m.Get("c")
 		if c.hasStarted() {
 			t.Error("ready before the first checks")
 		}
+		close(d.gate)
 		pass(100 * time.Millisecond)
 		if !c.hasStarted() {
 			t.Error("not ready after the first checks")

@@ -67,7 +67,7 @@ func newAggregate(c *Cluster) *aggregate {
 			a.levels = append(a.levels, w)
 		}
 	}
-	loads := divide(a.levels, c.spec.LB.PanicPercent)
+	loads := divide(a.levels, c.panicPercent())
 	for i, l := range loads {
 		a.tiers = append(a.tiers, tier{l[0], i, levelHealthy}, tier{l[1], i, levelDegraded})
 	}

@@ -24,10 +24,14 @@ func TestPickDoesNotAllocate(t *testing.T) {
 		"ring":          {Endpoints: e, LB: LB{Policy: RingHash}},
 		"maglev":        {Endpoints: e, LB: LB{Policy: Maglev}},
 		"subset":        {Endpoints: e, LB: LB{Subsets: &Subsets{Selectors: []Selector{{Names: []string{"v"}}}}}},
+		"zones":         {Endpoints: zoned(1, 19), LB: LB{Zone: &Zone{Percent: 99, MinHosts: 1}}},
 		"original":      {Type: OriginalDst, LB: LB{Policy: Provided}},
 	} {
 		s.Outlier = &Outlier{Consecutive5xx: 5}
 		c := static(t, s)
+		if s.LB.Zone != nil {
+			c = inZone(t, zoned(5, 5), s)
+		}
 		first, _ := c.Pick(&Pick{Dst: addr(1), Subset: key})
 		if first == nil {
 			t.Fatalf("%s: no host", name)

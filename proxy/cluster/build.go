@@ -118,7 +118,7 @@ func (b *builder) view(ms []member) *view {
 		}
 		l, w := b.level(&m), 1.0
 		if weighted {
-			w = float64(max(m.endpoint.Weight, 1))
+			w = float64(m.weight())
 		}
 		ps[i].members[l] = append(ps[i].members[l], m)
 		ps[i].hosts++
@@ -136,7 +136,7 @@ func (b *builder) share(v *view, ps []*priority) {
 	for _, p := range ps {
 		v.levels = append(v.levels, p.weights)
 	}
-	loads := divide(v.levels, b.c.spec.LB.PanicPercent)
+	loads := divide(v.levels, b.c.panicPercent())
 	for i, p := range ps {
 		p.panic = v.levels[i].panic
 		for _, l := range []level{levelHealthy, levelDegraded} {
@@ -163,7 +163,7 @@ func (b *builder) add(v *view, p *priority, t tier) {
 		return
 	}
 	v.tiers = append(v.tiers, t)
-	v.shares = append(v.shares, share{panic: p.panic, localities: ls})
+	v.shares = append(v.shares, share{panic: p.panic, localities: ls, zones: b.zones(ms, p, t.level)})
 }
 
 // localities makes the balancers of a level's members.
@@ -230,7 +230,7 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 	weights := make([]uint64, len(ms))
 	inLocality := map[*Locality]uint64{}
 	for i := range ms {
-		s.hosts[i], weights[i] = ms[i].host, uint64(max(ms[i].endpoint.Weight, 1))
+		s.hosts[i], weights[i] = ms[i].host, uint64(ms[i].weight())
 		inLocality[ms[i].locality] += weights[i]
 	}
 	for i := range ms {
@@ -238,6 +238,9 @@ func (b *builder) set(ms []member, effective map[*Locality]float64) set {
 			l := ms[i].locality
 			weights[i] = max(1, uint64(effective[l]*1e6*float64(weights[i])/float64(inLocality[l])))
 		}
+	}
+	if b.c.spec.LB.Load != nil {
+		lessen(weights)
 	}
 	b.slowStart(ms, weights)
 	lb := &b.c.spec.LB

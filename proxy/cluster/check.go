@@ -79,6 +79,9 @@ func (lb *LB) check() error {
 	if lb.Bias != nil && *lb.Bias < 0 {
 		return fmt.Errorf("active_request_bias: %v is below 0", *lb.Bias)
 	}
+	if l := lb.Load; l != nil && (lb.Policy != RoundRobin || l.Update <= 0 || l.Expiration <= 0 || !(l.Penalty >= 0)) {
+		return errors.New("client_side_weighted_round_robin: the penalty must not be negative, and the periods must be positive")
+	}
 	if lb.SlowStart != nil && lb.Policy != RoundRobin && lb.Policy != LeastRequest {
 		return errors.New("slow_start_config: only round robin and least request have one")
 	}

@@ -19,7 +19,7 @@ type Cluster struct {
 	spec    *Spec
 	stats   *Stats
 	limits  [2]*Limits
-	outlier *Outlier                // nil: no detection
+	outlier atomic.Pointer[Outlier] // nil: no detection
 	known   map[string][]netip.Addr // addresses that a predecessor has resolved
 	cache   *DNSCache               // of a DynamicForward
 	ready   chan struct{}
@@ -48,6 +48,7 @@ type Cluster struct {
 	slow      *time.Timer // of slow start
 	cleanup   *time.Timer // of original destinations
 	merge     *time.Timer // of what health checks find
+	reweigh   *time.Timer // by reported load
 	looked    time.Time   // when that was last worked in
 	ejected   int
 	// thresholds are mean and threshold of success rates, external and local.
@@ -116,16 +117,12 @@ func newCluster(m *Manager, s *Spec) *Cluster {
 	c := &Cluster{m: m, spec: s, ready: make(chan struct{}), byKey: map[hostKey]*Host{}}
 	c.view.Store(&view{})
 	c.thresholds = [2][2]float64{{unknownRate, unknownRate}, {unknownRate, unknownRate}}
-	if s.Outlier != nil {
-		o := s.Outlier.withDefaults()
-		c.outlier = &o
-	}
 	return c
 }
 
 // start gives the cluster its endpoints, as far as they are known.
 func (c *Cluster) start() {
-	if o := c.outlier; o != nil && (o.SuccessRate != nil || o.FailurePercentage != nil) {
+	if o := c.outlier.Load(); o != nil && (o.SuccessRate != nil || o.FailurePercentage != nil) {
 		c.mu.Lock()
 		c.armSweepLocked()
 		c.mu.Unlock()
@@ -201,6 +198,7 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 			if h == nil {
 				h = newHost(c, key, ep)
 				c.startCheckLocked(h)
+				c.watchLoadLocked(h)
 				changed = true
 			}
 			h.desc.Store(&description{ep, l})
@@ -227,6 +225,10 @@ func (c *Cluster) setEndpointsLocked(e *Endpoints) (gone []*Host) {
 		c.stats.MembershipChange.Add(1)
 	}
 	c.byKey = kept
+	if c.spec.LB.Load != nil {
+		c.weighLocked(time.Now())
+		c.armWeighLocked()
+	}
 	c.rebuildLocked()
 	if c.unchecked == 0 {
 		c.readyLocked()
@@ -256,6 +258,9 @@ func (c *Cluster) rebuildLocked() {
 	c.stats.MembershipHealthy.Store(int64(b.healthy))
 	c.stats.MembershipDegraded.Store(int64(b.degraded))
 	c.stats.MembershipExcluded.Store(int64(b.excluded))
+	if c.m.o.LocalCluster == c.spec.Name && c.m.o.Place != nil {
+		c.m.meet(newNeighbours(c.members))
+	}
 	if b.warming {
 		c.armSlowLocked()
 	}
@@ -290,7 +295,7 @@ func (c *Cluster) after(t **time.Timer, d time.Duration, f func()) {
 func (c *Cluster) close() {
 	c.mu.Lock()
 	c.closed = true
-	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup, c.merge} {
+	for _, t := range []*time.Timer{c.sweep, c.slow, c.cleanup, c.merge, c.reweigh} {
 		if t != nil {
 			t.Stop()
 		}
@@ -369,6 +374,16 @@ func (c *Cluster) Drop(random uint64) filter.ResponseFlags {
 		c.stats.UpstreamRqDropOverload.Add(1)
 		return filter.FlagDropOverload
 	}
+}
+
+// DropCategory is what requests that Drop drops are counted as.
+func (c *Cluster) DropCategory() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.endpoints == nil {
+		return ""
+	}
+	return c.endpoints.DropCategory
 }
 
 // Pick chooses a host; an aggregate cluster's is another cluster's. A nil host

@@ -24,10 +24,14 @@ type DialOptions struct {
 	HandshakeOptions
 	// Source and Dest go into a PROXY header when the Spec asks for it.
 	Source, Dest netip.AddrPort
+	// Origin, when it has an address, is what the connection is made from.
+	Origin filter.Origin
 	// TLVs, encoded, go into it too (Spec.TLVs).
 	TLVs string
 	// Shared goes along to an internal listener.
 	Shared []filter.Shared
+	// For is the downstream connection that alone may use this one; 0: all may.
+	For uint64
 
 	// Greeted, when set, is told before done who the server's proxy says it is.
 	Greeted func(*filter.Peer)
@@ -76,7 +80,7 @@ func (c *Cluster) Dial(h *Host, o DialOptions, done func(stream.Conn, error)) (c
 			done(nil, err)
 			return
 		}
-		done(c.m.o.Serve(nc), nil)
+		done(c.m.o.Serve(nc, c.spec.BufferLimit), nil)
 	})
 	if !started {
 		cancel()
@@ -152,7 +156,7 @@ func (c *Cluster) connect(parent context.Context, h *Host, o *DialOptions) (net.
 	if e.Internal != "" {
 		nc, err = c.dialInner(ctx, h, e, o)
 	} else {
-		nc, err = c.dialAny(ctx, e)
+		nc, err = c.dialAny(ctx, e, o.Origin)
 	}
 	if err != nil {
 		return nil, dialError(ctx, parent, fmt.Errorf("connect to %s of cluster %q: %w", h, c.spec.Name, err), false)
@@ -246,8 +250,11 @@ func verifyName(nc net.Conn, names string) error {
 const headStart = 300 * time.Millisecond
 
 // dialAny connects to the first address that answers.
-func (c *Cluster) dialAny(ctx context.Context, e *Endpoint) (net.Conn, error) {
-	t := transport.Target{Addr: e.Addr, Path: e.Path, Source: c.spec.Bind, Source6: c.spec.Bind6, KeepAlive: c.spec.Keepalive}
+func (c *Cluster) dialAny(ctx context.Context, e *Endpoint, from filter.Origin) (net.Conn, error) {
+	t := transport.Target{Addr: e.Addr, Path: e.Path, Source: c.spec.Bind, Source6: c.spec.Bind6, KeepAlive: c.spec.Keepalive, Freebind: c.spec.BindFree}
+	if from.Addr.IsValid() {
+		t.Source, t.Source6, t.Transparent, t.Mark = from.Addr, netip.Addr{}, true, from.Mark
+	}
 	if len(e.More) == 0 {
 		return c.m.o.Dialer.Dial(ctx, t)
 	}

@@ -50,7 +50,7 @@ func hang(ctx context.Context, _ transport.Target) (net.Conn, error) {
 func dialCluster(t *testing.T, s Spec, dial func(context.Context, transport.Target) (net.Conn, error)) (*Cluster, *fakeDialer) {
 	t.Helper()
 	d := &fakeDialer{dial: dial}
-	m := NewManager(t.Context(), Options{Dialer: d, Serve: func(nc net.Conn) stream.Conn { return fakeStream{nc: nc} }})
+	m := NewManager(t.Context(), Options{Dialer: d, Serve: func(nc net.Conn, _ int) stream.Conn { return fakeStream{nc: nc} }})
 	s.Name = "c"
 	update(t, m, []*Spec{&s})
 	return m.Get("c"), d

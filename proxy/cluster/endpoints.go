@@ -30,6 +30,8 @@ type Endpoints struct {
 	WeightedPriorityHealth bool
 	// StaleAfter is how long they hold without being sent again; 0: for ever.
 	StaleAfter time.Duration
+	// DropCategory is what those that are dropped are counted as.
+	DropCategory string
 	// DropPercent of requests is refused by the control plane's wish.
 	DropPercent float64
 }

@@ -27,16 +27,23 @@ type Host struct {
 	stats   HostStats
 	monitor monitor
 	flags   atomic.Uint32 // Flag
+	metrics hostMetrics   // with a lock of its own
 	used    atomic.Bool   // since the last cleanup; of original destinations
 
 	// Guarded by the cluster's mu.
+	load    hostLoad // its atomics apart
 	checker *checker // nil: not checked
 	awaited bool     // the cluster is not ready before the first check
 
 	attached atomic.Pointer[[]attachment]
 	mu       sync.Mutex // held to change attached
 	closed   bool       // guarded by mu
+	// held are what ends connections when the host fails; guarded by mu.
+	held map[*holding]struct{}
 }
+
+// holding is a connection that ends when its host fails.
+type holding struct{ stop func() }
 
 // description is the newest state of a host's endpoint.
 type description struct {
@@ -221,6 +228,38 @@ func (h *Host) drain() {
 		for _, a := range *list {
 			_ = a.what.Close()
 		}
+	}
+}
+
+// Hold has stop called when the host is found to be unhealthy, if its cluster wants
+// connections to end then; release, which may be called more than once, takes that back.
+func (h *Host) Hold(stop func()) (release func()) {
+	if !h.cluster.spec.CloseOnFailure {
+		return func() {}
+	}
+	k := &holding{stop}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.held == nil {
+		h.held = map[*holding]struct{}{}
+	}
+	h.held[k] = struct{}{}
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		delete(h.held, k)
+	}
+}
+
+// fail lets go of everything that leads to a host which has become unhealthy.
+func (h *Host) fail() {
+	h.drain()
+	h.mu.Lock()
+	held := h.held
+	h.held = nil
+	h.mu.Unlock()
+	for k := range held {
+		k.stop()
 	}
 }
 

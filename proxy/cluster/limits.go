@@ -1,8 +1,8 @@
 package cluster
 
 import (
-	"math"
 	"sync/atomic"
+	"time"
 )
 
 // Resource is what a circuit breaker limits.
@@ -23,7 +23,9 @@ type Limits struct {
 	current  [resources]atomic.Int64
 	most     [resources]atomic.Int64
 	budget   atomic.Pointer[RetryBudget]
-	show     atomic.Bool // how much is left
+	perHost  atomic.Int64           // connections; 0: no limit
+	show     atomic.Bool            // how much is left
+	recent   atomic.Pointer[window] // requests of the budget's interval; nil: there is none
 	overflow [resources]*Counter
 }
 
@@ -42,18 +44,15 @@ func (l *Limits) set(b *Breakers) {
 		l.most[r].Store(int64(n))
 	}
 	l.show.Store(b.ShowRemaining)
+	l.perHost.Store(int64(b.PerHost))
 	budget := b.Budget
-	if budget != nil {
-		full := *budget
-		if full.Percent == 0 {
-			full.Percent = 20
-		}
-		if full.MinConcurrency == 0 {
-			full.MinConcurrency = 3
-		}
-		budget = &full
-	}
 	l.budget.Store(budget)
+	switch w := l.recent.Load(); {
+	case budget == nil || budget.Interval <= 0:
+		l.recent.Store(nil)
+	case w == nil || w.length != budget.Interval:
+		l.recent.Store(newWindow(budget.Interval))
+	}
 }
 
 // Acquire takes one, false: the limit is reached (and the overflow counted).
@@ -66,9 +65,24 @@ func (l *Limits) Acquire(r Resource) bool {
 			return false
 		}
 		if l.current[r].CompareAndSwap(n, n+1) {
+			if r == Requests {
+				if w := l.recent.Load(); w != nil {
+					w.add(time.Now())
+				}
+			}
 			return true
 		}
 	}
+}
+
+// AcquireConnection takes a connection to h, false: the limit is reached, of all of
+// them or of that host's.
+func (l *Limits) AcquireConnection(h *Host) bool {
+	if most := l.perHost.Load(); most > 0 && h.stats.CxActive.Load() >= most {
+		l.overflow[Connections].Add(1)
+		return false
+	}
+	return l.Acquire(Connections)
 }
 
 // Release gives one back.
@@ -85,7 +99,10 @@ func (l *Limits) Max(r Resource) int64 {
 	if r == Retries {
 		if b := l.budget.Load(); b != nil {
 			active := l.current[Requests].Load() + l.current[Pending].Load()
-			return max(int64(b.MinConcurrency), int64(math.Ceil(b.Percent/100*float64(active))))
+			if w := l.recent.Load(); w != nil {
+				active = w.count(time.Now())
+			}
+			return max(int64(b.MinConcurrency), int64(b.Percent/100*float64(active)))
 		}
 	}
 	return l.most[r].Load()

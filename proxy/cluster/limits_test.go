@@ -4,7 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -44,7 +43,7 @@ func TestLimits(t *testing.T) {
 }
 
 func TestRetryBudget(t *testing.T) {
-	c := static(t, Spec{Breakers: [2]Breakers{{Requests: 1000, Budget: &RetryBudget{Percent: 10, MinConcurrency: 2}}, {Budget: &RetryBudget{}}}})
+	c := static(t, Spec{Breakers: [2]Breakers{{Requests: 1000, Budget: &RetryBudget{Percent: 10, MinConcurrency: 2}}, {Budget: &DefaultBudget}}})
 	l := c.Limits(Default)
 	if l.Max(Retries) != 2 || c.Limits(High).Max(Retries) != 3 {
 		t.Errorf("least concurrency %d and %d, want 2 and 3", l.Max(Retries), c.Limits(High).Max(Retries))
@@ -121,17 +120,6 @@ func TestStatusHammer(t *testing.T) {
 	}
 }
 
-func TestHistogram(t *testing.T) {
-	var h Histogram
-	for _, d := range []time.Duration{0, 500 * time.Microsecond, 2 * time.Millisecond, 2 * time.Hour} {
-		h.Observe(d)
-	}
-	buckets, sum := h.Load()
-	if buckets[0] != 2 || buckets[2] != 1 || buckets[len(buckets)-1] != 1 || sum != 2.5+7_200_000 {
-		t.Errorf("%v, sum %v", buckets, sum)
-	}
-}
-
 func TestStatNamesAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	static(t, Spec{Outlier: &Outlier{}}).Each(func(name string, _ StatKind, _ uint64) bool {
@@ -143,5 +131,24 @@ func TestStatNamesAreUnique(t *testing.T) {
 	})
 	if len(seen) < 80 {
 		t.Errorf("only %d statistics", len(seen))
+	}
+}
+
+func TestLimitPerHost(t *testing.T) {
+	b := DefaultBreakers
+	b.PerHost = 2
+	c := static(t, Spec{Endpoints: endpoints(2), Breakers: [2]Breakers{b, DefaultBreakers}})
+	one, two, l := host(t, c, 1), host(t, c, 2), c.Limits(Default)
+	for i, want := range []bool{true, true, false} {
+		if got := l.AcquireConnection(one); got != want {
+			t.Errorf("connection %d: %v, want %v", i, got, want)
+		}
+		one.stats.CxActive.Add(1)
+	}
+	if !l.AcquireConnection(two) || !c.Limits(High).AcquireConnection(one) {
+		t.Error("another host, or another priority, is bounded")
+	}
+	if n := stat(c, "upstream_cx_overflow"); n != "1" {
+		t.Errorf("upstream_cx_overflow %s, want 1", n)
 	}
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/cluster/health"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
@@ -30,10 +32,24 @@ type Options struct {
 	Dialer transport.Dialer
 	// Resolver nil: DNS clusters are refused.
 	Resolver Resolver
-	// Serve makes a stream of a connected socket; nil: transport.Serve.
-	Serve func(net.Conn) stream.Conn
+	// Serve makes a stream of a connected socket, with that high water mark (0: the
+	// usual one); nil: transport.Serve.
+	Serve func(nc net.Conn, high int) stream.Conn
+	// LocalCluster names the cluster that this proxy is an endpoint of, and Place is
+	// where it stands; without either, zone-aware routing has no effect.
+	LocalCluster string
+	Place        *Place
+	// Runtime has what overrides the clusters' configuration (upstream.zone_routing.…,
+	// upstream.healthy_panic_threshold, circuit_breakers.…, outlier_detection.…); nil:
+	// nothing does.
+	Runtime *runtime.Store
+	// Buckets are the upper bounds of a histogram's buckets, ascending, by its whole name; nil, or a nil
+	// answer: DefaultBuckets.
+	Buckets func(stat string) []float64
 	// Inner connects to internal listeners; nil: there are none.
 	Inner func(ctx context.Context, to Inner) (net.Conn, error)
+	// Ejections is the log of outlier detection; nil: there is none.
+	Ejections *health.Log
 	// Log nil: silent.
 	Log *slog.Logger
 }
@@ -46,6 +62,10 @@ type Manager struct {
 	end  context.CancelFunc
 	wake chan struct{}
 
+	zoneShare, zoneLeast, zoneForce, panicBelow *runtime.Key
+
+	// neighbours are what the local cluster has last shown; nil: nothing.
+	neighbours atomic.Pointer[neighbours]
 	// current is what Get reads.
 	current atomic.Pointer[map[string]*Cluster]
 
@@ -57,6 +77,8 @@ type Manager struct {
 	caches  map[string]*DNSCache   // by name
 	stale   map[string]*time.Timer // by service name
 	service map[string][]*Cluster  // EDS clusters by service name
+	// What the runtime says about limits and outlier detection.
+	overrides, outlierOverrides overrides
 
 	qmu sync.Mutex
 	// Guarded by qmu.
@@ -74,15 +96,20 @@ type shared struct {
 // NewManager returns a Manager without clusters. Connections being made end with ctx.
 func NewManager(ctx context.Context, o Options) *Manager {
 	if o.Serve == nil {
-		o.Serve = func(nc net.Conn) stream.Conn { return transport.Serve(nc, transport.Options{}) }
+		o.Serve = func(nc net.Conn, high int) stream.Conn { return transport.Serve(nc, transport.Options{High: high}) }
 	}
 	life, end := context.WithCancel(ctx)
 	m := &Manager{
 		o: o, life: life, end: end, wake: make(chan struct{}, 1),
-		newest: map[string]*Cluster{}, shared: map[string]*shared{},
+		zoneShare: o.Runtime.Key("upstream.zone_routing.enabled"), zoneLeast: o.Runtime.Key("upstream.zone_routing.min_cluster_size"),
+		zoneForce:  o.Runtime.Key("upstream.zone_routing.force_local_zone.min_size"),
+		panicBelow: o.Runtime.Key("upstream.healthy_panic_threshold"),
+		newest:     map[string]*Cluster{}, shared: map[string]*shared{},
 		eds: map[string]*Endpoints{}, caches: map[string]*DNSCache{}, stale: map[string]*time.Timer{}, service: map[string][]*Cluster{},
 	}
 	m.current.Store(&map[string]*Cluster{})
+	m.overrides, m.outlierOverrides = o.Runtime.Under(breakerKeys), o.Runtime.Under(outlierKeys)
+	o.Runtime.Watch(func() { m.post(m.override) })
 	return m
 }
 
@@ -207,9 +234,8 @@ func (m *Manager) addLocked(s *Spec) (unused *Cluster) {
 	}
 	c := newCluster(m, s)
 	c.stats, c.limits = &sh.stats, sh.limits
-	for p := range c.limits {
-		c.limits[p].set(&s.Breakers[p])
-	}
+	c.stats.track(c.StatName(), s.Track, m.o.Buckets)
+	c.obeyLocked()
 	m.newest[s.Name] = c
 	if s.Type == DynamicForward {
 		c.cache = m.caches[s.Cache.Name]

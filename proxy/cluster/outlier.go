@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
+
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // Outlier detection watches responses. Data path and Run share the work: the
@@ -43,7 +45,9 @@ type monitor struct {
 	rates [2]atomic.Uint64
 
 	// Guarded by the cluster's mu.
-	ejections int // multiplier of the ejection time
+	ejections int       // multiplier of the ejection time
+	total     int       // of all ejections
+	out       time.Time // when the last ejection began
 	until     time.Time
 	back      time.Time // when the last ejection ended
 }
@@ -90,7 +94,7 @@ const (
 
 // Report tells outlier detection about r.
 func (h *Host) Report(r Result) {
-	o := h.cluster.outlier
+	o := h.cluster.outlier.Load()
 	if o == nil {
 		return
 	}
@@ -113,10 +117,26 @@ func (h *Host) Report(r Result) {
 	}
 }
 
+// ReportResponse tells outlier detection about a response whose headers say by
+// themselves whether it is an error; false: there is no rule for that, and its status
+// is to be reported.
+func (h *Host) ReportResponse(r *filter.Headers) bool {
+	test := h.cluster.spec.HTTP.IsError
+	if test == nil {
+		return false
+	}
+	status := 200
+	if test(r) {
+		status = 500
+	}
+	h.ReportStatus(status)
+	return true
+}
+
 // ReportStatus tells outlier detection about a response; a gRPC status is given
 // as the HTTP status that it maps to.
 func (h *Host) ReportStatus(code int) {
-	o := h.cluster.outlier
+	o := h.cluster.outlier.Load()
 	if o == nil {
 		return
 	}
@@ -208,18 +228,21 @@ func (c *Cluster) detectedLocked(h *Host, cs cause, now time.Time) (ejected bool
 	if h.Ejected() || c.closed {
 		return false
 	}
-	o := c.outlier
+	o := c.outlier.Load()
 	c.stats.OutlierDetected[cs].Add(1)
-	if rand.Uint32N(100) >= o.enforce(cs) { //nolint:gosec // a share, no secret
-		return false
-	}
 	share := 100 * float64(c.ejected+1) / float64(len(c.members))
 	if share > float64(o.MaxEjectionPercent) && (c.ejected > 0 || !o.AlwaysEjectOne) {
 		c.stats.OutlierOverflow.Add(1)
 		return false
 	}
+	if rand.Uint32N(100) >= o.enforce(cs) { //nolint:gosec // a share, no secret
+		c.logEjectLocked(h, cs, now, false)
+		return false
+	}
 	m := &h.monitor
 	m.ejections++
+	m.total++
+	m.out = now
 	d := min(time.Duration(m.ejections)*o.BaseEjection, o.MaxEjection)
 	if o.Jitter > 0 {
 		d += rand.N(o.Jitter) //nolint:gosec // jitter
@@ -227,10 +250,11 @@ func (c *Cluster) detectedLocked(h *Host, cs cause, now time.Time) (ejected bool
 	m.until = now.Add(d)
 	m.ejected.Store(true)
 	c.ejected++
-	c.m.post(h.drain)
+	c.m.post(h.fail)
 	c.stats.OutlierEnforced[cs].Add(1)
 	c.stats.OutlierEjectionsTotal.Add(1)
 	c.stats.OutlierEjections.Add(1)
+	c.logEjectLocked(h, cs, now, true)
 	if c.sweep == nil {
 		c.armSweepLocked()
 	}
@@ -248,6 +272,7 @@ func (c *Cluster) forgetEjectionLocked(h *Host) {
 // unejectLocked ends an ejection.
 func (c *Cluster) unejectLocked(h *Host, now time.Time) {
 	c.forgetEjectionLocked(h)
+	c.logUnejectLocked(h, now)
 	m := &h.monitor
 	m.back = now
 	for i := range m.consecutive {
@@ -258,7 +283,7 @@ func (c *Cluster) unejectLocked(h *Host, now time.Time) {
 
 func (c *Cluster) armSweepLocked() {
 	if !c.closed {
-		c.after(&c.sweep, c.outlier.Interval, c.sweepOutliers)
+		c.after(&c.sweep, c.outlier.Load().Interval, c.sweepOutliers)
 	}
 }
 
@@ -268,14 +293,14 @@ func (c *Cluster) sweepOutliers() {
 	now := time.Now()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	changed, again := false, c.outlier.SuccessRate != nil || c.outlier.FailurePercentage != nil
+	changed, again := false, c.outlier.Load().SuccessRate != nil || c.outlier.Load().FailurePercentage != nil
 	for _, mb := range c.members {
 		m := &mb.host.monitor
 		switch {
 		case m.ejected.Load() && !now.Before(m.until):
 			c.unejectLocked(mb.host, now)
 			changed = true
-		case !m.ejected.Load() && m.ejections > 0 && now.Sub(m.back) >= c.outlier.Interval:
+		case !m.ejected.Load() && m.ejections > 0 && now.Sub(m.back) >= c.outlier.Load().Interval:
 			m.ejections-- // an interval in good health is forgiven
 		}
 		again = again || m.ejections > 0
@@ -295,7 +320,7 @@ func (c *Cluster) sweepOutliers() {
 
 // ratesLocked judges the success rates of the interval that is over.
 func (c *Cluster) ratesLocked(now time.Time) (changed bool) {
-	o := c.outlier
+	o := c.outlier.Load()
 	if o.SuccessRate == nil && o.FailurePercentage == nil {
 		return false
 	}
@@ -328,6 +353,9 @@ func (c *Cluster) ratesLocked(now time.Time) (changed bool) {
 		}
 		if f := o.FailurePercentage; f != nil {
 			rs := enough(seen, f.MinHosts, f.MinVolume)
+			for _, r := range rs {
+				r.host.monitor.setRate(i, r.rate)
+			}
 			if c.ejectLocked(rs, k.percent, now, func(r float64) bool { return 100-r >= float64(f.Threshold) }) {
 				changed = true
 			}
@@ -344,11 +372,7 @@ func (m *monitor) setRate(kind int, percent float64) { m.rates[kind].Store(math.
 // SuccessRate is the success rate in percent of the last interval, of responses
 // or of the proxy's own failures; -1 when there were not enough requests.
 func (h *Host) SuccessRate(local bool) float64 {
-	kind := 0
-	if local {
-		kind = 1
-	}
-	return math.Float64frombits(h.monitor.rates[kind].Load())
+	return math.Float64frombits(h.monitor.rates[kindOf(local)].Load())
 }
 
 // rememberLocked keeps what an interval's rates were, for admin pages.
@@ -361,7 +385,7 @@ func (c *Cluster) rememberLocked(kind int, rs []rated) {
 		r.host.monitor.setRate(kind, r.rate)
 		mean += r.rate / float64(len(rs))
 	}
-	c.thresholds[kind] = [2]float64{mean, limit(rs, c.outlier.SuccessRate.StdevFactorPerThousand)}
+	c.thresholds[kind] = [2]float64{mean, limit(rs, c.outlier.Load().SuccessRate.StdevFactorPerThousand)}
 }
 
 // SuccessRates are the mean of the hosts' success rates in the last interval and
@@ -370,11 +394,8 @@ func (c *Cluster) rememberLocked(kind int, rs []rated) {
 func (c *Cluster) SuccessRates(local bool) (mean, threshold float64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	kind := 0
-	if local {
-		kind = 1
-	}
-	return c.thresholds[kind][0], c.thresholds[kind][1], c.outlier != nil
+	kind := kindOf(local)
+	return c.thresholds[kind][0], c.thresholds[kind][1], c.outlier.Load() != nil
 }
 
 // rated is a host with the requests and the success rate (percent) of an interval.

@@ -53,6 +53,11 @@ type Spec struct {
 	// ConnectTimeout 0: 5 s.
 	ConnectTimeout time.Duration
 	LB             LB
+	// BufferLimit is how many bytes are buffered towards a host before who sends them
+	// is paused; 0: stream.HighWater.
+	BufferLimit int
+	// ReportMetrics names what of the hosts' load goes into load reports (orca.Each).
+	ReportMetrics []string
 	// Outlier nil: no detection.
 	Outlier *Outlier
 	// Health nil: no active health checks.
@@ -65,6 +70,8 @@ type Spec struct {
 	IgnoreHealthOnRemoval bool
 	// CloseOnChange makes new connections to all hosts when any of them changes.
 	CloseOnChange bool
+	// CloseOnFailure ends TCP connections to a host that is found to be unhealthy.
+	CloseOnFailure bool
 	// Breakers by Priority.
 	Breakers [2]Breakers
 	Protocol Protocol
@@ -78,8 +85,10 @@ type Spec struct {
 	// Bind is the source address of connections, Bind6 the one for the other
 	// family; zero values leave it to the system.
 	Bind, Bind6 netip.Addr
-	Keepalive   transport.KeepAlive
-	DNS         DNS
+	// BindFree: they need not exist (IP_FREEBIND).
+	BindFree  bool
+	Keepalive transport.KeepAlive
+	DNS       DNS
 	// Clusters of an Aggregate, in the order of preference.
 	Clusters []string
 	// Cache of the names of a DynamicForward.
@@ -95,6 +104,8 @@ type Spec struct {
 	ProxyProtocol int
 	// TLVs of version 2; nil: none.
 	TLVs *ProxyTLVs
+	// Track is what is counted beside the usual.
+	Track Track
 	// Metadata by filter name, opaque here.
 	Metadata map[string]any
 }
@@ -165,8 +176,18 @@ type HTTPOptions struct {
 	PingInterval, PingTimeout time.Duration
 	// Trailers passes trailers on over HTTP/1, in both directions (enable_trailers).
 	Trailers bool
+	// Spelling is how HTTP/1 names fields.
+	Spelling filter.Spelling
+	// PreconnectPerHost and PreconnectAhead are how many connections there are to be for
+	// each request that a host, or the cluster with those that follow, has; up to 1: none ahead.
+	PreconnectPerHost, PreconnectAhead float64
+	// OwnPool gives each downstream connection connections of its own.
+	OwnPool bool
 	// AutoSNI takes the SNI, AutoSAN the name to verify, from the request's authority.
 	AutoSNI, AutoSAN bool
+	// IsError tells which responses are errors for outlier detection; nil: those of 500
+	// and above, and gRPC's like them.
+	IsError func(*filter.Headers) bool
 }
 
 // Policy is a load-balancing algorithm.
@@ -205,10 +226,70 @@ type LB struct {
 	PanicPercent float64
 	// FailOnPanic answers with no endpoint instead.
 	FailOnPanic bool
+	// Zone is how requests are kept in the proxy's own zone; nil: Envoy's defaults.
+	// It has an effect with Options.LocalCluster, for RoundRobin, LeastRequest and
+	// Random without LocalityWeighted.
+	Zone *Zone
 	// SlowStart nil: none. Only for RoundRobin and LeastRequest.
 	SlowStart *SlowStart
-	Subsets   *Subsets
+	// Load, with RoundRobin, takes weights from the load that endpoints report; nil:
+	// from their configuration.
+	Load    *LoadWeights
+	Subsets *Subsets
+	// Hash is what requests, or connections (with an empty head), are hashed by, instead of
+	// what their routes say; nil: as those say.
+	Hash func(h *filter.Headers, conn *filter.ConnInfo) (hash uint64, ok bool)
+	// Override are where requests may name the hosts that they want, looked at in order;
+	// nil: nowhere. The policy chooses where none of them is there.
+	Override []OverrideSource
+	// OverrideKey is where dynamic metadata gets the host that was wanted and taken: a
+	// namespace and the keys inside; nil: nowhere.
+	OverrideKey []string
 }
+
+// OverrideSource has addresses of hosts, separated by commas. Either field is set.
+type OverrideSource struct {
+	Header   string   // lower case
+	Metadata []string // a namespace of dynamic metadata, and the keys inside
+}
+
+// LoadWeights says how reported load becomes weights.
+type LoadWeights struct {
+	// Blackout is how long a host must have reported before that counts, Expiration
+	// how long a report does. Update is how often weights are reckoned.
+	Blackout, Expiration, Update time.Duration
+	// Penalty is how much of the utilization an error per request counts as.
+	Penalty float64
+	// Metrics are the names of those that are the utilization (orca.Weight).
+	Metrics []string
+	// OutOfBand nil: reports come with responses.
+	OutOfBand *OutOfBand
+}
+
+// OutOfBand asks hosts for their load over connections of their own.
+type OutOfBand struct {
+	Interval time.Duration
+	// Port 0: the endpoint's. Authority "": the endpoint's host name, or its address.
+	Port      uint16
+	Authority string
+	// TransportLabels choose the transport socket instead of the endpoint's; nil: they do not.
+	TransportLabels map[string]string
+}
+
+// Zone describes zone-aware routing.
+type Zone struct {
+	// Percent of the requests that are considered for it.
+	Percent uint32
+	// MinHosts is how many healthy hosts the cluster must have.
+	MinHosts uint64
+	// ForceMin sends everything to the own zone if it has that many healthy hosts; 0: never.
+	ForceMin uint32
+	// ByWeight reckons with the weights of hosts instead of their number.
+	ByWeight bool
+}
+
+// defaultZone is what holds without any configuration, as in Envoy.
+var defaultZone = Zone{Percent: 100, MinHosts: 6}
 
 // SlowStart raises the weight of a new endpoint over a window.
 type SlowStart struct {
@@ -267,6 +348,8 @@ const (
 // 1024 and 3; the Spec must hold them (DefaultBreakers).
 type Breakers struct {
 	Connections, Pending, Requests, Retries uint32
+	// PerHost bounds the connections to one host; 0: no bound.
+	PerHost uint32
 	// ShowRemaining shows how much is left in statistics.
 	ShowRemaining bool
 	// Budget, when set, replaces Retries.
@@ -275,10 +358,15 @@ type Breakers struct {
 
 // RetryBudget bounds retries by the requests that are active.
 type RetryBudget struct {
-	// Percent of active requests; 0: 20. MinConcurrency 0: 3.
+	// Percent of active requests, and how many retries there may be in any case.
 	Percent        float64
 	MinConcurrency uint32
+	// Interval, when not 0, is how long a request counts from its beginning, active or not.
+	Interval time.Duration
 }
+
+// DefaultBudget is Envoy's for what a budget does not say.
+var DefaultBudget = RetryBudget{Percent: 20, MinConcurrency: 3}
 
 // DefaultBreakers are Envoy's.
 var DefaultBreakers = Breakers{Connections: 1024, Pending: 1024, Requests: 1024, Retries: 3}
@@ -331,6 +419,11 @@ const (
 	FamilyV4Preferred
 	FamilyAll
 )
+
+// FamilyOf returns the Family that Envoy's API gives a name, FamilyAuto for any other name.
+func FamilyOf(name string) Family {
+	return map[string]Family{"V4_ONLY": FamilyV4, "V6_ONLY": FamilyV6, "V4_PREFERRED": FamilyV4Preferred, "ALL": FamilyAll}[name]
+}
 
 // DNS says how names are resolved.
 type DNS struct {

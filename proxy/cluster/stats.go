@@ -40,20 +40,29 @@ type Stats struct {
 	MembershipChange, LBHealthyPanic, LBSubsetsFallback                       Counter
 	LBSubsetsCreated, LBSubsetsRemoved, LBSubsetsSelected                     Counter
 	LBSubsetsFallbackPanic                                                    Counter
+	LBZoneRecalculate, LBZoneTooSmall, LBZoneNoCapacity                       Counter
+	LBZoneDirectly, LBZoneSampled, LBZoneCross, LBLocalNotOK                  Counter
 	OutlierEjectionsTotal, OutlierOverflow                                    Counter
 	OutlierDetected, OutlierEnforced                                          [causes]Counter
 	HealthAttempt, HealthSuccess, HealthFailure, HealthNetworkFailure         Counter
 	HealthPassiveFailure, HealthVerifyCluster                                 Counter
+	UDPRx, UDPRxDropped, UDPRxErrors, UDPTx, UDPTxErrors                      Counter
 
 	UpstreamCxActive, UpstreamRqActive, UpstreamRqPendingActive              Gauge
 	MembershipTotal, MembershipHealthy, MembershipDegraded, OutlierEjections Gauge
 	LBSubsetsActive, LBSubsetsDuplicate                                      Gauge
 	MembershipExcluded, HealthHealthy, HealthDegraded                        Gauge
+	// UDPSessions is not one of Envoy's.
+	UDPSessions Gauge
 
-	// UpstreamRqTime is of requests, ConnectTime of making connections (without TLS).
+	// UpstreamRqTime is of requests, ConnectTime of making connections (without TLS), in milliseconds.
 	UpstreamRqTime, ConnectTime Histogram
+	// More are those that only some clusters have.
+	budgets atomic.Pointer[Budgets]
+	sizes   atomic.Pointer[Sizes]
 
-	classes [6]Counter // by hundreds of the status
+	udp     atomic.Bool // there have been sessions of datagrams
+	classes [6]Counter  // by hundreds of the status
 	codes   atomic.Pointer[codeCounter]
 }
 
@@ -61,7 +70,7 @@ type Stats struct {
 type HostStats struct {
 	CxTotal, CxConnectFail                 Counter
 	RqTotal, RqSuccess, RqError, RqTimeout Counter
-	CxActive, RqActive                     Gauge
+	CxActive, RqActive, RqPendingActive    Gauge
 }
 
 // codeCounter counts one status. There are few different ones per cluster, so
@@ -94,36 +103,12 @@ func (s *Stats) Status(code int) {
 // RequestTime records the duration of a request (upstream_rq_time).
 func (s *Stats) RequestTime(d time.Duration) { s.UpstreamRqTime.Observe(d) }
 
-// HistogramBounds are the upper bounds of the buckets in milliseconds, Envoy's
-// for Prometheus. A last bucket holds what is above them all.
-var HistogramBounds = [...]float64{
-	0.5, 1, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10000, 30000, 60000, 300000, 600000, 1800000, 3600000,
-}
+// Budgets are the histograms of how much of their timeouts requests and attempts have used, nil: nobody
+// wants to know.
+func (s *Stats) Budgets() *Budgets { return s.budgets.Load() }
 
-// Histogram counts durations by size.
-type Histogram struct {
-	buckets [len(HistogramBounds) + 1]atomic.Uint64
-	micros  atomic.Uint64
-}
-
-// Observe counts d.
-func (h *Histogram) Observe(d time.Duration) {
-	ms := float64(d) / float64(time.Millisecond)
-	i := 0
-	for i < len(HistogramBounds) && ms > HistogramBounds[i] {
-		i++
-	}
-	h.buckets[i].Add(1)
-	h.micros.Add(uint64(max(d, 0) / time.Microsecond))
-}
-
-// Load returns the counts of the buckets and the sum of all durations in milliseconds.
-func (h *Histogram) Load() (buckets [len(HistogramBounds) + 1]uint64, sum float64) {
-	for i := range buckets {
-		buckets[i] = h.buckets[i].Load()
-	}
-	return buckets, float64(h.micros.Load()) / 1000
-}
+// Sizes are the histograms of heads and bodies, nil: nobody wants to know.
+func (s *Stats) Sizes() *Sizes { return s.sizes.Load() }
 
 // StatKind of a statistic.
 type StatKind uint8
@@ -157,7 +142,7 @@ func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) {
 			return
 		}
 	}
-	if c.outlier != nil {
+	if c.outlier.Load() != nil {
 		if !yield("outlier_detection.ejections_enforced_total", KindCounter, s.OutlierEjectionsTotal.Load()) ||
 			!yield("outlier_detection.ejections_overflow", KindCounter, s.OutlierOverflow.Load()) ||
 			!yield("outlier_detection.ejections_active", KindGauge, uint64(max(s.OutlierEjections.Load(), 0))) {
@@ -173,8 +158,11 @@ func (c *Cluster) Each(yield func(name string, k StatKind, v uint64) bool) {
 	if c.spec.Health != nil && !s.eachHealth(yield) {
 		return
 	}
+	if s.udp.Load() && !s.eachUDP(yield) {
+		return
+	}
 	for p, l := range c.limits {
-		if !l.each([...]string{"default", "high"}[p], yield) {
+		if !l.each(priorityNames[p], yield) {
 			return
 		}
 	}
@@ -190,6 +178,15 @@ func (s *Stats) eachHealth(yield func(string, StatKind, uint64) bool) bool {
 		yield("health_check.verify_cluster", KindCounter, s.HealthVerifyCluster.Load()) &&
 		yield("health_check.healthy", KindGauge, uint64(max(s.HealthHealthy.Load(), 0))) &&
 		yield("health_check.degraded", KindGauge, uint64(max(s.HealthDegraded.Load(), 0)))
+}
+
+// eachUDP yields what is counted of sessions of datagrams.
+func (s *Stats) eachUDP(yield func(string, StatKind, uint64) bool) bool {
+	return yield("udp.sess_rx_datagrams", KindCounter, s.UDPRx.Load()) &&
+		yield("udp.sess_rx_datagrams_dropped", KindCounter, s.UDPRxDropped.Load()) &&
+		yield("udp.sess_rx_errors", KindCounter, s.UDPRxErrors.Load()) &&
+		yield("udp.sess_tx_datagrams", KindCounter, s.UDPTx.Load()) &&
+		yield("udp.sess_tx_errors", KindCounter, s.UDPTxErrors.Load())
 }
 
 // each yields the state of the breakers.
@@ -211,8 +208,20 @@ func (l *Limits) each(priority string, yield func(string, StatKind, uint64) bool
 
 // Histograms yields the histograms by Envoy's names.
 func (c *Cluster) Histograms(yield func(name string, h *Histogram) bool) {
-	_ = yield("upstream_rq_time", &c.stats.UpstreamRqTime) &&
-		yield("upstream_cx_connect_ms", &c.stats.ConnectTime)
+	s := c.stats
+	if !yield("upstream_rq_time", &s.UpstreamRqTime) || !yield("upstream_cx_connect_ms", &s.ConnectTime) {
+		return
+	}
+	if b := s.Budgets(); b != nil && (!yield(budgetName, &b.Request) || !yield(perTryBudgetName, &b.Attempt)) {
+		return
+	}
+	if z := s.Sizes(); z != nil {
+		for i := range z.all() {
+			if !yield(sizeNames[i], z.all()[i]) {
+				return
+			}
+		}
+	}
 }
 
 // Activity is a number that grows when a cluster is used, 0 when there is no
@@ -223,6 +232,6 @@ func (m *Manager) Activity(name string) (uses uint64, busy bool) {
 		return 0, false
 	}
 	st := c.stats
-	return st.UpstreamRqTotal.Load() + st.UpstreamCxTotal.Load() + st.UpstreamRqPendingTotal.Load(),
-		st.UpstreamRqActive.Load() > 0 || st.UpstreamCxActive.Load() > 0
+	return st.UpstreamRqTotal.Load() + st.UpstreamCxTotal.Load() + st.UpstreamRqPendingTotal.Load() + st.UDPTx.Load(),
+		st.UpstreamRqActive.Load() > 0 || st.UpstreamCxActive.Load() > 0 || st.UDPSessions.Load() > 0
 }

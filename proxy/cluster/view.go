@@ -27,6 +27,7 @@ const dropAll = math.MaxUint64
 type share struct {
 	panic bool
 	localities
+	zones *zones // nil: where the proxy stands does not matter
 }
 
 // localities of a share: with locality weights one balancer each, else one for all.
@@ -46,6 +47,7 @@ const (
 	dropSalt     = 0x6d65736864726f70
 	prioritySalt = 0x7072696f72697479
 	localitySalt = 0x6c6f63616c697479
+	zoneSalt     = 0x7a6f6e657a6f6e65
 )
 
 // mix is the finaliser of splitmix64.
@@ -69,6 +71,9 @@ func (v *view) pick(c *Cluster, p *Pick) *Host {
 	key := p.key(c)
 	i := v.choose(p, key)
 	if i < 0 {
+		if c.spec.LB.FailOnPanic && slices.ContainsFunc(v.levels, func(w weights) bool { return w.panic }) {
+			c.stats.LBHealthyPanic.Add(1)
+		}
 		return nil
 	}
 	return v.shares[i].pick(c, p, key)
@@ -80,6 +85,9 @@ func (s *share) pick(c *Cluster, p *Pick, key uint64) *Host {
 		c.stats.LBHealthyPanic.Add(1)
 	}
 	l := s.locality(key)
+	if s.zones != nil {
+		l = s.zones.choose(c.stats, key, l)
+	}
 	if l == nil {
 		return nil
 	}
@@ -124,6 +132,25 @@ func (l *localities) locality(key uint64) *set {
 		}
 	}
 	return &l.sets[last]
+}
+
+// Peek is the host that round robin will choose after n others; nil: that is not
+// known, as with any other way of choosing.
+func (c *Cluster) Peek(n int) *Host {
+	v := c.view.Load()
+	if v.subsets != nil || len(v.tiers) == 0 {
+		return nil
+	}
+	i := v.choose(&Pick{}, 0)
+	if i < 0 || v.shares[i].zones != nil || len(v.shares[i].sets) != 1 {
+		return nil
+	}
+	s := &v.shares[i].sets[0]
+	r, ok := s.by.(interface{ Peek(n int) int })
+	if !ok {
+		return nil
+	}
+	return s.hosts[r.Peek(n)]
 }
 
 // at finds a host that can serve by its address, nil: there is none.

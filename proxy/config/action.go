@@ -64,6 +64,7 @@ func (d *Decoder) forward(m *routev3.RouteAction) (*route.Forward, error) {
 	if f.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
 		return nil, at(err, "retry_policy")
 	}
+	f.Hedge = hedgePolicy(m.HedgePolicy)
 	if f.Internal, err = internalRedirect(m.InternalRedirectPolicy); err != nil {
 		return nil, at(err, "internal_redirect_policy")
 	}

@@ -3,10 +3,14 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/proxy/cluster"
 )
@@ -33,7 +37,13 @@ func loadBalancing(m *clusterv3.Cluster, s *cluster.Spec) error {
 	if err := providedFits(s); err != nil {
 		return at(err, "lb_policy")
 	}
-	return at(subsets(m.LbSubsetConfig, &s.LB), "lb_subset_config")
+	if m.LbSubsetConfig == nil {
+		return nil
+	}
+	var err error
+	s.LB.Subsets, err = subsets(m.LbSubsetConfig, m.LbSubsetConfig.FallbackPolicy.String(), m.LbSubsetConfig.SubsetSelectors,
+		func(s *clusterv3.Cluster_LbSubsetConfig_LbSubsetSelector) string { return s.FallbackPolicy.String() })
+	return at(err, "lb_subset_config")
 }
 
 // providedFits checks that clusters that choose their hosts themselves, and only they, say so.
@@ -78,11 +88,24 @@ func oldPolicy(m *clusterv3.Cluster, lb *cluster.LB) error {
 	c := m.CommonLbConfig
 	if z := c.GetZoneAwareLbConfig(); z != nil {
 		lb.FailOnPanic = z.FailTrafficOnPanic
+		lb.Zone = zone(z.RoutingEnabled, z.MinClusterSize)
 	}
 	lb.LocalityWeighted = c.GetLocalityWeightedLbConfig() != nil
 	lb.HashHostname = c.GetConsistentHashingLbConfig().GetUseHostnameForHashing()
 	lb.BalanceFactor = c.GetConsistentHashingLbConfig().GetHashBalanceFactor().GetValue()
 	return nil
+}
+
+// zone is what both forms of zone-aware routing have alike, with Envoy's defaults.
+func zone(enabled *typev3.Percent, least *wrapperspb.UInt64Value) *cluster.Zone {
+	z := &cluster.Zone{Percent: 100, MinHosts: 6}
+	if enabled != nil {
+		z.Percent = uint32(math.Round(enabled.Value))
+	}
+	if least != nil {
+		z.MinHosts = least.Value
+	}
+	return z
 }
 
 // bias uses the default value: there is no runtime to override it.
@@ -93,53 +116,66 @@ func bias(m *corev3.RuntimeDouble) *float64 {
 	return &m.DefaultValue
 }
 
-func slowStart(m *clusterv3.Cluster_SlowStartConfig) *cluster.SlowStart {
-	if m == nil {
+// slowStartForm is either message of slow start.
+type slowStartForm interface {
+	comparable
+	GetSlowStartWindow() *durationpb.Duration
+	GetAggression() *corev3.RuntimeDouble
+	GetMinWeightPercent() *typev3.Percent
+}
+
+func slowStart[M slowStartForm](m M) *cluster.SlowStart {
+	var none M
+	if m == none {
 		return nil
 	}
 	return &cluster.SlowStart{
-		Window: duration(m.SlowStartWindow), Aggression: m.Aggression.GetDefaultValue(), MinPercent: m.MinWeightPercent.GetValue(),
+		Window: duration(m.GetSlowStartWindow()), Aggression: m.GetAggression().GetDefaultValue(), MinPercent: m.GetMinWeightPercent().GetValue(),
 	}
 }
 
-// fallbacks of subset selectors, in the API's order; the first is none of its own.
-var fallbacks = map[int32]cluster.Fallback{1: cluster.NoFallback, 2: cluster.AnyEndpoint, 3: cluster.DefaultSubset, 4: cluster.KeysSubset}
+// fallbacks of subset selectors, by the API's names; the first is none of its own.
+var fallbacks = map[string]cluster.Fallback{
+	"NO_FALLBACK": cluster.NoFallback, "ANY_ENDPOINT": cluster.AnyEndpoint, "DEFAULT_SUBSET": cluster.DefaultSubset, "KEYS_SUBSET": cluster.KeysSubset,
+}
 
-func subsets(m *clusterv3.Cluster_LbSubsetConfig, lb *cluster.LB) error {
-	if m == nil || len(m.SubsetSelectors) == 0 {
-		return nil
+// subsetForm is either message of subsets, selectorForm either of their selectors.
+type (
+	subsetForm interface {
+		GetDefaultSubset() *structpb.Struct
+		GetLocalityWeightAware() bool
+		GetScaleLocalityWeight() bool
+		GetPanicModeAny() bool
+		GetListAsAny() bool
+	}
+	selectorForm interface {
+		GetKeys() []string
+		GetSingleHostPerSubset() bool
+		GetFallbackKeysSubset() []string
+	}
+)
+
+// subsets reads subsets in either form; policy and policyOf are the names of fallbacks. It is nil
+// where there are no selectors.
+func subsets[S selectorForm](m subsetForm, policy string, selectors []S, policyOf func(S) string) (*cluster.Subsets, error) {
+	if len(selectors) == 0 {
+		return nil, nil
 	}
 	s := &cluster.Subsets{
-		PanicAny: m.PanicModeAny, ListAsAny: m.ListAsAny,
-		LocalityAware: m.LocalityWeightAware, ScaleLocality: m.ScaleLocalityWeight,
-	}
-	if err := subsetFallback(int32(m.FallbackPolicy), m.DefaultSubset, s); err != nil {
-		return err
-	}
-	for _, sel := range m.SubsetSelectors {
-		s.Selectors = append(s.Selectors, selector(sel.Keys, sel.SingleHostPerSubset, int32(sel.FallbackPolicy), sel.FallbackKeysSubset))
-	}
-	lb.Subsets = s
-	return nil
-}
-
-// subsetFallback reads what both forms of subsets have alike.
-func subsetFallback(policy int32, byDefault *structpb.Struct, s *cluster.Subsets) error {
-	switch policy {
-	case int32(clusterv3.Cluster_LbSubsetConfig_ANY_ENDPOINT):
-		s.Fallback = cluster.AnyEndpoint
-	case int32(clusterv3.Cluster_LbSubsetConfig_DEFAULT_SUBSET):
-		s.Fallback = cluster.DefaultSubset
+		PanicAny: m.GetPanicModeAny(), ListAsAny: m.GetListAsAny(),
+		LocalityAware: m.GetLocalityWeightAware(), ScaleLocality: m.GetScaleLocalityWeight(),
+		Fallback: fallbacks[policy],
 	}
 	var err error
-	s.Default, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": byDefault}}, "")
-	return at(err, "default_subset")
-}
-
-func selector(keys []string, single bool, policy int32, keep []string) cluster.Selector {
-	sel := cluster.Selector{Names: keys, Single: single, Keep: keep}
-	if f, ok := fallbacks[policy]; ok {
-		sel.Fallback = &f
+	if s.Default, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": m.GetDefaultSubset()}}, ""); err != nil {
+		return nil, at(err, "default_subset")
 	}
-	return sel
+	for _, m := range selectors {
+		sel := cluster.Selector{Names: m.GetKeys(), Single: m.GetSingleHostPerSubset(), Keep: m.GetFallbackKeysSubset()}
+		if f, ok := fallbacks[policyOf(m)]; ok {
+			sel.Fallback = &f
+		}
+		s.Selectors = append(s.Selectors, sel)
+	}
+	return s, nil
 }

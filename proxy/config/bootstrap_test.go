@@ -64,14 +64,20 @@ func TestRefusedBootstraps(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"not YAML", "{", "yaml"},
 		{"unknown field", "nodes: {}", "nodes"},
-		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r}}]}", "layered_runtime.layers[0].rtds_layer: not supported"},
-		{"overload action", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1), "overload_manager.actions[0].name: overload action \"envoy.overload_actions.reduce_timeouts\" is not supported"},
+		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r, rtds_config: {path: p}}}]}", "layered_runtime.layers[0].rtds_layer.rtds_config: only ads is supported"},
+		{"overload action", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reset_high_memory_stream", 1), "overload_manager.actions[0].name: overload action \"envoy.overload_actions.reset_high_memory_stream\" is not supported"},
+		{"overload timers missing", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1), "overload_manager.actions[0].typed_config: is missing"},
+		{"overload timer", reducing("{timer: HTTP_DOWNSTREAM_STREAM_FLUSH, min_timeout: 1s}"), "overload_manager.actions[0].typed_config.timer_scale_factors[0].timer: HTTP_DOWNSTREAM_STREAM_FLUSH is not supported"},
+		{"overload timer twice", reducing("{timer: TRANSPORT_SOCKET_CONNECT, min_timeout: 1s}, {timer: TRANSPORT_SOCKET_CONNECT, min_timeout: 2s}"), "overload_manager.actions[0].typed_config.timer_scale_factors[1].timer: there are two of that timer"},
+		{"overload timers elsewhere", strings.Replace(reducing(""), "reduce_timeouts", "shrink_heap", 1), "overload_manager.actions[0].typed_config: envoy.overload_actions.shrink_heap has none"},
 		{"overload trigger", strings.Replace(overloaded("threshold: {value: 1}"), "resource_monitors: [{name: x", "resource_monitors: [{name: other", 1), "overload_manager.actions[0].triggers[0].name: there is no resource monitor \"x\""},
 		{"overload scale", overloaded("scaled: {scaling_threshold: 0.9, saturation_threshold: 0.8}"), "overload_manager.actions[0].triggers[0].scaled.scaling_threshold: must be below saturation_threshold"},
-		{"loadshed points", strings.Replace(overloaded("threshold: {value: 1}"), "actions:", "loadshed_points:", 1), "overload_manager.loadshed_points: not supported"},
+		{"loadshed points", strings.Replace(overloaded("threshold: {value: 1}"), "actions:", "loadshed_points:", 1), "overload_manager.loadshed_points[0].name: load-shed point"},
 		{"runtime value", "layered_runtime: {layers: [{name: x, static_layer: {a: [1]}}]}", "layered_runtime.layers[0].static_layer: a: []interface {} is not supported"},
 		{"no cluster", "dynamic_resources: {ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}",
 			`dynamic_resources.ads_config.grpc_services[0].envoy_grpc.cluster_name: there is no static cluster "xds"`},
+		{"load reports by REST", "cluster_manager: {load_stats_config: {api_type: REST, grpc_services: [{envoy_grpc: {cluster_name: x}}]}}", "cluster_manager.load_stats_config.api_type: REST is not supported"},
+		{"no local cluster", "cluster_manager: {local_cluster_name: x}", `cluster_manager.local_cluster_name: there is no static cluster "x"`},
 		{"REST", "dynamic_resources: {ads_config: {api_type: REST, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}}", "dynamic_resources.ads_config.api_type: REST is not supported"},
 		{"no ads", "dynamic_resources: {lds_config: {ads: {}}}", "dynamic_resources.lds_config: refers to ads"},
 		{"socket option", "cluster_manager: {upstream_bind_config: {socket_options: [{level: 6, name: 1, int_value: 1}]}}", "cluster_manager.upstream_bind_config.socket_options[0]: level 6"},
@@ -110,6 +116,12 @@ func TestFeaturesAreListed(t *testing.T) {
 		}
 	}
 	t.Error("the cluster is missing")
+}
+
+// reducing is an overload manager that reduces timers.
+func reducing(factors string) string {
+	s := strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1)
+	return strings.Replace(s, "triggers:", `typed_config: {"@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig, timer_scale_factors: [`+factors+`]}, triggers:`, 1)
 }
 
 // overloaded is an overload manager with one trigger.

@@ -32,15 +32,11 @@ const transportMatchMetadata = "envoy.transport_socket_match"
 
 func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 	s := &cluster.Spec{
-		Name: m.Name, AltStatName: m.AltStatName, ConnectTimeout: duration(m.ConnectTimeout),
+		Name: m.Name, BufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue()), AltStatName: m.AltStatName, ConnectTimeout: duration(m.ConnectTimeout),
 		Breakers: [2]cluster.Breakers{cluster.DefaultBreakers, cluster.DefaultBreakers},
 		Service:  serviceRef(m.Metadata),
 		Metadata: plain(m.Metadata),
-		DNS: cluster.DNS{
-			Jitter:  duration(m.DnsJitter),
-			Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl,
-			FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
-		},
+		DNS:      dns(m, m.DnsFailureRefreshRate, m.DnsLookupFamily.String()),
 	}
 	c := &clusterConfig{spec: s}
 	if err := d.discovery(m, c); err != nil {
@@ -52,12 +48,12 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 	if err := breakers(m.CircuitBreakers, &s.Breakers); err != nil {
 		return nil, at(err, "circuit_breakers")
 	}
-	s.Outlier = outlier(m.OutlierDetection)
+	s.Outlier, s.ReportMetrics = outlier(m.OutlierDetection), m.LrsReportEndpointMetrics
 	var err error
 	if s.Health, err = d.healthChecks(m.HealthChecks); err != nil {
 		return nil, err
 	}
-	s.IgnoreHealthOnRemoval = m.IgnoreHealthOnHostRemoval
+	s.IgnoreHealthOnRemoval, s.CloseOnFailure = m.IgnoreHealthOnHostRemoval, m.CloseConnectionsOnHostHealthFailure
 	if err := upstreamHTTP(m, s); err != nil {
 		return nil, err
 	}
@@ -66,6 +62,15 @@ func (d *Decoder) decodeCluster(m *clusterv3.Cluster) (*clusterConfig, error) {
 	}
 	if err := d.upstreamTransports(m, c); err != nil {
 		return nil, err
+	}
+	if t := m.TrackClusterStats; t != nil {
+		s.Track = cluster.Track{Budgets: t.TimeoutBudgets, Sizes: t.RequestResponseSizes, Endpoints: t.PerEndpointStats}
+	}
+	s.HTTP.OwnPool = m.ConnectionPoolPerDownstreamConnection
+	s.HTTP.PreconnectPerHost = m.GetPreconnectPolicy().GetPerUpstreamPreconnectRatio().GetValue()
+	s.HTTP.PreconnectAhead = m.GetPreconnectPolicy().GetPredictivePreconnectRatio().GetValue()
+	if s.HTTP.PreconnectAhead > 1 && (s.LB.Policy != cluster.RoundRobin || s.LB.Subsets != nil) {
+		return nil, at(errors.New("only with round robin, without subsets"), "preconnect_policy.predictive_preconnect_ratio")
 	}
 	if s.Greeter, err = d.greeter(m.Filters); err != nil {
 		return nil, err
@@ -147,16 +152,6 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 	default:
 		return at(fmt.Errorf("%v is not supported", m.GetType()), "type")
 	}
-	switch m.DnsLookupFamily {
-	case clusterv3.Cluster_V4_ONLY:
-		s.DNS.Family = cluster.FamilyV4
-	case clusterv3.Cluster_V6_ONLY:
-		s.DNS.Family = cluster.FamilyV6
-	case clusterv3.Cluster_V4_PREFERRED:
-		s.DNS.Family = cluster.FamilyV4Preferred
-	case clusterv3.Cluster_ALL:
-		s.DNS.Family = cluster.FamilyAll
-	}
 	if o := m.GetOriginalDstLbConfig(); o != nil {
 		if o.UseHttpHeader {
 			s.Original.Header = "x-envoy-original-dst-host"
@@ -201,8 +196,25 @@ func breakers(m *clusterv3.CircuitBreakers, out *[2]cluster.Breakers) error {
 			if r.BudgetPercent != nil && (r.BudgetPercent.Value < 0 || r.BudgetPercent.Value > 100) {
 				return at(fmt.Errorf("%v is not a percentage", r.BudgetPercent.Value), "thresholds[%d].retry_budget.budget_percent", i)
 			}
-			b.Budget = &cluster.RetryBudget{Percent: r.BudgetPercent.GetValue(), MinConcurrency: r.MinRetryConcurrency.GetValue()}
+			budget := cluster.DefaultBudget
+			budget.Interval = duration(r.BudgetInterval)
+			if r.BudgetPercent != nil {
+				budget.Percent = r.BudgetPercent.Value
+			}
+			set(&budget.MinConcurrency, r.MinRetryConcurrency)
+			b.Budget = &budget
 		}
+	}
+	for i, t := range m.GetPerHostThresholds() {
+		// Envoy looks at the connections only.
+		if t.MaxPendingRequests != nil || t.MaxRequests != nil || t.MaxRetries != nil || t.RetryBudget != nil || t.TrackRemaining {
+			return at(errors.New("only max_connections is supported"), "per_host_thresholds[%d]", i)
+		}
+		p := cluster.Default
+		if t.Priority == corev3.RoutingPriority_HIGH {
+			p = cluster.High
+		}
+		set(&out[p].PerHost, t.MaxConnections)
 	}
 	return nil
 }
@@ -260,7 +272,11 @@ func (d *Decoder) upstreamTransports(m *clusterv3.Cluster, c *clusterConfig) err
 	}
 	for i, match := range m.TransportSocketMatches {
 		t := cluster.Transport{Name: match.Name}
-		if t.TLS, t.Inner, err = d.upstreamSocket(match.TransportSocket, c); err != nil {
+		inner, err := d.matchedProxySocket(match.TransportSocket, c.spec, i == 0 && m.TransportSocket == nil)
+		if err != nil {
+			return at(err, "transport_socket_matches[%d].transport_socket.typed_config", i)
+		}
+		if t.TLS, t.Inner, err = d.upstreamSocket(inner, c); err != nil {
 			return at(err, "transport_socket_matches[%d].transport_socket", i)
 		}
 		t.Labels, err = labels(&corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{"": match.Match}}, "")
@@ -294,6 +310,7 @@ func (d *Decoder) bind(m *corev3.BindConfig, s *cluster.Spec) error {
 				"socket_options[%d]", i)
 		}
 	}
+	s.BindFree = m.GetFreebind().GetValue()
 	var err error
 	if s.Bind, err = sourceAddress(m.GetSourceAddress()); err != nil {
 		return at(err, "source_address")
@@ -319,6 +336,9 @@ func sourceAddress(m *corev3.SocketAddress) (netip.Addr, error) {
 	a, err := netip.ParseAddr(m.Address)
 	if err != nil {
 		return a, at(err, "address")
+	}
+	if m.Protocol != corev3.SocketAddress_TCP {
+		return a, at(errors.New("only TCP is supported here"), "protocol")
 	}
 	if m.GetPortValue() != 0 {
 		return a, at(errors.New("only 0 is supported"), "port_value")

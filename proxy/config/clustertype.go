@@ -5,10 +5,10 @@ import (
 	"fmt"
 
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
-	familyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	forwardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
@@ -63,19 +63,27 @@ func dnsCluster(m *dnsv3.DnsCluster, s *cluster.Spec) {
 	if m.AllAddressesInSingleEndpoint {
 		s.Type = cluster.LogicalDNS
 	}
-	s.DNS = cluster.DNS{
-		Refresh: duration(m.DnsRefreshRate), RespectTTL: m.RespectDnsTtl, Jitter: duration(m.DnsJitter),
-		FailureBase: duration(m.DnsFailureRefreshRate.GetBaseInterval()), FailureMax: duration(m.DnsFailureRefreshRate.GetMaxInterval()),
+	s.DNS = dns(m, m.DnsFailureRefreshRate, m.DnsLookupFamily.String())
+}
+
+// dnsForm is either message with options of DNS, rateForm either of refresh rates.
+type (
+	dnsForm interface {
+		GetDnsRefreshRate() *durationpb.Duration
+		GetRespectDnsTtl() bool
+		GetDnsJitter() *durationpb.Duration
 	}
-	switch m.DnsLookupFamily {
-	case familyv3.DnsLookupFamily_V4_ONLY:
-		s.DNS.Family = cluster.FamilyV4
-	case familyv3.DnsLookupFamily_V6_ONLY:
-		s.DNS.Family = cluster.FamilyV6
-	case familyv3.DnsLookupFamily_V4_PREFERRED:
-		s.DNS.Family = cluster.FamilyV4Preferred
-	case familyv3.DnsLookupFamily_ALL:
-		s.DNS.Family = cluster.FamilyAll
+	rateForm interface {
+		GetBaseInterval() *durationpb.Duration
+		GetMaxInterval() *durationpb.Duration
+	}
+)
+
+// dns reads the options of DNS in either form.
+func dns(m dnsForm, failure rateForm, family string) cluster.DNS {
+	return cluster.DNS{
+		Refresh: duration(m.GetDnsRefreshRate()), RespectTTL: m.GetRespectDnsTtl(), Jitter: duration(m.GetDnsJitter()),
+		FailureBase: duration(failure.GetBaseInterval()), FailureMax: duration(failure.GetMaxInterval()), Family: cluster.FamilyOf(family),
 	}
 }
 

@@ -138,7 +138,7 @@ virtual_hosts:
 
 func TestRefusedRoutes(t *testing.T) {
 	for _, c := range []struct{ name, route, want string }{
-		{"unsupported action", "route: {cluster: a, hedge_policy: {}}", "virtual_hosts[0].routes[0].route.hedge_policy: not supported"},
+		{"unsupported action", "route: {cluster: a, flush_timeout: 1s}", "virtual_hosts[0].routes[0].route.flush_timeout: not supported"},
 		{"unsupported matcher", "route: {cluster: a}, name: x, tracing: {}", "virtual_hosts[0].routes[0].tracing: not supported"},
 		{"bad regex", `route: {cluster: a, regex_rewrite: {pattern: {regex: "("}, substitution: x}}`, "virtual_hosts[0].routes[0].route.regex_rewrite.pattern.regex: error parsing regexp"},
 		{"bad weights", "route: {weighted_clusters: {clusters: [{name: a, weight: 1}], total_weight: 7}}", "virtual_hosts[0].routes[0].route.weighted_clusters.total_weight: is 7"},
@@ -236,7 +236,7 @@ func TestRefusedClusters(t *testing.T) {
 		{"health check of redis", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, custom_health_check: {name: redis}}]`, "health_checks[0].custom_health_check: not supported"},
 		{"health check path", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: x}}]`, `health_checks[0].http_health_check.path: "x" is not a path`},
 		{"health check statuses", `type: STATIC, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, http_health_check: {path: /, expected_statuses: [{start: 200, end: 700}]}}]`, `health_checks[0].http_health_check.expected_statuses[0]: 200 to 700 is not a range`},
-		{"eds over a file", "type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /x}}}", "eds_cluster_config.eds_config.path_config_source: not supported"},
+		{"eds over a file", "type: EDS, eds_cluster_config: {eds_config: {path_config_source: {path: /x}}}", "eds_cluster_config.eds_config.path_config_source: is supported for secrets only"},
 		{"name in a static cluster", "type: STATIC, load_assignment: {cluster_name: c, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: a.b, port_value: 1}}}}]}]}",
 			`load_assignment.endpoints[0].lb_endpoints[0].endpoint.address.socket_address.address: "a.b" is not an IP address`},
 		{"pools", "type: STATIC, circuit_breakers: {thresholds: [{max_connection_pools: 1}]}", "circuit_breakers.thresholds[0].max_connection_pools: not supported"},

@@ -10,6 +10,7 @@ import (
 
 	udpav1 "github.com/cncf/xds/go/udpa/type/v1"
 	xdsv3 "github.com/cncf/xds/go/xds/type/v3"
+	tracev3 "github.com/envoyproxy/go-control-plane/envoy/config/trace/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -27,11 +28,13 @@ import (
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/cluster/health"
+	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/http/forward"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -42,13 +45,17 @@ import (
 type Decoder struct {
 	HTTPKinds    []filter.HTTPKind
 	NetworkKinds []filter.NetworkKind
-	Secrets      *transport.SecretStore
-	Clusters     *cluster.Manager
+	// Protocols are those of messages, for MessageProxy.
+	Protocols []*codec.Protocol
+	Secrets   *transport.SecretStore
+	Clusters  *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.
 	Mark int
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
 	AccessLog func(AccessLog) (AccessLogger, error)
 	Tracer    func(Tracing) (http.Tracer, error)
+	// DefaultTracing is the provider where a connection manager names none; nil: there is none.
+	DefaultTracing *tracev3.Tracing_Http
 	// HealthLog opens an event log of health checks; nil: they are refused.
 	HealthLog func(path string) (*health.Log, error)
 	// TCPObservers are told of the connections of TCP proxies.
@@ -56,6 +63,8 @@ type Decoder struct {
 	// Routes finds the present table of a route configuration by name; the Store sets it.
 	Routes       func(name string) func() *route.Table
 	RouteOptions route.Options
+	// Scopes are those that the control plane has sent; the Store sets it.
+	Scopes func() route.Scopes
 	// Runtime has the values that override defaults; nil: nothing does.
 	Runtime *runtime.Store
 	Logger  *slog.Logger
@@ -66,12 +75,15 @@ type Decoder struct {
 	LocalSecret func(name string) error
 	// Overload tells connection managers when to shed load; nil: never.
 	Overload *overload.State
+	// Failing is the connection managers' (http.Config).
+	Failing func() bool
 	// HTTPStats count for all connection managers, by their prefixes.
 	HTTPStats *http.Stats
 	// FilterStats are those of filters.
 	FilterStats *filter.Stats
 	// Extensions finds the filter that a name of extension discovery stands for; the Store sets it.
-	Extensions func(e extension, parse parseExtension, fallback filter.HTTPFactory) *discovered
+	// It gives back the place that is like x, if there is one.
+	Extensions func(e extension, x place) place
 	// Added is told what the proxy itself adds to requests; nil: nobody is.
 	Added func(time.Duration)
 
@@ -80,16 +92,17 @@ type Decoder struct {
 	// AskCluster asks for a cluster on demand; the Store sets it.
 	AskCluster func(name string, timeout time.Duration, wake func(filter.Outcome)) (filter.Outcome, func() bool)
 
-	// ServiceCluster and Calls are for filters: see filter.ParseContext.
+	// ServiceCluster, Calls and Local are for filters: see filter.ParseContext.
 	ServiceCluster string
 	Calls          filter.Caller
+	Local          filter.Members
 
 	staticSecrets map[string]bool
 }
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap, supportedOverload)
+	return strict.New(supportedRoute, match.Supported, match.SupportedMetadata, match.SupportedChanges, match.SupportedTrees, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap, supportedOverload)
 })
 
 // Features lists what is supported, message by message.

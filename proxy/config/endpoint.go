@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
 )
 
 // decodeEndpoints reads a load assignment; names says that addresses may be
@@ -23,8 +24,11 @@ func decodeEndpoints(m *endpointv3.ClusterLoadAssignment, names bool) (*cluster.
 		out.Overprovisioning = p.OverprovisioningFactor.GetValue()
 		out.WeightedPriorityHealth = p.WeightedPriorityHealth
 		out.StaleAfter = duration(p.EndpointStaleAfter)
-		for _, d := range p.DropOverloads {
-			f := fraction(d.DropPercentage)
+		for i, d := range p.DropOverloads {
+			if i == 0 {
+				out.DropCategory = d.Category
+			}
+			f := match.Fraction(d.DropPercentage)
 			share := float64(f.Numerator) * 100 / float64(f.Denominator)
 			// Categories are drawn one after the other.
 			out.DropPercent += (100 - out.DropPercent) * min(share, 100) / 100
@@ -57,6 +61,9 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		return err
 	}
 	if e.TransportLabels, err = labels(m.Metadata, transportMatchMetadata); err != nil {
+		return err
+	}
+	if e.TLVs, err = endpointTLVs(m.Metadata); err != nil {
 		return err
 	}
 	switch m.HealthStatus {
@@ -98,6 +105,28 @@ func decodeEndpoint(m *endpointv3.LbEndpoint, e *cluster.Endpoint, names bool) e
 		e.More = append(e.More, ap)
 	}
 	return nil
+}
+
+// tlvMetadata is the section of typed metadata with an endpoint's own TLVs.
+const tlvMetadata = "envoy.transport_sockets.proxy_protocol"
+
+// endpointTLVs reads the TLVs that an endpoint adds to PROXY headers; nil: none.
+func endpointTLVs(m *corev3.Metadata) (out []cluster.AddedTLV, err error) {
+	a := m.GetTypedFilterMetadata()[tlvMetadata]
+	if a == nil {
+		return nil, nil
+	}
+	own := &corev3.PerHostConfig{}
+	if err := openExtension(a, own); err != nil {
+		return nil, at(err, "metadata.typed_filter_metadata[%q]", tlvMetadata)
+	}
+	for i, t := range own.AddedTlvs {
+		if t.Type > 255 {
+			return nil, at(fmt.Errorf("%d is more than 255", t.Type), "metadata.typed_filter_metadata[%q].added_tlvs[%d].type", tlvMetadata, i)
+		}
+		out = append(out, cluster.AddedTLV{Type: byte(t.Type), Value: t.Value}) // a format_string is not looked at, as in Envoy
+	}
+	return out, nil
 }
 
 // labelsAndLists reads metadata's section of that name; lists of strings are apart.
@@ -168,8 +197,16 @@ func portOf(m *corev3.SocketAddress) (uint16, error) {
 	return 0, at(fmt.Errorf("%d is not a port", m.GetPortValue()), "port_value")
 }
 
-// addrPort reads an address that is an IP address with a port.
+// addrPort reads an address of TCP that is an IP address with a port.
 func addrPort(m *corev3.Address) (netip.AddrPort, error) {
+	if m.GetSocketAddress().GetProtocol() != corev3.SocketAddress_TCP {
+		return netip.AddrPort{}, at(errors.New("only TCP is supported here"), "socket_address.protocol")
+	}
+	return anyAddrPort(m)
+}
+
+// anyAddrPort reads an address of TCP or UDP.
+func anyAddrPort(m *corev3.Address) (netip.AddrPort, error) {
 	s := m.GetSocketAddress()
 	if s == nil {
 		return netip.AddrPort{}, errors.New("want socket_address")

@@ -3,53 +3,72 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// extension is a place in a filter chain whose filter comes by name (ECDS).
-// Places that are alike share one filter, so that a chain that outlives an
-// update of its listener goes on following the name.
+// Kinds of places that take filters by name, as statistics call them.
+const (
+	httpFilter     = "http_filter"
+	networkFilter  = "network_filter"
+	listenerFilter = "tcp_listener_filter"
+)
+
+// extension is a place whose filter comes by name (ECDS). Places that are alike
+// share one filter, so that a chain that outlives an update of its listener goes on
+// following the name.
 type extension struct {
 	filter.ParseContext
+	// kind of the place.
+	kind string
 	// urls are the types that the place takes.
 	urls string
 	// fallback is its default, "" when there is none.
 	fallback string
 }
 
-// parseExtension parses a filter's configuration for a place.
-type parseExtension func(*anypb.Any) (filter.HTTPFactory, error)
+// place is where a filter by name goes, of whatever kind it is.
+type place interface {
+	// prepare parses a configuration; set puts it into effect.
+	prepare(a *anypb.Any) (set func(), err error)
+	// reset goes back to the default.
+	reset()
+}
 
-// discovered is a filter whose configuration comes by name. It makes filters of
-// what the name stands for when a stream begins.
-type discovered struct {
-	parse parseExtension
+// discovered is what a name stands for: a factory of filters, mostly.
+type discovered[T any] struct {
+	parse func(*anypb.Any) (T, error)
 	// fallback holds before a configuration has come, and after it was removed; nil: none.
-	fallback filter.HTTPFactory
-	now      atomic.Pointer[filter.HTTPFactory]
+	fallback *T
+	now      atomic.Pointer[T]
+}
+
+func (x *discovered[T]) prepare(a *anypb.Any) (set func(), err error) {
+	v, err := x.parse(a)
+	return func() { x.now.Store(&v) }, err
+}
+
+func (x *discovered[T]) reset() { x.now.Store(x.fallback) }
+
+// discoveredHTTP makes filters of what the name stands for when a stream begins.
+type discoveredHTTP struct {
+	*discovered[filter.HTTPFactory]
 }
 
 // New implements filter.HTTPFactory.
-func (x *discovered) New(s filter.Stream) filter.HTTPFilter {
+func (x discoveredHTTP) New(s filter.Stream) filter.HTTPFilter {
 	if f := x.now.Load(); f != nil {
 		return (*f).New(s)
 	}
 	return undiscovered{}
-}
-
-func (x *discovered) set(f filter.HTTPFactory) {
-	if f == nil {
-		x.now.Store(nil)
-		return
-	}
-	x.now.Store(&f)
 }
 
 // undiscovered answers for a filter that is not known: to go on without it might
@@ -62,45 +81,85 @@ func (undiscovered) RequestHeaders(s filter.Stream, _ *filter.Headers, _ bool) f
 	return filter.Reply
 }
 
-// discover connects a place of the chain with the name of its filter.
-func (d *Decoder) discover(m *hcmv3.HttpFilter, ctx filter.ParseContext, cc *chainContext) (filter.HTTPFactory, error) {
-	c := m.GetConfigDiscovery()
+// discoveredNetwork makes filters of what the name stands for when a connection begins.
+type discoveredNetwork struct {
+	*discovered[filter.NetworkFactory]
+}
+
+// New implements filter.NetworkFactory; nil: nothing has come by that name.
+func (x discoveredNetwork) New() filter.NetworkFilter {
+	if f := x.now.Load(); f != nil {
+		return (*f).New()
+	}
+	return nil
+}
+
+// ReadsSNI implements filter.SNIReader: whatever comes may do so.
+func (x discoveredNetwork) ReadsSNI() {}
+
+func (x discoveredNetwork) greeter() filter.Greeter {
+	if f := x.now.Load(); f != nil {
+		g, _ := (*f).(filter.Greeter)
+		return g
+	}
+	return nil
+}
+
+// Greets implements filter.Greeter.
+func (x discoveredNetwork) Greets(protocol string) bool {
+	g := x.greeter()
+	return g != nil && g.Greets(protocol)
+}
+
+// Greet implements filter.Greeter.
+func (x discoveredNetwork) Greet(nc net.Conn, deadline time.Time, info *filter.ConnInfo) error {
+	if g := x.greeter(); g != nil {
+		return g.Greet(nc, deadline, info)
+	}
+	return errors.New("the filter that was to greet has been replaced meanwhile")
+}
+
+// typeNames are the types that a place takes, without what stands before them.
+func typeNames(c *corev3.ExtensionConfigSource) []string {
+	out := make([]string, len(c.TypeUrls))
+	for i, u := range c.TypeUrls {
+		out[i] = u[strings.LastIndexByte(u, '/')+1:]
+	}
+	return out
+}
+
+// discover connects a place with the name of its filter.
+func discover[T any](d *Decoder, c *corev3.ExtensionConfigSource, e extension, cc *chainContext, parse func(*anypb.Any) (T, error)) (*discovered[T], error) {
 	src, err := readSource(c.ConfigSource, "")
 	if err != nil {
 		return nil, at(err, "config_source")
 	}
-	if len(c.TypeUrls) == 0 {
+	urls := typeNames(c)
+	if len(urls) == 0 {
 		return nil, at(errors.New("is empty"), "type_urls")
 	}
-	urls := make([]string, len(c.TypeUrls))
-	for i, u := range c.TypeUrls {
-		urls[i] = u[strings.LastIndexByte(u, '/')+1:]
-	}
-	parse := func(a *anypb.Any) (filter.HTTPFactory, error) {
+	x := &discovered[T]{parse: func(a *anypb.Any) (none T, err error) {
 		url, err := configType(a)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		if !slices.Contains(urls, url[strings.LastIndexByte(url, '/')+1:]) {
-			return nil, fmt.Errorf("has the type %s, the filter takes %s", url, strings.Join(urls, ", "))
+			return none, fmt.Errorf("has the type %s, the filter takes %s", url, strings.Join(urls, ", "))
 		}
-		k, a, err := d.httpKind(a)
-		if err != nil {
-			return nil, err
-		}
-		own := ctx
-		return k.Parse(&own, a)
-	}
-	e := extension{ParseContext: ctx, urls: strings.Join(urls, " ")}
-	var fallback filter.HTTPFactory
+		return parse(a)
+	}}
+	e.urls = strings.Join(urls, " ")
 	if c.DefaultConfig != nil {
 		e.fallback = contentHash(c.DefaultConfig)
-		if fallback, err = parse(c.DefaultConfig); err != nil {
+		v, err := x.parse(c.DefaultConfig)
+		if err != nil {
 			return nil, at(err, "default_config")
 		}
+		x.fallback = &v
 	} else if c.ApplyDefaultConfigWithoutWarming {
 		return nil, at(errors.New("there is no default_config"), "apply_default_config_without_warming")
 	}
-	cc.extensions = append(cc.extensions, extensionNeed{need{name: m.Name, timeout: src.timeout}, c.ApplyDefaultConfigWithoutWarming})
-	return d.Extensions(e, parse, fallback), nil
+	x.reset()
+	cc.extensions = append(cc.extensions, extensionNeed{need{name: e.FilterName, timeout: src.timeout}, c.ApplyDefaultConfigWithoutWarming})
+	return d.Extensions(e, x).(*discovered[T]), nil
 }

@@ -4,46 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/weftmesh/weft/base/strict"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
 // at puts the path of a field before an error.
-func at(err error, format string, args ...any) error {
-	if err == nil {
-		return nil
-	}
-	path := fmt.Sprintf(format, args...)
-	var p *pathError
-	if errors.As(err, &p) && p == err { //nolint:errorlint // only the outermost is joined
-		if !strings.HasPrefix(p.path, "[") {
-			path += "."
-		}
-		return &pathError{path + p.path, p.err}
-	}
-	return &pathError{path, err}
-}
-
-// pathError is an error at a field.
-type pathError struct {
-	path string
-	err  error
-}
-
-func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
-func (e *pathError) Unwrap() error { return e.err }
+func at(err error, format string, args ...any) error { return strict.At(err, format, args...) }
 
 // validator is what go-control-plane generates from the API's constraints.
 type validator interface{ Validate() error }
@@ -89,36 +67,9 @@ func offDuration(d *durationpb.Duration) time.Duration {
 	return d.AsDuration()
 }
 
-func stringMatch(m *matcherv3.StringMatcher) (route.StringMatch, error) {
-	s := route.StringMatch{IgnoreCase: m.GetIgnoreCase()}
-	switch p := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
-		s.Kind, s.Value = route.StringExact, p.Exact
-	case *matcherv3.StringMatcher_Prefix:
-		s.Kind, s.Value = route.StringPrefix, p.Prefix
-	case *matcherv3.StringMatcher_Suffix:
-		s.Kind, s.Value = route.StringSuffix, p.Suffix
-	case *matcherv3.StringMatcher_Contains:
-		s.Kind, s.Value = route.StringContains, p.Contains
-	case *matcherv3.StringMatcher_SafeRegex:
-		s.Kind, s.Value = route.StringRegex, p.SafeRegex.GetRegex()
-		if err := checkRegex(s.Value); err != nil {
-			return s, at(err, "safe_regex")
-		}
-	default:
-		return s, errors.New("no pattern is set")
-	}
-	return s, nil
-}
-
-func checkRegex(expr string) error {
-	_, err := regexp.Compile(expr)
-	return err
-}
-
-// textMatch is stringMatch for certificates.
+// textMatch reads a string matcher for certificates.
 func textMatch(m *matcherv3.StringMatcher) (transport.TextMatch, error) {
-	s, err := stringMatch(m)
+	s, err := match.String(m)
 	t := transport.TextMatch{IgnoreCase: s.IgnoreCase}
 	switch s.Kind {
 	case route.StringExact:
@@ -142,18 +93,7 @@ func regexRewrite(m *matcherv3.RegexMatchAndSubstitute) (*route.RegexRewrite, er
 		return nil, nil
 	}
 	r := &route.RegexRewrite{Pattern: m.GetPattern().GetRegex(), Substitution: m.Substitution}
-	return r, at(checkRegex(r.Pattern), "pattern.regex")
-}
-
-func fraction(p *typev3.FractionalPercent) *route.Fraction {
-	f := &route.Fraction{Numerator: p.GetNumerator(), Denominator: 100}
-	switch p.GetDenominator() {
-	case typev3.FractionalPercent_TEN_THOUSAND:
-		f.Denominator = 10_000
-	case typev3.FractionalPercent_MILLION:
-		f.Denominator = 1_000_000
-	}
-	return f
+	return r, at(match.Regex(r.Pattern), "pattern.regex")
 }
 
 // runtimeFraction is the default value unless the runtime has one for the key.
@@ -161,9 +101,9 @@ func (d *Decoder) runtimeFraction(p *corev3.RuntimeFractionalPercent) *route.Fra
 	if p == nil || p.DefaultValue == nil {
 		return nil
 	}
-	f := fraction(p.DefaultValue)
+	f := match.Fraction(p.DefaultValue)
 	f.Key = d.Runtime.Key(p.RuntimeKey)
-	return f
+	return &f
 }
 
 // headerOps reads a level's four lists.

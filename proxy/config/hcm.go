@@ -9,8 +9,10 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -21,19 +23,21 @@ type chainContext struct {
 	// routes and secrets collect what the listener waits for.
 	routes, secrets []need
 	extensions      []extensionNeed
+	scoped          []scopedNeed
+	inlineScopes    []InlineScopes
 	// clusters that inline routes and TCP proxies name.
 	clusters []string
 }
 
 // manager makes an HTTP connection manager.
-func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, error) {
+func (d *Decoder) manager(a *anypb.Any, cc *chainContext, messages *codec.Protocol) (filter.Terminal, error) {
 	m := &hcmv3.HttpConnectionManager{}
 	if err := open(a, m); err != nil {
 		return nil, err
 	}
 	c := http.ManagerConfig{
 		StatPrefix: m.StatPrefix, Clusters: d.Clusters, Outbound: cc.outbound, BufferLimit: cc.bufferLimit, Logger: d.Logger,
-		Stats: d.HTTPStats, Added: d.Added, Overload: d.Overload,
+		Messages: messages, Stats: d.HTTPStats, Added: d.Added, Overload: d.Overload, Failing: d.Failing,
 		ServerName: m.ServerName, Via: m.Via, AppendPort: m.AppendXForwardedPort, Scheme: m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
 		UseRemoteAddress: m.GetUseRemoteAddress().GetValue(), XFFTrustedHops: int(m.XffNumTrustedHops), SkipXFFAppend: m.SkipXffAppend,
 		KeepRequestID: m.PreserveExternalRequestId, NoRequestID: m.GenerateRequestId != nil && !m.GenerateRequestId.Value,
@@ -72,7 +76,7 @@ func (d *Decoder) manager(a *anypb.Any, cc *chainContext) (filter.Terminal, erro
 		return nil, at(err, "original_ip_detection_extensions")
 	}
 	if ranges := m.GetInternalAddressConfig().GetCidrRanges(); ranges != nil {
-		if c.InternalCIDRs, err = prefixes(ranges); err != nil {
+		if c.InternalCIDRs, err = match.Prefixes(ranges); err != nil {
 			return nil, at(err, "internal_address_config.cidr_ranges")
 		}
 	}
@@ -161,6 +165,10 @@ func managerOptions(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig) error
 	}
 	if o := m.HttpProtocolOptions; o != nil {
 		c.HTTP1 = http.HTTP1Options{AcceptHTTP10: o.AcceptHttp_10, DefaultHost: o.DefaultHostForHttp_10, Trailers: o.EnableTrailers}
+		var err error
+		if c.HTTP1.Spelling, err = spelling(o.HeaderKeyFormat); err != nil {
+			return at(err, "http_protocol_options.header_key_format")
+		}
 	}
 	if o := m.Http2ProtocolOptions; o != nil {
 		c.HTTP2 = http.HTTP2Options{
@@ -199,13 +207,15 @@ func (d *Decoder) routeSource(m *hcmv3.HttpConnectionManager, c *http.ManagerCon
 		cc.routes = append(cc.routes, need{name: r.Rds.RouteConfigName, timeout: src.timeout})
 		c.Routes = d.Routes(r.Rds.RouteConfigName)
 		return nil
+	case *hcmv3.HttpConnectionManager_ScopedRoutes:
+		return at(d.scopedRoutes(m, c, cc), "scoped_routes")
 	}
-	return errors.New("no routes: want rds or route_config")
+	return errors.New("no routes: want rds, route_config or scoped_routes")
 }
 
 func (d *Decoder) managerFilters(m *hcmv3.HttpConnectionManager, c *http.ManagerConfig, cc *chainContext) error {
 	ctx := filter.ParseContext{
-		StatPrefix: m.StatPrefix, Outbound: cc.outbound, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls,
+		StatPrefix: m.StatPrefix, Outbound: cc.outbound, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls, Local: d.Local, Runtime: d.Runtime,
 	}
 	var err error
 	if c.Filters, err = d.httpFilters(m.HttpFilters, ctx, filterList{c, cc}); err != nil {
@@ -235,7 +245,7 @@ func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext,
 	for i, m := range list {
 		a, last := m.GetTypedConfig(), i == len(list)-1
 		if isRouter := a.MessageIs(&routerv3.Router{}); isRouter != last {
-			return nil, &pathError{fmt.Sprintf("[%d]", i), errors.New("the router must be the last filter, and only there")}
+			return nil, at(errors.New("the router must be the last filter, and only there"), "[%d]", i)
 		}
 		if last {
 			return out, at(routerFilter(m, to.c), "[%d]", i)
@@ -254,9 +264,16 @@ func (d *Decoder) httpFilters(list []*hcmv3.HttpFilter, ctx filter.ParseContext,
 
 // httpFilter parses one filter, nil: it is optional and not known here.
 func (d *Decoder) httpFilter(m *hcmv3.HttpFilter, ctx filter.ParseContext, cc *chainContext) (filter.HTTPFactory, error) {
-	if m.GetConfigDiscovery() != nil {
-		f, err := d.discover(m, ctx, cc)
-		return f, at(err, "config_discovery")
+	if c := m.GetConfigDiscovery(); c != nil {
+		x, err := discover(d, c, extension{ParseContext: ctx, kind: httpFilter}, cc, func(a *anypb.Any) (filter.HTTPFactory, error) {
+			k, a, err := d.httpKind(a)
+			if err != nil {
+				return nil, err
+			}
+			own := ctx
+			return k.Parse(&own, a)
+		})
+		return discoveredHTTP{x}, at(err, "config_discovery")
 	}
 	a := m.GetTypedConfig()
 	k, a, err := d.httpKind(a)

@@ -3,24 +3,22 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
-	origdstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	proxyprotov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
-	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/transport"
+	"github.com/weftmesh/weft/wire/weftpb"
 )
 
 // listenerConfig is a decoded listener and what it waits for.
@@ -28,6 +26,8 @@ type listenerConfig struct {
 	listener        *listener.Listener
 	routes, secrets []need
 	extensions      []extensionNeed
+	scoped          []scopedNeed
+	inlineScopes    []InlineScopes
 	// clusters that it names itself.
 	clusters []string
 }
@@ -46,6 +46,8 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		InspectTimeout:    defaultInspectTimeout,
 		ContinueOnTimeout: m.ContinueOnListenerFiltersTimeout,
 		BypassOverload:    m.BypassOverloadManager,
+		MaxConns:          d.Runtime.Key("envoy.resource_limits.listener." + m.Name + ".connection_limit"),
+		IgnoreMax:         m.IgnoreGlobalConnLimit,
 		Virtual:           m.BindToPort != nil && !m.BindToPort.Value,
 	}
 	if v := m.GetDeprecatedV1().GetBindToPort(); v != nil && !v.Value { //nolint:staticcheck // Istio has written it for years
@@ -60,8 +62,16 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 	if err := addresses(m, l); err != nil {
 		return nil, err
 	}
+	if l.Addresses != nil && l.Addresses[0].UDP {
+		clusters, err := d.udpListener(m, l)
+		return &listenerConfig{listener: l, clusters: clusters}, err
+	}
+	if m.UdpListenerConfig != nil {
+		return nil, at(errors.New("needs an address with protocol UDP"), "udp_listener_config")
+	}
+	cc := &chainContext{outbound: l.Outbound, bufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue())}
 	for i, f := range m.ListenerFilters {
-		in, err := d.inspector(f, l.Inspectors)
+		in, err := d.inspector(f, l.Inspectors, cc)
 		if err != nil {
 			return nil, at(err, "listener_filters[%d]", i)
 		}
@@ -72,7 +82,7 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		l.Inspectors = append([]listener.Inspector{in}, l.Inspectors...)
 	}
 	// Envoy adds the filter by itself where use_original_dst is set.
-	restores := func(in listener.Inspector) bool { return in.Kind == listener.OriginalDst }
+	restores := func(in listener.Inspector) bool { return in.Live == nil && in.Kind == listener.OriginalDst }
 	if l.UseOriginalDst && !slices.ContainsFunc(l.Inspectors, restores) {
 		l.Inspectors = append([]listener.Inspector{{Kind: listener.OriginalDst}}, l.Inspectors...)
 	}
@@ -83,7 +93,6 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 	for _, log := range logs {
 		l.AccessLogs = append(l.AccessLogs, log)
 	}
-	cc := &chainContext{outbound: l.Outbound, bufferLimit: int(m.PerConnectionBufferLimitBytes.GetValue())}
 	for i, c := range m.FilterChains {
 		out, err := d.chain(c, cc)
 		if err != nil {
@@ -92,17 +101,19 @@ func (d *Decoder) decodeListener(m *listenerv3.Listener) (*listenerConfig, error
 		l.Chains = append(l.Chains, out)
 	}
 	if m.FilterChainMatcher != nil {
-		if err := readChainMatcher(m.FilterChainMatcher, l); err != nil {
+		if err = d.chainMatcher(m.FilterChainMatcher, l); err != nil {
 			return nil, err
 		}
 	}
 	if m.DefaultFilterChain != nil {
-		var err error
 		if l.Default, err = d.chain(m.DefaultFilterChain, cc); err != nil {
 			return nil, at(err, "default_filter_chain")
 		}
 	}
-	return &listenerConfig{listener: l, routes: cc.routes, secrets: cc.secrets, extensions: cc.extensions, clusters: cc.clusters}, nil
+	return &listenerConfig{
+		listener: l, routes: cc.routes, secrets: cc.secrets, extensions: cc.extensions, clusters: cc.clusters,
+		scoped: cc.scoped, inlineScopes: cc.inlineScopes,
+	}, nil
 }
 
 func addresses(m *listenerv3.Listener, l *listener.Listener) error {
@@ -118,6 +129,9 @@ func addresses(m *listenerv3.Listener, l *listener.Listener) error {
 		a, compat, err := listenAddress(more.Address)
 		if err != nil {
 			return at(err, "additional_addresses[%d].address", i)
+		}
+		if a.UDP != l.Addresses[0].UDP {
+			return at(errors.New("is not that of the first address"), "additional_addresses[%d].address.socket_address.protocol", i)
 		}
 		l.Addresses = append(l.Addresses, a)
 		l.IPv4Compat = l.IPv4Compat || compat
@@ -144,43 +158,9 @@ func listenAddress(m *corev3.Address) (a listener.Address, compat bool, err erro
 	if p := m.GetPipe(); p != nil {
 		return listener.Address{Path: p.Path, Mode: os.FileMode(p.Mode)}, false, nil
 	}
-	a.Addr, err = addrPort(m)
+	a.UDP = m.GetSocketAddress().GetProtocol() == corev3.SocketAddress_UDP
+	a.Addr, err = anyAddrPort(m)
 	return a, m.GetSocketAddress().GetIpv4Compat(), err
-}
-
-// inspector reads a listener filter that follows others.
-func (d *Decoder) inspector(m *listenerv3.ListenerFilter, before []listener.Inspector) (listener.Inspector, error) {
-	var in listener.Inspector
-	a := m.GetTypedConfig()
-	switch {
-	case a == nil:
-		return in, at(fmt.Errorf("%q has none", m.Name), "typed_config")
-	case a.MessageIs(&origdstv3.OriginalDst{}):
-		in.Kind = listener.OriginalDst
-	case a.MessageIs(&tlsinspectorv3.TlsInspector{}):
-		in.Kind = listener.TLSInspector
-	case a.MessageIs(&httpinspectorv3.HttpInspector{}):
-		in.Kind = listener.HTTPInspector
-	case a.MessageIs(&proxyprotov3.ProxyProtocol{}):
-		if slices.ContainsFunc(before, looks) {
-			return in, errors.New("a proxy_protocol filter is supported only before tls_inspector and http_inspector")
-		}
-		h, err := d.proxyProtocol(a)
-		if err != nil {
-			return in, at(err, "typed_config")
-		}
-		in.Kind, in.Proxy = listener.ProxyProtocol, h
-	default:
-		return in, at(fmt.Errorf("%s is not supported", a.TypeUrl), "typed_config")
-	}
-	if m.FilterDisabled != nil {
-		p, err := predicate(m.FilterDisabled)
-		if err != nil {
-			return in, at(err, "filter_disabled")
-		}
-		in.Disabled = &p
-	}
-	return in, nil
 }
 
 func predicate(m *listenerv3.ListenerFilterChainMatchPredicate) (listener.Predicate, error) {
@@ -257,37 +237,22 @@ func (d *Decoder) chain(m *listenerv3.FilterChain, cc *chainContext) (*listener.
 	return c, at(err, "filters[%d]", last)
 }
 
-func (d *Decoder) networkFilter(m *listenerv3.Filter, cc *chainContext) (filter.NetworkFactory, error) {
-	a := m.GetTypedConfig()
-	url, err := configType(a)
-	if err != nil {
-		return nil, at(err, "typed_config")
-	}
-	for i := range d.NetworkKinds {
-		if k := &d.NetworkKinds[i]; slices.Contains(k.TypeURLs, url) {
-			if a, err = typed(a); err != nil {
-				return nil, at(err, "typed_config")
-			}
-			f, err := k.Parse(&filter.ParseContext{
-				FilterName: m.Name, Outbound: cc.outbound, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls,
-			}, a)
-			return f, at(err, "typed_config")
-		}
-	}
-	return nil, at(fmt.Errorf("%s is not supported before the last filter", url), "typed_config")
-}
-
 func (d *Decoder) terminal(m *listenerv3.Filter, cc *chainContext) (filter.Terminal, error) {
+	if m.GetConfigDiscovery() != nil {
+		return nil, at(errors.New("is supported for the filters before the last one"), "config_discovery")
+	}
 	a := m.GetTypedConfig()
 	var t filter.Terminal
 	var err error
 	switch {
 	case a.MessageIs(&hcmv3.HttpConnectionManager{}):
-		t, err = d.manager(a, cc)
+		t, err = d.manager(a, cc, nil)
+	case a.MessageIs(&weftpb.MessageProxy{}):
+		t, err = d.messageProxy(a, cc)
 	case a.MessageIs(&tcpv3.TcpProxy{}):
 		t, err = d.tcpProxy(a, cc)
 	default:
-		err = fmt.Errorf("%s is not supported as the last filter: want http_connection_manager or tcp_proxy", typeOf(a))
+		err = fmt.Errorf("%s is not supported as the last filter: want http_connection_manager, tcp_proxy or weft.wire.v1.MessageProxy", typeOf(a))
 	}
 	return t, at(err, "typed_config")
 }
@@ -309,13 +274,13 @@ func chainMatch(m *listenerv3.FilterChainMatch) (listener.Match, error) {
 		out.DestinationPort = uint16(p)
 	}
 	var err error
-	if out.DestinationPrefixes, err = prefixes(m.GetPrefixRanges()); err != nil {
+	if out.DestinationPrefixes, err = match.Prefixes(m.GetPrefixRanges()); err != nil {
 		return out, at(err, "prefix_ranges")
 	}
-	if out.DirectSourcePrefixes, err = prefixes(m.GetDirectSourcePrefixRanges()); err != nil {
+	if out.DirectSourcePrefixes, err = match.Prefixes(m.GetDirectSourcePrefixRanges()); err != nil {
 		return out, at(err, "direct_source_prefix_ranges")
 	}
-	if out.SourcePrefixes, err = prefixes(m.GetSourcePrefixRanges()); err != nil {
+	if out.SourcePrefixes, err = match.Prefixes(m.GetSourcePrefixRanges()); err != nil {
 		return out, at(err, "source_prefix_ranges")
 	}
 	switch m.GetSourceType() {
@@ -329,22 +294,6 @@ func chainMatch(m *listenerv3.FilterChainMatch) (listener.Match, error) {
 			return out, at(fmt.Errorf("%d is not a port", p), "source_ports[%d]", i)
 		}
 		out.SourcePorts = append(out.SourcePorts, uint16(p))
-	}
-	return out, nil
-}
-
-func prefixes(list []*corev3.CidrRange) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for i, m := range list {
-		a, err := netip.ParseAddr(m.AddressPrefix)
-		if err != nil {
-			return nil, &pathError{fmt.Sprintf("[%d].address_prefix", i), err}
-		}
-		p, err := a.Prefix(int(m.PrefixLen.GetValue()))
-		if err != nil {
-			return nil, &pathError{fmt.Sprintf("[%d].prefix_len", i), err}
-		}
-		out = append(out, p)
 	}
 	return out, nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/cel"
 	"github.com/weftmesh/weft/proxy/filter/format"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -126,7 +127,7 @@ func (d *Decoder) comparison(m *accesslogv3.ComparisonFilter) (func(uint64) bool
 // runtimeFilter lets a share pass; by the request id, so that all proxies of a
 // request decide alike, unless it is to be independent.
 func (d *Decoder) runtimeFilter(m *accesslogv3.RuntimeFilter) (when, error) {
-	f := fraction(m.PercentSampled)
+	f := match.Fraction(m.PercentSampled)
 	f.Key = d.Runtime.Key(m.RuntimeKey)
 	alone := m.UseIndependentRandomness
 	return func(i *filter.Info) bool {
@@ -149,7 +150,7 @@ func requestNumber(id string) (uint64, bool) {
 }
 
 func headerFilter(m *routev3.HeaderMatcher) (when, error) {
-	h, err := headerMatch(m)
+	h, err := match.Header(m)
 	if err != nil {
 		return nil, at(err, "header_filter.header")
 	}
@@ -175,11 +176,7 @@ func metadataFilter(m *accesslogv3.MetadataFilter) (when, error) {
 	if m.Matcher == nil {
 		return func(*filter.Info) bool { return missing }, nil
 	}
-	spec, err := metadataMatch(m.Matcher)
-	if err != nil {
-		return nil, at(err, "metadata_filter.matcher")
-	}
-	t, err := route.NewMetadataTest(spec)
+	t, err := match.Metadata(m.Matcher)
 	return func(i *filter.Info) bool {
 		ok, found := t.Matches(i)
 		if !found {

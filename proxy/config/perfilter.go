@@ -68,5 +68,5 @@ func (d *Decoder) routeFilter(name string, a *anypb.Any, optional bool) (any, er
 		}
 		return nil, fmt.Errorf("the filter %s has no configuration per route", k.Name)
 	}
-	return k.ParseRoute(&filter.ParseContext{FilterName: name, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls}, a)
+	return k.ParseRoute(&filter.ParseContext{FilterName: name, Stats: d.FilterStats, ServiceCluster: d.ServiceCluster, Calls: d.Calls, Local: d.Local, Runtime: d.Runtime}, a)
 }

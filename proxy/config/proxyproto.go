@@ -13,7 +13,7 @@ import (
 
 // looks tells whether a listener filter looks at what a client says first.
 func looks(in listener.Inspector) bool {
-	return in.Kind == listener.TLSInspector || in.Kind == listener.HTTPInspector
+	return in.MayLook || in.Live == nil && (in.Kind == listener.TLSInspector || in.Kind == listener.HTTPInspector)
 }
 
 // proxyProtocol reads the configuration of the proxy_protocol listener filter.
@@ -32,7 +32,7 @@ func (d *Decoder) proxyProtocol(a *anypb.Any) (*listener.ProxyHeaders, error) {
 
 // proxyHeaders makes it work.
 func (d *Decoder) proxyHeaders(m *proxyprotov3.ProxyProtocol) *listener.ProxyHeaders {
-	h := &listener.ProxyHeaders{AllowWithout: m.AllowRequestsWithoutProxyProtocol}
+	h := &listener.ProxyHeaders{AllowWithout: m.AllowRequestsWithoutProxyProtocol, InState: m.TlvLocation == proxyprotov3.ProxyProtocol_FILTER_STATE}
 	for _, v := range m.DisallowedVersions {
 		if v == corev3.ProxyProtocolConfig_V1 {
 			h.Banned[0] = true

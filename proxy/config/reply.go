@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -117,7 +118,7 @@ func detector(m *corev3.TypedExtensionConfig) (http.Detector, error) {
 				return d, errors.New("xff_num_trusted_hops and xff_trusted_cidrs exclude each other")
 			}
 			var err error
-			d.CIDRs, err = prefixes(ranges)
+			d.CIDRs, err = match.Prefixes(ranges)
 			return d, at(err, "xff_trusted_cidrs.cidrs")
 		}
 	case a.MessageIs(custom):

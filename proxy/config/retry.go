@@ -59,6 +59,15 @@ func retryPolicy(m *routev3.RetryPolicy) (*route.RetryPolicy, error) {
 	return p, nil
 }
 
+// hedgePolicy reads what becomes of attempts whose time is over. Envoy takes the numbers of
+// requests to begin with (initial_requests, additional_request_chance), and does nothing with them.
+func hedgePolicy(m *routev3.HedgePolicy) *route.Hedge {
+	if m == nil {
+		return nil
+	}
+	return &route.Hedge{OnTryTimeout: m.HedgeOnPerTryTimeout}
+}
+
 // hostPredicate reads which hosts a retry passes over.
 func hostPredicate(m *routev3.RetryPolicy_RetryHostPredicate, p *route.RetryPolicy) error {
 	a := m.GetTypedConfig()

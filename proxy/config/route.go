@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	templatematchv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -78,6 +79,7 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 		Name: m.Name, Domains: m.Domains, Routes: make([]route.Route, len(m.Routes)),
 		RequireTLS:   route.TLSRequirement(m.RequireTls),
 		AttemptCount: m.IncludeRequestAttemptCount, ResponseAttemptCount: m.IncludeAttemptCountInResponse,
+		TimeoutRetryHeader: m.IncludeIsTimeoutRetryHeader, Hedge: hedgePolicy(m.HedgePolicy),
 	}
 	var err error
 	if v.RequestHeaders, v.ResponseHeaders, err = bothHeaderOps(m); err != nil {
@@ -89,11 +91,22 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 	if v.FilterConfig, err = withLimits(v.FilterConfig, m.RateLimits, true, false); err != nil {
 		return err
 	}
+	if v.VirtualClusters, err = d.virtualClusters(m); err != nil {
+		return err
+	}
 	if v.Mirrors, err = d.mirrors(m.RequestMirrorPolicies); err != nil {
 		return err
 	}
 	if v.Retry, err = retryPolicy(m.RetryPolicy); err != nil {
 		return at(err, "retry_policy")
+	}
+	if m.Matcher != nil {
+		if len(m.Routes) > 0 {
+			return at(errors.New("is not for a virtual host that has routes"), "matcher")
+		}
+		if v.Matcher, err = d.choice(m.Matcher, v.Name); err != nil {
+			return at(err, "matcher")
+		}
 	}
 	for i, r := range m.Routes {
 		if err := d.route(r, &v.Routes[i], v.Name); err != nil {
@@ -101,6 +114,26 @@ func (d *Decoder) virtualHost(m *routev3.VirtualHost, v *route.VirtualHost) erro
 		}
 	}
 	return nil
+}
+
+// virtualClusters reads shares of requests that are counted by themselves.
+func (d *Decoder) virtualClusters(m *routev3.VirtualHost) (out []route.VirtualCluster, err error) {
+	for i, c := range m.VirtualClusters {
+		headers, err := headerMatches(c.Headers, "headers")
+		if err != nil {
+			return nil, at(err, "virtual_clusters[%d]", i)
+		}
+		v, err := route.NewVirtualCluster(d.FilterStats, m.Name, c.Name, headers)
+		if err != nil {
+			return nil, at(err, "virtual_clusters[%d].headers", i)
+		}
+		out = append(out, v)
+	}
+	if out == nil {
+		return nil, nil
+	}
+	other, err := route.NewVirtualCluster(d.FilterStats, m.Name, "other", nil)
+	return append(out, other), err
 }
 
 func (d *Decoder) route(m *routev3.Route, r *route.Route, virtualHost string) error {
@@ -150,7 +183,7 @@ func (d *Decoder) routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 		r.PathKind, r.Path = route.PathSeparatedPrefix, p.PathSeparatedPrefix
 	case *routev3.RouteMatch_SafeRegex:
 		r.PathKind, r.Path = route.PathRegex, p.SafeRegex.GetRegex()
-		if err := checkRegex(r.Path); err != nil {
+		if err := match.Regex(r.Path); err != nil {
 			return r, at(err, "safe_regex")
 		}
 	case *routev3.RouteMatch_ConnectMatcher_:
@@ -177,18 +210,18 @@ func (d *Decoder) routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 	if r.Headers, err = headerMatches(m.Headers, "headers"); err != nil {
 		return r, err
 	}
-	if r.Query, err = queryMatches(m.QueryParameters); err != nil {
+	if r.Query, err = match.Queries(m.QueryParameters); err != nil {
 		return r, err
 	}
 	for i, c := range m.Cookies {
-		s, err := stringMatch(c.StringMatch)
+		s, err := match.String(c.StringMatch)
 		if err != nil {
 			return r, at(err, "cookies[%d].string_match", i)
 		}
 		r.Cookies = append(r.Cookies, route.CookieMatch{Name: c.Name, Value: s, Invert: c.InvertMatch})
 	}
 	for i, t := range m.DynamicMetadata {
-		mm, err := metadataMatch(t)
+		mm, err := match.MetadataSpec(t)
 		if err != nil {
 			return r, at(err, "dynamic_metadata[%d]", i)
 		}
@@ -197,65 +230,16 @@ func (d *Decoder) routeMatch(m *routev3.RouteMatch) (route.Match, error) {
 	return r, nil
 }
 
-func queryMatches(list []*routev3.QueryParameterMatcher) ([]route.QueryMatch, error) {
-	var out []route.QueryMatch
-	for i, q := range list {
-		qm := route.QueryMatch{Name: q.Name}
-		switch v := q.QueryParameterMatchSpecifier.(type) {
-		case *routev3.QueryParameterMatcher_StringMatch:
-			s, err := stringMatch(v.StringMatch)
-			if err != nil {
-				return nil, at(err, "query_parameters[%d].string_match", i)
-			}
-			qm.Value = &s
-		case *routev3.QueryParameterMatcher_PresentMatch:
-			qm.Absent = !v.PresentMatch
-		}
-		out = append(out, qm)
-	}
-	return out, nil
-}
-
 func headerMatches(list []*routev3.HeaderMatcher, what string) ([]route.HeaderMatch, error) {
 	var out []route.HeaderMatch
 	for i, m := range list {
-		h, err := headerMatch(m)
+		h, err := match.Header(m)
 		if err != nil {
 			return nil, at(err, "%s[%d]", what, i)
 		}
 		out = append(out, h)
 	}
 	return out, nil
-}
-
-func headerMatch(m *routev3.HeaderMatcher) (route.HeaderMatch, error) {
-	h := route.HeaderMatch{Name: lower(m.Name), Invert: m.InvertMatch, MissingAsEmpty: m.TreatMissingHeaderAsEmpty}
-	value := func(k route.StringKind, v string) { h.Value = &route.StringMatch{Kind: k, Value: v} }
-	switch s := m.HeaderMatchSpecifier.(type) {
-	case nil:
-	case *routev3.HeaderMatcher_PresentMatch:
-		h.Absent = !s.PresentMatch
-	case *routev3.HeaderMatcher_ExactMatch:
-		value(route.StringExact, s.ExactMatch)
-	case *routev3.HeaderMatcher_PrefixMatch:
-		value(route.StringPrefix, s.PrefixMatch)
-	case *routev3.HeaderMatcher_SuffixMatch:
-		value(route.StringSuffix, s.SuffixMatch)
-	case *routev3.HeaderMatcher_ContainsMatch:
-		value(route.StringContains, s.ContainsMatch)
-	case *routev3.HeaderMatcher_SafeRegexMatch:
-		value(route.StringRegex, s.SafeRegexMatch.GetRegex())
-		return h, at(checkRegex(h.Value.Value), "safe_regex_match")
-	case *routev3.HeaderMatcher_RangeMatch:
-		h.Range = &route.Range{Start: s.RangeMatch.GetStart(), End: s.RangeMatch.GetEnd()}
-	case *routev3.HeaderMatcher_StringMatch:
-		v, err := stringMatch(s.StringMatch)
-		h.Value = &v
-		return h, at(err, "string_match")
-	default:
-		return h, fmt.Errorf("%T is not supported", s)
-	}
-	return h, nil
 }
 
 func redirect(m *routev3.RedirectAction) (*route.Redirect, error) {

@@ -69,6 +69,26 @@ func (d *Decoder) proxySocket(m *corev3.TransportSocket, s *cluster.Spec) (*core
 	return p.TransportSocket, nil
 }
 
+// matchedProxySocket is proxySocket for a socket that is chosen by metadata: the
+// header is one for all hosts of the cluster, which the first socket decides.
+func (d *Decoder) matchedProxySocket(m *corev3.TransportSocket, s *cluster.Spec, first bool) (*corev3.TransportSocket, error) {
+	var own cluster.Spec
+	inner, err := d.proxySocket(m, &own)
+	if err != nil {
+		return nil, err
+	}
+	if t := own.TLVs; t != nil && (t.PassAll || len(t.Pass)+len(t.Added) > 0) {
+		return nil, errors.New("config: TLVs are supported in transport_socket only")
+	}
+	if first {
+		s.ProxyProtocol, s.TLVs = own.ProxyProtocol, own.TLVs
+	}
+	if own.ProxyProtocol != s.ProxyProtocol {
+		return nil, errors.New("hosts with different PROXY headers, or with and without, are not supported in one cluster")
+	}
+	return inner, nil
+}
+
 func (d *Decoder) addedTLV(m *corev3.TlvEntry) (cluster.AddedTLV, error) {
 	a := cluster.AddedTLV{Type: byte(m.Type), Value: m.Value}
 	if m.Type > 255 {

@@ -43,6 +43,12 @@ func (s *Store) Load(b *Bootstrap) error {
 		s.addListener(c, true)
 		s.mu.Unlock()
 	}
+	s.mu.Lock()
+	s.runtimeNeeds = b.runtimeNeeds
+	for _, n := range s.runtimeNeeds {
+		s.await(waitKey{wire.TypeRuntime, n.name}, n.timeout, nil)
+	}
+	s.mu.Unlock()
 	if !b.Clusters {
 		s.OpenGate()
 	}

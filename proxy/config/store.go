@@ -85,6 +85,8 @@ type Store struct {
 	ready         map[string]bool
 	wantsIdentity bool
 	locals        map[string]int // references to secrets by name
+	files         map[string]*heldFile
+	watching      bool // a goroutine looks at files
 	// early are waits for clusters from before Run.
 	early []func()
 	// bindErrors are what the listener manager refused since they were read.
@@ -101,7 +103,15 @@ type Store struct {
 	// sawHosts: the control plane has told of virtual hosts once; hostWaits wait for that.
 	sawHosts  bool
 	hostWaits []func()
-	uses      map[string]uint64 // of clusters on demand, at the last sweep
+	// runtimeNeeds are the layers of the runtime that come over ADS.
+	runtimeNeeds []need
+	// scopes that have arrived, by name; scopeTable is what is made of them.
+	scopes                 map[string]*heldScope
+	scopeTable             atomic.Pointer[route.Scopes]
+	scopeStats             map[string]*scopeStats
+	scopedRoutes           time.Duration // wait for a scope's routes
+	scopesAsked, sawScopes bool
+	uses                   map[string]uint64 // of clusters on demand, at the last sweep
 }
 
 type gate uint8
@@ -144,6 +154,9 @@ type heldSecret struct{ refs int }
 type routeCell struct {
 	table atomic.Pointer[route.Table]
 	refs  int
+	// unasked counts who wants it without a subscription: scopes on demand, and
+	// those that bring their routes with them.
+	unasked int
 	// clusters are those that the table in effect names, pending those that one
 	// names which waits for them.
 	clusters, pending []string
@@ -164,6 +177,8 @@ func NewStore(opt Options) *Store {
 		endpoints: map[string]*heldEndpoints{}, secrets: map[string]*heldSecret{}, waits: map[waitKey]*wait{},
 		extensions: map[string]*extensionCell{}, ready: map[string]bool{}, records: map[recordKey]*Record{},
 		demand: newDemand(), uses: map[string]uint64{},
+		scopes: map[string]*heldScope{}, scopeStats: map[string]*scopeStats{}, scopedRoutes: defaultFetchTimeout,
+		files: map[string]*heldFile{},
 	}
 	if s.opt.DemandIdle == 0 {
 		s.opt.DemandIdle = demandIdle
@@ -171,6 +186,7 @@ func NewStore(opt Options) *Store {
 	opt.Decoder.Routes = s.routesOf
 	opt.Decoder.Extensions = s.extensionOf
 	opt.Decoder.AskCluster = s.AskCluster
+	opt.Decoder.Scopes = s.scopesNow
 	return s
 }
 
@@ -182,6 +198,7 @@ func (s *Store) Run(ctx context.Context) error {
 		f()
 	}
 	s.early = nil
+	s.watchFiles()
 	s.progressLocked()
 	s.mu.Unlock()
 	s.sweepUntil(ctx)
@@ -214,6 +231,12 @@ func (s *Store) Connect(ads Subscriber) {
 			ads.Subscribe(typeURL, names...)
 		}
 	}
+	if names := s.opt.Decoder.Runtime.Resources(); len(names) > 0 {
+		ads.Subscribe(wire.TypeRuntime, names...)
+	}
+	if s.scopesAsked {
+		ads.SubscribeAll(wire.TypeScope)
+	}
 }
 
 func wantedOf[T any](m map[string]T, refs func(T) int) []string {
@@ -241,6 +264,10 @@ func (s *Store) Apply(u xds.Update) []xds.Rejection {
 		rejected = s.applyListeners(u)
 	case wire.TypeRoute:
 		rejected = s.applyRoutes(u)
+	case wire.TypeRuntime:
+		rejected = s.applyRuntime(u)
+	case wire.TypeScope:
+		rejected = s.applyScopes(u)
 	case wire.TypeVirtualHost:
 		rejected = s.applyHosts(u)
 	case wire.TypeSecret:
@@ -368,12 +395,15 @@ func (s *Store) entered(h *heldCluster) {
 }
 
 func (s *Store) progressListeners() {
+	if !s.haveRuntime() {
+		return
+	}
 	before := map[string]*listenerConfig{}
 	for n, h := range s.listeners {
 		if h.next == nil || (s.gate != gateOpen && !h.static) {
 			continue
 		}
-		if s.haveRoutes(h.next.routes) && s.haveSecrets(h.next.secrets) && s.haveExtensions(h.next.extensions) {
+		if s.haveRoutes(h.next.routes) && s.haveSecrets(h.next.secrets) && s.haveExtensions(h.next.extensions) && s.haveScopes(h.next.scoped) {
 			before[n] = h.active
 			h.active, h.next = h.next, nil
 		}

@@ -6,7 +6,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
 )
@@ -18,33 +17,29 @@ type extensionNeed struct {
 	now bool
 }
 
-// extensionCell is a name of extension discovery. Its filters are kept as long
+// extensionCell is a name of extension discovery. Its places are kept as long
 // as some listener refers to it.
 type extensionCell struct {
-	refs         int
-	body         *anypb.Any // nil: none came yet
-	filters      map[extension]*discovered
-	reload, fail *filter.Counter
+	refs   int
+	body   *anypb.Any // nil: none came yet
+	places map[extension]place
 }
 
-// extensionOf gives a place in a filter chain its filter by name.
-func (s *Store) extensionOf(e extension, parse parseExtension, fallback filter.HTTPFactory) *discovered {
+// extensionOf gives back the place that is like x, which is x if there was none.
+func (s *Store) extensionOf(e extension, x place) place {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cell := s.extensionLocked(e.FilterName)
-	x := cell.filters[e]
-	if x != nil {
-		return x
+	if old := cell.places[e]; old != nil {
+		return old
 	}
-	x = &discovered{parse: parse, fallback: fallback}
-	x.set(fallback)
-	cell.filters[e] = x
+	cell.places[e] = x
 	if cell.body != nil {
-		f, err := parse(cell.body)
+		set, err := x.prepare(cell.body)
 		if err != nil {
 			s.opt.Log.Warn("extension: what has come by that name does not fit a new listener", "name", e.FilterName, "error", err)
 		} else {
-			x.set(f)
+			set()
 		}
 	}
 	return x
@@ -53,15 +48,21 @@ func (s *Store) extensionOf(e extension, parse parseExtension, fallback filter.H
 func (s *Store) extensionLocked(name string) *extensionCell {
 	c := s.extensions[name]
 	if c == nil {
-		st := s.opt.Decoder.FilterStats
-		c = &extensionCell{
-			filters: map[extension]*discovered{},
-			reload:  st.Counter("extension_config_discovery", "http_filter."+name, "config_reload"),
-			fail:    st.Counter("extension_config_discovery", "http_filter."+name, "config_fail"),
-		}
+		c = &extensionCell{places: map[extension]place{}}
 		s.extensions[name] = c
 	}
 	return c
+}
+
+// countExtension counts what happened to a name, for each kind of place that it has.
+func (s *Store) countExtension(name string, c *extensionCell, stat string) {
+	counted := map[string]bool{}
+	for e := range c.places {
+		if !counted[e.kind] {
+			counted[e.kind] = true
+			s.opt.Decoder.FilterStats.Counter("extension_config_discovery", e.kind+"."+name, stat).Add(1)
+		}
+	}
 }
 
 func (s *Store) refExtensions(needs []extensionNeed) {
@@ -115,8 +116,8 @@ func (s *Store) applyExtensions(u xds.Update) (rejected []xds.Rejection) {
 			continue
 		}
 		cell.body = nil
-		for _, x := range cell.filters {
-			x.set(x.fallback)
+		for _, x := range cell.places {
+			x.reset()
 		}
 		s.noSuch(waitKey{wire.TypeExtension, n})
 	}
@@ -139,20 +140,20 @@ func (s *Store) applyExtension(r xds.Resource) error {
 	if cell == nil {
 		return nil // unsubscribed meanwhile
 	}
-	made := make(map[*discovered]filter.HTTPFactory, len(cell.filters))
-	for _, x := range cell.filters {
-		f, err := x.parse(m.TypedConfig)
+	sets := make([]func(), 0, len(cell.places))
+	for _, x := range cell.places {
+		set, err := x.prepare(m.TypedConfig)
 		if err != nil {
-			cell.fail.Add(1)
+			s.countExtension(r.Name, cell, "config_fail")
 			return at(err, "typed_config")
 		}
-		made[x] = f
+		sets = append(sets, set)
 	}
-	for x, f := range made {
-		x.set(f)
+	for _, set := range sets {
+		set()
 	}
 	cell.body = m.TypedConfig
-	cell.reload.Add(1)
+	s.countExtension(r.Name, cell, "config_reload")
 	s.arrived(waitKey{wire.TypeExtension, r.Name})
 	s.activity.Add(1)
 	return nil

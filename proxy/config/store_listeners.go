@@ -84,6 +84,7 @@ func (s *Store) addListener(c *listenerConfig, static bool) {
 	}
 	s.refSecrets(c.secrets)
 	s.refExtensions(c.extensions)
+	s.refScopes(c.scoped)
 	s.unrefListener(old)
 }
 
@@ -92,18 +93,31 @@ func (s *Store) unrefListener(c *listenerConfig) {
 		return
 	}
 	for _, n := range c.routes {
-		cell := s.cellLocked(n.name)
-		if cell.refs--; cell.refs == 0 {
-			cell.table.Store(nil)
-			s.forgetHosts(cell)
-			cell.clusters, cell.pending = nil, nil
-			cell.generation++
-			s.arrived(waitKey{wire.TypeRoute, n.name})
-			s.unsubscribe(wire.TypeRoute, n.name)
-		}
+		s.unrefRoutes(n.name)
 	}
 	s.unrefSecrets(c.secrets)
 	s.unrefExtensions(c.extensions)
+}
+
+// unrefRoutes lets go of a route configuration.
+func (s *Store) unrefRoutes(name string) {
+	cell := s.cellLocked(name)
+	if cell.refs--; cell.refs == 0 {
+		s.releaseRoutes(name, cell)
+		s.unsubscribe(wire.TypeRoute, name)
+	}
+}
+
+// releaseRoutes forgets what has come for a cell that nobody wants any more.
+func (s *Store) releaseRoutes(name string, cell *routeCell) {
+	if cell.refs > 0 || cell.unasked > 0 {
+		return
+	}
+	cell.table.Store(nil)
+	s.forgetHosts(cell)
+	cell.clusters, cell.pending = nil, nil
+	cell.generation++
+	s.arrived(waitKey{wire.TypeRoute, name})
 }
 
 // refused turns what the listener manager said in the last update into
@@ -145,6 +159,7 @@ func (s *Store) applyRoutes(u xds.Update) (rejected []xds.Rejection) {
 		// Envoy keeps the routes of a removed configuration too: the listener
 		// that names it goes, or it will be there again.
 		s.noSuch(waitKey{wire.TypeRoute, n})
+		s.demand.absent(waitKey{wire.TypeRoute, n})
 	}
 	s.progressLocked()
 	return rejected
@@ -163,7 +178,7 @@ func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table, sou
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cell := s.cellLocked(name)
-	if cell.refs == 0 {
+	if cell.refs+cell.unasked == 0 {
 		return nil // unsubscribed meanwhile
 	}
 	if err := s.setHosts(cell, spec, table, source); err != nil {
@@ -182,6 +197,9 @@ func (s *Store) setRoutes(name string, spec *route.Spec, table *route.Table, sou
 			cell.clusters, cell.pending = clusters, nil
 			s.arrived(waitKey{wire.TypeRoute, name})
 			s.activity.Add(1)
+			if cell.unasked > 0 {
+				s.countScopes() // before those who wait for it go on
+			}
 			s.demand.found(waitKey{wire.TypeRoute, name})
 		})
 	})

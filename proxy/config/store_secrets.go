@@ -6,30 +6,39 @@ import (
 
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
+	"github.com/weftmesh/weft/base/stamp"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
 )
 
 func (s *Store) applySecrets(u xds.Update) (rejected []xds.Rejection) {
+	var set []*fileSecret
 	for _, r := range u.Set {
 		m := &tlsv3.Secret{}
 		err := open(r.Body, m)
+		f := &fileSecret{name: r.Name, fixed: m, read: true, seen: stamp.Take(filesOf(m)...)}
 		if err == nil {
 			err = setSecret(s.opt.Secrets, r.Name, m)
 		}
 		if err != nil {
 			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+			continue
 		}
+		set = append(set, f)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, f := range set {
+		s.followParts(f)
+	}
 	for _, r := range u.Set {
 		if s.opt.Secrets.Get(r.Name).Ready() {
 			s.arrived(waitKey{wire.TypeSecret, r.Name})
 		}
 	}
 	for _, n := range u.Removed {
+		delete(s.files, n)
 		if h := s.secrets[n]; h != nil {
 			s.opt.Secrets.Remove(n)
 		}
@@ -80,6 +89,10 @@ func (s *Store) refSecrets(needs []need) {
 		}
 		if n.local {
 			s.refLocal(n.name)
+			continue
+		}
+		if n.path != "" {
+			s.refFile(n)
 			continue
 		}
 		if s.opt.Decoder.staticSecrets[n.name] {
@@ -141,12 +154,17 @@ func (s *Store) unrefSecrets(needs []need) {
 			s.unrefLocal(n.name)
 			continue
 		}
+		if n.path != "" {
+			s.unrefFile(n)
+			continue
+		}
 		h := s.secrets[n.name]
 		if h == nil {
 			continue
 		}
 		if h.refs--; h.refs == 0 {
 			delete(s.secrets, n.name)
+			delete(s.files, n.name)
 			s.arrived(waitKey{wire.TypeSecret, n.name})
 			s.opt.Secrets.Remove(n.name)
 			s.unsubscribe(wire.TypeSecret, n.name)

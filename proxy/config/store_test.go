@@ -275,8 +275,8 @@ func TestBadResourceKeepsTheLastGood(t *testing.T) {
 			{wire.TypeListener, "l", "{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, tcp_fast_open_queue_length: 3}", "l: tcp_fast_open_queue_length: not supported"},
 			{wire.TypeListener, "l", `{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 81}}, filter_chains: [{filters: [{name: h, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: x, rds: {config_source: {ads: {}}, route_config_name: r}, codec_type: HTTP3}}]}]}`,
 				"l: filter_chains[0].filters[0].typed_config.codec_type: HTTP3 is not supported"},
-			{wire.TypeRoute, "r", "{name: r, vhds: {config_source: {path_config_source: {path: x}}}}", "r: vhds.config_source.path_config_source: not supported"},
-			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, track_cluster_stats: {timeout_budgets: true}}", "c: track_cluster_stats: not supported"},
+			{wire.TypeRoute, "r", "{name: r, vhds: {config_source: {path_config_source: {path: x}}}}", "r: vhds.config_source.path_config_source: is supported for secrets only"},
+			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, max_requests_per_connection: 1, dns_resolvers: [{pipe: {path: x}}]}", "c: dns_resolvers: not supported"},
 			{wire.TypeCluster, "c", "{name: c, type: STATIC, connect_timeout: 1s, alt_stat_name: refuse}", "c: cluster c: refused"},
 		} {
 			if err := r.set(t, bad.typeURL, bad.name, bad.text); err == nil || err.Error() != bad.want {

@@ -4,10 +4,7 @@ import "github.com/weftmesh/weft/base/strict"
 
 const hcm = "envoy.extensions.filters.network.http_connection_manager.v3."
 
-const (
-	xdsMatcher    = "xds.type.matcher.v3.Matcher"
-	networkInputs = "envoy.extensions.matching.common_inputs.network.v3."
-)
+const networkInputs = "envoy.extensions.matching.common_inputs.network.v3."
 
 const proxyProto = "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol"
 
@@ -19,59 +16,55 @@ var supportedListener = strict.Table{
 		"per_connection_buffer_limit_bytes metadata~ deprecated_v1 drain_type listener_filters listener_filters_timeout " +
 		"continue_on_listener_filters_timeout transparent freebind traffic_direction connection_balance_config enable_reuse_port " +
 		"tcp_backlog_size bind_to_port tcp_keepalive access_log internal_listener filter_chain_matcher " +
-		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager", // connections are accepted one by one, and there is no global limit
+		"max_connections_to_accept_per_socket_event ignore_global_conn_limit bypass_overload_manager udp_listener_config", // connections are accepted one by one
 	"envoy.config.listener.v3.Listener.InternalListenerConfig": "",
-	xdsMatcher:                                                               "matcher_list matcher_tree on_no_match",
-	xdsMatcher + ".OnMatch":                                                  "matcher action",
-	xdsMatcher + ".MatcherList":                                              "matchers",
-	xdsMatcher + ".MatcherList.FieldMatcher":                                 "predicate on_match",
-	xdsMatcher + ".MatcherList.Predicate":                                    "single_predicate or_matcher and_matcher not_matcher",
-	xdsMatcher + ".MatcherList.Predicate.PredicateList":                      "predicate",
-	xdsMatcher + ".MatcherList.Predicate.SinglePredicate":                    "input value_match custom_match",
-	xdsMatcher + ".MatcherTree":                                              "input exact_match_map prefix_match_map custom_match",
-	xdsMatcher + ".MatcherTree.MatchMap":                                     "map",
-	"xds.type.matcher.v3.IPMatcher":                                          "range_matchers",
-	"xds.type.matcher.v3.IPMatcher.IPRangeMatcher":                           "ranges on_match exclusive",
-	"xds.type.matcher.v3.ServerNameMatcher":                                  "domain_matchers",
-	"xds.type.matcher.v3.ServerNameMatcher.DomainMatcher":                    "domains on_match",
-	"xds.type.matcher.v3.StringMatcher":                                      "exact prefix suffix safe_regex contains ignore_case",
-	"xds.type.matcher.v3.RegexMatcher":                                       "regex google_re2",
-	"xds.type.matcher.v3.RegexMatcher.GoogleRE2":                             "",
-	"xds.core.v3.TypedExtensionConfig":                                       "name typed_config",
-	"envoy.extensions.matching.input_matchers.ip.v3.Ip":                      "cidr_ranges stat_prefix",
-	networkInputs + "DestinationIPInput":                                     "",
-	networkInputs + "DestinationPortInput":                                   "",
-	networkInputs + "SourceIPInput":                                          "",
-	networkInputs + "SourcePortInput":                                        "",
-	networkInputs + "DirectSourceIPInput":                                    "",
-	networkInputs + "SourceTypeInput":                                        "",
-	networkInputs + "ServerNameInput":                                        "",
-	networkInputs + "TransportProtocolInput":                                 "",
-	networkInputs + "ApplicationProtocolInput":                               "",
-	networkInputs + "FilterStateInput":                                       "key",
-	"envoy.config.listener.v3.AdditionalAddress":                             "address",
-	"envoy.config.listener.v3.Listener.DeprecatedV1":                         "bind_to_port",
-	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":              "exact_balance",
+	"envoy.config.listener.v3.UdpListenerConfig":               "downstream_socket_config",
+	"envoy.config.core.v3.UdpSocketConfig":                     "max_rx_datagram_size prefer_gro",
+	"envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig": "stat_prefix cluster matcher idle_timeout use_original_src_ip hash_policies " +
+		"upstream_socket_config use_per_packet_load_balancing access_log proxy_access_log access_log_options",
+	"envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig.HashPolicy":          "source_ip key",
+	"envoy.extensions.filters.udp.udp_proxy.v3.UdpProxyConfig.UdpAccessLogOptions": "access_log_flush_interval",
+	"envoy.extensions.filters.udp.udp_proxy.v3.Route":                              "cluster",
+	networkInputs + "DestinationIPInput":                                           "",
+	networkInputs + "DestinationPortInput":                                         "",
+	networkInputs + "SourceIPInput":                                                "",
+	networkInputs + "SourcePortInput":                                              "",
+	networkInputs + "DirectSourceIPInput":                                          "",
+	networkInputs + "SourceTypeInput":                                              "",
+	networkInputs + "ServerNameInput":                                              "",
+	networkInputs + "TransportProtocolInput":                                       "",
+	networkInputs + "ApplicationProtocolInput":                                     "",
+	networkInputs + "FilterStateInput":                                             "key",
+	networkInputs + "DynamicMetadataInput":                                         "filter path",
+	networkInputs + "DynamicMetadataInput.PathSegment":                             "key",
+	networkInputs + "NetworkNamespaceInput":                                        "",
+	"envoy.config.listener.v3.AdditionalAddress":                                   "address",
+	"envoy.config.listener.v3.Listener.DeprecatedV1":                               "bind_to_port",
+	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig":                    "exact_balance",
+	// Connections go to the event loops in turns anyhow, whichever socket they came from.
 	"envoy.config.listener.v3.Listener.ConnectionBalanceConfig.ExactBalance": "",
 	"envoy.config.listener.v3.FilterChain": "filter_chain_match filters metadata~ transport_socket transport_socket_connect_timeout name " +
 		"use_proxy_proto",
 	"envoy.config.listener.v3.FilterChainMatch": "destination_port prefix_ranges direct_source_prefix_ranges source_type source_prefix_ranges " +
 		"source_ports server_names transport_protocol application_protocols",
-	"envoy.config.listener.v3.Filter":                                     "name typed_config~",
-	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled",
+	"envoy.config.listener.v3.Filter":                                     "name typed_config~ config_discovery",
+	"envoy.config.listener.v3.ListenerFilter":                             "name typed_config filter_disabled config_discovery",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate":          "or_match and_match not_match any_match destination_port_range",
 	"envoy.config.listener.v3.ListenerFilterChainMatchPredicate.MatchSet": "rules",
 	"envoy.type.v3.Int32Range":                                            "start end",
-	"envoy.config.core.v3.CidrRange":                                      "address_prefix prefix_len",
 	"envoy.extensions.filters.listener.original_dst.v3.OriginalDst":       "",
+	// bind_port is not implemented in Envoy either.
+	"envoy.extensions.filters.listener.original_src.v3.OriginalSrc": "mark bind_port=false",
 	"envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": "enable_ja3_fingerprinting=false enable_ja4_fingerprinting=false " +
 		"initial_read_buffer_size", // it grows with what is read anyway
 	"envoy.extensions.filters.listener.http_inspector.v3.HttpInspector": "",
-	proxyProto:                   "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix tlv_location=DYNAMIC_METADATA",
+	proxyProto:                   "rules allow_requests_without_proxy_protocol disallowed_versions stat_prefix tlv_location",
 	proxyProto + ".Rule":         "tlv_type on_tlv_present",
 	proxyProto + ".KeyValuePair": "metadata_namespace key value_string_encoding",
 
-	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config http_filters tracing common_http_protocol_options http_protocol_options " +
+	"weft.wire.v1.MessageProxy": "protocol manager",
+
+	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config scoped_routes http_filters tracing common_http_protocol_options http_protocol_options " +
 		"http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +
 		"request_headers_timeout drain_timeout delayed_close_timeout access_log access_log_flush_interval flush_access_log_on_new_request access_log_options use_remote_address xff_num_trusted_hops " +
 		"internal_address_config skip_xff_append via generate_request_id preserve_external_request_id always_set_request_id_in_response " +
@@ -83,15 +76,22 @@ var supportedListener = strict.Table{
 	hcm + "ResponseMapper":                                    "filter status_code body body_format_override headers_to_add",
 	hcm + "RequestIDExtension":                                "typed_config",
 	"envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": "pack_trace_reason use_request_id_for_trace_sampling",
-	hcm + "Rds":        "config_source route_config_name",
-	hcm + "HttpFilter": "name typed_config~ config_discovery is_optional disabled",
+	hcm + "Rds":                                          "config_source route_config_name",
+	hcm + "ScopedRoutes":                                 "name scope_key_builder rds_config_source scoped_route_configurations_list scoped_rds",
+	hcm + "ScopedRouteConfigurationsList":                "scoped_route_configurations",
+	hcm + "ScopedRds":                                    "scoped_rds_config_source",
+	hcm + "ScopedRoutes.ScopeKeyBuilder":                 "fragments",
+	hcm + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder": "header_value_extractor",
+	hcm + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor":           "name element_separator index element",
+	hcm + "ScopedRoutes.ScopeKeyBuilder.FragmentBuilder.HeaderValueExtractor.KvElement": "separator key",
+	hcm + "HttpFilter":                                        "name typed_config~ config_discovery is_optional disabled",
 	"envoy.config.core.v3.TypedExtensionConfig":               "name typed_config~",
 	"envoy.config.core.v3.ExtensionConfigSource":              "config_source default_config~ apply_default_config_without_warming type_urls",
 	hcm + "HttpConnectionManager.UpgradeConfig":               "upgrade_type filters enabled",
 	hcm + "HttpConnectionManager.SetCurrentClientCertDetails": "subject cert chain dns uri",
 	hcm + "HttpConnectionManager.InternalAddressConfig":       "cidr_ranges unix_sockets=false",
 	hcm + "HttpConnectionManager.Tracing": "client_sampling random_sampling overall_sampling max_path_tag_length custom_tags provider " +
-		"spawn_upstream_span",
+		"spawn_upstream_span no_context_propagation",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy": "stat_prefix cluster weighted_clusters metadata_match~ idle_timeout access_log " +
 		"max_connect_attempts backoff_options tunneling_config access_log_flush_interval flush_access_log_on_connected access_log_options hash_policy max_downstream_connection_duration max_downstream_connection_duration_jitter_percentage on_demand",
 	"envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy.OnDemand":                      "odcds_config timeout",

@@ -9,33 +9,31 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.RouteConfiguration": "name virtual_hosts most_specific_header_mutations_wins validate_clusters=false " +
 		"request_mirror_policies ignore_port_in_host_matching typed_per_filter_config~ metadata~ " +
 		"max_direct_response_body_size_bytes vhds" + headerOps,
-	"envoy.config.route.v3.Vhds": "config_source",
-	"envoy.config.route.v3.VirtualHost": "name domains routes require_tls typed_per_filter_config~ retry_policy metadata~ " +
-		"include_request_attempt_count include_attempt_count_in_response request_mirror_policies rate_limits" + headerOps,
-	"envoy.config.route.v3.Route": "name match route redirect direct_response metadata~ decorator typed_per_filter_config~ stat_prefix" + headerOps,
+	"envoy.config.route.v3.Vhds":                                  "config_source",
+	"envoy.config.route.v3.ScopedRouteConfiguration":              "name on_demand route_configuration_name route_configuration key",
+	"envoy.config.route.v3.ScopedRouteConfiguration.Key":          "fragments",
+	"envoy.config.route.v3.ScopedRouteConfiguration.Key.Fragment": "string_key",
+	"envoy.config.route.v3.VirtualHost": "name domains routes matcher require_tls typed_per_filter_config~ retry_policy metadata~ " +
+		"include_request_attempt_count include_attempt_count_in_response include_is_timeout_retry_header hedge_policy request_mirror_policies rate_limits virtual_clusters" + headerOps,
+	"envoy.config.route.v3.VirtualCluster": "headers name",
+	"envoy.config.route.v3.Route":          "name match route redirect direct_response metadata~ decorator typed_per_filter_config~ stat_prefix" + headerOps,
+
+	"envoy.config.route.v3.RouteList":                                        "routes",
+	"envoy.service.runtime.v3.Runtime":                                       "name layer",
+	"envoy.type.matcher.v3.HttpRequestHeaderMatchInput":                      "header_name",
+	"envoy.extensions.matching.common_inputs.environment_variable.v3.Config": "name",
 
 	"envoy.config.route.v3.RouteMatch": "prefix path safe_regex connect_matcher path_separated_prefix case_sensitive " +
 		"runtime_fraction headers query_parameters cookies grpc tls_context path_match_policy dynamic_metadata",
-	"envoy.config.route.v3.RouteMatch.ConnectMatcher":         "",
-	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":  "",
-	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions": "presented validated",
-	"envoy.config.route.v3.HeaderMatcher": "name exact_match safe_regex_match range_match present_match prefix_match suffix_match " +
-		"contains_match string_match invert_match treat_missing_header_as_empty",
-	"envoy.config.route.v3.QueryParameterMatcher":                        "name string_match present_match",
+	"envoy.config.route.v3.RouteMatch.ConnectMatcher":                    "",
+	"envoy.config.route.v3.RouteMatch.GrpcRouteMatchOptions":             "",
+	"envoy.config.route.v3.RouteMatch.TlsContextMatchOptions":            "presented validated",
 	"envoy.config.route.v3.CookieMatcher":                                "name string_match invert_match",
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
-	"envoy.type.matcher.v3.MetadataMatcher":                              "filter path value invert",
-	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":                  "key",
-	"envoy.type.matcher.v3.ValueMatcher":                                 "null_match double_match string_match bool_match present_match list_match or_match",
-	"envoy.type.matcher.v3.ValueMatcher.NullMatch":                       "",
-	"envoy.type.matcher.v3.DoubleMatcher":                                "exact range",
-	"envoy.type.matcher.v3.ListMatcher":                                  "one_of",
-	"envoy.type.matcher.v3.OrMatcher":                                    "value_matchers",
-	"envoy.type.v3.DoubleRange":                                          "start end",
 
 	"envoy.config.route.v3.RouteAction": "cluster cluster_header weighted_clusters cluster_not_found_response_code metadata_match~ " +
 		"prefix_rewrite regex_rewrite path_rewrite_policy host_rewrite_literal auto_host_rewrite host_rewrite_header host_rewrite_path_regex " +
-		"append_x_forwarded_host timeout idle_timeout retry_policy request_mirror_policies priority hash_policy " +
+		"append_x_forwarded_host timeout idle_timeout retry_policy hedge_policy request_mirror_policies priority hash_policy " +
 		"rate_limits include_vh_rate_limits max_grpc_timeout grpc_timeout_offset upgrade_configs max_stream_duration internal_redirect_policy",
 	"envoy.extensions.path.rewrite.uri_template.v3.UriTemplateRewriteConfig": "path_template_rewrite",
 	"envoy.config.route.v3.WeightedCluster":                                  "clusters total_weight runtime_key_prefix header_name use_hash_policy",
@@ -60,6 +58,7 @@ var supportedRoute = strict.Table{
 
 	"envoy.config.route.v3.RetryPolicy": "retry_on num_retries per_try_timeout per_try_idle_timeout retry_priority retry_host_predicate " +
 		"host_selection_retry_max_attempts retriable_status_codes retry_back_off rate_limited_retry_back_off retriable_headers retriable_request_headers",
+	"envoy.config.route.v3.HedgePolicy":                                               "initial_requests additional_request_chance hedge_on_per_try_timeout", // the first two without effect, as in Envoy
 	"envoy.config.route.v3.RetryPolicy.RetryBackOff":                                  "base_interval max_interval",
 	"envoy.config.route.v3.RetryPolicy.RetryHostPredicate":                            "name typed_config",
 	"envoy.config.route.v3.RetryPolicy.RetryPriority":                                 "name typed_config",
@@ -76,14 +75,6 @@ var supportedRoute = strict.Table{
 	"envoy.config.route.v3.Decorator":            "operation propagate=false",
 	"envoy.config.route.v3.FilterConfig":         "config~ is_optional disabled",
 
-	"envoy.type.matcher.v3.StringMatcher":           "exact prefix suffix safe_regex contains ignore_case",
-	"envoy.type.matcher.v3.RegexMatcher":            "regex google_re2",
-	"envoy.type.matcher.v3.RegexMatcher.GoogleRE2":  "",
 	"envoy.type.matcher.v3.RegexMatchAndSubstitute": "pattern substitution",
-	"envoy.type.v3.Int64Range":                      "start end",
-	"envoy.type.v3.FractionalPercent":               "numerator denominator",
-	"envoy.config.core.v3.RuntimeFractionalPercent": "default_value runtime_key",
-	"envoy.config.core.v3.HeaderValueOption":        "header append append_action keep_empty_value",
-	"envoy.config.core.v3.HeaderValue":              "key value raw_value",
 	"envoy.config.core.v3.DataSource":               "filename inline_bytes inline_string environment_variable",
 }

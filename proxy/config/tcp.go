@@ -25,7 +25,7 @@ func (d *Decoder) tcpProxy(a *anypb.Any, cc *chainContext) (filter.Terminal, err
 		StatPrefix: m.StatPrefix, Attempts: m.MaxConnectAttempts.GetValue(), Idle: durationPtr(m.IdleTimeout),
 		MaxDuration:       duration(m.MaxDownstreamConnectionDuration),
 		MaxDurationJitter: m.MaxDownstreamConnectionDurationJitterPercentage.GetValue(),
-		Observers:         d.TCPObservers,
+		Observers:         d.TCPObservers, Stats: d.FilterStats,
 	}
 	base, err := labels(m.MetadataMatch, subsetMetadata)
 	if err != nil {

@@ -25,6 +25,8 @@ type need struct {
 	name string
 	// local: it comes from the proxy's own identity, not over ADS.
 	local bool
+	// path of the file that it is in, where it is called inside; "": it is in none.
+	path, inside string
 	// timeout of the wait; 0: for ever.
 	timeout time.Duration
 }
@@ -314,6 +316,10 @@ func (d *Decoder) secretRef(m *tlsv3.SdsSecretConfig) (need, error) {
 		}
 		return n, nil
 	}
+	if path, err := pathSource(m.SdsConfig); path != "" || err != nil {
+		n.name, n.path, n.inside, n.timeout = path+"#"+n.name, path, n.name, fetchTimeout(m.SdsConfig)
+		return n, at(err, "sds_config")
+	}
 	src, err := readSource(m.SdsConfig, wire.SDSCluster)
 	if err != nil {
 		return n, at(err, "sds_config")
@@ -337,12 +343,17 @@ type source struct {
 	timeout time.Duration
 }
 
+// fetchTimeout is how long what comes from there is waited for.
+func fetchTimeout(m *corev3.ConfigSource) time.Duration {
+	if m.GetInitialFetchTimeout() != nil {
+		return m.InitialFetchTimeout.AsDuration()
+	}
+	return defaultFetchTimeout
+}
+
 // readSource accepts ADS, and a cluster when it has the given name.
 func readSource(m *corev3.ConfigSource, cluster string) (source, error) {
-	s := source{timeout: defaultFetchTimeout}
-	if m.GetInitialFetchTimeout() != nil {
-		s.timeout = m.InitialFetchTimeout.AsDuration()
-	}
+	s := source{timeout: fetchTimeout(m)}
 	switch c := m.GetConfigSourceSpecifier().(type) {
 	case *corev3.ConfigSource_Ads:
 		return s, nil
@@ -354,6 +365,8 @@ func readSource(m *corev3.ConfigSource, cluster string) (source, error) {
 			return s, at(errors.New("only ads, or the cluster "+wire.SDSCluster+" for secrets, is supported"), "api_config_source")
 		}
 		return s, nil
+	case *corev3.ConfigSource_PathConfigSource:
+		return s, at(errors.New("is supported for secrets only"), "path_config_source")
 	}
 	return s, errors.New("only ads is supported")
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -41,6 +42,8 @@ type Tracing struct {
 	Long, Shared, W3C bool
 	// KeepRequestID and Chance: see uuidOptions.
 	KeepRequestID, Chance bool
+	// Silent: no trace context is written upstream.
+	Silent bool
 }
 
 func (d *Decoder) tracer(h *hcmv3.HttpConnectionManager, cc *chainContext) (http.Tracer, error) {
@@ -49,6 +52,7 @@ func (d *Decoder) tracer(h *hcmv3.HttpConnectionManager, cc *chainContext) (http
 		Outbound: cc.outbound,
 		Client:   percent(m.ClientSampling), Random: percent(m.RandomSampling), Overall: percent(m.OverallSampling),
 		MaxPath: m.MaxPathTagLength.GetValue(), UpstreamSpan: m.GetSpawnUpstreamSpan().GetValue(),
+		Silent: m.NoContextPropagation,
 	}
 	var err error
 	if t.Tags, err = customTags(m.CustomTags); err != nil {
@@ -57,7 +61,7 @@ func (d *Decoder) tracer(h *hcmv3.HttpConnectionManager, cc *chainContext) (http
 	if err := uuidOptions(h.RequestIdExtension, &t); err != nil {
 		return nil, err
 	}
-	if p := m.Provider; p != nil {
+	if p := cmp.Or(m.Provider, d.DefaultTracing); p != nil {
 		if err := provider(p, &t); err != nil {
 			return nil, at(err, "provider.typed_config")
 		}

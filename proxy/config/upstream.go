@@ -7,9 +7,11 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // httpOptionsKey is where a cluster has its HttpProtocolOptions.
@@ -51,6 +53,14 @@ func upstreamHTTP(m *clusterv3.Cluster, s *cluster.Spec) error {
 func protocolOptions(o *httpv3.HttpProtocolOptions, s *cluster.Spec) error {
 	if err := commonHTTP(o.CommonHttpProtocolOptions, &s.HTTP); err != nil {
 		return at(err, "common_http_protocol_options")
+	}
+	test, err := errorMatcher(o.OutlierDetection)
+	if err != nil {
+		return at(err, "outlier_detection")
+	}
+	s.HTTP.IsError = test
+	if err := ownHash(o.HashPolicy, &s.LB); err != nil {
+		return err
 	}
 	s.HTTP.AutoSNI = o.GetUpstreamHttpProtocolOptions().GetAutoSni()
 	s.HTTP.AutoSAN = o.GetUpstreamHttpProtocolOptions().GetAutoSanValidation()
@@ -108,7 +118,31 @@ func http1Upstream(m *corev3.Http1ProtocolOptions, h *cluster.HTTPOptions) error
 		return at(errors.New("is for listeners only"), "default_host_for_http_10")
 	}
 	h.Trailers = m.EnableTrailers
-	return nil
+	var err error
+	h.Spelling, err = spelling(m.HeaderKeyFormat)
+	return at(err, "header_key_format")
+}
+
+// spelling reads how HTTP/1 names fields.
+func spelling(m *corev3.Http1ProtocolOptions_HeaderKeyFormat) (filter.Spelling, error) {
+	if m.GetProperCaseWords() != nil {
+		return filter.Proper, nil
+	}
+	a := m.GetStatefulFormatter().GetTypedConfig()
+	if m == nil {
+		return filter.Lower, nil
+	}
+	kept := &preservev3.PreserveCaseFormatterConfig{}
+	if !a.MessageIs(kept) {
+		return filter.Lower, at(fmt.Errorf("%s is not supported", typeOf(a)), "stateful_formatter.typed_config")
+	}
+	if err := open(a, kept); err != nil {
+		return filter.Lower, at(err, "stateful_formatter.typed_config")
+	}
+	if kept.FormatterTypeOnEnvoyHeaders == preservev3.PreserveCaseFormatterConfig_PROPER_CASE {
+		return filter.AsWrittenOrProper, nil
+	}
+	return filter.AsWritten, nil
 }
 
 func http2Upstream(m *corev3.Http2ProtocolOptions, h *cluster.HTTPOptions) error {

@@ -39,6 +39,7 @@ type Resolver struct {
 	Fixed map[string][]netip.Addr
 
 	requests, forwarded, failed atomic.Uint64
+	cache                       cache
 }
 
 // Stats are the counters of Istio's agent: dns_requests_total,
@@ -68,11 +69,15 @@ func (r *Resolver) Answer(ctx context.Context, q *dns.Msg) *dns.Msg {
 		}
 	}
 	if question.Qtype == dns.TypeSRV {
-		if m := r.srv(q, question, name); m != nil {
+		if m := r.srv(ctx, q, question, name); m != nil {
 			return m
 		}
 	}
-	if h := r.find(name); h != nil {
+	h, err := r.find(ctx, name)
+	if err != nil && r.mine(name) {
+		return failure(q, dns.RcodeServerFailure)
+	}
+	if h != nil {
 		if h.Canonical != "" {
 			return r.alias(ctx, q, question, h)
 		}
@@ -92,19 +97,19 @@ func (r *Resolver) mine(name string) bool {
 
 // find looks a name up as it is, and completed by the search domains when it
 // is short.
-func (r *Resolver) find(name string) *Host {
-	if h := r.Names.Find(name); h != nil {
-		return h
+func (r *Resolver) find(ctx context.Context, name string) (*Host, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstNames)
+	defer cancel()
+	list, err := r.Names.Get(ctx, r.candidates(name)...)
+	if err != nil {
+		return nil, err
 	}
-	if strings.HasSuffix(name, "."+r.Domain) {
-		return nil
-	}
-	for _, s := range r.Search {
-		if h := r.Names.Find(name + "." + s); h != nil && !strings.HasPrefix(h.Name, "*.") {
-			return h
+	for i, h := range list {
+		if h != nil && (i == 0 || !strings.HasPrefix(h.Name, "*.")) {
+			return h, nil
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 func failure(q *dns.Msg, code int) *dns.Msg {
@@ -167,13 +172,13 @@ type depthKey struct{}
 
 // srv answers "_http._tcp.reviews.default.svc.cluster.local"; nil when the host
 // has no such port.
-func (r *Resolver) srv(q *dns.Msg, question dns.Question, name string) *dns.Msg {
+func (r *Resolver) srv(ctx context.Context, q *dns.Msg, question dns.Question, name string) *dns.Msg {
 	parts := strings.SplitN(name, ".", 3)
 	if len(parts) != 3 || !strings.HasPrefix(parts[0], "_") || !strings.HasPrefix(parts[1], "_") {
 		return nil
 	}
-	h := r.find(parts[2])
-	if h == nil {
+	h, err := r.find(ctx, parts[2])
+	if err != nil || h == nil {
 		return nil
 	}
 	m := new(dns.Msg)
@@ -194,6 +199,10 @@ func (r *Resolver) forward(ctx context.Context, q *dns.Msg) *dns.Msg {
 	if r.Upstream == nil {
 		return failure(q, dns.RcodeRefused)
 	}
+	now := time.Now()
+	if m := r.cache.get(q, now); m != nil {
+		return m
+	}
 	r.forwarded.Add(1)
 	m, err := r.Upstream.Exchange(ctx, q)
 	if err != nil {
@@ -201,6 +210,7 @@ func (r *Resolver) forward(ctx context.Context, q *dns.Msg) *dns.Msg {
 		return failure(q, dns.RcodeServerFailure)
 	}
 	m.Id = q.Id
+	r.cache.put(q, m, now)
 	return m
 }
 

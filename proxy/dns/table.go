@@ -2,6 +2,10 @@
 // proxy may see from memory, says NXDOMAIN at once for the rest of the cluster's
 // domain, and passes everything else on to the servers of the host.
 //
+// On demand (Names.Ask) there is no table: a name is asked for when a program does, and
+// what the control plane says of it is kept and follows it. What the host's servers
+// say is kept for as long as they say, at most 30 s.
+//
 // Server answers over UDP and TCP; Resolver is the same for the proxy's own
 // look-ups. Names come from the control plane as resources (Names.Set); until
 // the first have come, questions about the cluster's domain wait a short while
@@ -39,12 +43,15 @@ type Names struct {
 	mu    sync.Mutex
 	table atomic.Pointer[map[string]*Host]
 	ready chan struct{}
+	begin sync.Once
+	// demand, when set, asks for names; the table is not looked at then.
+	demand atomic.Pointer[demand]
 }
 
 // NewNames makes an empty table that is not ready.
 func NewNames() *Names { return &Names{ready: make(chan struct{})} }
 
-// Set replaces the whole table and makes it ready.
+// Set replaces the whole table and makes it ready. Names are not asked for any more.
 func (n *Names) Set(hosts []Host) {
 	m := make(map[string]*Host, len(hosts))
 	for i := range hosts {
@@ -59,9 +66,9 @@ func (n *Names) Set(hosts []Host) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.table.Swap(&m) == nil {
-		close(n.ready)
-	}
+	n.table.Store(&m)
+	n.demand.Store(nil)
+	n.begin.Do(func() { close(n.ready) })
 }
 
 // Ready is closed once there has been a first table.

@@ -48,12 +48,41 @@ func NewResolver(o Options) *Resolver {
 }
 
 // Complete returns the full name of a host of the mesh that a program may call
-// by a shorter one.
+// by a shorter one. It asks nobody: on demand it knows what programs have asked for.
 func (r *Resolver) Complete(name string) (string, bool) {
-	if h := r.find(name); h != nil {
-		return h.Name, true
+	for i, n := range r.candidates(name) {
+		if h := r.Names.known(n); h != nil && (i == 0 || !strings.HasPrefix(h.Name, "*.")) {
+			return h.Name, true
+		}
 	}
 	return "", false
+}
+
+// Take takes what the control plane says of hosts: those that are set, by the name of
+// their resource, and those that there are not. all are the hosts that the table is
+// made of, unless names are to be asked for.
+func (n *Names) Take(a Asker, all, set map[string]Host, absent []string) {
+	if _, ask := all[Marker]; !ask {
+		list := make([]Host, 0, len(all))
+		for _, h := range all {
+			list = append(list, h)
+		}
+		n.Set(list)
+		return
+	}
+	known := map[string]*Host{}
+	for name, h := range all {
+		if name != Marker {
+			known[name] = &h
+		}
+	}
+	n.Ask(a, known)
+	for name, h := range set {
+		n.Told(name, &h)
+	}
+	for _, name := range absent {
+		n.Told(name, nil)
+	}
 }
 
 // FromWire makes a Host of the control plane's message.

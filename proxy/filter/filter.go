@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 // Verdict is what a filter wants to happen next.
@@ -180,6 +181,16 @@ type ParseContext struct {
 	ServiceCluster string
 	// Calls makes calls of the proxy's own.
 	Calls Caller
+	// Runtime has the values that override those of configurations; nil: nothing does.
+	Runtime *runtime.Store
+	// Local is the cluster that this proxy is an endpoint of; nil: there is no such cluster.
+	Local Members
+}
+
+// Members counts the endpoints of a cluster.
+type Members interface {
+	// LocalMembers is how many there are now.
+	LocalMembers() int
 }
 
 // Counter is the counter "http.PREFIX.stat" of the connection manager at hand.
@@ -201,6 +212,7 @@ type NetworkFilter interface {
 
 // NetworkFactory makes one filter instance per connection; it holds the parsed configuration.
 type NetworkFactory interface {
+	// New returns nil where the configuration has not come yet: the connection is closed.
 	New() NetworkFilter
 }
 
@@ -232,6 +244,7 @@ type NetworkKind struct {
 // Terminal takes a connection over: the HTTP connection manager, tcp_proxy. It
 // binds the connection and must, in the end, close it and call done once.
 type Terminal interface {
+	// Serve takes a connection; one that is Leaving as if Drain came right after.
 	Serve(c stream.Conn, info *ConnInfo, done func())
 	// Drain asks the connections that it serves to end at their next border
 	// (Connection: close, GOAWAY). Connections accepted later are not affected.

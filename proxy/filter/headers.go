@@ -27,12 +27,16 @@ type Headers struct {
 
 	fields []Field
 	arena  []byte
+	// spellings are names as the peer wrote them, where that is to be kept.
+	spellings []string
+	spelling  Spelling
 }
 
 // Reset empties h and keeps its memory. Strings taken from it become invalid.
 func (h *Headers) Reset() {
 	clear(h.fields)
-	*h = Headers{fields: h.fields[:0], arena: h.arena[:0]}
+	clear(h.spellings)
+	*h = Headers{fields: h.fields[:0], arena: h.arena[:0], spellings: h.spellings[:0]}
 }
 
 // Keep copies s into the arena.
@@ -232,6 +236,24 @@ func (h *Headers) Len() int { return len(h.fields) }
 // At returns the i-th field; for hot loops.
 func (h *Headers) At(i int) Field { return h.fields[i] }
 
+// Size is how many bytes names and values have, and how many fields there are; pseudo
+// headers are counted.
+func (h *Headers) Size() (bytes, fields int) {
+	for _, p := range [...]string{":method", ":scheme", ":authority", ":path", ":protocol", ":status"} {
+		if p == ":status" {
+			if h.Status != 0 {
+				bytes, fields = bytes+len(p)+3, fields+1
+			}
+		} else if v, ok := h.pseudo(p); ok {
+			bytes, fields = bytes+len(p)+len(v), fields+1
+		}
+	}
+	for i := range h.fields {
+		bytes += len(h.fields[i].Name) + len(h.fields[i].Value)
+	}
+	return bytes, fields + len(h.fields)
+}
+
 // CopyFrom makes h a deep copy of o.
 func (h *Headers) CopyFrom(o *Headers) {
 	h.Reset()
@@ -240,5 +262,9 @@ func (h *Headers) CopyFrom(o *Headers) {
 	h.Protocol, h.Status = strings.Clone(o.Protocol), o.Status
 	for _, f := range o.fields {
 		h.fields = append(h.fields, Field{strings.Clone(f.Name), strings.Clone(f.Value)})
+	}
+	h.spelling = o.spelling
+	for _, s := range o.spellings {
+		h.spellings = append(h.spellings, strings.Clone(s))
 	}
 }

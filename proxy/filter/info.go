@@ -5,6 +5,8 @@ import (
 	"maps"
 	"net/netip"
 	"time"
+
+	"github.com/weftmesh/weft/base/stream"
 )
 
 // ResponseFlags are Envoy's response flags; their short names appear in the
@@ -40,11 +42,12 @@ const (
 	FlagDNSResolutionFailed                                       // DF
 	FlagDropOverload                                              // DO
 	FlagUnconditionalDropOverload                                 // UDO
+	FlagDownstreamRemoteReset                                     // DR
 )
 
 var flagNames = [...]string{
 	"UH", "UF", "UO", "NR", "URX", "NC", "DT", "DC", "LR", "UT", "UR", "UC",
-	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE", "DF", "DO", "UDO",
+	"DI", "FI", "RL", "UAEX", "SI", "DPE", "UPE", "OM", "UMSDR", "NFCF", "LH", "RLSE", "DF", "DO", "UDO", "DR",
 }
 
 // String returns the short names, comma separated, or "-".
@@ -72,7 +75,7 @@ var longFlagNames = [len(flagNames)]string{
 	"UpstreamConnectionTermination", "DelayInjected", "FaultInjected", "RateLimited", "UnauthorizedExternalService", "StreamIdleTimeout",
 	"DownstreamProtocolError", "UpstreamProtocolError", "OverloadManagerTerminated", "UpstreamMaxStreamDurationReached",
 	"NoFilterConfigFound", "FailedLocalHealthCheck", "RateLimitServiceError", "DnsResolutionFailed", "DropOverload",
-	"UnconditionalDropOverload",
+	"UnconditionalDropOverload", "DownstreamRemoteReset",
 }
 
 // Long returns the long names, comma separated, or "-".
@@ -91,13 +94,15 @@ const (
 	EventPeriodic
 	EventEnd
 	EventTunnel
+	EventUDPEnd
+	EventUDPPeriodic
 )
 
 // String returns Envoy's name.
 func (e Event) String() string {
 	return [...]string{
 		"NotSet", "TcpUpstreamConnected", "TcpPeriodic", "TcpConnectionEnd", "DownstreamStart", "DownstreamPeriodic", "DownstreamEnd",
-		"DownstreamTunnelSuccessfullyEstablished",
+		"DownstreamTunnelSuccessfullyEstablished", "UdpSessionEnd", "UdpPeriodic",
 	}[e]
 }
 
@@ -127,6 +132,11 @@ type ConnInfo struct {
 	// PeerURI and LocalURI are the first URI SANs of the certificates
 	// ("spiffe://…"), empty without mTLS.
 	PeerURI, LocalURI string
+	// Verified: the peer's certificate has been checked.
+	Verified bool
+	// Gone tells whether the client has closed the connection, as far as filters that
+	// are asked about it have to care; nil: that cannot be known.
+	Gone func() bool
 	// Forward is the host and port that the connection names, to be looked up; "": none.
 	Forward string
 	// Counted: the chain has the filter istio.stats; CountedAs is how that is set,
@@ -151,13 +161,46 @@ type ConnInfo struct {
 	Received, Sent uint64
 	// Reported are those of them that metrics had before the end.
 	Reported Bytes
+	// Mover can give the connection to the process that has taken over; nil: it stays.
+	Mover Mover
+	// Resumed: a process before this one began the connection; nil: it is new.
+	Resumed *Resumed
+	// Leaving: its chain is being drained already, so that it is to end at its first
+	// border: Terminal.Drain need not be called for it.
+	Leaving bool
 	// Duration of the connection, set when it has ended.
 	Duration time.Duration
 	// Termination is %CONNECTION_TERMINATION_DETAILS%.
 	Termination string
+	// Origin is as whom connections upstream are made.
+	Origin Origin
 	// Upstream side of a TCP proxy connection.
 	Upstream Upstream
 	Flags    ResponseFlags
+}
+
+// Origin is an address, not of this machine, from which connections upstream are
+// made, so that servers see the client's (original_src); the zero value: none.
+type Origin struct {
+	Addr netip.Addr
+	Mark int // SO_MARK of such connections, by which answers find back; 0: the proxy's own
+}
+
+// Mover gives connections away, at a border between messages.
+type Mover interface {
+	// Move takes c from its owner, who has nothing of it in hand; its handler sees
+	// OnClose after that. false: it stays, and nothing has changed. Inside c's executor.
+	Move(c stream.Conn, r Resumed) bool
+}
+
+// Resumed is what a terminal filter knew of a connection that it gave away.
+type Resumed struct {
+	// Requests that were answered; Protocol is what is spoken, "" when nothing was
+	// said yet.
+	Requests int    `json:"requests,omitempty"`
+	Protocol string `json:"protocol,omitempty"`
+	// Idle is since when.
+	Idle time.Time `json:"idle"`
 }
 
 // TLV is a piece of a PROXY header of version 2.
@@ -243,11 +286,15 @@ type Info struct {
 	UpstreamALPN []string
 	// Forward: the host that the request names may be looked up.
 	Forward bool
+	// ForwardTo replaces the authority there; "": it does not.
+	ForwardTo string
 	// Metadata is dynamic metadata: namespace → value of the filter's choice.
 	Metadata map[string]any
 	// Peer is who the client says it is, with this request or at the connection's
 	// beginning; nil: it has not said.
 	Peer *Peer
+	// Origin, when it has an address, replaces the connection's.
+	Origin Origin
 	// Override asks for a host instead of the load balancer's choice.
 	Override Override
 	// FilterState are objects that filters leave for others, by Envoy's names: a

@@ -82,6 +82,9 @@ func (c *ConnInfo) Inherit(list []Shared) {
 	}
 }
 
+// Fields is an object of filter state with fields of its own, by name. It is not changed.
+type Fields map[string]string
+
 // Object is what filter state has under a key, the request's or the
 // connection's; nil: nothing.
 func (i *Info) Object(key string) any {

@@ -13,5 +13,6 @@
 //
 // The package knows neither listeners nor metrics: sockets have names, the
 // state is opaque, and what is counted comes as numbers with names. It does not
-// start processes, and does not move connections.
+// start processes. Connections that their owner gives away (Give) are brought to
+// the process that accepts; what they are is its secret, too.
 package handover

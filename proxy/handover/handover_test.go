@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -58,6 +59,8 @@ func launch(t *testing.T, path string) *process {
 		},
 		Counts: p.counts,
 		Retire: func(b time.Duration) { p.ln.Close(); p.bound <- b },
+		Move:   func(func(string, []byte, int) error) {},
+		Adopt:  func(_ string, _ []byte, f *os.File) { f.Close() },
 		Quit:   func() { p.quit.Store(true); go p.end() },
 	})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -109,7 +112,7 @@ func (p *process) total() [2]int64 {
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); !ok(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}

@@ -117,7 +117,7 @@ func listenOwn(path string) (net.Listener, error) {
 
 // receive does the conversation up to end.
 func (in *Inheritance) receive(self wire.HandoverStatus) error {
-	if err := in.conn.Send(wire.HandoverMessage{Op: wire.HandoverTake, Protocol: wire.HandoverVersion, Status: &self}); err != nil {
+	if err := in.conn.Send(wire.HandoverMessage{Op: wire.HandoverTake, Protocol: wire.HandoverVersion, Status: &self, Connections: true}); err != nil {
 		return fmt.Errorf("%w: %w", errBusy, err) // it has just handed over to somebody else
 	}
 	for first := true; ; first = false {

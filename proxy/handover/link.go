@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/weftmesh/weft/base/backoff"
@@ -30,7 +32,13 @@ func (s *Server) predecessor(c *wire.HandoverConn, who wire.HandoverStatus) *pre
 // receive takes the next message and notes what it tells.
 func (p *predecessor) receive() (wire.HandoverMessage, error) {
 	m, f, err := p.c.Receive()
-	if f != nil {
+	switch {
+	case f != nil && err == nil && m.Op == wire.HandoverSession:
+		p.s.Adopt(m.Name, m.Body, f)
+		return m, nil
+	case f != nil && m.Op == wire.HandoverConnection:
+		p.s.Admit(f, m.Body)
+	case f != nil:
 		f.Close()
 	}
 	if err != nil {
@@ -73,9 +81,39 @@ func (p *predecessor) end() {
 // successor is the process that is told what this one counts.
 type successor struct {
 	s    *Server
-	c    *wire.HandoverConn
 	sent *sent
-	lost bool
+
+	// mu guards what follows for give; it changes on the goroutine of tell only.
+	mu    sync.Mutex
+	c     *wire.HandoverConn
+	takes bool // connections
+	lost  bool
+}
+
+// lose notes that the link is no more.
+func (n *successor) lose() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.lost = true
+}
+
+// give sends a connection.
+func (n *successor) give(f *os.File, body json.RawMessage) error {
+	n.mu.Lock()
+	c, ok := n.c, n.takes && !n.lost
+	n.mu.Unlock()
+	if !ok {
+		return errKeep
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var serr error
+	err = raw.Control(func(fd uintptr) {
+		serr = c.Send(wire.HandoverMessage{Op: wire.HandoverConnection, Body: body}, int(fd))
+	})
+	return errors.Join(err, serr)
 }
 
 // countPeriod is how often a draining process tells what it has counted.
@@ -152,7 +190,7 @@ func (n *successor) link(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		n.lost = true
+		n.lose()
 		c.Close()
 		<-dead
 		return
@@ -168,8 +206,8 @@ func (n *successor) attach(ctx context.Context) bool {
 	defer c.CloseWith(ctx)()
 	st := n.s.status()
 	err = c.Send(wire.HandoverMessage{Op: wire.HandoverAttach, Protocol: wire.HandoverVersion, Status: &st})
+	var m wire.HandoverMessage
 	if err == nil {
-		var m wire.HandoverMessage
 		if m, _, err = c.Receive(); err == nil && m.Op != wire.HandoverWelcome {
 			err = errors.New("refused")
 		}
@@ -178,7 +216,9 @@ func (n *successor) attach(ctx context.Context) bool {
 		c.Close()
 		return false
 	}
-	n.c, n.lost = c, false
+	n.mu.Lock()
+	n.c, n.takes, n.lost = c, m.Connections, false
+	n.mu.Unlock()
 	n.sent.elsewhere()
 	return true
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -26,8 +27,17 @@ type Options struct {
 	// Counts are the statistics of this process and, from its Ledger, of all before.
 	Counts func() Counts
 	// Retire has the process stop accepting, on all sockets, and returns when it
-	// has. bound is how long it may go on then; 0: as it was told itself.
+	// has. bound is how long it may go on then; 0: as it was told itself. From its
+	// call on connections may be given away by Give.
 	Retire func(bound time.Duration)
+	// Move gives what a retired process moves instead of letting it end, one by one,
+	// each with a socket. Adopt takes such in, in the successor, before Ready returns;
+	// the file is its to close.
+	Move  func(give func(name string, state []byte, fd int) error)
+	Adopt func(name string, state []byte, f *os.File)
+	// Admit takes a connection of a process before, of which body tells what is
+	// known; the file is Admit's to close. It does not block.
+	Admit func(f *os.File, body json.RawMessage)
 	// Quit: the successor has been told to end, and so is this process.
 	Quit func()
 	// Ledger is where predecessors are counted.
@@ -42,8 +52,9 @@ type Server struct {
 
 	mu sync.Mutex
 	// Guarded by mu.
-	taking bool // a new process is warming up
-	gone   bool // handed over
+	taking bool       // a new process is warming up
+	gone   bool       // handed over
+	next   *successor // nil: not handed over
 	before map[*predecessor]struct{}
 }
 
@@ -125,7 +136,7 @@ func (s *Server) answer(ctx context.Context, c *wire.HandoverConn) *successor {
 			keep = s.adopt(c, *m.Status)
 			return nil
 		}
-		next := s.hand(c, *m.Status)
+		next := s.hand(c, m)
 		keep = next != nil
 		return next
 	}
@@ -158,7 +169,7 @@ func (s *Server) adopt(c *wire.HandoverConn, who wire.HandoverStatus) bool {
 	gone := s.gone
 	s.mu.Unlock()
 	st := s.Status()
-	if gone || c.Send(wire.HandoverMessage{Op: wire.HandoverWelcome, Protocol: wire.HandoverVersion, Status: &st}) != nil {
+	if gone || c.Send(wire.HandoverMessage{Op: wire.HandoverWelcome, Protocol: wire.HandoverVersion, Status: &st, Connections: true}) != nil {
 		return false
 	}
 	s.wg.Go(s.predecessor(c, who).follow)
@@ -166,7 +177,7 @@ func (s *Server) adopt(c *wire.HandoverConn, who wire.HandoverStatus) bool {
 }
 
 // hand gives everything to a new process, waits until it is ready, and retires.
-func (s *Server) hand(c *wire.HandoverConn, who wire.HandoverStatus) *successor {
+func (s *Server) hand(c *wire.HandoverConn, take wire.HandoverMessage) *successor {
 	s.mu.Lock()
 	busy := s.taking || s.gone
 	s.taking = true
@@ -175,9 +186,9 @@ func (s *Server) hand(c *wire.HandoverConn, who wire.HandoverStatus) *successor 
 		_ = c.Send(wire.HandoverMessage{Op: wire.HandoverRefused, Error: errBusy.Error(), Retry: true})
 		return nil
 	}
-	log := s.Log.With("version", who.Version, "pid", who.PID)
+	log := s.Log.With("version", take.Status.Version, "pid", take.Status.PID)
 	log.Info("a new process wants to take over")
-	m, err := s.give(c)
+	ready, err := s.give(c)
 	if err != nil {
 		s.mu.Lock()
 		s.taking = false
@@ -185,16 +196,37 @@ func (s *Server) hand(c *wire.HandoverConn, who wire.HandoverStatus) *successor 
 		log.Warn("the new process has gone before it was ready; this one goes on", "error", err)
 		return nil
 	}
+	next := &successor{s: s, c: c, takes: take.Connections, sent: newSent()}
 	s.mu.Lock()
-	s.gone = true
+	s.gone, s.next = true, next
 	s.mu.Unlock()
 	s.Sockets.ownFiles(false)
-	s.Retire(m.Bound)
+	s.Retire(ready.Bound)
+	s.Move(func(name string, state []byte, fd int) error {
+		return c.Send(wire.HandoverMessage{Op: wire.HandoverSession, Name: name, Body: state}, fd)
+	})
 	log.Info("handed over")
-	next := &successor{s: s, c: c, sent: newSent()}
-	next.lost = next.count() != nil || c.Send(wire.HandoverMessage{Op: wire.HandoverDone}) != nil
+	if next.count() != nil || c.Send(wire.HandoverMessage{Op: wire.HandoverDone}) != nil {
+		next.lose()
+	}
 	s.Sockets.own.Close() // the last of all: until now nobody else may be answering
 	return next
+}
+
+// errKeep: who has taken over does not take connections.
+var errKeep = errors.New("handover: nobody takes the connection")
+
+// Give sends a connection to the process that has taken over, which finds out by
+// body what it is; it may block. f stays the caller's to close. After an error the
+// connection is the caller's as before.
+func (s *Server) Give(f *os.File, body json.RawMessage) error {
+	s.mu.Lock()
+	next := s.next
+	s.mu.Unlock()
+	if next == nil {
+		return errKeep
+	}
+	return next.give(f, body)
 }
 
 // give sends sockets and state and returns the message ready.

@@ -62,7 +62,7 @@ type callState struct {
 	held               int // bytes that filters hold, towards the upstream
 	heldBack           int // and towards the client
 
-	pending    []byte // response body that the client's window does not take
+	pending    codec.Backlog // response body that the client's window does not take
 	pendingEnd bool
 
 	// added, when set, measures what the proxy adds.
@@ -98,11 +98,9 @@ func (s *call) recycle() {
 		return
 	}
 	s.rt.Reset()
-	links, pending, timers, metadata := s.links[:0], s.pending[:0], s.timers[:0], s.info.Metadata
+	links, pending, timers, metadata := s.links[:0], s.pending, s.timers[:0], s.info.Metadata
 	clear(metadata)
-	if cap(pending) > maxRetained {
-		pending = nil
-	}
+	pending.Reset()
 	s.callState = callState{}
 	s.links, s.pending, s.timers, s.info.Metadata = links, pending, timers, metadata
 	s.m.calls.Put(s)
@@ -124,18 +122,24 @@ func (s *call) begin(c *conn, id uint32, h *filter.Headers, end bool) {
 	st := s.m.stats
 	st.RqTotal.Add(1)
 	st.RqActive.Add(1)
-	if c.two {
+	switch {
+	case c.flows:
 		st.RqHTTP2Total.Add(1)
-	} else {
+	case !c.two:
 		st.RqHTTP1Total.Add(1)
 	}
 	if n := s.m.cfg.MaxRequestsPerConn; n > 0 && c.requests >= n {
 		c.drain()
 	}
+	if failing := s.m.cfg.Failing; failing != nil && failing() {
+		s.c.drain()
+	}
 	if o := s.m.cfg.Overload; o != nil && s.shed(o) {
 		return
 	}
-	if l, ok := s.admit(); !ok {
+	if s.m.cfg.Messages != nil {
+		s.admitMessage()
+	} else if l, ok := s.admit(); !ok {
 		s.makeFilters(nil)
 		s.Reply(l)
 		return
@@ -163,19 +167,19 @@ func (s *call) shed(o *overload.State) bool {
 		s.m.stats.CxOverloadDisableKeepalive.Add(1)
 		s.c.drain()
 	}
-	if !o.Hit(overload.StopRequests) {
+	if !o.Hit(overload.StopRequests) && !o.Shed(overload.AtHeaders) {
 		return false
 	}
 	s.m.stats.RqOverloadClose.Add(1)
 	s.makeFilters(nil)
-	s.Reply(filter.LocalReply{Status: 503, Body: "envoy overloaded", GRPCStatus: -1, Details: "overload", Flags: filter.FlagOverload})
+	s.Reply(filter.LocalReply{Status: 503, Body: "envoy overloaded", GRPCStatus: -1, Details: "overload"})
 	return true
 }
 
 // chooseRoute asks the route table; it is asked again after ClearRoute.
 func (s *call) chooseRoute() {
 	s.entry, s.target = nil, route.Target{}
-	t := s.routes()
+	t := s.routes(s.req)
 	s.table = t
 	if t == nil {
 		return
@@ -203,10 +207,10 @@ func (s *call) chooseRoute() {
 	}
 }
 
-// routes is the table of the request.
-func (s *call) routes() *route.Table {
+// routes is the table for a head.
+func (s *call) routes(h *filter.Headers) *route.Table {
 	if f := s.m.cfg.Scoped; f != nil {
-		t, _ := f(s.req)
+		t, _ := f(h)
 		return t
 	}
 	return s.m.cfg.Routes()
@@ -323,7 +327,7 @@ func (s *call) onTrailers(h *filter.Headers) {
 	}
 }
 
-// onReset: the client has given up.
+// onReset: the client has given up, or has broken the protocol.
 func (s *call) onReset(code codec.ResetCode) {
 	if s.over {
 		return
@@ -340,11 +344,14 @@ func (s *call) onReset(code codec.ResetCode) {
 			s.info.Status = 400
 			s.info.Sent = uint64(len(h1.ErrorText(400)))
 		}
+	case code == codec.ResetProtocol || code&codec.ResetLocal != 0:
+		s.info.Flags |= filter.FlagDownstreamProtocolError
+		s.info.Details = "http2.remote_reset" // what Envoy says of it
 	default:
-		s.info.Flags |= filter.FlagDownstreamConnectionTermination
+		s.info.Flags |= filter.FlagDownstreamRemoteReset
 		s.info.Details = "http2.remote_reset"
-		if code == codec.ResetProtocol {
-			s.info.Flags |= filter.FlagDownstreamProtocolError
+		if code == codec.ResetRefused {
+			s.info.Details = "http2.remote_refuse"
 		}
 	}
 	s.finish()
@@ -353,8 +360,8 @@ func (s *call) onReset(code codec.ResetCode) {
 // PauseRequest implements router.Downstream.
 func (s *call) PauseRequest(on bool) { s.pauseRequest(pauseRouter, on) }
 
-// pauseRequest stops or resumes the client's sending: HTTP/1 by not reading,
-// HTTP/2 by keeping window.
+// pauseRequest stops or resumes the client's sending: HTTP/2 by keeping window, others
+// by not reading.
 func (s *call) pauseRequest(why uint8, on bool) {
 	before := s.reqPause
 	if on {
@@ -363,7 +370,7 @@ func (s *call) pauseRequest(why uint8, on bool) {
 		s.reqPause &^= why
 	}
 	switch {
-	case s.c.two || before == 0 == (s.reqPause == 0):
+	case s.c.flows || before == 0 == (s.reqPause == 0):
 	case on:
 		s.c.pausers++
 	default:
@@ -404,9 +411,6 @@ func (s *call) finish() {
 	}
 	if s.headSent {
 		s.m.stats.countResponse(s.info.Status)
-		if s.entry != nil {
-			s.entry.Route().Stats.Count(s.info.Status)
-		}
 	}
 	s.c.remove(s)
 }
@@ -484,8 +488,8 @@ func (c *conn) remove(s *call) {
 		c.idleSince = c.lane.Now()
 		if c.draining && c.two && c.refusing {
 			c.close()
-		} else if c.m.cfg.IdleTimeout > 0 {
-			c.arm(c.idleSince.Add(c.m.cfg.IdleTimeout))
+		} else {
+			c.armIdle()
 		}
 	}
 	c.dead = append(c.dead, s)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/proxy/cluster"
+	l7 "github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
 )
@@ -123,6 +124,9 @@ type Tracer interface {
 type ManagerConfig struct {
 	StatPrefix string
 	Codec      CodecType
+	// Messages, when set, is the protocol that clients speak instead of HTTP. Upstreams
+	// are spoken to in the same.
+	Messages *l7.Protocol
 	// Routes returns the present route table, nil while there is none; it is
 	// asked once per request.
 	Routes func() *route.Table
@@ -132,6 +136,9 @@ type ManagerConfig struct {
 	Clusters *cluster.Manager
 	// Overload tells when to shed requests; nil: never.
 	Overload *overload.State
+	// Failing tells whether the proxy was told to fail health checks: clients are to
+	// go, as their responses come; nil: never.
+	Failing func() bool
 	// Filters in order, without the router, which is always the last.
 	Filters    []NamedFilter
 	AccessLogs []AccessLogger
@@ -218,6 +225,8 @@ type HTTP1Options struct {
 	DefaultHost string
 	// Trailers passes trailers on, in both directions.
 	Trailers bool
+	// Spelling is how the names of fields are written, and whether requests keep theirs.
+	Spelling filter.Spelling
 	// Absolute URLs are always accepted.
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
@@ -30,25 +31,29 @@ type conn struct {
 
 	lane  pool.Lane
 	cd    codec.Codec // nil until the version is known
-	two   bool        // HTTP/2
+	two   bool        // many requests at a time: HTTP/2, messages
+	flows bool        // each of them has a window: HTTP/2
 	sniff []byte
 
 	head        *filter.Headers // lent to the codec
 	first, last *call           // in the order of arrival
-	byID        h2.Table[call]  // HTTP/2
+	byID        h2.Table[call]  // where there are many
 	active      int
 	dead        []*call // over, to be put back at the end of the event
 	requests    int
 
-	pausers  int  // calls that want reading to stop (HTTP/1)
-	paused   bool // reading is off
-	blocked  bool // the client is slow: all responses pause
-	again    bool // HTTP/1: a response has ended, take the next request
-	draining bool
-	patient  bool // HTTP/1: to be drained, but not to be closed while idle
-	refusing bool // the second GOAWAY has been sent
-	closing  bool
-	closed   bool
+	pausers   int  // calls that want reading to stop (no windows)
+	paused    bool // reading is off
+	unflushed bool // HTTP/2: the event has written frames already
+	blocked   bool // the client is slow: all responses pause
+	unread    pool.Unread
+	again     bool // HTTP/1: a response has ended, take the next request
+	draining  bool
+	patient   bool // HTTP/1: to be drained, but not to be closed while idle
+	refusing  bool // the second GOAWAY has been sent
+	moved     bool // another process has it
+	closing   bool
+	closed    bool
 
 	opened    time.Time
 	idleSince time.Time // no request since
@@ -60,6 +65,8 @@ type conn struct {
 
 	xfcc     string // this hop's element, made once
 	xfccMade bool
+
+	begun bool // something has been read
 }
 
 var _ stream.Handler = (*conn)(nil)
@@ -74,7 +81,14 @@ func newConn(m *Manager, c stream.Conn, info *filter.ConnInfo, done func()) *con
 func (c *conn) open() {
 	c.opened = c.lane.Now()
 	c.idleSince = c.opened
+	if r := c.info.Resumed; r != nil {
+		c.opened, c.idleSince, c.requests = c.info.Start, r.Idle, r.Requests
+	}
 	switch {
+	case c.m.cfg.Messages != nil:
+		c.speakMessages(c.m.cfg.Messages)
+	case c.resumes():
+		c.speak(false)
 	case c.m.cfg.Codec == CodecHTTP1, c.m.cfg.Codec == CodecAuto && strings.HasPrefix(c.info.ALPN, "http/1"):
 		c.speak(false)
 	case c.m.cfg.Codec == CodecHTTP2, c.m.cfg.Codec == CodecAuto && c.info.ALPN == "h2":
@@ -85,17 +99,22 @@ func (c *conn) open() {
 	}
 	c.c.Bind(&c.lane.Ex, c)
 	c.armIdle()
+	c.armOthers()
+	if c.info.Leaving {
+		c.leave()
+	}
 }
 
 // speak chooses the codec.
 func (c *conn) speak(two bool) {
 	cfg := &c.m.cfg
-	c.two = two
+	c.two, c.flows = two, two
 	if two {
 		c.cd = h2.NewServer((*events)(c), h2.Options{
 			MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
 			MaxStreams:   cfg.HTTP2.MaxConcurrentStreams,
 			StreamWindow: cfg.HTTP2.StreamWindow, ConnWindow: cfg.HTTP2.ConnWindow,
+			Direct:   c.directFrame,
 			Upgrades: cfg.HTTP2.AllowConnect, Underscores: h2.Underscores(underscores(cfg.Underscores)),
 		})
 		c.m.stats.CxHTTP2Total.Add(1)
@@ -108,10 +127,13 @@ func (c *conn) speak(two bool) {
 		MaxHeadBytes: cfg.MaxHeadersKiB << 10, MaxFields: cfg.MaxHeaders,
 		HTTP10: cfg.HTTP1.AcceptHTTP10, DefaultHost: cfg.HTTP1.DefaultHost,
 		Trailers: cfg.HTTP1.Trailers, Underscores: h1.Underscores(underscores(cfg.Underscores)),
+		Spelling:  cfg.HTTP1.Spelling,
 		Direct:    c.direct,
 		ErrorHead: c.errorHead,
 	})
-	c.m.stats.CxHTTP1Total.Add(1)
+	if !c.resumes() {
+		c.m.stats.CxHTTP1Total.Add(1)
+	}
 	c.m.stats.CxHTTP1Active.Add(1)
 	c.sayGoing()
 }
@@ -151,13 +173,32 @@ func underscores(u Underscores) uint8 {
 func (c *conn) OnData(b []byte) {
 	c.lane.Begin()
 	c.m.stats.CxRxBytesTotal.Add(uint64(len(b)))
-	if c.cd == nil {
+	if !c.begun {
+		c.begun = true
+		if c.m.cfg.Overload.Shed(overload.AtCodec) {
+			c.m.stats.RqOverloadClose.Add(1)
+			c.close()
+		}
+	}
+	if c.cd == nil && !c.closing {
 		b = c.detect(b)
 	}
-	if c.cd != nil && !c.closing {
+	if c.cd != nil && !c.closing && !c.unheard() {
 		c.feed(b)
 	}
 	c.lane.End()
+}
+
+// unheard ends the connection of an HTTP/2 client that makes us answer without end and
+// reads nothing: answers know no window. It is read from all the same until then, for what
+// makes room, or an end, may come next. Envoy does not call it a protocol error.
+func (c *conn) unheard() bool {
+	if !c.flows || !c.unread.TooMany(c.cd.(*h2.Conn), c.c) {
+		return false
+	}
+	c.cd.(*h2.Conn).Unread()
+	c.close()
+	return true
 }
 
 // detect decides by the first bytes whether HTTP/2 is spoken. It returns what
@@ -241,14 +282,16 @@ func (c *conn) watchHead() {
 }
 
 // OnEnd implements stream.Handler. A client that closes its half has gone, as
-// Envoy sees it; only tunnels know half-closed connections.
+// Envoy sees it; only tunnels know half-closed connections, and requests that have no answer.
 func (c *conn) OnEnd() {
 	c.lane.Begin()
-	tunnel := !c.two && c.first != nil && c.first.tunnel
+	stays := !c.two && c.first != nil && c.first.tunnel
 	if c.cd != nil {
 		_ = c.cd.End()
+		// Messages that nobody answers are under way all the same; the last one closes.
+		stays = stays || c.m.cfg.Messages != nil && c.cd.Streams() > 0
 	}
-	if !tunnel {
+	if !stays {
 		c.shut()
 	}
 	c.lane.End()
@@ -286,9 +329,10 @@ func (c *conn) OnClose(error) {
 	if c.cd != nil {
 		c.cd.Broken()
 		c.cd.Stop()
-		if c.two {
+		switch {
+		case c.flows:
 			st.CxHTTP2Active.Add(-1)
-		} else {
+		case !c.two:
 			st.CxHTTP1Active.Add(-1)
 		}
 	}
@@ -298,7 +342,9 @@ func (c *conn) OnClose(error) {
 	if c.keeper != nil {
 		c.keeper.timer.Stop()
 	}
-	st.CxDestroy.Add(1)
+	if !c.moved {
+		st.CxDestroy.Add(1)
+	}
 	st.CxActive.Add(-1)
 	c.lane.End()
 	c.m.remove(c)
@@ -319,22 +365,35 @@ func (c *conn) write() {
 	if c.cd == nil {
 		return
 	}
-	if out := c.cd.Output(); len(out) > 0 {
-		c.m.stats.CxTxBytesTotal.Add(uint64(len(out)))
-		if c.two { // streams of other events may have something to say too
-			c.c.Write(out)
-			c.c.FlushSoon()
-		} else {
-			c.c.Send(out, nil)
-		}
-		c.cd.ClearOutput()
+	out := c.cd.Output()
+	if len(out) == 0 && !c.unflushed {
+		return
 	}
+	c.m.stats.CxTxBytesTotal.Add(uint64(len(out)))
+	switch {
+	case !c.two:
+		c.c.Send(out, nil)
+	default:
+		c.unread.Wrote(len(out))
+		c.c.Write(out)
+		pool.Flush(c.c)
+	}
+	c.unflushed = false
+	c.cd.ClearOutput()
 }
 
 // direct sends a large piece of a body, and what is to go before it.
 func (c *conn) direct(head, b []byte) {
 	c.m.stats.CxTxBytesTotal.Add(uint64(len(head) + len(b)))
 	c.c.Send(head, b)
+}
+
+// directFrame takes a large frame of a body, and what is to go before it.
+func (c *conn) directFrame(head, b []byte) {
+	c.m.stats.CxTxBytesTotal.Add(uint64(len(head) + len(b)))
+	c.unread.Wrote(len(head) + len(b))
+	pool.WriteFrame(c.c, head, b)
+	c.unflushed = true
 }
 
 // atEnd is the end of every event on the lane.
@@ -371,49 +430,29 @@ func (c *conn) noteSlow() {
 
 func (c *conn) afterWrite() {
 	c.noteSlow()
+	if c.deaf() {
+		return
+	}
 	if c.cd != nil && c.active == 0 && !c.cd.KeepAlive() && c.cd.Streams() == 0 {
 		c.close()
+		return
+	}
+	if c.patient && c.move() {
 		return
 	}
 	c.setReading()
 }
 
-// setReading turns reading on or off. A client that does not take its answers
-// may not ask for more: heads and acknowledgements know no window. Only the
-// directions of a tunnel have nothing to do with each other.
+// setReading turns reading on or off. An HTTP/1 client that does not take its answers may
+// not ask for more, for heads know no window. Only the directions of a tunnel have nothing
+// to do with each other. Of HTTP/2 clients, see unheard.
 func (c *conn) setReading() {
-	pause := c.blocked && (c.two || c.first == nil || !c.first.tunnel)
-	if !c.two {
-		pause = pause || c.pausers > 0 || c.cd != nil && c.cd.Retained() > maxRetained
-	}
+	pause := !c.flows && (c.blocked && (c.first == nil || !c.first.tunnel) ||
+		c.pausers > 0 || c.cd != nil && c.cd.Retained() > maxRetained)
 	if pause != c.paused {
 		c.paused = pause
 		c.c.SetReading(!pause)
 	}
-}
-
-// leave is drain for the proxy's sake, which can wait.
-func (c *conn) leave() {
-	c.patient = true
-	c.drain()
-}
-
-// idleMayClose tells whether a connection that is being drained may be closed
-// under a client that is silent.
-func (c *conn) idleMayClose() bool { return c.two || !c.patient }
-
-// drain asks the client to go elsewhere.
-func (c *conn) drain() {
-	if c.draining || c.closing {
-		return
-	}
-	c.draining = true
-	c.m.stats.CxDrainClose.Add(1)
-	if c.cd != nil {
-		c.cd.GoAway(true)
-	}
-	c.drainedAt = c.lane.Now()
-	c.arm(c.drainedAt.Add(c.m.cfg.DrainTimeout))
 }
 
 // find returns the call with that id, nil when it is over.

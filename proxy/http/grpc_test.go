@@ -81,7 +81,7 @@ func grpcSpec(addrs ...string) *cluster.Spec {
 
 func chat(t *testing.T, cc *grpc.ClientConn) grpc.ClientStream {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	s, err := cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, "/t.T/Chat")
 	if err != nil {
@@ -173,7 +173,7 @@ func TestGRPCTimeoutHeader(t *testing.T) {
 	addr := grpcServer(t, func() error { <-gate; return nil })
 	limit := 50 * time.Millisecond
 	k := start(t, routes(to("up", func(f *route.Forward) { f.GRPCTimeoutMax = &limit })), nil, grpcSpec(addr))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	err := grpcClient(t, k.addr).Invoke(ctx, "/t.T/Chat", wrapperspb.String("x"), &text{})
 	if status.Code(err) != codes.Unavailable {

@@ -65,7 +65,7 @@ func TestHammer(t *testing.T) {
 	k := start(t, routes(to("one")), func(c *ManagerConfig) { c.Routes = table.Load; c.BufferLimit = 64 << 10 },
 		spec("one", cluster.HTTP1, 0), spec("two", cluster.HTTP2, 0))
 	clients := []*nethttp.Client{client(t), client2(t)}
-	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer stop()
 	var wg sync.WaitGroup
 	var good atomic.Int64

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"io"
 	nethttp "net/http"
 	"net/netip"
 	"net/url"
@@ -319,8 +320,14 @@ func TestHopByHop(t *testing.T) {
 	k := start(t, routes(to("up")), nil, upstreamSpec("up", up))
 	_, r := dial(t, k.addr, "GET / HTTP/1.1\r\nhost: x\r\nconnection: x-secret, keep-alive\r\nx-secret: 1\r\nkeep-alive: timeout=5\r\n"+
 		"proxy-connection: close\r\nte: gzip\r\nx-stays: 1\r\n\r\n")
-	if _, err := nethttp.ReadResponse(r, nil); err != nil {
+	res, err := nethttp.ReadResponse(r, nil)
+	if err != nil {
 		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	if res.StatusCode != nethttp.StatusOK {
+		body, _ := io.ReadAll(res.Body)
+		t.Fatalf("%s: %s (%+v)", res.Status, body, k.log.next(t))
 	}
 	for _, name := range []string{"Connection", "X-Secret", "Keep-Alive", "Proxy-Connection", "Te"} {
 		if v, ok := got[name]; ok {

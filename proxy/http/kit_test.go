@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,20 +67,27 @@ func (r *recorder) next(t testing.TB) entry {
 	select {
 	case e := <-r.ch:
 		return e
-	case <-time.After(5 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("no access log entry")
 		return entry{}
 	}
 }
 
+// onGoroutines is the I/O host of proxies that are started.
+var onGoroutines bool
+
 // kit is a proxy on the loopback.
 type kit struct {
+	goroutines bool
+
 	t        testing.TB
 	addr     string
 	m        *Manager
 	clusters *cluster.Manager
 	log      *recorder
 	stats    *Stats
+	leaving  atomic.Bool // connections come to a chain that is being drained
+	narrow   atomic.Bool // connections have a small send buffer of a fixed size
 	wg       sync.WaitGroup
 	mu       sync.Mutex
 	conns    []stream.Conn
@@ -122,9 +130,11 @@ func compile(t testing.TB, s *route.Spec) *route.Table {
 // start runs a proxy with these routes and clusters.
 func start(t testing.TB, s *route.Spec, change func(*ManagerConfig), specs ...*cluster.Spec) *kit {
 	t.Helper()
-	k := &kit{t: t, log: &recorder{ch: make(chan entry, 1024)}, stats: NewStats()}
+	k := &kit{t: t, goroutines: onGoroutines, log: &recorder{ch: make(chan entry, 1024)}, stats: NewStats()}
 	ctx, cancel := context.WithCancel(context.Background())
-	k.clusters = cluster.NewManager(ctx, cluster.Options{Dialer: transport.Direct{}})
+	k.clusters = cluster.NewManager(ctx, cluster.Options{Dialer: transport.Direct{}, Serve: func(nc net.Conn, high int) stream.Conn {
+		return transport.Serve(nc, transport.Options{High: high, Goroutine: k.goroutines})
+	}})
 	if err := k.clusters.Update(specs, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +177,10 @@ func (k *kit) accept(ln net.Listener) {
 		if err != nil {
 			return
 		}
-		c := transport.Serve(nc, transport.Options{Linger: 50 * time.Millisecond})
+		if k.narrow.Load() {
+			_ = nc.(*net.TCPConn).SetWriteBuffer(64 << 10)
+		}
+		c := transport.Serve(nc, transport.Options{Linger: 50 * time.Millisecond, Goroutine: k.goroutines})
 		k.mu.Lock()
 		k.conns = append(k.conns, c)
 		k.mu.Unlock()
@@ -175,6 +188,8 @@ func (k *kit) accept(ln net.Listener) {
 			Start:  time.Now(),
 			Local:  nc.LocalAddr().(*net.TCPAddr).AddrPort(),
 			Remote: nc.RemoteAddr().(*net.TCPAddr).AddrPort(),
+
+			Leaving: k.leaving.Load(),
 		}
 		k.wg.Add(1)
 		k.m.Serve(c, info, k.wg.Done)
@@ -198,7 +213,7 @@ func (k *kit) stat(name string) (v uint64) {
 func client(t testing.TB) *nethttp.Client {
 	tr := &nethttp.Transport{DisableCompression: true}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &nethttp.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &nethttp.Client{Transport: tr, Timeout: time.Minute}
 }
 
 // client2 speaks HTTP/2 in plain text.
@@ -211,13 +226,19 @@ func client2(t testing.TB) *nethttp.Client {
 		},
 	}
 	t.Cleanup(tr.CloseIdleConnections)
-	return &nethttp.Client{Transport: tr, Timeout: 10 * time.Second}
+	return &nethttp.Client{Transport: tr, Timeout: time.Minute}
 }
 
-// backend is an HTTP/1 and HTTP/2 (plain text) server.
-func backend(t testing.TB, h nethttp.HandlerFunc) string {
+// backend is an HTTP/1 and HTTP/2 (plain text) server. accepted is called with its connections.
+func backend(t testing.TB, h nethttp.HandlerFunc, accepted ...func(net.Conn)) string {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
+	s.Config.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		for _, f := range accepted {
+			f(nc)
+		}
+		return ctx
+	}
 	var p nethttp.Protocols
 	p.SetHTTP1(true)
 	p.SetUnencryptedHTTP2(true)

@@ -32,6 +32,7 @@ func New(cfg ManagerConfig) (*Manager, error) {
 	m := &Manager{cfg: cfg, stats: cfg.Stats.Prefix(cfg.StatPrefix), conns: map[*conn]struct{}{}}
 	m.router = router.Config{
 		Clusters: cfg.Clusters, Stats: &m.stats.Router, BufferLimit: cfg.BufferLimit,
+		Messages:        cfg.Messages,
 		SuppressHeaders: cfg.SuppressEnvoyHeaders, RespectExpectedTimeout: cfg.RespectExpectedTimeout,
 	}
 	if cfg.Tracer != nil && cfg.TraceAttempts {
@@ -47,14 +48,16 @@ func (m *Manager) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
 	m.mu.Lock()
 	m.conns[d] = struct{}{}
 	m.mu.Unlock()
-	m.stats.CxTotal.Add(1)
+	if info.Resumed == nil {
+		m.stats.CxTotal.Add(1)
+	}
 	m.stats.CxActive.Add(1)
 	d.lane.Do(d.open)
 }
 
-// Drain implements filter.Terminal: HTTP/1 connections close with their next
-// response, for an idle one that was closed could cross the client's next
-// request; HTTP/2 ones get a GOAWAY, and close when idle after the drain timeout.
+// Drain implements filter.Terminal: idle HTTP/1 connections move, if there is where
+// to; the others close with their next response, for an idle one that was closed
+// could cross the client's next request; HTTP/2 ones get a GOAWAY, and close when idle after the drain timeout.
 func (m *Manager) Drain() {
 	m.mu.Lock()
 	all := make([]*conn, 0, len(m.conns))

@@ -41,14 +41,36 @@ func (s *call) Redirect(resp *filter.Headers, body []byte, tail *filter.Headers)
 	}
 	in := &t.info
 	in.Conn, in.Start, in.Protocol, in.Request, in.Remote = s.info.Conn, s.c.lane.Now(), s.info.Protocol, next, s.info.Remote
-	in.GRPC, in.RequestID, in.RequestEnd, in.Received = s.info.GRPC, next.Get("x-request-id"), 1, s.info.Received
+	in.GRPC, in.RequestID, in.RequestEnd, in.Received = s.info.GRPC, next.Get("x-request-id"), 1, s.info.Received+uint64(len(body)) // as Envoy counts
 	in.FilterState = s.info.FilterState
 
 	s.resp, s.info.Status, s.info.Details = resp, resp.Status, "internal_redirect"
+	s.become(next)
 	s.settle()
 	s.c.replace(s, t)
 	t.Post(func() { t.beginAgain(body) })
 	return true
+}
+
+// become makes the call, which is over, show in logs and traces what the redirect has made of
+// it, as in Envoy, whose request is changed before it is begun anew.
+func (s *call) become(next *filter.Headers) {
+	s.req.CopyFrom(next)
+	s.chooseRoute()
+	s.info.Upstream.Cluster = s.target.Cluster
+}
+
+// leadsTo makes logs show the route that a redirect leads to, nil: none, although it is
+// not followed: Envoy has looked the route up, and logs what it found.
+func (s *call) leadsTo(e *route.Entry, h *filter.Headers) {
+	s.info.RouteName, s.info.VirtualHost, s.info.RouteMetadata, s.info.Upstream.Cluster = "", "", nil, ""
+	if e == nil {
+		return
+	}
+	s.info.RouteName, s.info.VirtualHost, s.info.RouteMetadata = e.Name(), e.VirtualHost().Name, e.Route().Metadata
+	if e.Kind() == route.Forwards {
+		s.info.Upstream.Cluster = e.Target(h, random()).Cluster
+	}
 }
 
 // retarget makes next the request that a redirect asks for; else it returns the
@@ -76,9 +98,11 @@ func (s *call) retarget(next, resp *filter.Headers) *cluster.Counter {
 	next.Scheme, next.Authority, next.Path = u.Scheme, u.Host, pathOf(location)
 	to := s.findRoute(next)
 	if to == nil {
+		s.leadsTo(nil, next)
 		return &st.RedirectNoRoute
 	}
 	if !s.redirects.Permits(s.entry, to, secure) {
+		s.leadsTo(to, next)
 		return &st.RedirectPredicate
 	}
 	return nil
@@ -98,7 +122,7 @@ func pathOf(location string) string {
 
 // findRoute is what the route table says about another head than the request's.
 func (s *call) findRoute(h *filter.Headers) *route.Entry {
-	t := s.m.cfg.Routes()
+	t := s.routes(h)
 	if t == nil {
 		return nil
 	}

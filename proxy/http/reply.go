@@ -62,7 +62,8 @@ func (s *call) dropHeld() {
 	if s.reqPause != 0 {
 		s.pauseRequest(0xff, false)
 	}
-	s.pending, s.pendingEnd = s.pending[:0], false
+	s.pending.Reset()
+	s.pendingEnd = false
 }
 
 // localHead writes the head of a local reply and returns its body.
@@ -77,10 +78,7 @@ func (s *call) localHead(r *filter.LocalReply) string {
 		h.Add(f.Name, f.Value)
 	}
 	if r.Body == "" {
-		if r.Status >= 200 && r.Status != 204 && r.Status != 304 {
-			h.Set("content-length", "0")
-		}
-		return ""
+		return "" // HTTP/1 says a length by itself
 	}
 	h.Set("content-length", h.Keep(strconv.AppendInt(nil, int64(len(r.Body)), 10)))
 	if !h.Has("content-type") {

@@ -3,6 +3,7 @@ package http
 import (
 	"time"
 
+	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 	"github.com/weftmesh/weft/proxy/http/pool"
@@ -93,7 +94,7 @@ func (s *call) sendHead(end bool) {
 // sendData sends a piece of the body, or keeps what the client's window does not take.
 func (s *call) sendData(b []byte, end bool) {
 	s.info.Sent += uint64(len(b))
-	if len(s.pending) == 0 {
+	if s.pending.Len() == 0 {
 		b = b[s.c.cd.Data(s.id, b, end):]
 		if len(b) == 0 {
 			if end {
@@ -101,37 +102,36 @@ func (s *call) sendData(b []byte, end bool) {
 			}
 			return
 		}
+	}
+	s.pending.Append(b)
+	s.pendingEnd = s.pendingEnd || end
+	if s.pending.Len() > stream.LowWater {
 		s.pauseResponse(pauseWindow, true)
 	}
-	s.pending = append(s.pending, b...)
-	s.pendingEnd = s.pendingEnd || end
 }
 
 // push goes on sending when the client's window has opened.
 func (s *call) push() {
-	if s.over || len(s.pending) == 0 {
+	if s.over || s.pending.Len() == 0 {
 		return
 	}
 	s.moved = s.c.lane.Now()
-	n := s.c.cd.Data(s.id, s.pending, s.pendingEnd)
-	s.pending = s.pending[:copy(s.pending, s.pending[n:])]
-	if len(s.pending) > 0 {
-		return
-	}
+	s.pending.Drop(s.c.cd.Data(s.id, s.pending.Bytes(), s.pendingEnd))
 	switch {
+	case s.pending.Len() > stream.LowWater/2:
+	case s.pending.Len() > 0 || !s.pendingEnd && (s.resTail == nil || !s.resEnd):
+		s.pauseResponse(pauseWindow, false) // while the rest goes out, more comes
 	case s.pendingEnd:
 		s.responseOut()
-	case s.resTail != nil && s.resEnd:
+	default:
 		s.resEnd = false
 		s.sendTrailers()
-	default:
-		s.pauseResponse(pauseWindow, false)
 	}
 }
 
 // sendTrailers ends the response.
 func (s *call) sendTrailers() {
-	if len(s.pending) > 0 {
+	if s.pending.Len() > 0 {
 		s.resEnd = true // push comes back
 		return
 	}
@@ -174,6 +174,9 @@ func (s *call) CutResponse(details string, flags filter.ResponseFlags) {
 // it is sent.
 func (s *call) finishResponse(h *filter.Headers) {
 	cfg := &s.m.cfg
+	if cfg.Messages != nil {
+		return
+	}
 	switch cfg.ServerHeader {
 	case ServerOverwrite:
 		h.Set("server", cfg.ServerName)

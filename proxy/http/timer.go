@@ -3,6 +3,7 @@ package http
 import (
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/router"
 	"github.com/weftmesh/weft/proxy/route"
@@ -71,12 +72,12 @@ func (c *conn) tickConn(now time.Time) {
 		c.close()
 		return
 	}
-	if d := cfg.IdleTimeout; d > 0 && c.active == 0 && now.Sub(c.idleSince) >= d {
+	if d := cfg.IdleTimeout; d > 0 && c.active == 0 && now.Sub(c.idleSince) >= cfg.Overload.Scaled(overload.ConnectionIdle, d) {
 		c.m.stats.CxIdleTimeout.Add(1)
 		c.goAndClose()
 		return
 	}
-	if d := cfg.MaxConnDuration; d > 0 && now.Sub(c.opened) >= d && !c.draining {
+	if d := cfg.MaxConnDuration; d > 0 && now.Sub(c.opened) >= cfg.Overload.Scaled(overload.ConnectionLife, d) && !c.draining {
 		c.m.stats.CxMaxDuration.Add(1)
 		c.drain()
 	}
@@ -102,7 +103,7 @@ func (c *conn) goAndClose() {
 
 func (c *conn) armIdle() {
 	if d := c.m.cfg.IdleTimeout; d > 0 && c.active == 0 {
-		c.arm(c.idleSince.Add(d))
+		c.arm(c.m.cfg.Overload.Due(overload.ConnectionIdle, c.idleSince, d, c.lane.Now()))
 	}
 }
 
@@ -111,8 +112,8 @@ func (c *conn) armOthers() {
 	if !c.partSince.IsZero() {
 		c.arm(c.partSince.Add(cfg.RequestHeadersTimeout))
 	}
-	if cfg.MaxConnDuration > 0 && !c.draining {
-		c.arm(c.opened.Add(cfg.MaxConnDuration))
+	if d := cfg.MaxConnDuration; d > 0 && !c.draining {
+		c.arm(cfg.Overload.Due(overload.ConnectionLife, c.opened, d, c.lane.Now()))
 	}
 	if c.draining && (c.active == 0 && c.idleMayClose() || c.two && !c.refusing) {
 		c.arm(c.drainedAt.Add(cfg.DrainTimeout))
@@ -132,7 +133,7 @@ func (s *call) armCall() {
 		s.idle = *f.IdleTimeout
 	}
 	if s.idle > 0 {
-		s.c.arm(now.Add(s.idle))
+		s.c.arm(cfg.Overload.Due(overload.StreamIdle, now, s.idle, now))
 	}
 	s.lifeUntil = time.Time{}
 	if d, ok := s.lifetime(f); ok {
@@ -184,7 +185,7 @@ func (s *call) nextDue() time.Time {
 	next := s.rt.Next()
 	idle := time.Time{}
 	if s.idle > 0 {
-		idle = s.moved.Add(s.idle)
+		idle = s.m.cfg.Overload.Due(overload.StreamIdle, s.moved, s.idle, s.c.lane.Now())
 	}
 	for _, t := range [...]time.Time{idle, s.lifeUntil, s.wholeUntil, s.logAt} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
@@ -210,7 +211,7 @@ func (s *call) tick(now time.Time) {
 	case late(s.lifeUntil):
 		st.RqMaxDuration.Add(1)
 		s.expire(filter.LocalReply{Body: "downstream duration timeout", Details: "max_duration_timeout", GRPCStatus: grpcDeadlineExceeded})
-	case s.idle > 0 && now.Sub(s.moved) >= s.idle:
+	case s.idle > 0 && now.Sub(s.moved) >= s.m.cfg.Overload.Scaled(overload.StreamIdle, s.idle):
 		st.RqIdleTimeout.Add(1)
 		s.expire(filter.LocalReply{Body: "stream timeout", Details: "stream_idle_timeout", GRPCStatus: -1, Flags: filter.FlagStreamIdleTimeout})
 	default:

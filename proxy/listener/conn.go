@@ -8,8 +8,10 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
+	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -33,19 +35,25 @@ type arrival struct {
 	info  *filter.ConnInfo
 	chain *chain
 	t     *tracked
+	seat  seat
+	// inspectors are those of the listener, as they are now.
+	inspectors []Inspector
 	// deadline of all listener filters together.
 	deadline time.Time
 	metadata map[string]any
 	tlvs     []filter.TLV // of its PROXY header
+	resumed  *Moved       // as another process knew it; nil: it is new
+	moved    bool         // another process has it
 }
 
 // serve brings one accepted connection to its terminal filter.
 func (m *Manager) serve(ctx context.Context, a *arrival) {
 	// Statistics go to the listener that chooses the chain, as with Envoy.
-	restored := a.describe()
-	ok := a.unwrap(ctx, &restored)
+	ok := a.resolve()
+	restored := ok && a.describe()
+	ok = ok && a.unwrap(ctx, &restored)
 	if ok && restored && a.handOff() {
-		ok = a.unwrap(ctx, &restored)
+		ok = a.resolve() && a.unwrap(ctx, &restored)
 	}
 	stats := a.l.stats
 	stats.PreActive.Add(1)
@@ -53,6 +61,7 @@ func (m *Manager) serve(ctx context.Context, a *arrival) {
 	stats.PreActive.Add(-1)
 	if !ok || !a.choose() {
 		a.nc.Close()
+		a.seat.free()
 		return
 	}
 	if !a.handshake(ctx) || !a.greet(ctx) {
@@ -61,6 +70,27 @@ func (m *Manager) serve(ctx context.Context, a *arrival) {
 		return
 	}
 	a.hand()
+}
+
+// resolve finds the listener filters that come by name. false: there is one of which
+// nothing is known, close.
+func (a *arrival) resolve() bool {
+	a.inspectors = a.l.Inspectors
+	for i := range a.inspectors {
+		if a.inspectors[i].Live == nil {
+			continue
+		}
+		now := a.inspectors[i].Live()
+		if now == nil {
+			a.l.stats.Unknown.Add(1)
+			return false
+		}
+		if &a.inspectors[0] == &a.l.Inspectors[0] {
+			a.inspectors = slices.Clone(a.inspectors)
+		}
+		a.inspectors[i].Kind, a.inspectors[i].Proxy = now.Kind, now.Proxy
+	}
+	return true
 }
 
 // describe finds out where the connection comes from and wanted to go;
@@ -73,7 +103,7 @@ func (a *arrival) describe() (restored bool) {
 	a.facts.Local, a.facts.Remote = addrPort(a.nc.LocalAddr()), addrPort(a.nc.RemoteAddr())
 	a.facts.Direct = a.facts.Remote
 	restored = a.l.Transparent
-	for _, in := range a.l.Inspectors {
+	for _, in := range a.inspectors {
 		if in.Kind != OriginalDst || in.Disabled.Match(a.facts.Local.Port()) {
 			continue
 		}
@@ -95,12 +125,13 @@ func (a *arrival) handOff() bool {
 		return false
 	}
 	a.l = l
+	a.seat.move(l.stats)
 	return true
 }
 
 // unwrap takes PROXY headers off. false: close.
 func (a *arrival) unwrap(ctx context.Context, restored *bool) bool {
-	for _, in := range a.l.Inspectors {
+	for _, in := range a.inspectors {
 		if in.Kind != ProxyProtocol || in.Disabled.Match(a.facts.Local.Port()) {
 			continue
 		}
@@ -143,7 +174,7 @@ func (a *arrival) bounded(ctx context.Context, step func() error) bool {
 func (a *arrival) inspect(ctx context.Context) bool {
 	look := a.l.looks(a.facts.Local)
 	var wantTLS, wantHTTP bool
-	for _, in := range a.l.Inspectors {
+	for _, in := range a.inspectors {
 		if in.Disabled.Match(a.facts.Local.Port()) {
 			continue
 		}
@@ -189,6 +220,7 @@ func (a *arrival) look(b []byte, wantTLS, wantHTTP bool) bool {
 // choose finds the chain and counts the connection there.
 func (a *arrival) choose() bool {
 	a.t = &tracked{cut: func() { transport.CloseHard(a.raw) }}
+	a.facts.Metadata = a.metadata
 	for {
 		c := a.l.find(&a.facts)
 		if c == nil {
@@ -209,7 +241,9 @@ func (a *arrival) choose() bool {
 		}
 		a.l = l
 	}
-	a.l.stats.Total.Add(1)
+	if a.resumed == nil {
+		a.l.stats.Total.Add(1)
+	}
 	a.l.stats.Active.Add(1)
 	a.describeConn(a.chain.Name)
 	return true
@@ -221,9 +255,23 @@ func (a *arrival) describeConn(chain string) {
 		Listener: a.l.Name, FilterChain: chain, Outbound: a.l.Outbound,
 		SNI: a.facts.SNI, Direct: a.facts.Direct, Metadata: a.metadata, ProxyTLVs: a.tlvs,
 	}
+	for _, in := range a.l.Inspectors {
+		if in.Kind == OriginalSource && !in.Disabled.Match(a.facts.Local.Port()) {
+			a.info.Origin = filter.Origin{Addr: a.facts.Remote.Addr().Unmap(), Mark: in.Mark}
+		}
+	}
 	if a.inner != nil {
 		a.info.Internal = a.inner.String()
 		a.info.Inherit(a.inner.Shared)
+	}
+	if v := a.facts.Objects[TLVState]; v != nil {
+		a.info.SetObject(filter.Shared{Key: TLVState, Value: v})
+	}
+	if a.movable() {
+		a.info.Mover = a
+	}
+	if r := a.resumed; r != nil {
+		a.info.Start, a.info.Resumed = r.Start, &r.Resumed
 	}
 }
 
@@ -254,11 +302,13 @@ func (a *arrival) handshake(ctx context.Context) bool {
 	if d == 0 {
 		d = defaultHandshakeTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, d)
+	ctx, cancel := context.WithTimeout(ctx, a.m.overload.Scaled(overload.Handshake, d))
 	defer cancel()
 	nc, err := a.chain.TLS.Handshake(ctx, a.nc)
 	if err != nil {
-		a.l.stats.HandshakeErrors.Add(1)
+		if a.l.stats.HandshakeErrors.Add(1); ctx.Err() == context.DeadlineExceeded {
+			a.l.stats.HandshakeTimeout.Add(1)
+		}
 		a.info.Termination = "TLS_error"
 		a.m.log.Debug("tls handshake failed", "listener", a.l.Name, "remote", a.facts.Remote, "error", err)
 		return false
@@ -296,9 +346,12 @@ func (a *arrival) greet(ctx context.Context) bool {
 
 // leave takes the connection out of the accounts.
 func (a *arrival) leave() {
-	a.log()
+	if !a.moved {
+		a.log()
+		a.chain.stats.Destroyed.Add(1)
+	}
 	a.chain.stats.Active.Add(-1)
-	a.chain.stats.Destroyed.Add(1)
+	a.seat.free()
 	a.chain.leave(a.t)
 }
 
@@ -318,14 +371,20 @@ func (a *arrival) hand() {
 		a.leave()
 		return
 	}
+	// Said before it is served: a first answer may be out before Drain comes.
+	a.info.Leaving = a.leaving()
+	leaving := a.info.Leaving
 	a.chain.Terminal.Serve(c, a.info, func() {
 		closeFilters(filters, a.info)
 		a.leave()
 	})
-	if a.m.retired.Load() || a.chain.isDraining() {
+	if !leaving && a.leaving() {
 		a.chain.Terminal.Drain() // it began while this connection was on its way
 	}
 }
+
+// leaving tells whether connections of the chain are to end.
+func (a *arrival) leaving() bool { return a.m.retired.Load() || a.chain.isDraining() }
 
 func (a *arrival) fillTLS(cs *tls.ConnectionState) {
 	a.info.TLS = cs
@@ -338,8 +397,16 @@ func (a *arrival) fillTLS(cs *tls.ConnectionState) {
 	}
 	if len(cs.PeerCertificates) > 0 {
 		a.info.PeerURI = transport.SPIFFEID(cs.PeerCertificates[0])
+		a.info.Verified = a.chain.TLS.Verifies()
 	}
 	a.info.LocalURI = a.chain.TLS.LocalURI()
+}
+
+// gone tells whether the client has closed. One that will send no more may still
+// wait for an answer, where the terminal filter passes half-closes on.
+func (a *arrival) gone() bool {
+	t, ok := a.chain.Terminal.(interface{ HalfCloses() bool })
+	return hungUp(a.raw, !ok || !t.HalfCloses())
 }
 
 // open asks the network filters. It returns those that were asked.
@@ -348,8 +415,14 @@ func (a *arrival) open(c stream.Conn) ([]filter.NetworkFilter, bool) {
 		return nil, true
 	}
 	filters := make([]filter.NetworkFilter, 0, len(a.chain.Filters))
+	a.info.Gone = a.gone
+	defer func() { a.info.Gone = nil }()
 	for _, factory := range a.chain.Filters {
 		f := factory.New()
+		if f == nil {
+			a.l.stats.NetworkUnknown.Add(1)
+			return filters, false
+		}
 		filters = append(filters, f)
 		if v := f.Open(c, a.info); v != filter.Continue {
 			return filters, false

@@ -63,7 +63,7 @@ func (a *arrival) describeInner() {
 			a.facts.Objects[o.Key] = o.Value
 		}
 	}
-	for _, in := range a.l.Inspectors {
+	for _, in := range a.inspectors {
 		if in.Kind != OriginalDst || in.Disabled.Match(0) {
 			continue
 		}

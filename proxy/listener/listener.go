@@ -6,13 +6,15 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
-// Address is where a listener listens: a TCP address, or the path of a unix
-// stream socket.
+// Address is where a listener listens: a TCP address, that of a UDP socket, or the
+// path of a unix stream socket.
 type Address struct {
 	Addr netip.AddrPort
+	UDP  bool
 	Path string
 	// Mode of the unix socket's file; 0: as the umask makes it.
 	Mode os.FileMode
@@ -54,6 +56,10 @@ type Listener struct {
 	Backlog int
 	// BypassOverload takes connections also under pressure.
 	BypassOverload bool
+	// MaxConns bounds its connections; nil, or without a value: nothing does.
+	MaxConns *runtime.Key
+	// IgnoreMax: its connections are no part of the bound on those of all listeners.
+	IgnoreMax bool
 	// KeepAlive of accepted connections.
 	KeepAlive transport.KeepAlive
 	// Inspectors look at a connection before a chain is chosen, in order.
@@ -72,6 +78,20 @@ type Listener struct {
 	// Chains and the one for connections that none matches, nil: they are closed.
 	Chains  []*FilterChain
 	Default *FilterChain
+	// UDP takes what arrives, where the addresses are of UDP; then there are no chains.
+	UDP *UDP
+}
+
+// UDP is what is done with datagrams.
+type UDP struct {
+	// Version identifies the content: with the same non-empty one on an update, all
+	// stays as it is.
+	Version string
+	Filter  filter.Datagrams
+	// Size is how large a datagram may be, in bytes; larger ones are dropped. GRO
+	// lets the kernel give several as one.
+	Size int
+	GRO  bool
 }
 
 // InspectorKind is a listener filter.
@@ -88,15 +108,24 @@ const (
 	// ProxyProtocol reads a PROXY header. It stands before those that look at
 	// what follows.
 	ProxyProtocol
+	// OriginalSource makes connections upstream come from the client's address. It
+	// stands after those that find out about it.
+	OriginalSource
 )
 
 // Inspector is one listener filter of a Listener.
 type Inspector struct {
 	Kind InspectorKind
+	// Live, when not nil, yields Kind and Proxy for each connection; nothing: it is closed.
+	// MayLook: it may be of a kind that looks at what the client says.
+	Live    func() *Inspector
+	MayLook bool
 	// Disabled switches it off for some destinations; nil: never.
 	Disabled *Predicate
 	// Proxy configures ProxyProtocol.
 	Proxy *ProxyHeaders
+	// Mark is OriginalSource's SO_MARK; 0: the proxy's own.
+	Mark int
 }
 
 // Predicate is a condition on the destination port (filter_disabled). Exactly

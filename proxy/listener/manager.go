@@ -7,12 +7,15 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/base/overload"
 	"github.com/weftmesh/weft/base/stream"
+	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/transport"
 )
 
@@ -22,6 +25,11 @@ type Options struct {
 	// Listen binds sockets; nil: Listen. A sidecar without a way out has the
 	// supervisor do it.
 	Listen func(ctx context.Context, l *Listener, a Address) (net.Listener, error)
+	// ListenUDP binds UDP sockets; nil: ListenUDP.
+	ListenUDP func(ctx context.Context, l *Listener, a Address) (net.PacketConn, error)
+	// Hold, when not nil, has UDP sockets read only after it was closed: until then
+	// another process does.
+	Hold <-chan struct{}
 	// DrainTime is how long connections of a chain that goes have to end; 0: 45 s.
 	DrainTime time.Duration
 	// OriginalDst finds the original destination of a redirected connection;
@@ -31,16 +39,23 @@ type Options struct {
 	Serve func(nc net.Conn, o transport.Options) stream.Conn
 	// Overload tells when to take no connections; nil: never.
 	Overload *overload.State
+	// MaxConns bounds the connections of all listeners together, where Overload does not.
+	MaxConns *runtime.Key
 }
 
 // Manager holds the listeners. Safe for concurrent use.
 type Manager struct {
 	log         *slog.Logger
 	listen      func(context.Context, *Listener, Address) (net.Listener, error)
+	listenUDP   func(context.Context, *Listener, Address) (net.PacketConn, error)
+	hold        <-chan struct{}
 	originalDst func(net.Conn, netip.AddrPort) (netip.AddrPort, bool)
 	drainTime   time.Duration
 	serveConn   func(net.Conn, transport.Options) stream.Conn
 	overload    *overload.State
+	maxConns    *runtime.Key
+	// accepted are the connections of sockets, from when they are accepted until they have ended.
+	accepted atomic.Int64
 
 	table atomic.Pointer[table]
 	ids   atomic.Uint64
@@ -49,12 +64,16 @@ type Manager struct {
 	// arriving are connections that were accepted and are not Active yet.
 	arriving atomic.Int64
 	retired  atomic.Bool
+	moves    atomic.Pointer[moves] // nil: connections stay
 
 	mu sync.Mutex
 	// Guarded by mu.
 	ctx      context.Context // nil before Run
+	early    []*arrival      // admitted before Run
 	bindCtx  context.Context // of the Update at work
 	sockets  map[socketKey]*socket
+	packets  map[socketKey]*packetSocket
+	ending   map[filter.Datagrams]*time.Timer // versions that were replaced
 	stats    map[string]*Stats
 	leaving  map[*chain]*time.Timer // chains being drained
 	drained  drained
@@ -83,6 +102,7 @@ type active struct {
 	byName   map[string]*chain // with a Matcher
 	chains   []*chain          // with fallback
 	fallback *chain
+	udp      *UDP // nil: of connections
 }
 
 // find chooses the chain for a connection, nil: none.
@@ -142,7 +162,8 @@ func (t *table) find(dst netip.AddrPort) *active {
 // NewManager makes a Manager without listeners.
 func NewManager(o Options) *Manager {
 	m := &Manager{
-		log: o.Log, listen: o.Listen, originalDst: o.OriginalDst, drainTime: o.DrainTime, serveConn: o.Serve, overload: o.Overload,
+		log: o.Log, listen: o.Listen, listenUDP: o.ListenUDP, hold: o.Hold, originalDst: o.OriginalDst, drainTime: o.DrainTime, serveConn: o.Serve, overload: o.Overload, maxConns: o.MaxConns,
+		packets: map[socketKey]*packetSocket{}, ending: map[filter.Datagrams]*time.Timer{},
 		sockets: map[socketKey]*socket{}, stats: map[string]*Stats{}, leaving: map[*chain]*time.Timer{},
 		idle: make(chan struct{}),
 	}
@@ -154,6 +175,9 @@ func NewManager(o Options) *Manager {
 	}
 	if m.listen == nil {
 		m.listen = Listen
+	}
+	if m.listenUDP == nil {
+		m.listenUDP = ListenUDP
 	}
 	if m.originalDst == nil {
 		m.originalDst = originalDst
@@ -171,8 +195,15 @@ func NewManager(o Options) *Manager {
 func (m *Manager) Run(ctx context.Context) error {
 	m.mu.Lock()
 	m.ctx = ctx
+	for _, a := range m.early {
+		m.settle(a)
+	}
+	m.early = nil
 	for _, s := range m.sockets {
 		m.run(s)
+	}
+	for _, s := range m.packets {
+		m.runPacket(s)
 	}
 	m.mu.Unlock()
 	<-ctx.Done()
@@ -200,6 +231,7 @@ func (m *Manager) stop() {
 		s.ln.Close()
 	}
 	clear(m.sockets)
+	m.stopUDP()
 	for _, l := range m.table.Load().list {
 		for _, c := range l.chains {
 			m.leave(c, m.drainTime)
@@ -310,6 +342,9 @@ func (m *Manager) Drain(inboundOnly bool) {
 		for _, c := range l.chains {
 			m.leave(c, m.drainTime)
 		}
+		if l.udp != nil { // sessions go on, for a while, with the socket that they have
+			m.leaveUDP(l.udp.Filter, true)
+		}
 	}
 }
 
@@ -317,14 +352,25 @@ func (m *Manager) Drain(inboundOnly bool) {
 // sockets now, and asks all connections to end at their next border. Unlike
 // Drain it cuts nothing: connections live as long as they need, also those that
 // had been accepted but not begun, and updates go on to take effect on them. When
-// Retire returns, nothing is accepted any more.
-func (m *Manager) Retire() {
+// Retire returns, nothing is accepted any more, and no datagrams are read of
+// sockets of listeners; MoveSessions is then to be called. give, if not nil, is
+// called with
+// connections that the other process may take, one after the other; it may block, and
+// leaves the file to its caller. What it gives back an error for stays here, and it
+// is not called again.
+func (m *Manager) Retire(give func(f *os.File, c Moved) error) {
 	m.retired.Store(true)
 	m.mu.Lock()
+	if give != nil && m.ctx != nil && !m.stopping {
+		m.startMoves(give)
+	}
 	m.drained = drainedAll
 	for key, s := range m.sockets {
 		s.ln.Close()
 		delete(m.sockets, key)
+	}
+	for _, s := range m.packets {
+		s.sock.Interrupt()
 	}
 	var chains []*chain
 	for _, l := range m.table.Load().list {
@@ -359,13 +405,17 @@ func (m *Manager) All() []Status {
 			if s := m.sockets[l.key(a)]; s != nil && s.listener.Load() == l {
 				st.Bound = append(st.Bound, s.ln.Addr())
 			}
+			if s := m.packets[l.key(a)]; s != nil {
+				st.Bound = append(st.Bound, s.sock.Conn().LocalAddr())
+			}
 		}
 		out = append(out, st)
 	}
 	return out
 }
 
-// Active is the number of connections, also of chains being drained.
+// Active is the number of connections and of sessions of datagrams, also of chains
+// being drained.
 func (m *Manager) Active() int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -373,5 +423,5 @@ func (m *Manager) Active() int64 {
 	for _, s := range m.stats {
 		n += s.Active.Load()
 	}
-	return n
+	return n + m.sessions()
 }

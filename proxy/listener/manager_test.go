@@ -19,11 +19,12 @@ import (
 	"github.com/weftmesh/weft/base/serial"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // greeter is a terminal that says its name and then echoes, until the client
 // ends, or it is drained and the client sends another line.
@@ -65,11 +66,12 @@ type greeting struct {
 }
 
 func (h *greeting) OnData(b []byte) {
+	h.g.mu.Lock()
+	last := h.g.draining // as it is before the client can know of its echo
+	h.g.mu.Unlock()
 	h.c.Write(b)
 	h.c.Flush()
-	h.g.mu.Lock()
-	defer h.g.mu.Unlock()
-	if h.g.draining {
+	if last {
 		h.c.Close()
 	}
 }
@@ -108,15 +110,10 @@ func setAll(t *testing.T, m *Manager, all ...*Listener) {
 	}
 }
 
-// freePort finds an address that nobody listens on.
+// freePort is a port at the loopback address that is free at all addresses.
 func freePort(t *testing.T) netip.AddrPort {
 	t.Helper()
-	ln, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().(*net.TCPAddr).AddrPort()
+	return netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), freeport.Port(t))
 }
 
 func tcpListener(name string, addr netip.AddrPort, chains ...*FilterChain) *Listener {

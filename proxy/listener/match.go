@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/weftmesh/weft/proxy/filter/choice"
 )
 
 // Facts is what is known of a connection when its chain is chosen.
@@ -17,7 +19,16 @@ type Facts struct {
 	ALPN   []string
 	// Objects of filter state that came with the connection.
 	Objects map[string]any
+	// Metadata that listener filters have left, by namespace.
+	Metadata map[string]any
 }
+
+// Matcher chooses a chain by name (Envoy's filter_chain_matcher). It takes the place of the
+// chains' own criteria.
+type Matcher = choice.Tree[*Facts, string]
+
+// IsLocal tells whether a connection comes from the same machine.
+func (f *Facts) IsLocal() bool { return isLocal(f) }
 
 // The tree has one level per criterion, in Envoy's order.
 type (

@@ -69,3 +69,23 @@ func socketOptions(fd int, l *Listener, v6 bool) error {
 	}
 	return nil
 }
+
+// hungUp tells whether the peer of a socket has closed or reset it; half: it is
+// enough that it has said that it will send no more.
+func hungUp(nc net.Conn, half bool) (yes bool) {
+	sc, ok := nc.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		if _, err := unix.Poll(p, 0); err == nil {
+			yes = p[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 || half && p[0].Revents&unix.POLLRDHUP != 0
+		}
+	})
+	return yes || err != nil
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -23,8 +24,10 @@ type ProxyHeaders struct {
 	AllowWithout bool
 	// Banned versions: V1 is bans[0].
 	Banned [2]bool
-	// Rules keep TLVs as the connection's metadata.
-	Rules []TLVRule
+	// Rules keep TLVs as the connection's metadata; with InState, as an object of filter
+	// state (TLVState) instead.
+	Rules   []TLVRule
+	InState bool
 	// Stats are where it counts.
 	Stats ProxyStats
 }
@@ -35,6 +38,22 @@ type TLVRule struct {
 	Namespace, Key string
 	// Base64 encodes the value; else what is not UTF-8 in it becomes "!".
 	Base64 bool
+}
+
+// TLVState is where filter state has TLVs, by the keys of their rules.
+const TLVState = "envoy.network.proxy_protocol.tlv"
+
+// keep puts TLVs into filter state: by their keys, whatever the namespaces.
+func (a *arrival) keep(spaces map[string]any) {
+	all := filter.Fields{}
+	for _, space := range spaces {
+		for k, v := range space.(map[string]any) {
+			all[k] = v.(string)
+		}
+	}
+	objects := map[string]any{TLVState: all}
+	maps.Copy(objects, a.facts.Objects)
+	a.facts.Objects = objects
 }
 
 // ProxyStats are a filter's counters; index 0 is version 1.
@@ -314,7 +333,11 @@ func (a *arrival) accept(p *ProxyHeaders, h *proxied, restored *bool) {
 	_ = eachTLV(h.tlvs, func(kind byte, value []byte) { // parseProxy has seen them
 		a.tlvs = append(a.tlvs, filter.TLV{Type: kind, Value: value})
 	})
-	if m := p.metadata(h.tlvs); m != nil {
+	switch m := p.metadata(h.tlvs); {
+	case m == nil:
+	case p.InState:
+		a.keep(m)
+	default:
 		a.metadata = m
 	}
 }

@@ -116,15 +116,20 @@ func (m *Manager) open(l *Listener, a Address) (*socket, error) {
 
 // run starts the accept loop once the manager runs. The caller holds mu.
 func (m *Manager) run(s *socket) {
-	if m.ctx == nil || s.running {
+	m.startLoop(&s.running, func(ctx context.Context) { m.accept(ctx, s) })
+}
+
+// startLoop runs a socket's loop, once, if the manager runs. The caller holds mu.
+func (m *Manager) startLoop(running *bool, loop func(context.Context)) {
+	if m.ctx == nil || *running {
 		return
 	}
-	s.running = true
+	*running = true
 	ctx := m.ctx
 	m.loops.Add(1)
 	m.wg.Go(func() {
 		defer m.loops.Done()
-		m.accept(ctx, s)
+		loop(ctx)
 	})
 }
 
@@ -153,16 +158,16 @@ func (m *Manager) accept(ctx context.Context, s *socket) {
 			continue
 		}
 		pause = 0
-		if l := s.listener.Load(); !l.BypassOverload && m.overload.Hit(overload.RejectConnections) {
-			l.stats.OverloadRejects.Add(1)
-			nc.Close()
+		l := s.listener.Load()
+		seat, ok := m.admit(l, nc)
+		if !ok {
 			continue
 		}
 		s.tune(nc)
 		m.arriving.Add(1)
 		m.wg.Go(func() {
 			defer m.arriving.Add(-1)
-			m.serve(ctx, &arrival{m: m, l: s.listener.Load(), nc: nc, raw: nc})
+			m.serve(ctx, &arrival{m: m, l: l, nc: nc, raw: nc, seat: seat})
 		})
 	}
 }

@@ -53,8 +53,8 @@ func (u *update) compile(l *Listener) (*active, error) {
 		stats = &Stats{}
 		u.m.stats[l.Name] = stats
 	}
-	a := &active{Listener: l, stats: stats}
 	old := u.old.byName[l.Name]
+	a := &active{Listener: l, stats: stats, udp: old.keepUDP(l.UDP)}
 	var matched []*chain
 	for _, fc := range l.Chains {
 		if fc.Terminal == nil {
@@ -97,14 +97,18 @@ func (a *active) keep(fc *FilterChain, stats *Stats) *chain {
 // enter gives a listener its addresses: all or none.
 func (u *update) enter(a *active) error {
 	var fresh []*socket
+	var packets []*packetSocket
 	fail := func(err error) error {
 		for _, s := range fresh {
 			s.ln.Close()
 		}
+		for _, s := range packets {
+			s.sock.Close()
+		}
 		return err
 	}
 	for _, addr := range a.Addresses {
-		if addr.Path == "" {
+		if addr.Path == "" && !addr.UDP {
 			if other := u.next.byAddr[addr.Addr]; other != nil && other.Virtual == a.Virtual {
 				return fail(fmt.Errorf("address %s is already that of listener %q", addr, other.Name))
 			}
@@ -116,10 +120,18 @@ func (u *update) enter(a *active) error {
 		if other := u.wanted[key]; other != nil {
 			return fail(fmt.Errorf("address %s is already that of listener %q", addr, other.Name))
 		}
-		if u.m.sockets[key] != nil || u.m.drained.covers(a.Listener) {
+		if u.m.sockets[key] != nil || u.m.packets[key] != nil || u.m.drained.covers(a.Listener) {
 			continue
 		}
 		u.makeRoom(key)
+		if addr.UDP {
+			s, err := u.m.openPacket(a.Listener, addr)
+			if err != nil {
+				return fail(err)
+			}
+			packets = append(packets, s)
+			continue
+		}
 		s, err := u.m.open(a.Listener, addr)
 		if err != nil {
 			return fail(err)
@@ -129,13 +141,16 @@ func (u *update) enter(a *active) error {
 	for _, s := range fresh {
 		u.m.sockets[s.key] = s
 	}
+	for _, s := range packets {
+		u.m.packets[s.key] = s
+	}
 	u.next.list = append(u.next.list, a)
 	u.next.byName[a.Name] = a
 	for _, addr := range a.Addresses {
 		if !a.Virtual {
 			u.wanted[a.key(addr)] = a
 		}
-		if addr.Path == "" {
+		if addr.Path == "" && !addr.UDP {
 			u.byAddr(addr.Addr, a)
 		}
 	}
@@ -158,6 +173,12 @@ func (u *update) makeRoom(key socketKey) {
 			delete(u.m.sockets, k)
 		}
 	}
+	for k, s := range u.m.packets {
+		if k.Address == key.Address && k != key && u.wanted[k] == nil {
+			s.sock.Close()
+			delete(u.m.packets, k)
+		}
+	}
 }
 
 // commit makes the next table that in effect.
@@ -177,6 +198,7 @@ func (u *update) commit() {
 		s.ln.Close()
 		delete(m.sockets, key)
 	}
+	u.commitUDP()
 	kept := map[*chain]bool{}
 	for _, a := range u.next.list {
 		for _, c := range a.chains {

@@ -56,7 +56,7 @@ func (c *compiler) virtualHost(v *VirtualHost) (*Host, error) {
 		if len(v.Routes) > 0 {
 			return nil, fmt.Errorf("both routes and a matcher")
 		}
-		if h.tree, err = c.tree(v.Matcher); err != nil {
+		if h.tree, err = c.choice(v.Matcher); err != nil {
 			return nil, fmt.Errorf("matcher: %w", err)
 		}
 	}
@@ -122,7 +122,7 @@ func (c *compiler) route(r *Route, e *Entry) error {
 }
 
 // order lists the operations of all levels in the order in which they are done.
-func (c *compiler) order(to *choice, levels ...levelOps) {
+func (c *compiler) order(to *option, levels ...levelOps) {
 	levels = append(levels, c.host, c.table) // from the most to the least specific
 	for i := range levels {
 		l := levels[i]
@@ -219,7 +219,7 @@ func (c *compiler) targets(f *Forward, own levelOps, e *Entry) error {
 			return fmt.Errorf("weighted cluster %q: %w", w.Cluster, err)
 		}
 		total += uint64(w.Weight)
-		ch := choice{
+		ch := option{
 			cluster: w.Cluster, header: strings.ToLower(w.ClusterHeader), upTo: total, host: w.HostRewrite,
 			subset:  filter.SubsetKey(merged(f.Subset, w.Subset)),
 			filters: e.base.filters.under(w.FilterConfig, w.FilterOff),

@@ -26,8 +26,8 @@ type Entry struct {
 	route *Route
 	vhost *VirtualHost
 
-	base          choice
-	choices       []choice // weighted clusters
+	base          option
+	choices       []option // weighted clusters
 	live          bool     // their weights may change
 	clusterHeader string
 
@@ -39,8 +39,8 @@ type Entry struct {
 	hash      []hashPolicy
 }
 
-// choice is what depends on the chosen weighted cluster, all levels merged.
-type choice struct {
+// option is what depends on the chosen weighted cluster, all levels merged.
+type option struct {
 	cluster, subset   string
 	header            string // names the cluster when cluster is empty
 	upTo              uint64 // sum of the weights up to this one
@@ -70,6 +70,15 @@ func (e *Entry) Direct() *Direct { return e.route.Direct }
 // Retry is the route's policy or the virtual host's, nil: none.
 func (e *Entry) Retry() *Retry { return e.retry }
 
+// Hedges tells whether an attempt whose time is over goes on beside the next one.
+func (e *Entry) Hedges() bool {
+	h := e.route.Forward.Hedge
+	if h == nil {
+		h = e.vhost.Hedge
+	}
+	return h != nil && h.OnTryTimeout
+}
+
 // Mirrors are the route's, the virtual host's or the configuration's.
 func (e *Entry) Mirrors() []Mirror { return e.mirrors }
 
@@ -78,7 +87,7 @@ type Target struct {
 	Cluster string
 	// Subset is a filter.SubsetKey, "" for none.
 	Subset string
-	choice *choice
+	choice *option
 }
 
 // Target chooses the cluster. Cluster is empty when a cluster header is missing.
@@ -129,7 +138,7 @@ func (e *Entry) liveWeight(i int) uint64 {
 }
 
 // choose takes the weighted cluster that n, below the sum of the weights, falls into.
-func (e *Entry) choose(n, total uint64) *choice {
+func (e *Entry) choose(n, total uint64) *option {
 	last := len(e.choices) - 1
 	if e.live && total > 0 {
 		for i := range last {
@@ -159,7 +168,7 @@ func mix(x uint64) uint64 {
 }
 
 // of returns the choice that t stands for.
-func (e *Entry) of(t Target) *choice {
+func (e *Entry) of(t Target) *option {
 	if t.choice != nil {
 		return t.choice
 	}

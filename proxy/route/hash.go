@@ -22,6 +22,9 @@ type hashPolicy struct {
 
 func compileHash(p *HashPolicy) (c hashPolicy, err error) {
 	c = hashPolicy{HashPolicy: p, header: strings.ToLower(p.Header)}
+	if c.header == "host" {
+		c.header = ":authority" // as Envoy: it is one and the same
+	}
 	kinds := 0
 	for _, set := range []bool{p.Header != "", p.Cookie != nil, p.SourceIP, p.Query != ""} {
 		if set {
@@ -45,11 +48,38 @@ func compileHash(p *HashPolicy) (c hashPolicy, err error) {
 	return c, nil
 }
 
+// Hasher is a list of hash policies by itself, for clusters that have their own.
+type Hasher struct{ list []hashPolicy }
+
+// NewHasher compiles a list.
+func NewHasher(list []HashPolicy) (*Hasher, error) {
+	h := &Hasher{}
+	for i := range list {
+		c, err := compileHash(&list[i])
+		if err != nil {
+			return nil, fmt.Errorf("hash policy %d: %w", i, err)
+		}
+		h.list = append(h.list, c)
+	}
+	return h, nil
+}
+
+// Hash is the hash of a request or of a connection (an empty head); ok is false when no
+// policy applies. Cookies that are to be made are left out: there is nobody to set them.
+func (h *Hasher) Hash(head *filter.Headers, conn *filter.ConnInfo) (hash uint64, ok bool) {
+	hash, ok, _ = hashAll(h.list, head, conn)
+	return hash, ok
+}
+
 // Hash computes the hash for consistent load balancing; ok is false when no
 // policy applies. setCookie, when not empty, must be added to the response.
 func (e *Entry) Hash(h *filter.Headers, conn *filter.ConnInfo) (hash uint64, ok bool, setCookie string) {
-	for i := range e.hash {
-		p := &e.hash[i]
+	return hashAll(e.hash, h, conn)
+}
+
+func hashAll(list []hashPolicy, h *filter.Headers, conn *filter.ConnInfo) (hash uint64, ok bool, setCookie string) {
+	for i := range list {
+		p := &list[i]
 		v, has, cookie := p.hash(h, conn)
 		if cookie != "" {
 			setCookie = cookie

@@ -53,6 +53,9 @@ func (m *HeaderTests) All(h *filter.Headers) bool {
 // Chosen tells whether a uniformly random number falls into the share.
 func (f *Fraction) Chosen(random uint64) bool { return f.chosen(random) }
 
+// Never tells whether it is none at all, whatever the number.
+func (f *Fraction) Never() bool { return f.Numerator == 0 && f.Key.Load() == nil }
+
 // Check tells whether the denominator is one that there is.
 func (f *Fraction) Check() error { return f.check() }
 

@@ -122,7 +122,7 @@ func compileHost(r *HostRewrite) (*regexRewrite, error) {
 	return re, nil
 }
 
-func (e *Entry) rewriteHost(c *choice, r *HostRewrite, h *filter.Headers) {
+func (e *Entry) rewriteHost(c *option, r *HostRewrite, h *filter.Headers) {
 	switch {
 	case c.host != "":
 		appendForwardedHost(h, r.AppendForwardedHost)

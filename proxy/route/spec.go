@@ -45,7 +45,9 @@ type VirtualHost struct {
 	Domains []string
 	Routes  []Route
 	// Matcher chooses among routes of its own, instead of Routes.
-	Matcher                         *Tree
+	Matcher *Choice
+	// VirtualClusters have statistics of their own.
+	VirtualClusters                 []VirtualCluster
 	RequireTLS                      TLSRequirement
 	RequestHeaders, ResponseHeaders HeaderOps
 	FilterConfig                    map[string]any
@@ -56,7 +58,14 @@ type VirtualHost struct {
 	// AttemptCount sends x-envoy-attempt-count upstream, ResponseAttemptCount
 	// downstream.
 	AttemptCount, ResponseAttemptCount bool
+	// TimeoutRetryHeader sends x-envoy-is-timeout-retry with retries.
+	TimeoutRetryHeader bool
+	// Hedge is used by routes that have none.
+	Hedge *Hedge
 }
+
+// Hedge lets an attempt whose time is over go on beside the next one.
+type Hedge struct{ OnTryTimeout bool }
 
 // Route is one rule. Exactly one of Forward, Redirect and Direct is set.
 type Route struct {
@@ -252,6 +261,7 @@ type Forward struct {
 
 	// Retry nil: the virtual host's.
 	Retry *RetryPolicy
+	Hedge *Hedge // nil: the virtual host's
 	Hash  []HashPolicy
 	// Mirrors nil: the virtual host's.
 	Mirrors []Mirror

@@ -28,8 +28,8 @@ type Table struct {
 type Host struct {
 	spec    *VirtualHost
 	entries []Entry
-	toHTTPS *Entry // nil: TLS is not required
-	tree    *tree  // instead of entries; nil: none
+	toHTTPS *Entry  // nil: TLS is not required
+	tree    *chosen // instead of entries; nil: none
 	// touched, when set, notes that a request was for this host.
 	touched *atomic.Bool
 }

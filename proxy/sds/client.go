@@ -45,6 +45,8 @@ type Options struct {
 	// Publish is told of every new identity, from the goroutine of Run.
 	Publish func(*Identity)
 	Logger  *slog.Logger
+	// Now is the clock; nil: the machine's.
+	Now func() time.Time
 }
 
 // Client keeps an identity fresh.
@@ -65,6 +67,9 @@ const (
 func NewClient(opt Options) (*Client, error) {
 	if opt.Logger == nil {
 		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
 	}
 	if opt.Validity == 0 {
 		opt.Validity = defaultValidity
@@ -97,9 +102,9 @@ func (c *Client) Run(ctx context.Context) error {
 		}
 		b.Reset()
 		c.opt.Publish(id)
-		wait := rotateIn(id.Leaf, time.Now())
+		wait := rotateIn(id.Leaf, c.opt.Now())
 		c.opt.Logger.Info("certificate: renewed", "until", id.Leaf.NotAfter, "next", wait)
-		if err := sleep(ctx, wait); err != nil {
+		if err := c.sleep(ctx, id.Leaf, wait); err != nil {
 			return err
 		}
 	}
@@ -116,14 +121,29 @@ func rotateIn(leaf *x509.Certificate, now time.Time) time.Duration {
 	return half + jitter
 }
 
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
+// lookAtClock is how often the clock is looked at: timers do not follow when somebody
+// sets it, or the machine sleeps.
+const lookAtClock = 10 * time.Second
+
+// sleep waits until a certificate is to be renewed: after a while, or as soon as the
+// clock has jumped past the time for that, or back to before the certificate begins.
+func (c *Client) sleep(ctx context.Context, leaf *x509.Certificate, d time.Duration) error {
+	begin := c.opt.Now()
+	due := begin.Add(d).Round(0) // by the clock on the wall
+	begun := !begin.Before(leaf.NotBefore)
+	t := time.NewTimer(min(d, lookAtClock))
 	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		now := c.opt.Now()
+		if wall := now.Round(0); now.Sub(begin) >= d || !wall.Before(due) || begun && wall.Before(leaf.NotBefore) {
+			return nil
+		}
+		t.Reset(min(d-now.Sub(begin), lookAtClock))
 	}
 }
 

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/weftmesh/weft/base/stamp"
 )
 
 // Names of secrets that are files, as istiod writes them for certificates which a
@@ -72,8 +74,9 @@ type FileContent struct{ Chain, Key, Roots []byte }
 // watched is a secret and what its files looked like when they were read.
 type watched struct {
 	FileSecret
-	seen string
-	told string // the last complaint, so that it is made once
+	read bool        // once at least, and seen is of what was read
+	seen stamp.Stamp // only the goroutine of Run uses it
+	told string      // the last complaint, so that it is made once
 }
 
 // lookEvery is how long a change may go unnoticed. Files are looked at, not
@@ -141,11 +144,11 @@ func (f *Files) look() int {
 	}
 	f.mu.Unlock()
 	for n, w := range names {
-		now := w.stamp()
-		if now == w.seen {
+		if w.read && !w.seen.Changed() {
 			continue
 		}
-		c, err := w.read()
+		now := stamp.Take(w.paths()...)
+		c, err := w.content()
 		if err == nil {
 			err = f.publish(n, c)
 		}
@@ -156,33 +159,27 @@ func (f *Files) look() int {
 			}
 			continue
 		}
-		w.seen, w.told = now, ""
+		w.read, w.seen, w.told = true, now, ""
 	}
 	return len(names)
 }
 
-// stamp changes when the files do.
-func (w *watched) stamp() string {
-	var b strings.Builder
-	for _, p := range []string{w.Chain, w.Key, w.Roots} {
-		if p == "" {
-			continue
-		}
-		if i, err := os.Stat(p); err == nil {
-			fmt.Fprintf(&b, "%d %d;", i.ModTime().UnixNano(), i.Size())
-		} else {
-			b.WriteString("missing;")
+// paths are those of the secret's files.
+func (s FileSecret) paths() (out []string) {
+	for _, p := range []string{s.Chain, s.Key, s.Roots} {
+		if p != "" {
+			out = append(out, p)
 		}
 	}
-	return b.String()
+	return out
 }
 
-func (w *watched) read() (*FileContent, error) {
+func (s FileSecret) content() (*FileContent, error) {
 	c := &FileContent{}
 	for _, p := range []struct {
 		path string
 		to   *[]byte
-	}{{w.Chain, &c.Chain}, {w.Key, &c.Key}, {w.Roots, &c.Roots}} {
+	}{{s.Chain, &c.Chain}, {s.Key, &c.Key}, {s.Roots, &c.Roots}} {
 		if p.path == "" {
 			continue
 		}

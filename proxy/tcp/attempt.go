@@ -24,15 +24,7 @@ func (s *session) destination() netip.AddrPort {
 	if path == nil {
 		return s.info.Local
 	}
-	var v any = s.info.Metadata
-	for _, key := range path {
-		inner, ok := v.(map[string]any)
-		if !ok {
-			return s.info.Local
-		}
-		v = inner[key]
-	}
-	text, _ := v.(string)
+	text, _ := filter.Lookup(s.info.Metadata, path).(string)
 	if a, err := netip.ParseAddrPort(text); err == nil {
 		return a
 	}
@@ -41,7 +33,7 @@ func (s *session) destination() netip.AddrPort {
 
 // dialOptions are what the connection adds to the one upstream.
 func (s *session) dialOptions() cluster.DialOptions {
-	o := cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local, Greeted: func(p *filter.Peer) { s.info.Upstream.Peer = p }}
+	o := cluster.DialOptions{Source: s.info.Remote, Dest: s.info.Local, Origin: s.info.Origin, Greeted: func(p *filter.Peer) { s.info.Upstream.Peer = p }}
 	if spec, own := s.host.Cluster().Spec(), s.host.Endpoint().TLVs; spec.TLVs != nil || own != nil {
 		o.TLVs = spec.TLVs.TLVs(own, &filter.Info{Conn: s.info, Start: s.info.Start, Remote: s.info.Remote, Metadata: s.info.Metadata})
 	}

@@ -21,7 +21,6 @@ import (
 	"math"
 	"math/rand/v2"
 	"net/netip"
-	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -62,6 +61,8 @@ type Weighted struct {
 // Config of a Proxy. Immutable.
 type Config struct {
 	StatPrefix string
+	// Stats keeps what is counted, nil: nobody reads it.
+	Stats *filter.Stats
 	// Clusters has one at least; a single one needs no weight.
 	Clusters []Weighted
 	// Subset is that of a cluster which a filter before has named.
@@ -98,42 +99,19 @@ type Backoff struct{ Base, Max time.Duration }
 // DefaultIdle is Envoy's idle timeout.
 const DefaultIdle = time.Hour
 
-// Stats of a Proxy; names are Envoy's (tcp.<stat_prefix>.…).
-type Stats struct {
-	CxTotal, CxNoRoute, RxBytes, TxBytes atomic.Uint64
-	IdleTimeout, MaxDurationReached      atomic.Uint64
-	// DemandAttempt counts clusters that were asked for, the others how that ended.
-	DemandAttempt, DemandSuccess, DemandMissing, DemandTimeout atomic.Uint64
-	Active                                                     atomic.Int64
-}
-
-// Each yields the statistics by Envoy's names.
-func (s *Stats) Each(yield func(name string, value int64) bool) {
-	_ = yield("downstream_cx_total", int64(s.CxTotal.Load())) &&
-		yield("downstream_cx_no_route", int64(s.CxNoRoute.Load())) &&
-		yield("downstream_cx_rx_bytes_total", int64(s.RxBytes.Load())) &&
-		yield("downstream_cx_tx_bytes_total", int64(s.TxBytes.Load())) &&
-		yield("idle_timeout", int64(s.IdleTimeout.Load())) &&
-		yield("max_downstream_connection_duration", int64(s.MaxDurationReached.Load())) &&
-		yield("on_demand_cluster_attempt", int64(s.DemandAttempt.Load())) &&
-		yield("on_demand_cluster_success", int64(s.DemandSuccess.Load())) &&
-		yield("on_demand_cluster_missing", int64(s.DemandMissing.Load())) &&
-		yield("on_demand_cluster_timeout", int64(s.DemandTimeout.Load())) &&
-		yield("upstream_flush_active", 0)
-}
-
 // Proxy is a filter.Terminal. Safe for concurrent use.
 type Proxy struct {
 	cfg      Config
 	clusters *cluster.Manager
 	idle     time.Duration
 	total    uint64 // of weights
-	stats    Stats
+	stats    *stats
+	progress progress
 }
 
 // New checks a configuration. Its clusters need not exist yet.
 func New(m *cluster.Manager, c Config) (*Proxy, error) {
-	p := &Proxy{cfg: c, clusters: m, idle: DefaultIdle}
+	p := &Proxy{cfg: c, clusters: m, idle: DefaultIdle, stats: newStats(&c)}
 	if len(c.Clusters) == 0 {
 		return nil, errors.New("tcp proxy: no cluster is named")
 	}
@@ -155,9 +133,6 @@ func New(m *cluster.Manager, c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Stats of the proxy.
-func (p *Proxy) Stats() *Stats { return &p.stats }
-
 // StatPrefix as configured.
 func (p *Proxy) StatPrefix() string { return p.cfg.StatPrefix }
 
@@ -166,8 +141,7 @@ func (p *Proxy) Clusters() []Weighted { return p.cfg.Clusters }
 
 // Serve implements filter.Terminal.
 func (p *Proxy) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
-	p.stats.CxTotal.Add(1)
-	p.stats.Active.Add(1)
+	p.stats.total.Add(1)
 	s := &session{p: p, down: c, info: info, done: done}
 	if d := p.cfg.MaxDuration; d > 0 {
 		if j := p.cfg.MaxDurationJitter; j > 0 {
@@ -177,6 +151,9 @@ func (p *Proxy) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
 	}
 	s.begin(p.choose(info))
 }
+
+// HalfCloses tells that a client that will send no more may wait for an answer.
+func (p *Proxy) HalfCloses() bool { return true }
 
 // Drain implements filter.Terminal. See the package comment.
 func (p *Proxy) Drain() {}

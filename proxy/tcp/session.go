@@ -28,8 +28,11 @@ type session struct {
 	limits  *cluster.Limits
 	host    *cluster.Host
 	pick    cluster.Pick
+	wanted  cluster.Wanted
 	attempt uint32
 	joint   *transport.Joint
+	// counted is what statistics have; guarded by the Proxy's progress.
+	counted filter.Bytes
 	// tunnelled: the pool of HTTP connections counts what is counted of a connection.
 	tunnelled bool
 
@@ -43,13 +46,16 @@ type session struct {
 	ended   bool
 	stage   uint32 // of abandon: 2n is the n-th dial, 2n+1 what it led to
 	abandon func() // ends what is under way: the dial or the Joint
+	release func() // takes back that a failing host ends the Joint; nil: it does not
 }
+
+// noHead is the head of what has none; it is never written to.
+var noHead filter.Headers
 
 // avoidTries is how often a retry looks for a host that was not tried yet.
 const avoidTries = 3
 
 func (s *session) begin(w *Weighted) {
-	s.info.Upstream.Cluster = w.Name
 	s.cluster = s.p.clusters.Get(w.Name)
 	switch {
 	case s.cluster != nil:
@@ -62,22 +68,22 @@ func (s *session) begin(w *Weighted) {
 }
 
 func (s *session) noCluster() {
-	s.p.stats.CxNoRoute.Add(1)
+	s.p.stats.noRoute.Add(1)
 	s.fail(filter.FlagNoCluster)
 }
 
 // ask waits for a cluster that is to come.
 func (s *session) ask(w *Weighted) {
-	st := &s.p.stats
-	st.DemandAttempt.Add(1)
+	st := s.p.stats
+	st.attempt.Add(1)
 	told := func(o filter.Outcome) {
 		switch o {
 		case filter.Found:
-			st.DemandSuccess.Add(1)
+			st.success.Add(1)
 		case filter.Absent:
-			st.DemandMissing.Add(1)
+			st.missing.Add(1)
 		default:
-			st.DemandTimeout.Add(1)
+			st.timeout.Add(1)
 		}
 		if s.cluster = s.p.clusters.Get(w.Name); s.cluster == nil {
 			s.noCluster()
@@ -99,9 +105,13 @@ func (s *session) ask(w *Weighted) {
 
 // resolve looks the host up that the connection names, where it does, and connects.
 func (s *session) resolve(w *Weighted) {
+	s.info.Upstream.Cluster = w.Name // Envoy names none that is not there
 	s.limits = s.cluster.Limits(cluster.Default)
 	s.pick = cluster.Pick{Subset: w.Subset, Dst: s.destination()}
-	if s.p.cfg.HashSourceIP {
+	lb := &s.cluster.Spec().LB
+	if lb.Hash != nil {
+		s.pick.Hash, s.pick.HasHash = lb.Hash(&noHead, s.info)
+	} else if s.p.cfg.HashSourceIP {
 		s.pick.Hash, s.pick.HasHash = hashAddr(s.info.Remote.Addr()), true
 	} else if text := s.info.Text(s.p.cfg.HashState); text != "" {
 		s.pick.Hash, s.pick.HasHash = xxhash.Sum64String(text), true
@@ -123,7 +133,10 @@ func (s *session) resolve(w *Weighted) {
 // connect makes one attempt.
 func (s *session) connect() {
 	s.pick.Random = rand.Uint64()
-	h, flags := s.cluster.Pick(&s.pick)
+	h, flags := s.wanted.Next(s.cluster, &noHead, s.info.Metadata), filter.ResponseFlags(0)
+	if h == nil {
+		h, flags = s.cluster.Pick(&s.pick)
+	}
 	if h == nil {
 		s.fail(flags)
 		return
@@ -139,7 +152,7 @@ func (s *session) connect() {
 		s.until(stage, s.openTunnel())
 		return
 	}
-	if !s.limits.Acquire(cluster.Connections) {
+	if !s.limits.AcquireConnection(h) {
 		s.fail(filter.FlagUpstreamOverflow)
 		return
 	}
@@ -217,6 +230,7 @@ func (s *session) join(up stream.Conn) {
 			}
 		},
 	})
+	s.p.progress.enter(s) // before the end, which takes it out
 	if both.Swap(true) {
 		s.finish(end)
 		return
@@ -228,21 +242,22 @@ func (s *session) join(up stream.Conn) {
 		s.reportLater(&copied, every)
 	}
 	s.until(s.attempt*2+1, s.joint.Stop)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ended {
+		s.release = s.host.Hold(s.joint.Stop)
+	}
 }
 
 // finish is told that both connections are closed.
 func (s *session) finish(end transport.JoinEnd) {
 	received, sent := s.joint.Bytes()
 	s.info.Received, s.info.Sent = received, sent
-	s.p.stats.RxBytes.Add(received)
-	s.p.stats.TxBytes.Add(sent)
+	s.p.progress.leave(s, received, sent)
 	if end == transport.JoinIdle {
-		s.p.stats.IdleTimeout.Add(1)
+		s.p.stats.idle.Add(1)
 	}
 	if !s.tunnelled {
-		st := s.host.Cluster().Stats()
-		st.UpstreamCxTxBytesTotal.Add(received)
-		st.UpstreamCxRxBytesTotal.Add(sent)
 		s.limits.Release(cluster.Connections)
 		s.host.Disconnected(end != transport.JoinFailedB, false)
 		s.host.End(true)
@@ -270,10 +285,13 @@ func (s *session) end() {
 	if s.expired {
 		s.info.Flags |= filter.FlagDurationTimeout
 	}
+	release := s.release
 	s.mu.Unlock()
+	if release != nil {
+		release()
+	}
 	i := s.info
 	i.Duration = time.Since(i.Start)
-	s.p.stats.Active.Add(-1)
 	for _, o := range s.p.cfg.Observers {
 		o.ConnClosed(i)
 	}
@@ -384,7 +402,7 @@ func (s *session) expire() {
 	s.expired = true
 	abandon := s.abandon
 	s.mu.Unlock()
-	s.p.stats.MaxDurationReached.Add(1)
+	s.p.stats.tooLong.Add(1)
 	if abandon != nil {
 		abandon()
 	}

@@ -12,15 +12,22 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// protocol of a request, as the label request_protocol.
-type protocol uint8
-
+// Values of the label request_protocol; a protocol of messages has its own name.
 const (
-	protoHTTP protocol = iota
-	protoGRPC
+	protoHTTP = "http"
+	protoGRPC = "grpc"
 )
 
-func (p protocol) String() string { return [...]string{"http", "grpc"}[p] }
+// protocolOf is a request's protocol for the label.
+func protocolOf(i *filter.Info) string {
+	switch {
+	case i.GRPC:
+		return protoGRPC
+	case i.Protocol == "" || strings.HasPrefix(i.Protocol, "HTTP/"):
+		return protoHTTP
+	}
+	return i.Protocol
+}
 
 // requestKey tells requests apart. Strings in it come from the configuration or
 // the connection, not from a request's memory.
@@ -30,7 +37,7 @@ type requestKey struct {
 	values   string
 	outbound bool
 	mtls     bool
-	proto    protocol
+	proto    string
 	grpc     int8 // gRPC status, -1 none
 	code     uint16
 	flags    filter.ResponseFlags
@@ -62,8 +69,8 @@ func (m *Metrics) Request(i *filter.Info, outbound bool) { m.request(i, outbound
 func (m *Metrics) request(i *filter.Info, outbound bool, set *settings) {
 	k := requestKey{set: set, values: set.evaluate(i), outbound: outbound, code: uint16(i.Status), flags: i.Flags, grpc: -1}
 	k.service = destination(i)
+	k.proto = protocolOf(i)
 	if i.GRPC {
-		k.proto = protoGRPC
 		k.grpc = grpcStatus(i)
 	}
 	u := &i.Upstream
@@ -195,7 +202,7 @@ func (m *Metrics) collectRequest(out merger, k requestKey, s *requestSeries) {
 	if k.grpc >= 0 {
 		grpc = strconv.Itoa(int(k.grpc))
 	}
-	labels = append(labels, k.proto.String(), strconv.Itoa(int(k.code)), grpc, k.flags.String(), policy(k.outbound && !k.set.waypoint, k.mtls))
+	labels = append(labels, k.proto, strconv.Itoa(int(k.code)), grpc, k.flags.String(), policy(k.outbound && !k.set.waypoint, k.mtls))
 	at := seriesOf{out, k.set, labels, strings.Split(k.values, separator)}
 	at.counter("requests_total", s.total.Load())
 	at.histogram("request_duration_milliseconds", &s.duration)

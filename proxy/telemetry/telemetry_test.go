@@ -240,6 +240,35 @@ func TestSettings(t *testing.T) {
 
 // TestPeersThatTold: what peers have told of themselves goes before what is
 // known of an address, and certificates before both for the namespace.
+// TestRecipe: what another engine carried is counted by the same settings.
+func TestRecipe(t *testing.T) {
+	m := New(local, NewDirectory(nil))
+	if _, err := m.Recipe(`{"what": 1}`); err == nil {
+		t.Error("an unknown field is taken")
+	}
+	r, err := m.Recipe(`{"metrics": [{"name": "requests_total", "dimensions": {"path": "request.path"}}, {"name": "tcp_sent_bytes_total", "drop": true}]}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := inboundInfo()
+	i.Request = &filter.Headers{Path: "/x"}
+	m.RequestBy(r, i, false)
+	m.RequestBy(Recipe{}, i, false)
+	if got := gather(t, m, "istio_requests_total"); !strings.Contains(got, `path="/x"`) || strings.Count(got, "} 1\n") != 2 {
+		t.Errorf("want a request of each kind:\n%s", got)
+	}
+	c := &filter.ConnInfo{Sent: 5}
+	r.Mark(c)
+	m.ConnOpened(c)
+	m.ConnClosed(c)
+	if got := gather(t, m, "istio_tcp_sent_bytes_total"); got != "" {
+		t.Errorf("a dropped metric is there:\n%s", got)
+	}
+	if got := gather(t, m, "istio_tcp_connections_opened_total"); !strings.Contains(got, "} 1\n") {
+		t.Errorf("the connection is not counted:\n%s", got)
+	}
+}
+
 func TestPeersThatTold(t *testing.T) {
 	m := New(local, NewDirectory(nil))
 	i := inboundInfo()

@@ -80,7 +80,7 @@ func appendTo(b *buffer, p []byte) *buffer {
 		b = getBuffer(len(p))
 	}
 	if n := len(b.b) + len(p); n > cap(b.b) {
-		more := getBuffer(max(n, 2*cap(b.b)))
+		more := getBuffer(max(n, 2*cap(b.b), min(4*cap(b.b), size256K))) // what has grown once grows on
 		more.b = append(more.b, b.b...)
 		b.free()
 		b = more

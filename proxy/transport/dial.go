@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -26,7 +27,14 @@ type Target struct {
 	// Source, when valid, is the local address (upstream_bind_config). When it
 	// is of the other family than Addr, Source6 or nothing is used.
 	Source, Source6 netip.Addr
-	KeepAlive       KeepAlive
+	// Transparent: Source need not be an address of this machine (IP_TRANSPARENT,
+	// which needs CAP_NET_ADMIN).
+	Transparent bool
+	// Freebind: nor need it exist at all (IP_FREEBIND).
+	Freebind bool
+	// Mark replaces the Dialer's SO_MARK; 0: it does not.
+	Mark      int
+	KeepAlive KeepAlive
 }
 
 // String is the address or path.
@@ -41,6 +49,11 @@ func (t Target) String() string {
 // *net.TCPConn or *net.UnixConn, except in tests.
 type Dialer interface {
 	Dial(ctx context.Context, t Target) (net.Conn, error)
+}
+
+// PacketDialer is a Dialer that makes connected UDP sockets too, at once.
+type PacketDialer interface {
+	DialUDP(ctx context.Context, t Target) (*net.UDPConn, error)
 }
 
 // Direct dials from the network namespace that the process is in.
@@ -65,7 +78,7 @@ func (d Direct) Dial(ctx context.Context, t Target) (net.Conn, error) {
 	if source.IsValid() {
 		nd.LocalAddr = &net.TCPAddr{IP: source.AsSlice(), Zone: source.Zone()}
 	}
-	nd.Control = func(_, _ string, c syscall.RawConn) error { return d.control(c, source) }
+	nd.Control = func(_, _ string, c syscall.RawConn) error { return d.control(c, source, &t) }
 	nc, err := nd.DialContext(ctx, "tcp", t.Addr.String())
 	if err != nil {
 		return nil, err
@@ -73,18 +86,43 @@ func (d Direct) Dial(ctx context.Context, t Target) (net.Conn, error) {
 	return nc, nil
 }
 
+// DialUDP implements PacketDialer.
+func (d Direct) DialUDP(ctx context.Context, t Target) (*net.UDPConn, error) {
+	source := t.source()
+	nd := net.Dialer{Control: func(_, _ string, c syscall.RawConn) error { return d.control(c, source, &t) }}
+	if source.IsValid() {
+		nd.LocalAddr = &net.UDPAddr{IP: source.AsSlice(), Zone: source.Zone()}
+	}
+	nc, err := nd.DialContext(ctx, "udp", t.Addr.String())
+	if err != nil {
+		return nil, err
+	}
+	return nc.(*net.UDPConn), nil
+}
+
 // control sets what must be set before bind and connect.
-func (d Direct) control(c syscall.RawConn, source netip.Addr) error {
+func (d Direct) control(c syscall.RawConn, source netip.Addr, t *Target) error {
 	var serr error
 	err := c.Control(func(fd uintptr) {
-		if d.Mark != 0 {
-			if serr = setMark(int(fd), d.Mark); serr != nil {
-				serr = fmt.Errorf("SO_MARK %d (needs CAP_NET_ADMIN): %w", d.Mark, serr)
+		if mark := cmp.Or(t.Mark, d.Mark); mark != 0 {
+			if serr = setMark(int(fd), mark); serr != nil {
+				serr = fmt.Errorf("SO_MARK %d (needs CAP_NET_ADMIN): %w", mark, serr)
 				return
 			}
 		}
 		if source.IsValid() {
 			bindWithoutPort(int(fd))
+		}
+		if t.Freebind && source.IsValid() {
+			if serr = setFreebind(int(fd), source.Is6()); serr != nil {
+				serr = fmt.Errorf("IP_FREEBIND: %w", serr)
+				return
+			}
+		}
+		if t.Transparent && source.IsValid() {
+			if serr = setTransparent(int(fd), source.Is6()); serr != nil {
+				serr = fmt.Errorf("IP_TRANSPARENT (needs CAP_NET_ADMIN): %w", serr)
+			}
 		}
 	})
 	if err != nil {

@@ -25,6 +25,16 @@ type Options struct {
 	// Goroutine serves the connection by a goroutine of its own also where there
 	// are event loops.
 	Goroutine bool
+	// High is the high water mark of output in bytes, the low one is a fourth of it;
+	// 0: stream.HighWater.
+	High int
+}
+
+func (o *Options) high() int {
+	if o.High > 0 {
+		return o.High
+	}
+	return stream.HighWater
 }
 
 // closeBound is how long Close waits for the peer to take the output.
@@ -254,6 +264,7 @@ func (c *conn) finish(err error) {
 		c.plain.free()
 		c.plain = nil
 	}
+	c.input.drop()
 	c.h.OnClose(err)
 	ex.Leave()
 	if !byOwner {

@@ -101,7 +101,8 @@ func TestSlowReaderGetsEverythingThatWasWrittenBeforeClose(t *testing.T) {
 	for name, pair := range ends {
 		t.Run(name, func(t *testing.T) {
 			host, peer := pair(t)
-			want := noise(24 << 20) // more than the sockets of both sides take
+			narrowed(host, peer)
+			want := noise(2 << 20) // more than the sockets of both sides take, and little for the time that Close allows
 			c := serve(host, Options{Linger: time.Second})
 			h := newHandler(t)
 			ex := new(serial.Executor)
@@ -159,18 +160,25 @@ func TestDrainComesWhenTheOutputFalls(t *testing.T) {
 }
 
 func TestDrainComesWhenFlushTakesAll(t *testing.T) {
+	for _, high := range []int{0, 32 << 10, 1 << 20} {
+		drainAfter(t, Options{High: high})
+	}
+}
+
+func drainAfter(t *testing.T, o Options) {
+	t.Helper()
 	host, peer := tcpPair(t)
 	_ = host.SetWriteBuffer(4 << 20)
 	go func() { _, _ = io.Copy(io.Discard, peer) }()
-	c := serve(host, Options{})
+	c := serve(host, o)
 	h := newHandler(t)
 	drained := make(chan struct{})
 	h.drain = func() { close(drained) }
 	ex := new(serial.Executor)
 	c.Bind(ex, h)
 	within(ex, func() {
-		c.Write(make([]byte, stream.HighWater+1))
-		if c.Buffered() <= stream.HighWater {
+		c.Write(make([]byte, o.high()+1))
+		if c.Buffered() <= o.high() {
 			t.Error("Buffered does not count what is not flushed")
 		}
 		c.Flush()

@@ -42,7 +42,7 @@ func serve(nc net.Conn, o Options) stream.Conn {
 	return Serve(nc, o)
 }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // tcpPair returns both ends of a connection over loopback.
 func tcpPair(t testing.TB) (a, b *net.TCPConn) {
@@ -71,6 +71,18 @@ func tcpPair(t testing.TB) (a, b *net.TCPConn) {
 	}
 	t.Cleanup(func() { nc.Close(); other.Close() })
 	return nc.(*net.TCPConn), other.(*net.TCPConn)
+}
+
+// narrowed gives sockets small buffers of a fixed size. What has none, a pipe, stays.
+func narrowed(conns ...net.Conn) {
+	for _, c := range conns {
+		if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+			c = t.NetConn()
+		}
+		if s, ok := c.(*net.TCPConn); ok {
+			_, _ = s.SetReadBuffer(64<<10), s.SetWriteBuffer(64<<10)
+		}
+	}
 }
 
 // handler records what happens to a Conn. Its hooks run inside the executor.

@@ -117,11 +117,15 @@ func (c *lconn) Bind(ex *serial.Executor, h stream.Handler) {
 		return
 	}
 	c.isBound = true
+	// Events wait until the registration is complete, for the caller need not be inside
+	// of ex, and the loop's goroutine might close the descriptor under it.
+	c.events.Or(evPosted)
 	if err := c.attach(); err != nil {
 		c.werr = err
 	}
 	// What came with the handshake waits in crypto/tls, without an event.
-	c.schedule(evRead)
+	c.events.Or(evRead)
+	c.post()
 }
 
 // attach takes the socket over from the runtime's poller.
@@ -151,9 +155,13 @@ func (c *lconn) attach() error {
 
 // schedule notes events and has them handled inside the executor. Any goroutine.
 func (c *lconn) schedule(bits uint32) {
-	if c.events.Or(bits|evPosted)&evPosted != 0 {
-		return
+	if c.events.Or(bits|evPosted)&evPosted == 0 {
+		c.post()
 	}
+}
+
+// post is called by whoever has set evPosted.
+func (c *lconn) post() {
 	ex := c.ex.Load()
 	c.posted = ex
 	ex.Post((*eventTask)(c))
@@ -194,7 +202,8 @@ func (c *lconn) handle(ev uint32, ex *serial.Executor) {
 		c.late = false
 		c.Flush()
 	}
-	if ev&evDrain != 0 && c.above && !c.closing {
+	// Somebody may have written again meanwhile: then OnDrain is due when that has gone.
+	if ev&evDrain != 0 && c.above && !c.closing && c.Buffered() < c.low() {
 		c.above = false
 		c.h.OnDrain()
 		if c.ex.Load() != ex {
@@ -221,6 +230,7 @@ func (c *lconn) finish(err error) {
 		c.plain.free()
 		c.plain = nil
 	}
+	c.input.drop()
 	byOwner := c.closing
 	c.closing = true
 	h := c.h

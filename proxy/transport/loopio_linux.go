@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/base/serial"
-	"github.com/weftmesh/weft/base/stream"
 )
 
 // turns is how many reads a connection has before others have theirs.
@@ -184,12 +183,23 @@ func (c *lconn) appendCipher(p []byte) {
 	if c.werr != nil || c.aborted || c.halve && c.tls == nil {
 		return
 	}
+	c.closeUp(len(p))
 	c.out = appendTo(c.out, p)
 	c.mark()
 }
 
+// closeUp makes use of the room in front of the output, rather than of a larger buffer, before n
+// bytes are appended. A reader that is always a little behind never lets all of it go, and its
+// buffer would grow by all that passes. Every byte is moved once at most on the average.
+func (c *lconn) closeUp(n int) {
+	if c.out != nil && c.off > 0 && len(c.out.b)+n > cap(c.out.b) && c.off >= len(c.out.b)/2 {
+		c.out.b = c.out.b[:copy(c.out.b, c.out.b[c.off:])]
+		c.off = 0
+	}
+}
+
 func (c *lconn) mark() {
-	if c.Buffered() > stream.HighWater {
+	if c.Buffered() > c.opts.high() {
 		c.above = true
 	}
 }
@@ -288,10 +298,13 @@ func (c *lconn) FlushSoon() {
 
 // drained makes OnDrain come when output has fallen far enough.
 func (c *lconn) drained() {
-	if c.above && !c.closing && c.Buffered() < stream.LowWater {
+	if c.above && !c.closing && c.Buffered() < c.low() {
 		c.schedule(evDrain)
 	}
 }
+
+// low is the low water mark.
+func (c *lconn) low() int { return max(c.opts.high()/4, 1) }
 
 // encrypt turns plain into records on the output.
 func (c *lconn) encrypt() {

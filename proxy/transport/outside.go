@@ -2,9 +2,11 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/weftmesh/weft/wire"
 )
@@ -31,6 +33,26 @@ func (o Outside) Dial(ctx context.Context, t Target) (net.Conn, error) {
 	return nc, nil
 }
 
+// outsideUDPBound is how long the supervisor may take to hand over a UDP socket: who
+// asks moves other datagrams too.
+const outsideUDPBound = time.Second
+
+// DialUDP implements PacketDialer.
+func (o Outside) DialUDP(ctx context.Context, t Target) (*net.UDPConn, error) {
+	ctx, cancel := context.WithTimeout(ctx, outsideUDPBound)
+	defer cancel()
+	nc, err := o.Client.Dial(ctx, "udp", t.Addr)
+	if err != nil {
+		return nil, err
+	}
+	uc, ok := nc.(*net.UDPConn)
+	if !ok {
+		_ = nc.Close()
+		return nil, fmt.Errorf("dial %s outside: got a %T", t, nc)
+	}
+	return uc, nil
+}
+
 // Split dials addresses of the mesh Inside and all others Outside.
 type Split struct {
 	Inside, Outside Dialer
@@ -45,6 +67,18 @@ func (s Split) Dial(ctx context.Context, t Target) (net.Conn, error) {
 		return s.Inside.Dial(ctx, t)
 	}
 	return s.Outside.Dial(ctx, t)
+}
+
+// DialUDP implements PacketDialer.
+func (s Split) DialUDP(ctx context.Context, t Target) (*net.UDPConn, error) {
+	d := s.Outside
+	if s.IsInside(t) {
+		d = s.Inside
+	}
+	if p, ok := d.(PacketDialer); ok {
+		return p.DialUDP(ctx, t)
+	}
+	return nil, errors.ErrUnsupported
 }
 
 // IsInside tells whether t is reached without help.

@@ -66,6 +66,14 @@ func (in *tlsInput) give() {
 	if in.raw == nil || in.raw.Len() > 0 || in.plain.Len() > 0 {
 		return
 	}
+	in.drop()
+}
+
+// drop gives the buffer back with whatever is in it: nothing will be read any more.
+func (in *tlsInput) drop() {
+	if in.raw == nil {
+		return
+	}
 	*in.raw = bytes.Buffer{}
 	in.plain.Reset(nil) // it points into the buffer
 	if in.lent != nil {

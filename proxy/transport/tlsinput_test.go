@@ -74,3 +74,26 @@ func TestLentInputKeepsPartOfARecord(t *testing.T) {
 		t.Errorf("read %q", got)
 	}
 }
+
+// TestCutOffTLSHoldsNoBuffer: a connection that ends inside of a record gives back the large
+// buffer that bulk came into.
+func TestCutOffTLSHoldsNoBuffer(t *testing.T) {
+	host, peer := ends["tls"](t)
+	before := LargeBuffers()
+	h := echo(t, serve(host, Options{}))
+	msg := noise(1 << 20)
+	go func() { _, _ = peer.Write(msg) }()
+	back := make([]byte, len(msg))
+	if _, err := io.ReadFull(peer, back); err != nil || !bytes.Equal(back, msg) {
+		t.Fatalf("what was sent did not come back: %v", err)
+	}
+	raw := peer.(interface{ NetConn() net.Conn }).NetConn()
+	if _, err := raw.Write(append([]byte{23, 3, 3, 0x40, 0}, noise(100)...)); err != nil { // the head of a full record, and its beginning
+		t.Fatal(err)
+	}
+	_ = raw.Close()
+	h.waitClose()
+	if n := LargeBuffers(); n > before {
+		t.Errorf("%d bytes of large buffers are in use, %d before", n, before)
+	}
+}

@@ -85,6 +85,11 @@ func (s *ServerTLS) Ready() bool {
 // Secrets are the named secrets in use, for warming.
 func (s *ServerTLS) Secrets() []*Secret { return named(s.certs, s.verify) }
 
+// Verifies tells whether clients' certificates are checked against a trusted CA.
+func (s *ServerTLS) Verifies() bool {
+	return s.verify.trust != nil && !s.context.Validation.AcceptUntrusted
+}
+
 // LocalURI is the SPIFFE name that the server shows, "" when it has none.
 func (s *ServerTLS) LocalURI() string {
 	for _, sec := range s.certs {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/base/serial"
-	"github.com/weftmesh/weft/base/stream"
 )
 
 // Write implements stream.Conn.
@@ -30,7 +29,7 @@ func (c *conn) appendCipher(p []byte) {
 	c.mu.Lock()
 	if c.werr == nil && !c.aborted && !c.endWrite {
 		c.out = appendTo(c.out, p)
-		if !c.above && c.bufferedLocked() > stream.HighWater {
+		if !c.above && c.bufferedLocked() > c.opts.high() {
 			c.above = true
 		}
 	}
@@ -71,7 +70,7 @@ func (c *conn) encrypt() {
 	if c.plain == nil {
 		return
 	}
-	if n := len(c.plain.b); n > stream.HighWater {
+	if n := len(c.plain.b); n > c.opts.high() {
 		// A producer that asked Buffered before Flush may wait for OnDrain.
 		c.mu.Lock()
 		c.above = true
@@ -210,7 +209,7 @@ func (c *conn) sentLocked() {
 // noteDrainLocked makes OnDrain due when the output has fallen far enough;
 // unlock posts it.
 func (c *conn) noteDrainLocked() bool {
-	if c.above && c.bufferedLocked() < stream.LowWater {
+	if c.above && c.bufferedLocked() < max(c.opts.high()/4, 1) {
 		c.above = false
 		c.drainDue = true
 	}

@@ -104,6 +104,18 @@ func (c *Client) Subscribe(typeURL string, names ...string) { c.subs.add(typeURL
 // resource again.
 func (c *Client) Unsubscribe(typeURL string, names ...string) { c.subs.remove(typeURL, names) }
 
+// Names subscribes to names of one type.
+type Names struct {
+	Client  *Client
+	TypeURL string
+}
+
+// Subscribe adds names.
+func (n Names) Subscribe(names ...string) { n.Client.Subscribe(n.TypeURL, names...) }
+
+// Unsubscribe drops names.
+func (n Names) Unsubscribe(names ...string) { n.Client.Unsubscribe(n.TypeURL, names...) }
+
 // Forget tells that resources which were not asked for by their own names (but
 // by an alias, or as all) are not held any more.
 func (c *Client) Forget(typeURL string, names ...string) { c.subs.forget(typeURL, names) }

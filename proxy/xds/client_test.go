@@ -113,7 +113,7 @@ func listen(t *testing.T, srv *xdstest.Server, sock string) {
 
 func until(t *testing.T, srv *xdstest.Server, what string, ok func(xdstest.View) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	if !srv.Until(ok, ctx.Done()) {
 		t.Fatalf("the server never saw: %s", what)

@@ -11,7 +11,7 @@ import (
 // order is in which types are asked for when a stream begins: what is referred
 // to before what refers to it.
 var order = []string{
-	wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeScope, wire.TypeRoute, wire.TypeVirtualHost, wire.TypeSecret,
+	wire.TypeRuntime, wire.TypeCluster, wire.TypeEndpoint, wire.TypeListener, wire.TypeScope, wire.TypeRoute, wire.TypeVirtualHost, wire.TypeSecret,
 }
 
 // subscriptions is what is wanted, and a signal that it changed.

@@ -183,7 +183,7 @@ func (c *Client) applyWorld(r *discoveryv3.DiscoveryResponse) []Rejection {
 			u.Set = append(u.Set, res)
 		}
 	}
-	if r.TypeUrl == wire.TypeListener || r.TypeUrl == wire.TypeCluster {
+	if r.TypeUrl == wire.TypeListener || r.TypeUrl == wire.TypeCluster || r.TypeUrl == wire.TypeScope {
 		for _, n := range slices.Sorted(maps.Keys(have)) {
 			if _, ok := now[n]; !ok {
 				u.Removed = append(u.Removed, n)

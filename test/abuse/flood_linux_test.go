@@ -77,7 +77,7 @@ func streams(n int, end bool, then func(fr *http2.Framer, id uint32)) func(*http
 // TestHostileClients: floods cost the attacker its connection or its turn, and others nothing.
 func TestHostileClients(t *testing.T) {
 	t.Parallel()
-	p := start(t, setup{hcm: ", stream_idle_timeout: 5s, common_http_protocol_options: {idle_timeout: 5s}"})
+	p := start(t, setup{hcm: ", stream_idle_timeout: 60s, common_http_protocol_options: {idle_timeout: 60s}"})
 	p.answers()
 	none := func(*http2.Framer) {}
 	attackers, most := 10, 32<<20
@@ -188,7 +188,7 @@ func TestResetFlood(t *testing.T) {
 			addr = p.secure
 		}
 		each(t, 4*many(), func(int) error {
-			nc, err := net.DialTimeout("tcp", addr, 30*time.Second)
+			nc, err := net.DialTimeout("tcp", addr, patience)
 			if err != nil {
 				return err
 			}
@@ -270,7 +270,7 @@ func TestHostileUpstreams(t *testing.T) {
 			push(nc, settings, []byte(c.more), 64<<20)
 			_, _ = io.Copy(io.Discard, nc)
 		})
-		fmt.Fprintf(&routes, "{match: {prefix: /%d/}, route: {cluster: c%d, timeout: 5s}},", i, i)
+		fmt.Fprintf(&routes, "{match: {prefix: /%d/}, route: {cluster: c%d, timeout: 10s}},", i, i)
 		fmt.Fprintf(&clusters, "  - {name: c%d, type: STATIC, %s, %s}\n", i, h2, endpoint(fmt.Sprintf("c%d", i), addr))
 	}
 	p := start(t, setup{routes: routes.String(), clusters: clusters.String()})

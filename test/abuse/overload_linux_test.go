@@ -45,7 +45,7 @@ func TestOverloadActions(t *testing.T) {
 		})
 	}
 	answer := func(nc net.Conn) string {
-		_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+		_ = nc.SetDeadline(time.Now().Add(patience))
 		_, _ = nc.Write([]byte("GET / HTTP/1.1\r\nhost: x\r\n\r\n"))
 		b := make([]byte, 4096)
 		n, err := nc.Read(b)
@@ -55,7 +55,7 @@ func TestOverloadActions(t *testing.T) {
 		return string(b[:n])
 	}
 	dial := func() net.Conn {
-		nc, err := net.DialTimeout("tcp", p.plain, 10*time.Second)
+		nc, err := net.DialTimeout("tcp", p.plain, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +77,7 @@ func TestOverloadActions(t *testing.T) {
 	}
 	at("0.45", 3)
 	refused := dial()
-	_ = refused.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = refused.SetDeadline(time.Now().Add(patience))
 	if n, err := refused.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a new connection was not closed: %d bytes, %v", n, err)
 	}
@@ -98,7 +98,7 @@ func TestOverloadActions(t *testing.T) {
 	}
 	at("0", 0)
 	b := make([]byte, 4096)
-	_ = waiting.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = waiting.SetDeadline(time.Now().Add(patience))
 	if n, err := waiting.Read(b); err != nil || !strings.Contains(string(b[:n]), " 200 ") {
 		t.Errorf("who had waited was answered %q, %v", b[:n], err)
 	}

@@ -76,13 +76,13 @@ func TestFullDisk(t *testing.T) {
 // has, and accepts again when there are some.
 func TestNoDescriptors(t *testing.T) {
 	t.Parallel()
-	p := start(t, setup{})
+	p := start(t, setup{idle: "600s"})
 	p.answers()
 	kept := attack(t, p.plain, 5, func(_ int, nc net.Conn) error { return exchange(nc) })
 	p.limitFiles(p.descriptors() + 20)
 	var crowd []net.Conn
 	for range 200 { // the kernel takes what the proxy does not
-		nc, err := net.DialTimeout("tcp", p.plain, 10*time.Second)
+		nc, err := net.DialTimeout("tcp", p.plain, patience)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,10 +95,10 @@ func TestNoDescriptors(t *testing.T) {
 			t.Errorf("connection %d, which was there: %v", i, err)
 		}
 	}
-	spin := p.cpu()
+	spin, began := p.cpu(), time.Now()
 	time.Sleep(time.Second) // how busy it is in a second is what is asked
-	if used := p.cpu() - spin; used > 500*time.Millisecond {
-		t.Errorf("it burns %v of CPU a second because it cannot accept", used)
+	if used, took := p.cpu()-spin, time.Since(began); used > took/2 {
+		t.Errorf("it burns %v of CPU in %v because it cannot accept", used, took)
 	}
 	for _, nc := range crowd {
 		nc.Close()
@@ -124,14 +124,14 @@ func TestBlackholes(t *testing.T) {
 		_, _ = io.Copy(io.Discard, nc)
 	})
 	hole := full(t)
-	one := func(name, addr string) string {
-		return fmt.Sprintf("  - {name: %s, type: STATIC, connect_timeout: 1s, %s, circuit_breakers: {thresholds: [{max_connections: 9000, max_pending_requests: 9000, max_requests: 9000}]}}\n",
-			name, endpoint(name, addr))
+	one := func(name, addr, connect string) string {
+		return fmt.Sprintf("  - {name: %s, type: STATIC, connect_timeout: %s, %s, circuit_breakers: {thresholds: [{max_connections: 9000, max_pending_requests: 9000, max_requests: 9000}]}}\n",
+			name, connect, endpoint(name, addr))
 	}
 	p := start(t, setup{
-		routes: `{match: {prefix: /silent}, route: {cluster: silent, timeout: 1s}}, {match: {prefix: /half}, route: {cluster: half, timeout: 1s}},
-      {match: {prefix: /hole}, route: {cluster: hole, timeout: 10s}},`,
-		clusters: one("silent", silent) + one("half", half) + one("hole", hole),
+		routes: `{match: {prefix: /silent}, route: {cluster: silent, timeout: 1s}}, {match: {prefix: /half}, route: {cluster: half, timeout: 5s}},
+      {match: {prefix: /hole}, route: {cluster: hole, timeout: 120s}},`,
+		clusters: one("silent", silent, "120s") + one("half", half, "120s") + one("hole", hole, "1s"),
 	})
 	p.answers()
 	before, files := p.memory(), p.descriptors()

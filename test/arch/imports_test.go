@@ -28,19 +28,30 @@ var allowed = map[string][]string{
 	"base": {}, "api": {"base"}, "wire": {"base"},
 
 	// The control plane, in the order of its stages.
-	"control/model":     {"base"},
-	"control/source":    {"control/model", "api", "wire", "base"},
-	"control/check":     {"control/model", "base"},
-	"control/snapshot":  {"control/model", "base"},
-	"control/scope":     {"control/model", "wire", "base"},
-	"control/translate": {"control/scope", "control/model", "wire", "base"},
-	"control/serve":     {"wire", "base"},
-	"control/identity":  {"base"},
+	"control/model":   {"base"},
+	"control/finding": {"control/model", "base"},
+	"control/source":  {"control/finding", "control/model", "api", "wire", "base"},
+	"control/attach":  {"control/model", "base"},
+	"control/patch":   {"control/model", "base"},
+	// mcp speaks xDS to a server of configuration.
+	"control/source/mcp": {"control/source", "control/model", "base"},
+	"control/check":      {"control/model", "control/patch", "base"},
+	"control/snapshot":   {"control/model", "wire", "base"},
+	"control/scope":      {"control/model", "wire", "base"},
+	"control/resource":   {},
+	"control/translate":  {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
+	"control/serve":      {"control/resource", "wire", "base"},
+	"control/identity":   {"base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
 	// where applied objects are kept.
-	"control/fleet":   {"control/translate", "control/scope", "control/serve", "control/model", "wire", "base"},
-	"control/console": {"control/fleet", "control/serve", "control/model", "base"},
+	"control/fleet":   {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
+	"control/console": {"control/finding", "control/fleet", "control/translate", "control/resource", "control/serve", "control/model", "base"},
 	"control/store":   {"control/console", "control/source", "control/model", "base"},
+	// offline runs the stages without a control plane, for tools.
+	"control/offline": {
+		"control/source", "control/attach", "control/check", "control/snapshot", "control/translate", "control/resource", "control/scope", "control/model", "wire", "base",
+	},
+	"control/compare": {"control/offline", "control/console", "control/translate", "control/resource", "control/model", "base"},
 	"control":         {"api", "wire", "base"},
 
 	// The data plane.
@@ -52,22 +63,26 @@ var allowed = map[string][]string{
 	"proxy/cluster":   {"proxy/filter", "proxy/transport", "base"},
 	"proxy/xds":       {"wire", "base"},
 	"proxy/sds":       {"wire", "base"},
-	"proxy/http":      {"proxy/filter", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/proxyless": {"proxy/sds", "wire", "base"},
+	"proxy/codec":     {"proxy/filter", "base"},
+	"proxy/http":      {"proxy/filter", "proxy/codec", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	"proxy/tcp":       {"proxy/filter", "proxy/http", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/udp":       {"proxy/filter", "proxy/cluster", "base"},
 	"proxy/listener":  {"proxy/filter", "proxy/transport", "base"},
 	"proxy/telemetry": {"proxy/filter", "wire", "base"},
 	"proxy/dns":       {"wire", "base"},
+	"proxy/relay":     {"proxy/listener", "proxy/transport", "wire", "base"},
 	"proxy/admin":     {"base"},
 	"proxy/handover":  {"wire", "base"},
 	// als speaks Envoy's protocol of access logs.
 	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
-		"proxy/xds", "proxy/filter", "proxy/http", "proxy/tcp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
+		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
 	},
 	// agent stands beside an Envoy and uses what is not the data path.
 	"proxy/agent": {
-		"proxy/admin", "proxy/dns", "proxy/sds", "proxy/xds", "proxy/telemetry", "proxy/filter", "proxy/listener", "proxy/transport", "wire", "base",
+		"proxy/istio", "proxy/proxyless", "proxy/admin", "proxy/dns", "proxy/relay", "proxy/sds", "proxy/xds", "proxy/telemetry", "proxy/filter", "proxy/listener", "proxy/transport", "wire", "base",
 	},
 	"proxy": {"wire", "base"},
 
@@ -86,12 +101,13 @@ var foreign = []struct {
 	prefix, why string
 	parts       []string
 }{
+	{"sigs.k8s.io/gateway-api", "Gateway API ends in the front end", []string{"control/source"}},
 	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source"}},
-	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source"}},
-	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source"}},
+	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp"}},
+	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
-		[]string{"wire", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
+		[]string{"wire", "control/patch", "control/source/mcp", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
 	},
 }
 

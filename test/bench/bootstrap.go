@@ -110,13 +110,23 @@ func pairBootstraps(ports []int, up, dir string) []string {
 
 // serverBootstrap takes mutual TLS.
 func serverBootstrap(ports []int, up, dir string) []string {
+	return tlsServer(ports, up, tlsParts(dir))
+}
+
+// classicBootstrap takes mutual TLS with X25519 alone: without the share of ML-KEM that both agree on
+// with a client that offers it.
+func classicBootstrap(ports []int, up, dir string) []string {
+	return tlsServer(ports, up, "tls_params: {ecdh_curves: [X25519]}, "+tlsParts(dir))
+}
+
+func tlsServer(ports []int, up, parts string) []string {
 	tls := fmt.Sprintf(`transport_socket:
         name: envoy.transport_sockets.tls
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
           require_client_certificate: true
           common_tls_context: {alpn_protocols: [h2, http/1.1], %s}
-      `, tlsParts(dir))
+      `, parts)
 	return []string{head + listener(ports[0], tls, httpFilter()) + cluster(up)}
 }
 

@@ -126,6 +126,40 @@ func openLoop(rate int) func(context.Context, string, int) ([]time.Duration, err
 	}
 }
 
+// http2Client is one connection to addr, without TLS.
+func http2Client(addr string) *http2.Transport {
+	return &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
+	}}
+}
+
+// http2Exchange sends a request and reads the response. body: a POST of that many bytes.
+func http2Exchange(ctx context.Context, c *http2.Transport, body int64) (int64, error) {
+	method, from := http.MethodGet, io.Reader(http.NoBody)
+	if body > 0 {
+		method, from = http.MethodPost, io.LimitReader(zeros{}, body)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://h25.example.com/api/books?x=1", from)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := c.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	n, err := io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d", resp.StatusCode)
+	}
+	return n, err
+}
+
+// zeros are a body without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
 // http2Loop keeps streams requests under way on each of conns connections.
 func http2Loop(conns, streams int) func(context.Context, string, int) ([]time.Duration, error) {
 	return func(ctx context.Context, addr string, n int) ([]time.Duration, error) {
@@ -133,32 +167,44 @@ func http2Loop(conns, streams int) func(context.Context, string, int) ([]time.Du
 		left.Store(int64(n))
 		clients := make([]*http2.Transport, conns)
 		for i := range clients {
-			clients[i] = &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "tcp", addr)
-			}}
+			clients[i] = http2Client(addr)
 			defer clients[i].CloseIdleConnections()
 		}
 		return parallel(conns*streams, func(i int) ([]time.Duration, error) {
 			var times []time.Duration
 			for left.Add(-1) >= 0 {
 				begin := time.Now()
-				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://h25.example.com/api/books?x=1", nil)
-				if err != nil {
+				if _, err := http2Exchange(ctx, clients[i%conns], 0); err != nil {
 					return nil, err
-				}
-				resp, err := clients[i%conns].RoundTrip(req)
-				if err != nil {
-					return nil, err
-				}
-				_, err = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				if err != nil || resp.StatusCode != http.StatusOK {
-					return nil, fmt.Errorf("status %d: %w", resp.StatusCode, err)
 				}
 				times = append(times, time.Since(begin))
 			}
 			return times, nil
 		})
+	}
+}
+
+// bulkBody is the size of one large body.
+const bulkBody = 64 << 20
+
+// http2Bulk moves n megabytes in large bodies, one after the other on one connection: responses,
+// or requests.
+func http2Bulk(up bool) func(context.Context, string, int) ([]time.Duration, error) {
+	return func(ctx context.Context, addr string, n int) ([]time.Duration, error) {
+		c := http2Client(addr)
+		defer c.CloseIdleConnections()
+		for left := int64(n) * 1e6; left > 0; {
+			body := int64(0)
+			if up {
+				body = min(left, bulkBody)
+			}
+			got, err := http2Exchange(ctx, c, body)
+			if err != nil {
+				return nil, err
+			}
+			left -= max(got, body)
+		}
+		return nil, nil
 	}
 }
 

@@ -43,6 +43,7 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 	} else if slices.Contains(names, "Envoy") {
 		return nil, err
 	}
+	all = append(all, engine{name: "direct", setup: noBootstraps})
 	if path, err := exec.LookPath("nginx"); err == nil {
 		all = append(all, engine{name: "nginx", setup: func(w workload) func([]int, string, string) []string { return w.nginx }, argv: func(c string) []string {
 			return []string{path, "-c", c, "-e", "stderr"}
@@ -74,6 +75,14 @@ func envoyBootstraps(w workload) func([]int, string, string) []string {
 		return w.envoy
 	}
 	return w.bootstraps
+}
+
+// noBootstraps is the setup of no proxy at all: the client calls the server.
+func noBootstraps(w workload) func([]int, string, string) []string {
+	if w.hops > 0 {
+		return nil
+	}
+	return func([]int, string, string) []string { return nil }
 }
 
 func weftArgs(weft, host string) func(string) []string {
@@ -130,6 +139,9 @@ func launch(ctx context.Context, dir string, e engine, load workload, admin bool
 		r.pids = append(r.pids, pid)
 	}
 	r.addr = fmt.Sprintf("127.0.0.1:%d", ports[0])
+	if len(configs) == 0 {
+		r.addr = up.Addr()
+	}
 	return r, nil
 }
 

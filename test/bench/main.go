@@ -27,7 +27,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds per workload and engine")
 	flag.Float64Var(&o.scale, "scale", 1, "how many requests, relative to the usual")
 	flag.StringVar(&o.only, "only", "", "only workloads whose name has this in it")
-	flag.StringVar(&o.engines, "engines", "Envoy,Weft,nginx,HAProxy", "what to measure; also Weft-goroutines: the other I/O host, and NAME=PATH: another build of weft-proxy")
+	flag.StringVar(&o.engines, "engines", "Envoy,Weft,nginx,HAProxy", "what to measure; also Weft-goroutines: the other I/O host, direct: no proxy, and NAME=PATH: another build of weft-proxy")
 	flag.StringVar(&o.profiles, "profiles", "", "a folder: write CPU profiles of Weft under the workloads there, and measure nothing")
 	flag.IntVar(&o.seconds, "seconds", 6, "how long to profile each workload")
 	flag.Parse()
@@ -120,7 +120,7 @@ func printRow(w *tabwriter.Writer, engines []engine, load workload, got []sample
 	fmt.Fprint(w, load.name)
 	for i, e := range engines {
 		s := got[i]
-		if s.resident == 0 {
+		if s.wall == 0 && s.resident == 0 {
 			fmt.Fprint(w, "\t-")
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -91,7 +92,10 @@ func http2Server(size int) func() (upstream, error) {
 		if err != nil {
 			return nil, err
 		}
-		h := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(body) })
+		h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = w.Write(body)
+		})
 		s := &h2Server{&http.Server{Handler: h2c.NewHandler(h, &http2.Server{MaxConcurrentStreams: 1000}), ReadHeaderTimeout: time.Minute}, l}
 		go func() { _ = s.Serve(l) }()
 		return s, nil

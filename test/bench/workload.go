@@ -83,6 +83,18 @@ var workloads = []workload{
 		bootstraps: httpBootstrap(true),
 	},
 	{
+		name: "HTTP/2 64 KiB, 8 × 4", work: 8000, serve: http2Server(64 << 10), drive: http2Loop(8, 4),
+		bootstraps: httpBootstrap(true),
+	},
+	{
+		name: "HTTP/2 bulk, bodies of 64 MiB", work: 2000, unit: unitGB, serve: http2Server(bulkBody), drive: http2Bulk(false),
+		bootstraps: httpBootstrap(true),
+	},
+	{
+		name: "HTTP/2 bulk upload, bodies of 64 MiB", work: 2000, unit: unitGB, serve: http2Server(0), drive: http2Bulk(true),
+		bootstraps: httpBootstrap(true),
+	},
+	{
 		name: "HTTP/1.1 1 KiB, policies, 32 connections", work: 40000, serve: http1Server(1 << 10), drive: closedLoop(32, tokenRequest),
 		bootstraps: fullBootstrap(""),
 	},
@@ -101,6 +113,10 @@ var workloads = []workload{
 	{
 		name: "new mTLS connections, 90 % resumed", work: 1000, serve: http1Server(64), drive: handshakes,
 		bootstraps: serverBootstrap,
+	},
+	{
+		name: "the same, X25519 without ML-KEM", work: 1000, serve: http1Server(64), drive: handshakes,
+		bootstraps: classicBootstrap,
 	},
 	{
 		name: "idle: resident / private", work: 1, unit: unitMB, serve: http1Server(64), drive: hold,

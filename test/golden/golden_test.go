@@ -32,6 +32,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
 
+	"github.com/weftmesh/weft/control/attach"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/snapshot"
@@ -51,6 +52,8 @@ type proxySpec struct {
 	Gateway bool              `json:"gateway,omitempty"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Engine  string            `json:"engine,omitempty"`
+	// Metadata are further entries of the node's metadata.
+	Metadata map[string]string `json:"metadata,omitempty"`
 	// HTTPProxyPort is set in capture mode "proxy".
 	HTTPProxyPort string `json:"httpProxyPort,omitempty"`
 	// Inbound is that mode's port table of the workload.
@@ -61,15 +64,43 @@ type proxySpec struct {
 	// Locality is "region/zone/subzone" of workloads by App.
 	Locality map[string]string `json:"locality,omitempty"`
 	NotReady []string          `json:"notReady,omitempty"`
+	// OnDemand: the proxy asks, for these names: virtual hosts "on-demand/…", others are
+	// clusters.
+	OnDemand []string `json:"onDemand,omitempty"`
+	// Proxyless: it is no proxy but gRPC that asks, for these, as "type/name".
+	Proxyless []string `json:"proxyless,omitempty"`
 	// Show are patterns (path.Match) of "type/name" that are compared, e.g.
 	// "cluster/outbound|9080*"; none: everything.
 	Show []string `json:"show,omitempty"`
+}
+
+// proxy is who asks; engine overrides its own.
+func (s proxySpec) proxy(engine string) scope.Proxy {
+	namespace, name, _ := strings.Cut(s.Workload, "/")
+	if engine == "" {
+		engine = s.Engine
+	}
+	p := scope.Proxy{
+		ID: wire.NodeID{
+			Type: wire.Sidecar, Name: name, Namespace: namespace, IP: "10.244.0.200",
+			Domain: namespace + ".svc.cluster.local",
+		},
+		Meta: wire.NodeMetadata{
+			Engine: engine, HTTPProxyPort: s.HTTPProxyPort, Labels: s.Labels, Namespace: namespace,
+		},
+	}
+	if s.Gateway {
+		p.ID.Type = wire.Router
+	}
+	p.Raw = s.Metadata
+	return p
 }
 
 // short names of types, in the order in which they are written.
 var types = []struct{ short, url string }{
 	{"listener", wire.TypeListener},
 	{"route", wire.TypeRoute},
+	{"virtualhost", wire.TypeVirtualHost},
 	{"cluster", wire.TypeCluster},
 	{"endpoint", wire.TypeEndpoint},
 	{"secret", wire.TypeSecret},
@@ -177,8 +208,8 @@ func (a *archive) snapshot(t *testing.T) *model.Snapshot {
 			families = []int{4, 6}
 		}
 	}
-	p := snapshot.New(snapshot.Options{Sources: []string{"file", "process"}, Families: families})
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	p := snapshot.New(snapshot.Options{Sources: []string{"file", "process"}, Attach: attach.Attach, Addresses: snapshot.Addresses{Families: families}})
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
@@ -236,23 +267,29 @@ func (a *archive) replicas(p *model.Process, n int) []model.Object {
 func (a *archive) translate(t *testing.T, engine string) (*translate.Resources, []model.Finding) {
 	t.Helper()
 	s := a.snapshot(t)
-	namespace, name, _ := strings.Cut(a.spec.Workload, "/")
-	p := scope.Proxy{
-		ID: wire.NodeID{
-			Type: wire.Sidecar, Name: name, Namespace: namespace, IP: "10.244.0.200",
-			Domain: namespace + ".svc.cluster.local",
-		},
-		Meta: wire.NodeMetadata{
-			Engine: a.spec.Engine, HTTPProxyPort: a.spec.HTTPProxyPort, Labels: a.spec.Labels, Namespace: namespace,
-		},
+	p := a.spec.proxy(engine)
+	p.OnDemand = a.spec.OnDemand != nil
+	asked := translate.Asked{wire.TypeVirtualHost: {}, wire.TypeCluster: {}}
+	for _, name := range a.spec.OnDemand {
+		typ := wire.TypeCluster
+		if strings.HasPrefix(name, wire.OnDemandRoute+"/") {
+			typ = wire.TypeVirtualHost
+		}
+		asked[typ][name] = true
 	}
-	if a.spec.Gateway {
-		p.ID.Type = wire.Router
+	for _, name := range a.spec.Proxyless {
+		p.Meta.Generator, p.OnDemand = wire.GeneratorGRPC, true
+		short, name, _ := strings.Cut(name, "/")
+		for _, ty := range types {
+			if ty.short == short && asked[ty.url] == nil {
+				asked[ty.url] = map[string]bool{}
+			}
+			if ty.short == short {
+				asked[ty.url][name] = true
+			}
+		}
 	}
-	if engine != "" {
-		p.Meta.Engine = engine
-	}
-	r, findings := translate.Translate(scope.Build(scope.NewIndex(s), p))
+	r, findings := translate.TranslateAsked(scope.Build(scope.NewIndex(s), p), translate.Ask{Names: asked})
 	return r, append(slices.Clone(s.Findings), findings...)
 }
 
@@ -263,7 +300,7 @@ func (a *archive) render(t *testing.T, r *translate.Resources, findings []model.
 	for _, ty := range types {
 		for _, res := range r.Of(ty.url) {
 			name := ty.short + "/" + res.Name
-			if !a.shown(name) {
+			if !a.shown(name) || res.Body == nil {
 				continue
 			}
 			m, err := res.Body.UnmarshalNew()
@@ -322,7 +359,7 @@ func (a *archive) write(t *testing.T, got map[string]string) {
 	slog.Info("rewritten", "archive", a.path)
 }
 
-func sortedKeys(m map[string]string) []string {
+func sortedKeys[V any](m map[string]V) []string {
 	out := make([]string, 0, len(m))
 	for k := range m {
 		out = append(out, k)

@@ -1,13 +1,16 @@
 package handover
 
 import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 )
@@ -32,58 +35,95 @@ func newBackends(t *testing.T) *backends {
 		}
 		return ln
 	}
-	web := listen()
-	mux := http.NewServeMux()
-	mux.HandleFunc("/echo", b.echo)
-	mux.HandleFunc("/ws", b.webSocket)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute}
-	go func() { _ = srv.Serve(web) }()
 	rpc := listen()
 	gs := grpc.NewServer(grpc.ForceServerCodec(raw{}), grpc.UnknownServiceHandler(b.stream))
 	go func() { _ = gs.Serve(rpc) }()
-	bytes := listen()
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			c, err := bytes.Accept()
-			if err != nil {
-				return
+	serve := func(ln net.Listener, conn func(net.Conn)) {
+		wg.Go(func() {
+			for {
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				wg.Go(func() { conn(c) })
 			}
-			wg.Go(func() { b.bytes(c, c, &b.tcpBytes) })
-		}
-	})
+		})
+	}
+	web, tcp := listen(), listen()
+	serve(web, b.web)
+	serve(tcp, func(c net.Conn) { b.bytes(c, c, &b.tcpBytes) })
 	t.Cleanup(func() {
-		srv.Close()
 		gs.Stop()
-		bytes.Close()
+		web.Close()
+		tcp.Close()
 		wg.Wait()
 	})
-	b.http, b.grpc, b.tcp = web.Addr().String(), rpc.Addr().String(), bytes.Addr().String()
+	b.http, b.grpc, b.tcp = web.Addr().String(), rpc.Addr().String(), tcp.Addr().String()
 	return b
 }
 
-func (b *backends) echo(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		b.resets.Add(1)
-		b.t.Errorf("backend: request: %v", err)
-		return
+// web is a connection of an HTTP/1 server that answers bodies with themselves, and what
+// asks for an upgrade with a stream that does the same. It is written by hand because
+// net/http's took as much time as a whole client.
+func (b *backends) web(c net.Conn) {
+	r := bufio.NewReaderSize(c, 4096)
+	var out []byte
+	for {
+		length, upgrade, err := requestHead(r)
+		if err == io.EOF { // between two requests
+			c.Close()
+			return
+		}
+		if err == nil && upgrade {
+			b.requests.Add(1)
+			_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+			b.bytes(c, r, nil)
+			return
+		}
+		out = append(out[:0], "HTTP/1.1 200 OK\r\ncontent-length: "...)
+		out = append(strconv.AppendInt(out, int64(length), 10), "\r\n\r\n"...)
+		head := len(out)
+		out = append(out, make([]byte, length)...)
+		if err == nil {
+			_, err = io.ReadFull(r, out[head:])
+		}
+		if err != nil {
+			b.resets.Add(1)
+			b.t.Errorf("backend: request: %v", err)
+			c.Close()
+			return
+		}
+		b.requests.Add(1)
+		_, _ = c.Write(out) // an error shows at the client
 	}
-	b.requests.Add(1)
-	_, _ = w.Write(body)
 }
 
-func (b *backends) webSocket(w http.ResponseWriter, _ *http.Request) {
-	b.requests.Add(1)
-	w.Header().Set("Connection", "upgrade")
-	w.Header().Set("Upgrade", "websocket")
-	w.WriteHeader(http.StatusSwitchingProtocols)
-	c, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		b.t.Errorf("backend: %v", err)
-		return
+// requestHead reads a head as the proxy writes it. io.EOF: the connection has ended
+// before it.
+func requestHead(r *bufio.Reader) (length int, upgrade bool, err error) {
+	for first := true; ; first = false {
+		line, err := r.ReadSlice('\n')
+		if first && len(line) == 0 && (err == io.EOF || !reset(err)) {
+			return 0, false, io.EOF
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("in a head, after %q: %w", line, err)
+		}
+		name, value, _ := bytes.Cut(bytes.TrimSpace(line), []byte(": "))
+		switch {
+		case len(name) == 0:
+			return length, upgrade, nil
+		case bytes.EqualFold(name, []byte("content-length")):
+			if length, err = strconv.Atoi(string(value)); err != nil {
+				return 0, false, err
+			}
+		case bytes.EqualFold(name, []byte("transfer-encoding")):
+			return 0, false, errors.New("chunks, though all clients say lengths")
+		case bytes.EqualFold(name, []byte("upgrade")):
+			upgrade = true
+		}
 	}
-	b.bytes(c, rw, nil)
 }
 
 func (b *backends) stream(_ any, st grpc.ServerStream) error {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // number takes a size of the test from the environment: `make upgrade-soak`
@@ -39,11 +40,13 @@ func TestUpgradesCutNothing(t *testing.T) {
 		s.until("clients go on being answered", func() bool { return l.exchanges.Load() >= from+n })
 	}
 	answered(uint64(rate))
+	from, began := l.exchanges.Load(), time.Now()
 	for i := range upgrades {
 		s.start(s.bootstrap)
 		s.generation(i + 1)
 		answered(uint64(rate)) // about a second
 	}
+	t.Logf("%.0f exchanges per second", float64(l.exchanges.Load()-from)/time.Since(began).Seconds())
 	st, err := s.status()
 	if err != nil || len(st.Draining) == 0 {
 		t.Errorf("status while long connections go on in the processes before: %+v, %v", st, err)
@@ -149,7 +152,7 @@ func TestDrainTime(t *testing.T) {
 	hold := make(chan struct{})
 	l.tickets = hold
 	ended := make(chan error, 1)
-	go func() { ended <- l.tcpOnce(2) }()
+	go func() { ended <- l.tcpOnce(2, l.tls) }()
 	hold <- struct{}{}
 	s.until("the connection is there", func() bool { return l.exchanges.Load() == 1 })
 	s.start(s.bootstrap)

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,8 +26,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
+
+// patience is how long a test waits for what must come. A machine with many other things to do
+// lets nothing come soon.
+const patience = 4 * time.Minute
 
 // binary is the real one, built once.
 var binary = sync.OnceValues(func() (string, error) {
@@ -59,7 +65,9 @@ type site struct {
 	meet       []string
 	http, sec  string
 	tcp, admin string
+	thrift     string
 	client     *tls.Config
+	listens    []string // addresses where it listens for TCP
 	procs      []*proc
 }
 
@@ -71,8 +79,9 @@ type proc struct {
 }
 
 func newSite(t *testing.T, b *backends) *site {
-	s := &site{t: t, dir: t.TempDir(), http: freeAddr(t), sec: freeAddr(t), tcp: freeAddr(t), admin: freeAddr(t)}
+	s := &site{t: t, dir: t.TempDir(), http: freeport.Addr(t), sec: freeport.Addr(t), tcp: freeport.Addr(t), admin: freeport.Addr(t), thrift: freeport.Addr(t)}
 	s.bootstrap, s.socket = filepath.Join(s.dir, "bootstrap.yaml"), filepath.Join(s.dir, "handover.sock")
+	s.listens = []string{s.http, s.sec, s.tcp, s.thrift}
 	s.meet = []string{"--socket-path", s.socket}
 	s.certificates()
 	if err := os.WriteFile(s.bootstrap, []byte(s.yaml(b)), 0o600); err != nil {
@@ -88,15 +97,6 @@ func newSite(t *testing.T, b *backends) *site {
 		}
 	})
 	return s
-}
-
-func freeAddr(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // start starts one more process.
@@ -124,7 +124,7 @@ func (s *site) start(bootstrap string, more ...string) *proc {
 
 // status asks the process that accepts.
 func (s *site) status() (wire.HandoverStatus, error) {
-	ctx, cancel := context.WithTimeout(s.t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(s.t.Context(), 30*time.Second)
 	defer cancel()
 	return wire.AskHandoverStatus(ctx, s.socket)
 }
@@ -132,7 +132,7 @@ func (s *site) status() (wire.HandoverStatus, error) {
 // until waits for a state of the site.
 func (s *site) until(what string, ok func() bool) {
 	s.t.Helper()
-	for end := time.Now().Add(60 * time.Second); !ok(); {
+	for end := time.Now().Add(patience); !ok(); {
 		if time.Now().After(end) {
 			st, err := s.status()
 			s.t.Fatalf("never: %s (%+v %v)", what, st, err)
@@ -145,11 +145,33 @@ func (s *site) until(what string, ok func() bool) {
 	}
 }
 
+// ended waits for the end of a process.
+func (s *site) ended(p *proc) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("process %d ends", p.cmd.Process.Pid), func() bool {
+		select {
+		case <-p.done:
+			return true
+		default:
+			return false
+		}
+	})
+}
+
+// generation waits until the n-th process accepts. It may tell its number a moment before.
 func (s *site) generation(n int) {
 	s.t.Helper()
 	s.until(fmt.Sprintf("generation %d accepts", n), func() bool {
 		st, err := s.status()
 		return err == nil && st.Generation == n
+	})
+	s.until(fmt.Sprintf("generation %d listens", n), func() bool {
+		for _, addr := range s.listens {
+			if !slices.ContainsFunc(s.procs, func(p *proc) bool { return holds(p.cmd.Process.Pid, addr) }) {
+				return false
+			}
+		}
+		return true
 	})
 }
 
@@ -205,7 +227,10 @@ func (s *site) certificates() {
 	}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	s.client = &tls.Config{RootCAs: roots, ServerName: "test", Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	s.client = &tls.Config{
+		RootCAs: roots, ServerName: "test", Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		CurvePreferences: []tls.CurveID{tls.X25519}, // the hybrid one costs clients as much as all else of a handshake
+	}
 }
 
 func address(hostPort string) string {
@@ -228,21 +253,31 @@ func (s *site) yaml(b *backends) string {
           stat_prefix: %s
           upgrade_configs: [{upgrade_type: websocket}]
           route_config: {name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [
-            {match: {prefix: /test.Echo/}, route: {cluster: grpc, timeout: 0s}}, {match: {prefix: /}, route: {cluster: web}}]}]}
+            {match: {prefix: /test.Echo/}, route: {cluster: grpc, timeout: 0s}}, {match: {prefix: /}, route: {cluster: web, timeout: 0s}}]}]}
           http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]`, prefix)
 	}
+	thrift := `
+      - name: thrift
+        typed_config:
+          "@type": type.googleapis.com/weft.wire.v1.MessageProxy
+          protocol: thrift
+          manager:
+            "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+            stat_prefix: thrift
+            route_config: {name: r, virtual_hosts: [{name: v, domains: ['*'], routes: [{match: {prefix: /}, route: {cluster: bytes, timeout: 0s}}]}]}
+            http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]`
 	listener := func(name, addr, filters, socket string) string {
 		return fmt.Sprintf("\n  - name: %s\n    address: %s\n    filter_chains:\n    - filters:%s%s", name, address(addr), filters, socket)
 	}
 	cluster := func(name, addr, more string) string {
-		return fmt.Sprintf("\n  - {name: %s, type: STATIC, connect_timeout: 5s, load_assignment: {cluster_name: %s, endpoints: [{lb_endpoints: [{endpoint: {address: %s}}]}]}%s}",
+		return fmt.Sprintf("\n  - {name: %s, type: STATIC, connect_timeout: 120s, load_assignment: {cluster_name: %s, endpoints: [{lb_endpoints: [{endpoint: {address: %s}}]}]}%s}",
 			name, name, address(addr), more)
 	}
 	bytes := `
       - {name: tcp, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: bytes, cluster: bytes}}`
 	indent := func(s string) string { return strings.ReplaceAll(s, "\n    transport", "\n      transport") }
 	return "admin: {address: " + address(s.admin) + "}\nstatic_resources:\n  listeners:" +
-		listener("web", s.http, hcm("web"), "") + listener("secure", s.sec, hcm("secure"), indent(mtls)) + listener("bytes", s.tcp, bytes, indent(mtls)) +
+		listener("web", s.http, hcm("web"), "") + listener("secure", s.sec, hcm("secure"), indent(mtls)) + listener("bytes", s.tcp, bytes, indent(mtls)) + listener("thrift", s.thrift, thrift, "") +
 		"\n  clusters:" + cluster("web", b.http, "") + cluster("bytes", b.tcp, "") +
 		cluster("grpc", b.grpc, `, typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {
     "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}`) + "\n"

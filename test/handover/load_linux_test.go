@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -44,38 +45,49 @@ type load struct {
 
 func (l *load) start(rate int) {
 	l.tickets, l.over = make(chan struct{}), make(chan struct{})
-	l.wg.Go(func() {
-		const step = 10 * time.Millisecond
-		tick := time.NewTicker(step)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-			case <-l.over:
-				return
-			}
-			for range max(rate/int(time.Second/step), 1) {
-				select {
-				case l.tickets <- struct{}{}:
-				case <-tick.C: // the clients are slower: no debts
-				case <-l.over:
-					return
-				}
-			}
-		}
-	})
+	l.wg.Go(func() { l.pace(float64(rate)) })
 	plain := func() (net.Conn, error) { return net.Dial("tcp", l.http) }
-	for range 4 {
+	resumes := l.tls.Clone()
+	resumes.ClientSessionCache = tls.NewLRUClientSessionCache(0)
+	for i := range 4 {
 		l.wg.Go(func() { l.http1(plain, l.next) })
 		l.wg.Go(func() { l.http1(func() (net.Conn, error) { return tls.Dial("tcp", l.secure, l.tls) }, l.next) })
 		l.wg.Go(func() { l.http1(plain, l.seldom) })
-		l.wg.Go(l.shortTCP)
+		if i%2 == 0 {
+			l.wg.Go(func() { l.shortTCP(l.tls) })
+		} else {
+			l.wg.Go(func() { l.shortTCP(resumes) })
+		}
 	}
 	for range 2 {
 		l.wg.Go(l.longTCP)
 		l.wg.Go(l.webSocket)
 		l.wg.Go(l.http2)
 		l.wg.Go(l.grpc)
+	}
+}
+
+// pace makes so many tickets per second. When clients are slower, or this goroutine was
+// kept from running, what is due is made up for, as far as it is not more than a second's.
+func (l *load) pace(rate float64) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	last, due := time.Now(), 0.0
+	for {
+		select {
+		case <-tick.C:
+		case <-l.over:
+			return
+		}
+		now := time.Now()
+		due = min(due+rate*now.Sub(last).Seconds(), max(rate, 1))
+		for last = now; due >= 1; due-- {
+			select {
+			case l.tickets <- struct{}{}:
+			case <-l.over:
+				return
+			}
+		}
 	}
 }
 
@@ -112,10 +124,14 @@ func (l *load) fail(what string, err error) {
 	}
 }
 
-// payload is bytes that no other exchange has.
+// payload is bytes that no other exchange has: 16 to 1024.
 func (l *load) payload() []byte {
 	id := l.id.Add(1)
-	return bytes.Repeat(fmt.Appendf(nil, "%016d", id), int(id%64)+1)
+	b := make([]byte, 0, 16*(id%64+1))
+	for len(b) < cap(b) {
+		b = strconv.AppendUint(b, 1e15+id, 10)
+	}
+	return b
 }
 
 func (l *load) http1(dial func() (net.Conn, error), next func() bool) {
@@ -150,7 +166,9 @@ func (l *load) http1(dial func() (net.Conn, error), next func() bool) {
 
 func (l *load) http1Once(c net.Conn, r *bufio.Reader) (closing bool, err error) {
 	want := l.payload()
-	if _, err := fmt.Fprintf(c, "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s", len(want), want); err != nil {
+	b := append(make([]byte, 0, 80+len(want)), "POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: "...)
+	b = append(strconv.AppendInt(b, int64(len(want)), 10), "\r\n\r\n"...)
+	if _, err := c.Write(append(b, want...)); err != nil {
 		return true, err
 	}
 	res, err := http.ReadResponse(r, nil)
@@ -311,23 +329,23 @@ func (c counting) Read(b []byte) (int, error) {
 
 func (l *load) longTCP() {
 	for l.next() {
-		if err := l.tcpOnce(1 << 30); err != nil {
+		if err := l.tcpOnce(1<<30, l.tls); err != nil {
 			l.fail("tcp", err)
 		}
 	}
 }
 
-func (l *load) shortTCP() {
+func (l *load) shortTCP(cfg *tls.Config) {
 	for l.next() {
-		if err := l.tcpOnce(3); err != nil {
+		if err := l.tcpOnce(3, cfg); err != nil {
 			l.fail("short tcp", err)
 		}
 	}
 }
 
 // tcpOnce is one connection, ended in order from here.
-func (l *load) tcpOnce(chunks int) error {
-	c, err := tls.Dial("tcp", l.tcp, l.tls)
+func (l *load) tcpOnce(chunks int, cfg *tls.Config) error {
+	c, err := tls.Dial("tcp", l.tcp, cfg)
 	if err != nil {
 		return fmt.Errorf("dial: %w", err)
 	}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // shop is a copy of the bookstore's folder: built programs, ports of its own,
@@ -89,7 +91,7 @@ func TestBookstoreCommands(t *testing.T) {
 // engine.
 func newShop(t *testing.T, envoys ...string) *shop {
 	t.Helper()
-	s := &shop{dir: filepath.Join(work(t), "shop"), gateway: freePort(t), secure: freePort(t), outside: freePort(t)}
+	s := &shop{dir: filepath.Join(work(t), "shop"), gateway: int(freeport.Port(t)), secure: int(freeport.Port(t)), outside: int(freeport.Port(t))}
 	from := filepath.Join(root, "examples/bookstore")
 	for _, sub := range []string{"", "try"} {
 		if err := os.MkdirAll(filepath.Join(s.dir, sub), 0o755); err != nil {
@@ -115,8 +117,10 @@ func newShop(t *testing.T, envoys ...string) *shop {
 	return s
 }
 
-// adapt replaces commands and host ports, and sets engines.
+// adapt replaces commands and host ports, sets engines, and has probes wait: programs do
+// not leave the endpoints because the machine is busy.
 func (s *shop) adapt(text string, envoys []string) string {
+	text = strings.ReplaceAll(text, "readinessProbe: {", "readinessProbe: {timeoutSeconds: 60, ")
 	text = goRun.ReplaceAllString(text, "["+bin+"/$1]")
 	text = strings.ReplaceAll(text, "{number: 8080, name: http, protocol: HTTP}", fmt.Sprintf("{number: %d, name: http, protocol: HTTP}", s.gateway))
 	text = strings.ReplaceAll(text, "number: 443,", fmt.Sprintf("number: %d,", s.secure))

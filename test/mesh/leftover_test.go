@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // left lists what a mesh left: processes that carry its mark, files, network
@@ -64,33 +66,22 @@ func network(t *testing.T) string {
 
 func (m *mesh) clean(before string) {
 	m.t.Helper()
-	m.eventually2(10*time.Second, func() error {
-		if l := m.left(before); len(l) > 0 {
-			return fmt.Errorf("left behind: %s", strings.Join(l, "\n"))
-		}
-		return nil
-	})
-}
-
-// eventually2 is eventually for a mesh that has ended.
-func (m *mesh) eventually2(bound time.Duration, f func() error) {
-	m.t.Helper()
-	deadline := time.Now().Add(bound)
-	for {
-		err := f()
-		if err == nil {
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		l := m.left(before)
+		if len(l) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			m.t.Fatal(err)
+			m.t.Fatalf("left behind: %s", strings.Join(l, "\n"))
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 }
 
 func TestNothingIsLeftAfterCtrlC(t *testing.T) {
+	t.Parallel()
 	for _, engine := range []string{"go", "envoy"} {
 		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			before := network(t)
 			m := newShop(t).open(t, options{engine: engine})
 			m.stop()
@@ -100,8 +91,10 @@ func TestNothingIsLeftAfterCtrlC(t *testing.T) {
 }
 
 func TestNothingIsLeftAfterAKill(t *testing.T) {
+	t.Parallel()
 	for _, user := range []bool{false, true} {
 		t.Run(fmt.Sprintf("ordinary user %v", user), func(t *testing.T) {
+			t.Parallel()
 			before := network(t)
 			m := newShop(t, "web").open(t, options{engine: "go", user: user})
 			if err := m.cmd.Process.Signal(syscall.SIGKILL); err != nil {
@@ -118,6 +111,7 @@ func TestNothingIsLeftAfterAKill(t *testing.T) {
 }
 
 func TestDown(t *testing.T) {
+	t.Parallel()
 	before := network(t)
 	m := newShop(t).open(t, options{engine: "go"})
 	m.must("down")
@@ -130,18 +124,19 @@ func TestDown(t *testing.T) {
 
 // TestCaptureProxy: without namespaces, the HTTP part of the mesh works.
 func TestCaptureProxy(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	s.write(t, "fixed.yaml", `apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: fixed, namespace: default, labels: {app: fixed}}
 spec:
-  command: [sh, -c, "PORT=`+fmt.Sprint(freePort(t))+` exec `+bin+`/echo"]
+  command: [sh, -c, "PORT=`+fmt.Sprint(int(freeport.Port(t)))+` exec `+bin+`/echo"]
   replicas: 2
   ports: [{name: http, containerPort: 9080}]
 `)
 	m := start(t, s.dir, options{engine: "go", capture: "proxy", unready: true})
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", s.gateway)
-	m.eventually(60*time.Second, "the shop serves", func() error {
+	m.eventually("the shop serves", func() error {
 		a, err := m.try("/api/books", "")
 		if err == nil && (a.code != 200 || !strings.Contains(a.body, `"reviews":{"version":"v1"`)) {
 			err = fmt.Errorf("%d %s", a.code, last(a.body, 300))
@@ -156,13 +151,13 @@ spec:
 	// gRPC goes by CONNECT, inside of which routes do not apply: any version may answer.
 	m.want("/api/quote/loom", "", 200, "[1")
 	m.apply("retries")
-	m.eventually(10*time.Second, "retries", func() error {
+	m.eventually("retries", func() error {
 		if got := m.many(30, "/api/orders", "", byCode); got["200"] != 30 {
 			return fmt.Errorf("%v", got)
 		}
 		return nil
 	})
-	m.eventually(40*time.Second, "the program with a fixed port and two replicas is named", func() error {
+	m.eventually("the program with a fixed port and two replicas is named", func() error {
 		for line := range strings.Lines(m.out.String()) {
 			if strings.Contains(line, "fixed-") && (strings.Contains(line, "port") || strings.Contains(line, "PORT")) {
 				return nil

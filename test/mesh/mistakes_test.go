@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 )
 
 // mistake is one file that is wrong, and what the line that names it has to say:
@@ -68,13 +67,14 @@ var mistakes = []mistake{
 
 // TestMistakes: a folder full of mistakes. Each is named, and the good rest runs.
 func TestMistakes(t *testing.T) {
+	t.Parallel()
 	s := newShop(t)
 	for _, x := range mistakes {
 		s.write(t, x.file, strings.ReplaceAll(x.text, "GATEWAY", fmt.Sprint(s.gateway)))
 	}
 	m := start(t, s.dir, options{engine: "go", unready: true})
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", s.gateway)
-	m.eventually(60*time.Second, "the good rest serves", func() error {
+	m.eventually("the good rest serves", func() error {
 		a, err := m.try("/api/quote/loom", "")
 		if err == nil && a.code != 200 {
 			err = fmt.Errorf("%d %s", a.code, a.body)
@@ -83,7 +83,7 @@ func TestMistakes(t *testing.T) {
 	})
 	m.want("/api/books", "", 200, `"catalog":"v1"`)
 	for _, x := range mistakes {
-		m.eventually(30*time.Second, x.file+" is named", func() error {
+		m.eventually(x.file+" is named", func() error {
 			var near []string
 			for line := range strings.Lines(m.out.String()) {
 				if containsAll(line, x.want...) {

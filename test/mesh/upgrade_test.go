@@ -3,16 +3,17 @@ package mesh
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestUpgradeOfProxies replaces all proxies under load, twice, and none by a
 // program that is no proxy.
 func TestUpgradeOfProxies(t *testing.T) {
+	t.Parallel()
 	for name, o := range map[string]options{
 		"redirect": {engine: "go"}, "ordinary user": {engine: "go", user: true}, "capture proxy": {engine: "go", capture: "proxy"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			s := newShop(t)
 			m := s.open(t, o)
 			stop := m.load("/api/reviews/loom")
@@ -36,7 +37,7 @@ func TestUpgradeOfProxies(t *testing.T) {
 			if sent, bad := stop(); len(bad) > 0 || sent == 0 {
 				t.Errorf("%d of %d requests failed: %q", len(bad), sent, bad[:min(len(bad), 5)])
 			}
-			m.eventually(30*time.Second, "everything is ready and in sync", func() error {
+			m.eventually("everything is ready and in sync", func() error {
 				m.must("status")
 				return nil
 			})

@@ -11,6 +11,7 @@ package weftpb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	anypb "google.golang.org/protobuf/types/known/anypb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -365,12 +366,70 @@ func (x *Workload) GetTrustDomain() string {
 	return ""
 }
 
+// MessageProxy is the last network filter of a chain whose clients speak a protocol of messages that is not
+// HTTP: proxy/codec. What an upstream cluster of its routes is sent is the same protocol.
+type MessageProxy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The codec: "dubbo", "thrift", or one that the binary was built with.
+	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// An envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager: routes, filters,
+	// logs and timeouts. Headers are the fields that the codec finds, :authority the service, :method the operation.
+	// What it says about HTTP itself has no effect.
+	Manager       *anypb.Any `protobuf:"bytes,2,opt,name=manager,proto3" json:"manager,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageProxy) Reset() {
+	*x = MessageProxy{}
+	mi := &file_weft_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageProxy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageProxy) ProtoMessage() {}
+
+func (x *MessageProxy) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageProxy.ProtoReflect.Descriptor instead.
+func (*MessageProxy) Descriptor() ([]byte, []int) {
+	return file_weft_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *MessageProxy) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *MessageProxy) GetManager() *anypb.Any {
+	if x != nil {
+		return x.Manager
+	}
+	return nil
+}
+
 var File_weft_proto protoreflect.FileDescriptor
 
 const file_weft_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"weft.proto\x12\fweft.wire.v1\"\xf8\x01\n" +
+	"weft.proto\x12\fweft.wire.v1\x1a\x19google/protobuf/any.proto\"\xf8\x01\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1c\n" +
@@ -397,7 +456,10 @@ const file_weft_proto_rawDesc = "" +
 	"\acluster\x18\b \x01(\tR\acluster\x12'\n" +
 	"\x0fservice_account\x18\t \x01(\tR\x0eserviceAccount\x12!\n" +
 	"\ftrust_domain\x18\n" +
-	" \x01(\tR\vtrustDomainB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
+	" \x01(\tR\vtrustDomain\"Z\n" +
+	"\fMessageProxy\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12.\n" +
+	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanagerB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
 
 var (
 	file_weft_proto_rawDescOnce sync.Once
@@ -411,21 +473,24 @@ func file_weft_proto_rawDescGZIP() []byte {
 	return file_weft_proto_rawDescData
 }
 
-var file_weft_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_weft_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_weft_proto_goTypes = []any{
 	(*Host)(nil),         // 0: weft.wire.v1.Host
 	(*HostEndpoint)(nil), // 1: weft.wire.v1.HostEndpoint
 	(*HostPort)(nil),     // 2: weft.wire.v1.HostPort
 	(*Workload)(nil),     // 3: weft.wire.v1.Workload
+	(*MessageProxy)(nil), // 4: weft.wire.v1.MessageProxy
+	(*anypb.Any)(nil),    // 5: google.protobuf.Any
 }
 var file_weft_proto_depIdxs = []int32{
 	1, // 0: weft.wire.v1.Host.endpoints:type_name -> weft.wire.v1.HostEndpoint
 	2, // 1: weft.wire.v1.Host.ports:type_name -> weft.wire.v1.HostPort
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	5, // 2: weft.wire.v1.MessageProxy.manager:type_name -> google.protobuf.Any
+	3, // [3:3] is the sub-list for method output_type
+	3, // [3:3] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_weft_proto_init() }
@@ -439,7 +504,7 @@ func file_weft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_proto_rawDesc), len(file_weft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -115,6 +115,8 @@ func wellKnown(name protoreflect.FullName) *Shape {
 		return &Shape{Type: Time}
 	case "google.protobuf.BoolValue":
 		return &Shape{Type: Bool}
+	case "google.protobuf.Int32Value":
+		return &Shape{Type: Int, Min: math.MinInt32, Max: math.MaxInt32}
 	case "google.protobuf.UInt32Value":
 		return &Shape{Type: Int, Max: math.MaxUint32}
 	case "google.protobuf.Int64Value":

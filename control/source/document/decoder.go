@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/control/model"
 )
 
@@ -19,6 +20,8 @@ type FrontEnd struct {
 	Kind     string
 	Group    string
 	Versions []string
+	// As is the kind under which objects are known where it is not Kind.
+	As model.Kind
 	// Cluster: objects of the kind have no namespace.
 	Cluster bool
 	// Shape of the whole document.
@@ -63,6 +66,8 @@ type Decoder struct {
 	groups []string
 	// fallback handles documents without apiVersion and kind, by the file's base name.
 	fallback map[string]*FrontEnd
+	// analysis: see ForAnalysis.
+	analysis bool
 }
 
 // NewDecoder returns a Decoder for the front ends. Documents of files named in
@@ -78,6 +83,14 @@ func NewDecoder(fronts []FrontEnd, fallback map[string]*FrontEnd) *Decoder {
 		}
 	}
 	return d
+}
+
+// ForAnalysis returns a decoder that also warns of what the status of a document says
+// is wrong, and leaves out the Findings that the document's annotations suppress.
+func (dec *Decoder) ForAnalysis() *Decoder {
+	out := *dec
+	out.analysis = true
+	return &out
 }
 
 // Decode reads all documents of a text.
@@ -139,13 +152,15 @@ func (dec *Decoder) one(root *yaml.Node, in Input, offset int) Result {
 		APIVersion: word(root, "apiVersion"), Kind: word(root, "kind"), Dir: in.Dir,
 		styles: map[string]bool{},
 	}
-	d.Lines = model.Lines{}
 	d.Origin = model.Origin{Source: in.Source, File: in.File, Line: root.Line + offset}
 	meta := child(root, "metadata")
 	d.Key = model.Key{Kind: model.Kind(d.Kind), Namespace: word(meta, "namespace"), Name: word(meta, "name")}
 	front, known := dec.route(d, root, in)
 	if front == nil {
 		return Result{Key: d.Key, Line: d.Origin.Line, Findings: d.findings, Bad: !known}
+	}
+	if front.As != "" {
+		d.Key.Kind = front.As
 	}
 	if front.Cluster {
 		d.Key.Namespace = ""
@@ -166,8 +181,16 @@ func (dec *Decoder) one(root *yaml.Node, in Input, offset int) Result {
 		r.Objects = front.Convert(d)
 		d.findings = append(shape, independent(d.findings, shape)...)
 	}
+	if dec.analysis {
+		conditions(d, root, offset)
+		d.findings = slices.DeleteFunc(d.findings, func(f model.Finding) bool { return finding.Annotated(d.Annotations, f) })
+	}
 	if d.bad {
 		r.Objects = nil
+	}
+	packed := d.Lines.Pack() // by now nobody asks for many
+	for _, o := range r.Objects {
+		o.Head().Lines = packed
 	}
 	r.Findings, r.Bad = tidy(d.findings), d.bad
 	return r
@@ -202,7 +225,8 @@ func (dec *Decoder) route(d *Document, root *yaml.Node, in Input) (front *FrontE
 			return f, true
 		}
 	}
-	d.Lines["apiVersion"], d.Lines["kind"] = lineOf(root, "apiVersion", d), lineOf(root, "kind", d)
+	d.Lines.Set("apiVersion", lineOf(root, "apiVersion", d))
+	d.Lines.Set("kind", lineOf(root, "kind", d))
 	return nil, dec.foreign(d, g)
 }
 

@@ -20,16 +20,19 @@ var runs = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod
 // notYet are kinds that shape traffic and are not carried out by this version,
 // by group; true: passing it over may open what it means to close.
 var notYet = map[string]map[string]bool{
-	"networking.istio.io": {"EnvoyFilter": false, "ProxyConfig": false, "WorkloadGroup": false},
-	"security.istio.io":   {"RequestAuthentication": true},
-	"telemetry.istio.io":  {"Telemetry": false},
 	"extensions.istio.io": {"WasmPlugin": false, "TrafficExtension": false},
-	"networking.k8s.io":   {"Ingress": false, "IngressClass": false, "NetworkPolicy": true},
+	"networking.k8s.io":   {"NetworkPolicy": true},
+	"gateway.networking.k8s.io": {
+		"UDPRoute": false, "BackendLBPolicy": false, "BackendTrafficPolicy": false,
+	},
+	"gateway.networking.x-k8s.io": {
+		"XBackend": false, "XBackendTrafficPolicy": false, "XMesh": false, "XTelemetryPolicy": false,
+	},
 }
 
 // trafficGroups shape traffic with every kind they have.
 var trafficGroups = []string{
-	"gateway.networking.k8s.io", "gateway.networking.x-k8s.io", "multicluster.x-k8s.io", "config.netease.com", "microservice.slime.io",
+	"multicluster.x-k8s.io", "config.netease.com", "microservice.slime.io",
 	"redis.aeraki.io", "dubbo.aeraki.io", "metaprotocol.aeraki.io",
 }
 

@@ -1,6 +1,10 @@
 package document
 
-import "google.golang.org/protobuf/proto"
+import (
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/control/model"
+)
 
 // Nested reads YAML text that stands in a field of a document and begins on the
 // given line of its file, checks it against a shape and decodes it. Fields and
@@ -8,11 +12,11 @@ import "google.golang.org/protobuf/proto"
 func (d *Document) Nested(field, text string, line int, s *Shape, into proto.Message) bool {
 	root, msg, remedy, at := parse([]byte(text))
 	if msg != "" {
-		d.Lines[field] = line + at - 1
+		d.Lines.Set(field, line+at-1)
 		d.Error(CodeSyntax, field, remedy, "is not valid YAML: %s", msg)
 		return false
 	}
-	clear(d.Lines)
+	d.Lines = model.Lines{}
 	if root == nil {
 		return true // empty: all defaults
 	}

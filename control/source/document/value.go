@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp/syntax"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
 )
 
 // Into decodes a checked value into a Go type by its JSON names.
@@ -181,15 +183,33 @@ func Protocol(name string) (p model.Protocol, ok bool) {
 	case "udp":
 		return model.UDP, true
 	}
+	if slices.Contains(wire.MessageProtocols, strings.ToLower(name)) {
+		return model.MessagesOf(strings.ToLower(name)), true
+	}
 	return model.Unknown, false
+}
+
+// messageProtocol reads Aeraki's port names.
+func messageProtocol(name string) (model.Protocol, bool) {
+	rest, ok := strings.CutPrefix(name, "tcp-")
+	if !ok {
+		return model.Unknown, false
+	}
+	rest = strings.TrimPrefix(rest, "metaprotocol-")
+	app, _, _ := strings.Cut(rest, "-")
+	return model.MessagesOf(app), slices.Contains(wire.MessageProtocols, app)
 }
 
 // Protocols lists the names that Protocol knows, for suggestions.
 var Protocols = []string{"HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP", "Mongo", "MySQL", "Redis", "UDP"}
 
 // PortProtocol is the protocol that a port's name stands for: "<protocol>" or
-// "<protocol>-<suffix>".
+// "<protocol>-<suffix>". Aeraki's "tcp-metaprotocol-<protocol>" and "tcp-<protocol>" stand for a protocol
+// of messages where there is one of that name, and for TCP else.
 func PortProtocol(name string) model.Protocol {
+	if p, ok := messageProtocol(strings.ToLower(name)); ok {
+		return p
+	}
 	if strings.HasPrefix(strings.ToLower(name), "grpc-web") {
 		return model.GRPCWeb
 	}

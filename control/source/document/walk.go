@@ -53,7 +53,7 @@ func (w *walker) value(n *yaml.Node, s *Shape, path string) (v any, ok bool) {
 		return nil, false
 	}
 	defer func() { w.depth-- }()
-	w.doc.Lines[path] = n.Line + w.offset
+	w.doc.Lines.Set(path, n.Line+w.offset)
 	switch s.Type {
 	case Object:
 		return w.object(n, s, path)
@@ -111,7 +111,7 @@ func (w *walker) object(n *yaml.Node, s *Shape, path string) (any, bool) {
 		if v, ok := w.value(val, f.Shape, at); ok {
 			out[name] = v
 			// A mapping is where its key is, not where its first field is.
-			w.doc.Lines[at] = key.Line + w.offset
+			w.doc.Lines.Set(at, key.Line+w.offset)
 		}
 	})
 	for _, group := range s.OneOf {
@@ -166,7 +166,7 @@ func (w *walker) mapping(n *yaml.Node, s *Shape, path string) (any, bool) {
 		switch {
 		case ok:
 			out[key.Value] = v
-			w.doc.Lines[at] = key.Line + w.offset
+			w.doc.Lines.Set(at, key.Line+w.offset)
 		case isNull(resolve(val)) && s.Elem.Type == Object:
 			out[key.Value] = map[string]any{} // "x-user:" means the same as "x-user: {}"
 		case isNull(resolve(val)) && s.Elem.Type == String:

@@ -3,7 +3,6 @@ package file
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,6 +45,15 @@ type pass struct {
 
 // assemble decides what is in force and tells the difference to before.
 func (s *Source) assemble(seen scanned) (model.Delta, bool) {
+	if seen.glance {
+		if d, ok := s.quick(seen.replaced); ok {
+			d.Why = s.why(&d, seen)
+			for _, o := range d.Upserts {
+				s.emitted[o.Head().Key] = o
+			}
+			return d, len(d.Upserts) > 0
+		}
+	}
 	p := &pass{
 		old: s.objects, next: map[model.Key]slot{}, hidden: map[model.Key]bool{},
 		covers: map[model.Key]string{}, covered: map[model.Key]uint64{}, outdated: map[model.Key]string{},
@@ -93,7 +101,11 @@ func (p *pass) add(e *entry, r *document.Result, before map[model.Key]uint64) {
 		if r.Key.Name == "" {
 			p.torn[e.path] = true
 		} else if _, taken := p.next[r.Key]; !taken && !p.hidden[r.Key] {
-			p.failed[r.Key] = failure{origin: r.Findings[0].Origin, overlay: e.overlay}
+			at := model.Origin{Source: Name, File: e.path, Line: r.Line}
+			if len(r.Findings) > 0 { // all may be suppressed
+				at = r.Findings[0].Origin
+			}
+			p.failed[r.Key] = failure{origin: at, overlay: e.overlay}
 		}
 		return
 	}
@@ -180,7 +192,7 @@ func (p *pass) lastGood() {
 
 // difference makes the delta; false when there is nothing to tell.
 func (s *Source) difference(p *pass, seen scanned) (model.Delta, bool) {
-	d := model.Delta{Source: name, Full: !s.sent, Findings: p.findings}
+	d := model.Delta{Source: Name, Full: !s.sent, Findings: p.findings}
 	now := make(map[model.Key]model.Object, len(s.emitted))
 	for _, sl := range p.next {
 		for _, o := range sl.objects {
@@ -205,6 +217,10 @@ func (s *Source) difference(p *pass, seen scanned) (model.Delta, bool) {
 		return d, false
 	}
 	s.emitted, s.findings, s.sent = now, p.findings, true
+	s.faulty = map[string]bool{}
+	for _, f := range p.findings {
+		s.faulty[f.Origin.File] = true
+	}
 	return d, true
 }
 
@@ -240,5 +256,5 @@ func (s *Source) why(d *model.Delta, seen scanned) string {
 // same tells whether content and place are: a moved object is sent again, so
 // that Findings about it name the right lines.
 func same(a, b *model.Meta) bool {
-	return a.Hash == b.Hash && a.Origin == b.Origin && maps.Equal(a.Lines, b.Lines)
+	return a.Hash == b.Hash && a.Origin == b.Origin && a.Lines.Equal(b.Lines)
 }

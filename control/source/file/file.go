@@ -20,15 +20,17 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source"
+	"github.com/weftmesh/weft/control/source/aeraki"
 	"github.com/weftmesh/weft/control/source/document"
 	"github.com/weftmesh/weft/control/source/fswatch"
+	"github.com/weftmesh/weft/control/source/gatewayapi"
 	"github.com/weftmesh/weft/control/source/istio"
 	"github.com/weftmesh/weft/control/source/kube"
 	"github.com/weftmesh/weft/control/source/weft"
 )
 
-// name is the source's.
-const name = "file"
+// Name is the source's.
+const Name = "file"
 
 // Options of a Source.
 type Options struct {
@@ -49,10 +51,13 @@ type Source struct {
 
 	// The rest belongs to Run.
 	files    map[string]*entry
+	order    []*entry           // as of the last look
+	trouble  []model.Finding    // of folders, as of the last look
 	objects  map[model.Key]slot // what is in force, by document
 	emitted  map[model.Key]model.Object
 	covered  map[model.Key]uint64 // hashes of the folder's documents that the overlay covers
 	findings []model.Finding
+	faulty   map[string]bool // files that findings name
 	sent     bool
 }
 
@@ -69,10 +74,20 @@ func New(opts Options) *Source {
 }
 
 // NewDecoder returns a decoder of all kinds that Weft reads.
-func NewDecoder() *document.Decoder {
-	fronts := kube.FrontEnds(istio.Convert)
+func NewDecoder() *document.Decoder { return newDecoder(kube.FrontEnds(istio.Convert)) }
+
+// NewAnalysisDecoder returns one for an analysis: it also reads what runs in a
+// Kubernetes cluster, judges what the status of documents says, and leaves out what
+// annotations say is to be.
+func NewAnalysisDecoder() *document.Decoder {
+	return newDecoder(append(kube.FrontEnds(istio.Convert), kube.ClusterFrontEnds()...)).ForAnalysis()
+}
+
+func newDecoder(fronts []document.FrontEnd) *document.Decoder {
 	fronts = append(fronts, istio.FrontEnds()...)
+	fronts = append(fronts, gatewayapi.FrontEnds()...)
 	fronts = append(fronts, weft.FrontEnds()...)
+	fronts = append(fronts, aeraki.FrontEnds()...)
 	mesh := istio.FileFrontEnd()
 	return document.NewDecoder(fronts, map[string]*document.FrontEnd{
 		"mesh.yaml": mesh, "mesh.yml": mesh, "meshconfig.yaml": mesh, "mesh-config.yaml": mesh,
@@ -100,11 +115,11 @@ func input(file string) document.Input {
 	if err != nil {
 		dir = filepath.Dir(file)
 	}
-	return document.Input{Source: name, File: file, Dir: dir}
+	return document.Input{Source: Name, File: file, Dir: dir}
 }
 
 // Name implements source.Source.
-func (s *Source) Name() string { return name }
+func (s *Source) Name() string { return Name }
 
 // Run implements source.Source.
 func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
@@ -113,8 +128,8 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 			return fmt.Errorf("source/file: %w (check the path)", err)
 		}
 	}
-	return fswatch.Run(ctx, s.opts.Log, func() (fswatch.Look, error) {
-		seen := s.scan()
+	return fswatch.Run(ctx, s.opts.Log, func(n fswatch.Notice) (fswatch.Look, error) {
+		seen := s.look(n)
 		look := fswatch.Look{Dirs: seen.dirs, Again: seen.again}
 		d, changed := s.assemble(seen)
 		if !changed {

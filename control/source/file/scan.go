@@ -61,7 +61,13 @@ type scanned struct {
 	changed []string // base names, for people
 	trouble []model.Finding
 	again   time.Duration // how soon to look at what was left; 0: nothing was
+	// glance: only some files were looked at, of which these were read anew.
+	glance   bool
+	replaced []replaced
 }
+
+// from says where a file was found, and whether it is known to be whole.
+type from struct{ overlay, whole bool }
 
 // left notes that something is to be looked at again after d.
 func (s *scanned) left(d time.Duration) {
@@ -101,6 +107,9 @@ func (s *Source) scan() scanned {
 		}
 	}
 	s.files = next
+	// No two entries are one that was read anew.
+	out.glance = s.sent && slices.Equal(out.order, s.order) && slices.Equal(out.trouble, s.trouble) && len(out.changed) == 0
+	s.order, s.trouble = out.order, out.trouble
 	return out
 }
 
@@ -116,7 +125,7 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 		return
 	case !info.IsDir():
 		out.dirs = append(out.dirs, filepath.Dir(root))
-		s.file(root, overlay, info, out, next)
+		s.file(root, info, out, next, from{overlay: overlay})
 		return
 	}
 	ignored := ignore(root)
@@ -137,7 +146,7 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 			out.dirs = append(out.dirs, p)
 			return nil
 		}
-		if ext := filepath.Ext(base); ext != ".yaml" && ext != ".yml" {
+		if !config(base) {
 			return nil
 		}
 		if len(out.order) >= maxFiles {
@@ -147,7 +156,7 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 		if err != nil {
 			s.keep(p, overlay, err, out, next)
 		} else if !info.IsDir() {
-			s.file(p, overlay, info, out, next)
+			s.file(p, info, out, next, from{overlay: overlay})
 		}
 		return nil
 	})
@@ -182,13 +191,13 @@ func unreadable(p string, err error) model.Finding {
 		reason = pe.Err
 	}
 	return model.Finding{
-		Code: document.CodeText, Severity: model.Error, Origin: model.Origin{Source: name, File: p},
+		Code: document.CodeText, Severity: model.Error, Origin: model.Origin{Source: Name, File: p},
 		Message: "cannot be read: " + reason.Error(), Remedy: "check that it is there and its permissions; what was read before stays in force",
 	}
 }
 
 // file decodes one file if it changed.
-func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, next map[string]*entry) {
+func (s *Source) file(p string, info fs.FileInfo, out *scanned, next map[string]*entry, at from) {
 	if next[p] != nil {
 		return // given twice
 	}
@@ -215,11 +224,11 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 	if info.Size() == 0 && old != nil {
 		while = settleEmpty
 	}
-	if rest := unsettled(info.ModTime(), while); s.sent && rest > 0 {
+	if rest := unsettled(info.ModTime(), while); s.sent && rest > 0 && (!at.whole || info.Size() == 0) {
 		leave(rest)
 		return
 	}
-	e := &entry{path: p, overlay: overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}
+	e := &entry{path: p, overlay: at.overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}
 	data, err := read(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return // removed between looking and opening
@@ -236,7 +245,8 @@ func (s *Source) file(p string, overlay bool, info fs.FileInfo, out *scanned, ne
 		// Look again next time: the time stamps say nothing about permissions.
 		e.read = e.mod
 	} else if e.sum = xxhash.Sum64(data); old != nil && old.sum == e.sum && old.trouble == nil {
-		e.results = old.results
+		old.size, old.mod, old.read = e.size, e.mod, e.read
+		e = old
 	} else {
 		e.results = s.dec.Decode(data, input(p))
 		change := " changed"

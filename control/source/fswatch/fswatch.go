@@ -2,27 +2,41 @@
 // have changed: soon after the file system says so, and now and then in case it
 // said nothing.
 //
-// It coalesces: a burst of events (an editor that truncates, writes and renames)
-// is one call. It does not say what changed; the function looks for itself.
+// A lone change is told at once when the system says that it is whole: a file that
+// its writer has closed, or that was moved into its place. What is being written is
+// waited for, and a burst is one call; a storm without end is a call now and then.
 package fswatch
 
 import (
 	"context"
 	"log/slog"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
-// Delays. An edit is seen within quiet after its last event, and a burst that
-// does not end within most.
+// Delays. What is whole is told after soon, within which what belongs to it most
+// often comes; anything else within quiet after its last event, and a burst that does
+// not end within most.
 const (
-	quiet  = 40 * time.Millisecond
-	most   = 200 * time.Millisecond
+	soon  = time.Millisecond
+	quiet = 40 * time.Millisecond
+	most  = 200 * time.Millisecond
+	// apart is how many times what a look took is left between two.
+	apart = 4
+	// rescan is how often everything is looked at, unless that takes more than one
+	// in share of the time.
 	rescan = 2 * time.Second
+	share  = 200
 	// poll is how often to look when the system gives no notice at all.
 	poll = 200 * time.Millisecond
 )
+
+// Notice is what may have changed since the last look.
+type Notice struct {
+	// All: anything may have.
+	All bool
+	// Paths that have, if not All, and whether they are whole.
+	Paths map[string]bool
+}
 
 // Look is the outcome of one scan.
 type Look struct {
@@ -34,24 +48,40 @@ type Look struct {
 	Again time.Duration
 }
 
+// event is one notice of the system: of a path, or that some were lost.
+type event struct {
+	path        string
+	whole, lost bool
+}
+
+// watcher gives notice of what happens in folders.
+type watcher interface {
+	// add and remove watch a folder and end that.
+	add(dir string) error
+	remove(dir string)
+	// events is closed when there will be no more.
+	events() <-chan event
+	close()
+}
+
 // Run calls scan, now and after each change, until ctx ends, whose error it
 // returns, or until scan fails.
-func Run(ctx context.Context, log *slog.Logger, scan func() (Look, error)) error {
-	w, err := fsnotify.NewWatcher()
+func Run(ctx context.Context, log *slog.Logger, scan func(Notice) (Look, error)) error {
+	w, err := newWatcher()
 	if err != nil {
 		log.Warn("no notice of file changes, looking every "+poll.String()+" instead", "error", err)
 		return polling(ctx, scan)
 	}
-	defer w.Close()
-	r := &runner{watcher: w, watched: map[string]bool{}, log: log, scan: scan}
+	defer w.close()
+	r := &runner{watcher: w, watched: map[string]bool{}, scan: scan}
 	return r.run(ctx)
 }
 
-func polling(ctx context.Context, scan func() (Look, error)) error {
+func polling(ctx context.Context, scan func(Notice) (Look, error)) error {
 	t := time.NewTicker(poll)
 	defer t.Stop()
 	for {
-		if _, err := scan(); err != nil {
+		if _, err := scan(Notice{All: true}); err != nil {
 			return err
 		}
 		select {
@@ -63,69 +93,107 @@ func polling(ctx context.Context, scan func() (Look, error)) error {
 }
 
 type runner struct {
-	watcher *fsnotify.Watcher
+	watcher watcher
 	watched map[string]bool
-	log     *slog.Logger
-	scan    func() (Look, error)
+	scan    func(Notice) (Look, error)
+
+	notice Notice    // since the last look
+	first  time.Time // event of the burst that is going on
+	hurry  bool      // something whole is in it: it is not waited for more
+	last   time.Time // look
+	took   time.Duration
 }
 
 func (r *runner) run(ctx context.Context) error {
-	again, err := r.look()
-	if err != nil {
-		return err
-	}
-	tick := time.NewTicker(rescan)
-	defer tick.Stop()
 	wait := time.NewTimer(time.Hour)
-	wait.Stop()
 	defer wait.Stop()
-	var first time.Time // of the burst that is going on
-	for {
+	all := time.NewTimer(rescan)
+	defer all.Stop()
+	look := func() error {
+		wait.Stop()
+		whole := r.notice.All
+		again, took, err := r.look()
 		if again > 0 {
 			wait.Reset(again)
-			again = 0
+			r.notice.All = true
 		}
+		if whole {
+			all.Reset(max(rescan, share*took))
+		}
+		return err
+	}
+	r.notice.All = true
+	if err := look(); err != nil {
+		return err
+	}
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case _, ok := <-r.watcher.Events:
+		case e, ok := <-r.watcher.events():
 			if !ok {
 				return polling(ctx, r.scan)
 			}
-			now := time.Now()
-			if first.IsZero() {
-				first = now
+			if d := r.noted(e); d >= 0 {
+				wait.Reset(d)
 			}
-			wait.Reset(min(quiet, max(0, most-now.Sub(first))))
 			continue
-		case err := <-r.watcher.Errors:
-			if err != nil {
-				r.log.Warn("notice of file changes is incomplete, looking again", "error", err)
-			}
 		case <-wait.C:
-		case <-tick.C:
+		case <-all.C:
+			r.notice.All = true
 		}
-		first = time.Time{}
-		if again, err = r.look(); err != nil {
+		if err := look(); err != nil {
 			return err
 		}
 	}
 }
 
+// noted takes an event in and says after which time to look; below 0: when it was
+// to be anyway.
+func (r *runner) noted(e event) time.Duration {
+	now := time.Now()
+	if r.first.IsZero() {
+		r.first = now
+	}
+	if e.lost {
+		r.notice.All = true
+	} else {
+		if r.notice.Paths == nil {
+			r.notice.Paths = map[string]bool{}
+		}
+		r.notice.Paths[e.path] = e.whole
+	}
+	switch {
+	case r.hurry:
+		return -1
+	case e.whole:
+		// In a storm looks keep a distance, the larger the more they take.
+		r.hurry = true
+		return max(soon, min(most, max(quiet, apart*r.took))-now.Sub(r.last))
+	}
+	return min(quiet, max(0, most-now.Sub(r.first)))
+}
+
 // look scans and brings the watched folders up to date. A folder that is new
 // may have got files before it was watched: then it is scanned again.
-func (r *runner) look() (again time.Duration, err error) {
+func (r *runner) look() (again, took time.Duration, err error) {
+	n := r.notice
+	r.notice, r.first, r.hurry = Notice{}, time.Time{}, false
+	start := time.Now()
 	for range 8 {
-		seen, err := r.scan()
+		seen, err := r.scan(n)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		again = seen.Again
-		if !r.watch(seen.Dirs) {
+		if !n.All && seen.Dirs == nil || !r.watch(seen.Dirs) {
 			break
 		}
+		n = Notice{All: true}
 	}
-	return again, nil
+	r.last = time.Now()
+	r.took = r.last.Sub(start)
+	return again, r.took, nil
 }
 
 func (r *runner) watch(dirs []string) (added bool) {
@@ -135,14 +203,14 @@ func (r *runner) watch(dirs []string) (added bool) {
 		if r.watched[d] {
 			continue
 		}
-		if err := r.watcher.Add(d); err != nil {
+		if err := r.watcher.add(d); err != nil {
 			continue // not there, or no more watches: the rescan sees to it
 		}
 		r.watched[d], added = true, true
 	}
 	for d := range r.watched {
 		if !want[d] {
-			r.watcher.Remove(d) //nolint:errcheck // it may be gone already
+			r.watcher.remove(d)
 			delete(r.watched, d)
 		}
 	}

@@ -14,7 +14,7 @@ func TestAgain(t *testing.T) {
 	done := errors.New("enough")
 	looks := 0
 	dir := t.TempDir()
-	err := Run(t.Context(), slog.New(slog.DiscardHandler), func() (Look, error) {
+	err := Run(t.Context(), slog.New(slog.DiscardHandler), func(Notice) (Look, error) {
 		if looks++; looks == 200 {
 			return Look{}, done
 		}
@@ -27,7 +27,7 @@ func TestAgain(t *testing.T) {
 
 func TestEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	err := Run(ctx, slog.New(slog.DiscardHandler), func() (Look, error) {
+	err := Run(ctx, slog.New(slog.DiscardHandler), func(Notice) (Look, error) {
 		cancel()
 		return Look{}, nil
 	})

@@ -11,9 +11,6 @@ import (
 	"github.com/weftmesh/weft/control/source/document"
 )
 
-// retryOn is what Istio retries on when a policy does not say.
-const retryOn = "connect-failure,refused-stream,unavailable,cancelled,503"
-
 // retryConditions are Envoy's, for HTTP and gRPC.
 var retryConditions = []string{
 	"5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "envoy-ratelimited", "retriable-4xx",
@@ -40,7 +37,7 @@ func Retry(d *document.Document, at string, p *networkingpb.HTTPRetry) *model.Re
 		d.Warn(document.CodeValue, at, "write e.g. attempts: 2", "attempts is 0: nothing is retried")
 	}
 	if r.On == "" {
-		r.On = retryOn
+		return r // what is retried on then is the same as without a policy
 	}
 	for word := range strings.SplitSeq(r.On, ",") {
 		code, err := strconv.Atoi(word)
@@ -66,7 +63,10 @@ func fault(d *document.Document, at string, p *networkingpb.HTTPFaultInjection) 
 		return nil
 	}
 	f := &model.Fault{}
-	if del := p.GetDelay(); del != nil {
+	// What Istio has no way to carry out injects nothing, there as here.
+	if p.GetDelay().GetExponentialDelay() != nil {
+		d.Warn(document.CodeIgnored, at+".delay.exponentialDelay", "use fixedDelay", "injects nothing, in Istio neither")
+	} else if del := p.GetDelay(); del != nil {
 		f.Delay = duration(d, at+".delay.fixedDelay", del.GetFixedDelay())
 		if del.GetFixedDelay() == nil && !d.Bad() {
 			d.Error(document.CodeMissing, at+".delay.fixedDelay", "write e.g. fixedDelay: 5s", "is missing")
@@ -88,6 +88,9 @@ func fault(d *document.Document, at string, p *networkingpb.HTTPFaultInjection) 
 			if !slices.Contains(grpcStatuses, f.AbortGRPC) {
 				d.Invalid(at+".abort.grpcStatus", document.Suggest(f.AbortGRPC, grpcStatuses), "%q is not a gRPC status", t.GrpcStatus)
 			}
+		case *networkingpb.HTTPFaultInjection_Abort_Http2Error:
+			f.AbortPercent = 0
+			d.Warn(document.CodeIgnored, at+".abort.http2Error", "use httpStatus", "injects nothing, in Istio neither")
 		default:
 			d.Error(document.CodeMissing, at+".abort", "add httpStatus or grpcStatus", "says nothing about the answer")
 		}

@@ -1,6 +1,8 @@
 package istio
 
 import (
+	"cmp"
+	"slices"
 	"strings"
 
 	networkingpb "istio.io/api/networking/v1alpha3"
@@ -27,6 +29,11 @@ func connectionPool(d *document.Document, at string, p *networkingpb.ConnectionP
 		IdleTimeout:              duration(d, at+".http.idleTimeout", h.GetIdleTimeout()),
 		UseClientProtocol:        h.GetUseClientProtocol(),
 		MaxConcurrentStreams:     uint32(h.GetMaxConcurrentStreams()),
+		PingInterval:             duration(d, at+".http.http2KeepAlive.interval", h.GetHttp2KeepAlive().GetInterval()),
+		PingTimeout:              duration(d, at+".http.http2KeepAlive.timeout", h.GetHttp2KeepAlive().GetTimeout()),
+	}
+	if out.PingTimeout > 0 && out.PingInterval == 0 {
+		d.Error(document.CodeMissing, at+".http.http2KeepAlive.interval", "say how often", "is missing")
 	}
 	switch h.GetH2UpgradePolicy() {
 	case networkingpb.ConnectionPoolSettings_HTTPSettings_UPGRADE:
@@ -66,13 +73,20 @@ func secretName(d *document.Document, at, name string) string {
 	return ns + "/" + n
 }
 
+// systemAuthorities in place of a file means those of the system, as no file does.
+const systemAuthorities = "system"
+
 func clientTLS(d *document.Document, at string, p *networkingpb.ClientTLSSettings) *model.ClientTLS {
 	if p == nil {
 		return nil
 	}
+	ca := p.GetCaCertificates()
+	if ca == systemAuthorities {
+		ca = ""
+	}
 	out := &model.ClientTLS{
 		Credential: secretName(d, at+".credentialName", p.GetCredentialName()),
-		CertFile:   p.GetClientCertificate(), KeyFile: p.GetPrivateKey(), CAFile: p.GetCaCertificates(), CRLFile: p.GetCaCrl(),
+		CertFile:   p.GetClientCertificate(), KeyFile: p.GetPrivateKey(), CAFile: ca, CRLFile: p.GetCaCrl(),
 		SubjectAltNames: p.GetSubjectAltNames(), SNI: p.GetSni(), Insecure: p.GetInsecureSkipVerify().GetValue(),
 	}
 	files := out.CertFile != "" || out.KeyFile != "" || out.CAFile != ""
@@ -111,8 +125,9 @@ func serverTLS(d *document.Document, at string, p *networkingpb.ServerTLSSetting
 		HTTPSRedirect: p.GetHttpsRedirect(),
 		Mode:          serverModes[p.GetMode()],
 		CertFile:      p.GetServerCertificate(), KeyFile: p.GetPrivateKey(), CAFile: p.GetCaCertificates(),
-		CACredential:    secretName(d, at+".caCertCredentialName", p.GetCaCertCredentialName()),
-		SubjectAltNames: p.GetSubjectAltNames(), CipherSuites: p.GetCipherSuites(),
+		CACredential: secretName(d, at+".caCertCredentialName", p.GetCaCertCredentialName()),
+		CRLFile:      p.GetCaCrl(), Insecure: p.GetInsecureSkipVerify().GetValue(),
+		SubjectAltNames: p.GetSubjectAltNames(), CipherSuites: suites(d, at+".cipherSuites", p.GetCipherSuites()),
 		VerifySPKI: p.GetVerifyCertificateSpki(), VerifyHash: p.GetVerifyCertificateHash(),
 		MinVersion: tlsVersion(p.GetMinProtocolVersion()), MaxVersion: tlsVersion(p.GetMaxProtocolVersion()),
 	}
@@ -122,6 +137,7 @@ func serverTLS(d *document.Document, at string, p *networkingpb.ServerTLSSetting
 	for i, c := range p.GetCredentialNames() {
 		out.Credentials = append(out.Credentials, secretName(d, document.At(at+".credentialNames", i), c))
 	}
+	serverFiles(d, at, p, out)
 	if p.GetCredentialName() != "" && len(p.GetCredentialNames()) > 0 {
 		d.Invalid(at, "keep one", "only one of credentialName, credentialNames may be set")
 	}
@@ -132,6 +148,60 @@ func serverTLS(d *document.Document, at string, p *networkingpb.ServerTLSSetting
 		d.Invalid(at+".minProtocolVersion", "", "%s is newer than maxProtocolVersion %s", out.MinVersion, out.MaxVersion)
 	}
 	return out
+}
+
+// suites are the cipher suites that the proxies have, each once. The others are left out, as in
+// Istio: a server must not be lost for them.
+func suites(d *document.Document, at string, names []string) (out []string) {
+	for i, n := range names {
+		switch {
+		case !slices.Contains(cipherSuites, n) && !suiteExpression(n):
+			d.Warn(document.CodeIgnored, document.At(at, i), cmp.Or(document.Suggest(n, cipherSuites), "write one of "+strings.Join(cipherSuites, ", ")), "%q is not one that the proxies have: it is left out", n)
+		case !slices.Contains(out, n):
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// suiteExpression tells whether a text is one of OpenSSL's that means several suites ("[A|B]",
+// "-A"), which Envoy knows; it is not judged here.
+func suiteExpression(suite string) bool {
+	return suite == "ALL" || suite != "" && strings.ContainsRune("[+-!@", rune(suite[0]))
+}
+
+// serverFiles reads tlsCertificates, and judges what goes with files only.
+func serverFiles(d *document.Document, at string, p *networkingpb.ServerTLSSettings, out *model.ServerTLS) {
+	list := p.GetTlsCertificates()
+	if len(list) > 0 && (out.CertFile != "" || out.KeyFile != "" || len(out.Credentials) > 0) {
+		d.Invalid(at+".tlsCertificates", "keep one", "excludes serverCertificate, privateKey, credentialName and credentialNames")
+	}
+	if len(list) > 2 {
+		d.Invalid(at+".tlsCertificates", "keep an RSA and an ECDSA certificate", "at most 2 are allowed, got %d", len(list))
+	}
+	for i, c := range list {
+		field := document.At(at+".tlsCertificates", i)
+		if c.GetServerCertificate() == "" {
+			d.Error(document.CodeMissing, field+".serverCertificate", "name a file", "is missing")
+		}
+		if c.GetPrivateKey() == "" {
+			d.Error(document.CodeMissing, field+".privateKey", "name a file", "is missing")
+		}
+		if ca := c.GetCaCertificates(); ca != "" {
+			if out.CAFile != "" && out.CAFile != ca {
+				d.Invalid(field+".caCertificates", "keep one", "clients are checked with one CA file, and %s is named too", out.CAFile)
+			}
+			out.CAFile = ca
+		}
+		if i == 0 {
+			out.CertFile, out.KeyFile = c.GetServerCertificate(), c.GetPrivateKey()
+		} else {
+			out.MoreFiles = append(out.MoreFiles, model.CertFiles{Cert: c.GetServerCertificate(), Key: c.GetPrivateKey()})
+		}
+	}
+	if out.CRLFile != "" && out.CAFile == "" {
+		d.Invalid(at+".caCrl", "put ca.crl into the Secret, or name caCertificates", "is for caCertificates, which is missing")
+	}
 }
 
 var serverModes = map[networkingpb.ServerTLSSettings_TLSmode]model.ServerTLSMode{

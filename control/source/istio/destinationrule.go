@@ -1,6 +1,10 @@
 package istio
 
 import (
+	"net/netip"
+	"slices"
+	"strings"
+
 	networkingpb "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/control/model"
@@ -53,6 +57,8 @@ func trafficPolicy(d *document.Document, at string, p *networkingpb.TrafficPolic
 		Outlier: outlier(d, at+".outlierDetection", p.GetOutlierDetection()),
 		TLS:     clientTLS(d, at+".tls", p.GetTls()),
 	}
+	out.RetryBudget = retryBudget(d, at+".retryBudget", p.GetRetryBudget())
+	out.Tunnel = tunnel(d, at+".tunnel", p.GetTunnel())
 	if pp := p.GetProxyProtocol(); pp != nil {
 		out.ProxyProtocol = int(pp.GetVersion()) + 1
 	}
@@ -69,6 +75,7 @@ func trafficPolicy(d *document.Document, at string, p *networkingpb.TrafficPolic
 		if out.Ports == nil {
 			out.Ports = map[uint16]model.TrafficPolicy{}
 		}
+		out.PortOrder = append(out.PortOrder, n)
 		out.Ports[n] = model.TrafficPolicy{
 			LB:      loadBalancer(d, pat+".loadBalancer", pl.GetLoadBalancer()),
 			Pool:    connectionPool(d, pat+".connectionPool", pl.GetConnectionPool()),
@@ -85,10 +92,29 @@ func loadBalancer(d *document.Document, at string, p *networkingpb.LoadBalancerS
 	}
 	out := &model.LoadBalancer{
 		Locality: LocalityLB(d, at+".localityLbSetting", p.GetLocalityLbSetting()),
+		Zone:     zoneLB(d, at+".zoneAwareLbSetting", p.GetZoneAwareLbSetting()),
 		Warmup:   duration(d, at+".warmupDurationSecs", p.GetWarmupDurationSecs()),
+	}
+	if out.Zone != nil && out.Locality != nil {
+		d.Invalid(at+".zoneAwareLbSetting", "keep one", "excludes localityLbSetting")
 	}
 	if w := p.GetWarmup(); w != nil {
 		out.Warmup = duration(d, at+".warmup.duration", w.GetDuration())
+		if w.GetDuration() == nil {
+			d.Error(document.CodeMissing, at+".warmup.duration", "write e.g. 30s", "is missing")
+		}
+		if v := w.GetMinimumPercent(); v != nil {
+			out.WarmupPercent = new(v.GetValue())
+			if v.GetValue() < 0 || v.GetValue() > 100 {
+				d.Invalid(at+".warmup.minimumPercent", "", "must be from 0 to 100, got %v", v.GetValue())
+			}
+		}
+		if v := w.GetAggression(); v != nil {
+			out.WarmupAggression = new(v.GetValue())
+			if v.GetValue() < 1 {
+				d.Invalid(at+".warmup.aggression", "1 is linear, more begins slower", "must be 1 or more, got %v", v.GetValue())
+			}
+		}
 	}
 	switch p.GetSimple() {
 	case networkingpb.LoadBalancerSettings_ROUND_ROBIN:
@@ -121,6 +147,12 @@ func hash(d *document.Document, at string, p *networkingpb.LoadBalancerSettings_
 		}
 		if ttl := k.HttpCookie.GetTtl(); ttl != nil {
 			out.Cookie.TTL = new(ttl.AsDuration())
+		}
+		for i, a := range k.HttpCookie.GetAttributes() {
+			if a.GetName() == "" {
+				d.Error(document.CodeMissing, document.At(at+".httpCookie.attributes", i)+".name", "write e.g. SameSite", "is missing")
+			}
+			out.Cookie.Attributes = append(out.Cookie.Attributes, [2]string{a.GetName(), a.GetValue()})
 		}
 	case *networkingpb.LoadBalancerSettings_ConsistentHashLB_UseSourceIp:
 		out.SourceIP = k.UseSourceIp
@@ -180,6 +212,35 @@ func LocalityLB(d *document.Document, at string, p *networkingpb.LocalityLoadBal
 	return out
 }
 
+// topologyLabels are of what zoneAwareLbSetting looks at by itself.
+var topologyLabels = []string{"topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone"}
+
+// zoneLB converts settings of zones; nil when there are none.
+func zoneLB(d *document.Document, at string, p *networkingpb.ZoneAwareLoadBalancerSetting) *model.ZoneLB {
+	if p == nil {
+		return nil
+	}
+	out := &model.ZoneLB{
+		Enabled: p.GetEnabled() == nil || p.GetEnabled().GetValue(), Priority: p.GetFailoverPriority(), MinSize: p.GetMinClusterSize().GetValue(),
+	}
+	for i, l := range out.Priority {
+		if name, _, _ := strings.Cut(l, "="); slices.Contains(topologyLabels, name) {
+			d.Invalid(document.At(at+".failoverPriority", i), "remove it", "%q is looked at without being named", name)
+		}
+	}
+	for i, f := range p.GetFailover() {
+		fat := document.At(at+".failover", i)
+		switch {
+		case f.GetFrom() == f.GetTo():
+			d.Invalid(fat, "name another region", "%q fails over to itself", f.GetFrom())
+		case strings.ContainsAny(f.GetFrom()+f.GetTo(), "/*"):
+			d.Invalid(fat, "write a region, e.g. eu-west", "%q to %q: both are names of regions only", f.GetFrom(), f.GetTo())
+		}
+		out.Failover = append(out.Failover, model.LocalityFailover{From: f.GetFrom(), To: f.GetTo()})
+	}
+	return out
+}
+
 func outlier(d *document.Document, at string, p *networkingpb.OutlierDetection) *model.Outlier {
 	if p == nil {
 		return nil
@@ -190,6 +251,7 @@ func outlier(d *document.Document, at string, p *networkingpb.OutlierDetection) 
 		BaseEjection:       duration(d, at+".baseEjectionTime", p.GetBaseEjectionTime()),
 		MaxEjectionPercent: uint32(p.GetMaxEjectionPercent()),
 		MinHealthPercent:   uint32(p.GetMinHealthPercent()),
+		HTTPCodes:          p.GetOutlierDetectionHttpErrorCodes(),
 	}
 	if v := p.GetConsecutiveLocalOriginFailures(); v != nil {
 		out.ConsecutiveLocal = new(v.GetValue())
@@ -202,6 +264,39 @@ func outlier(d *document.Document, at string, p *networkingpb.OutlierDetection) 
 	}
 	if v := p.GetConsecutive_5XxErrors(); v != nil {
 		out.Consecutive5xx = new(v.GetValue())
+	}
+	return out
+}
+
+func retryBudget(d *document.Document, at string, p *networkingpb.TrafficPolicy_RetryBudget) *model.RetryBudget {
+	if p == nil {
+		return nil
+	}
+	out := &model.RetryBudget{MinConcurrency: p.GetMinRetryConcurrency(), Interval: duration(d, at+".budgetInterval", p.GetBudgetInterval())}
+	if v := p.GetPercent(); v != nil {
+		out.Percent = new(v.GetValue())
+		if v.GetValue() < 0 || v.GetValue() > 100 {
+			d.Invalid(at+".percent", "", "must be from 0 to 100, got %v", v.GetValue())
+		}
+	}
+	return out
+}
+
+func tunnel(d *document.Document, at string, p *networkingpb.TrafficPolicy_TunnelSettings) *model.Tunnel {
+	if p == nil {
+		return nil
+	}
+	out := &model.Tunnel{Host: p.GetTargetHost(), Port: uint16(p.GetTargetPort()), Post: p.GetProtocol() == "POST"}
+	if out.Host == "" {
+		d.Error(document.CodeMissing, at+".targetHost", "name the host to connect to", "is missing")
+	} else if _, err := netip.ParseAddr(out.Host); err != nil {
+		d.Host(at+".targetHost", out.Host, false)
+	}
+	if n := p.GetTargetPort(); n < 1 || n > 65535 {
+		d.Invalid(at+".targetPort", "", "must be an integer from 1 to 65535, got %d", n)
+	}
+	if v := p.GetProtocol(); v != "" && v != "CONNECT" && v != "POST" {
+		d.Invalid(at+".protocol", "write CONNECT or POST", "%q is not a way to tunnel", v)
 	}
 	return out
 }

@@ -58,7 +58,11 @@ func server(d *document.Document, at string, p *networkingpb.Server) model.Serve
 	port := p.GetPort()
 	out := model.Server{
 		Name: p.GetName(), Port: uint16(port.GetNumber()), PortName: port.GetName(), Bind: p.GetBind(),
-		TLS: serverTLS(d, at+".tls", p.GetTls()),
+		TLS: serverTLS(d, at+".tls", p.GetTls()), DefaultEndpoint: p.GetDefaultEndpoint(),
+	}
+	defaultEndpoint(d, at+".defaultEndpoint", out.DefaultEndpoint)
+	if out.DefaultEndpoint != "" && out.TLS != nil && out.TLS.Mode == model.TLSAutoPassthrough {
+		d.Invalid(at+".defaultEndpoint", "remove it", "has no use with mode AUTO_PASSTHROUGH, which takes what services of the mesh are asked for")
 	}
 	if port.GetNumber() == 0 {
 		d.Error(document.CodeMissing, at+".port.number", "write the port to open", "is missing")
@@ -132,8 +136,6 @@ func serverTLSRules(d *document.Document, at string, s model.Server) {
 		if t.Mode != model.TLSSimple && len(t.Credentials) == 0 && t.CAFile == "" {
 			d.Error(document.CodeMissing, at+".tls.caCertificates", "name the file with the clients' authority", "is missing for this mode")
 		}
-	case model.TLSAutoPassthrough:
-		d.Unsupported(at+".tls.mode", "use PASSTHROUGH with a VirtualService", "AUTO_PASSTHROUGH is not carried out by Weft")
 	default:
 		if len(t.Credentials) > 0 || t.CertFile != "" {
 			d.Invalid(at+".tls", "remove the certificate, or use mode: SIMPLE", "a certificate has no use in this mode")

@@ -1,5 +1,5 @@
 // Package istio is the front end of Istio's kinds of the groups
-// networking.istio.io and security.istio.io, and of MeshConfig.
+// networking.istio.io, security.istio.io and telemetry.istio.io, and of MeshConfig.
 //
 // Each conversion is a pure function from one document to model objects and
 // Findings: short host names are resolved in the object's namespace, defaults of
@@ -16,7 +16,9 @@ import (
 
 	meshpb "istio.io/api/mesh/v1alpha1"
 	networkingpb "istio.io/api/networking/v1alpha3"
+	networkingbeta "istio.io/api/networking/v1beta1"
 	securitypb "istio.io/api/security/v1beta1"
+	telemetrypb "istio.io/api/telemetry/v1alpha1"
 
 	"google.golang.org/protobuf/proto"
 
@@ -48,35 +50,53 @@ func FrontEnds() []document.FrontEnd {
 		networking("Gateway", convertGateway),
 		networking("ServiceEntry", convertServiceEntry),
 		networking("WorkloadEntry", convertWorkloadEntry),
+		networking("WorkloadGroup", convertWorkloadGroup),
 		networking("Sidecar", convertSidecar),
+		networking("EnvoyFilter", convertEnvoyFilter),
+		{
+			Kind: "ProxyConfig", Group: "networking.istio.io", Versions: []string{"v1beta1"},
+			Shape: s.kinds["ProxyConfig"], Convert: convertProxyConfig,
+		},
 		security("PeerAuthentication", convertPeerAuthentication),
 		security("AuthorizationPolicy", convertAuthorizationPolicy),
+		security("RequestAuthentication", convertRequestAuthentication),
+		{
+			Kind: "Telemetry", Group: "telemetry.istio.io", Versions: []string{"v1", "v1alpha1"},
+			Shape: s.kinds["Telemetry"], Convert: convertTelemetry,
+		},
 	}
 }
 
 type shapeSet struct {
 	kinds map[string]*document.Shape
 	mesh  *document.Shape
+	proxy *document.Shape // of ProxyConfig in the mesh configuration
 }
 
 var shapes = sync.OnceValue(func() shapeSet {
 	b := document.NewBuilder(rules)
 	s := shapeSet{kinds: map[string]*document.Shape{}}
 	for kind, m := range map[string]proto.Message{
-		"VirtualService":      &networkingpb.VirtualService{},
-		"DestinationRule":     &networkingpb.DestinationRule{},
-		"Gateway":             &networkingpb.Gateway{},
-		"ServiceEntry":        &networkingpb.ServiceEntry{},
-		"WorkloadEntry":       &networkingpb.WorkloadEntry{},
-		"Sidecar":             &networkingpb.Sidecar{},
-		"PeerAuthentication":  &securitypb.PeerAuthentication{},
-		"AuthorizationPolicy": &securitypb.AuthorizationPolicy{},
+		"VirtualService":        &networkingpb.VirtualService{},
+		"DestinationRule":       &networkingpb.DestinationRule{},
+		"Gateway":               &networkingpb.Gateway{},
+		"ServiceEntry":          &networkingpb.ServiceEntry{},
+		"WorkloadEntry":         &networkingpb.WorkloadEntry{},
+		"Sidecar":               &networkingpb.Sidecar{},
+		"EnvoyFilter":           &networkingpb.EnvoyFilter{},
+		"WorkloadGroup":         &networkingpb.WorkloadGroup{},
+		"ProxyConfig":           &networkingbeta.ProxyConfig{},
+		"PeerAuthentication":    &securitypb.PeerAuthentication{},
+		"AuthorizationPolicy":   &securitypb.AuthorizationPolicy{},
+		"Telemetry":             &telemetrypb.Telemetry{},
+		"RequestAuthentication": &securitypb.RequestAuthentication{},
 	} {
 		s.kinds[kind] = document.Spec(b.Message(m.ProtoReflect().Descriptor()))
 	}
 	mb := document.NewBuilder(meshRules)
 	mb.Used = b.Used
 	s.mesh = mb.Message((&meshpb.MeshConfig{}).ProtoReflect().Descriptor())
+	s.proxy = mb.Message((&meshpb.ProxyConfig{}).ProtoReflect().Descriptor())
 	for _, r := range []document.Rules{rules, meshRules} {
 		if bad := r.Unused(b.Used); bad != nil {
 			panic("BUG: rules for fields that do not exist: " + bad[0])
@@ -105,17 +125,6 @@ var rules = document.Rules{
 	"HTTPFaultInjection.Delay.percent":    percent,
 	"HTTPFaultInjection.Abort.httpStatus": {Min: 200, Max: 599},
 
-	"L4MatchAttributes.sourceSubnet":            {Refuse: "use sourceLabels or sourceNamespace"},
-	"HTTPFaultInjection.Delay.exponentialDelay": {Refuse: "use fixedDelay"},
-	"HTTPFaultInjection.Abort.http2Error":       {Refuse: "use httpStatus"},
-
-	"TrafficPolicy.tunnel":                                         {Refuse: "use an egress Gateway"},
-	"TrafficPolicy.retryBudget":                                    {Ignore: "connectionPool.http.maxRetries bounds retries"},
-	"LoadBalancerSettings.zoneAwareLbSetting":                      {Refuse: "use localityLbSetting"},
-	"LoadBalancerSettings.ConsistentHashLB.HTTPCookie.attributes":  {Refuse: "use name, path and ttl"},
-	"WarmupConfiguration.minimumPercent":                           {Ignore: "only duration is used"},
-	"WarmupConfiguration.aggression":                               {Ignore: "only duration is used"},
-	"ConnectionPoolSettings.HTTPSettings.http2KeepAlive":           {Ignore: "use tcp.tcpKeepalive"},
 	"ConnectionPoolSettings.TCPSettings.maxConnections":            nonNegative,
 	"ConnectionPoolSettings.HTTPSettings.http1MaxPendingRequests":  nonNegative,
 	"ConnectionPoolSettings.HTTPSettings.http2MaxRequests":         nonNegative,
@@ -124,24 +133,17 @@ var rules = document.Rules{
 	"ConnectionPoolSettings.HTTPSettings.maxConcurrentStreams":     nonNegative,
 	"OutlierDetection.maxEjectionPercent":                          percent,
 	"OutlierDetection.minHealthPercent":                            percent,
-	"OutlierDetection.consecutiveErrors":                           {Refuse: "use consecutive5xxErrors or consecutiveGatewayErrors"},
-	"OutlierDetection.outlierDetectionHttpErrorCodes":              {Refuse: "use consecutive5xxErrors or consecutiveGatewayErrors"},
+	"OutlierDetection.consecutiveErrors":                           {Ignore: "it is deprecated, and Istio passes it over too; use consecutive5xxErrors or consecutiveGatewayErrors"},
+	"OutlierDetection.outlierDetectionHttpErrorCodes":              {Min: 100, Max: 599},
 
-	"Port.targetPort":                      {Ignore: "it is deprecated; clients use number"},
-	"Server.defaultEndpoint":               {Refuse: "route with a VirtualService"},
-	"ServerTLSSettings.caCrl":              {Refuse: "put ca.crl into the secret of credentialName"},
-	"ServerTLSSettings.tlsCertificates":    {Refuse: "use credentialNames"},
-	"ServerTLSSettings.insecureSkipVerify": {Refuse: "use mode: SIMPLE when clients need no certificate"},
+	"Port.targetPort": {Ignore: "it is deprecated; clients use number"},
 
-	"Sidecar.inboundConnectionPool":       {Ignore: "use a DestinationRule for the service"},
-	"IstioIngressListener.connectionPool": {Ignore: "use a DestinationRule for the service"},
-	"OutboundTrafficPolicy.egressProxy":   {Refuse: "use a VirtualService to an egress Gateway"},
-	"SidecarPort.targetPort":              {Ignore: "it is deprecated; use defaultEndpoint"},
+	"SidecarPort.targetPort": {Ignore: "it is deprecated; use defaultEndpoint"},
 
-	"AuthorizationPolicy.targetRef":  {Refuse: "use selector"},
-	"AuthorizationPolicy.targetRefs": {Refuse: "use selector"},
-	"Source.trustDomains":            {Refuse: "use principals: [\"<trust domain>/*\"]"},
-	"Source.notTrustDomains":         {Refuse: "use notPrincipals: [\"<trust domain>/*\"]"},
+	"ProxyConfig.image": {Ignore: "a proxy is part of Weft's own program"},
+
+	"EnvoyFilter.ListenerMatch.portName": {Ignore: "Istio passes it over too; use portNumber"},
+	"EnvoyFilter.Patch.filterClass":      {Ignore: "Istio passes it over too; use INSERT_BEFORE or INSERT_AFTER"},
 }
 
 var (

@@ -72,6 +72,11 @@ func httpMatch(d *document.Document, at string, p *networkingpb.HTTPMatchRequest
 }
 
 func header(d *document.Document, field, name string, sm *networkingpb.StringMatch, not bool) model.Condition {
+	if claim, ok := routingClaim(name); ok {
+		c := condition(d, field, sm, model.AttrClaim, claim)
+		c.Not = not
+		return c
+	}
 	checkHeaderName(d, field, name)
 	switch name {
 	case "uri", "scheme", "method", "authority":
@@ -80,6 +85,23 @@ func header(d *document.Document, field, name string, sm *networkingpb.StringMat
 	c := condition(d, field, sm, model.AttrHeader, strings.ToLower(name))
 	c.Not = not
 	return c
+}
+
+// routingClaim reads the name of a header that stands for a claim of the request's
+// token: "@request.auth.claims.a.b", or "@request.auth.claims[a][b]" for names that
+// have dots themselves. It returns the second form of the claim, "[a][b]".
+func routingClaim(name string) (claim string, ok bool) {
+	const lead = "@request.auth.claims"
+	if len(name) < len(lead) || !strings.EqualFold(name[:len(lead)], lead) {
+		return "", false
+	}
+	switch rest := name[len(lead):]; {
+	case len(rest) > 1 && rest[0] == '.':
+		return "[" + strings.ReplaceAll(rest[1:], ".", "][") + "]", true
+	case len(rest) > 2 && rest[0] == '[' && strings.HasSuffix(rest, "]"):
+		return rest, true
+	}
+	return "", false
 }
 
 // condition converts a StringMatch; an empty one asks for presence.

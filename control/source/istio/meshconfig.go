@@ -21,31 +21,29 @@ var meshRules = document.Rules{
 	"MeshConfig.proxyListenPort": none, "MeshConfig.proxyInboundListenPort": none, "MeshConfig.proxyHttpPort": none,
 	"MeshConfig.hboneIdleTimeout": none, "MeshConfig.ingressClass": quiet, "MeshConfig.ingressService": quiet,
 	"MeshConfig.ingressControllerMode": quiet, "MeshConfig.ingressSelector": quiet,
-	"MeshConfig.enableEnvoyAccessLogService": none, "MeshConfig.disableEnvoyListenerLog": none,
-	"MeshConfig.inboundTrafficPolicy": none, "MeshConfig.configSources": quiet, "MeshConfig.caCertificates": none,
-	"MeshConfig.zoneAwareLbSetting": none, "MeshConfig.h2UpgradePolicy": none,
-	"MeshConfig.inboundClusterStatName": none, "MeshConfig.outboundClusterStatName": none, "MeshConfig.certificates": none,
-	"MeshConfig.serviceSettings": none, "MeshConfig.serviceScopeConfigs": none, "MeshConfig.enablePrometheusMerge": quiet,
-	"MeshConfig.verifyCertificateAtClient": none, "MeshConfig.ca": none, "MeshConfig.discoverySelectors": none,
-	"MeshConfig.meshMTLS": none, "MeshConfig.tlsDefaults": none, "MeshConfig.defaultTrafficPolicy": none,
-	"MeshConfig.serviceEntryVisibility": none, "MeshConfig.OutboundTrafficPolicy.tls": none,
+	"MeshConfig.enableEnvoyAccessLogService": none, "MeshConfig.disableEnvoyListenerLog": quiet, // there is none
+	"MeshConfig.configSources":       quiet,
+	"MeshConfig.certificates":        none,
+	"MeshConfig.serviceScopeConfigs": none, "MeshConfig.enablePrometheusMerge": quiet,
+	"MeshConfig.verifyCertificateAtClient": quiet, // always
+	"MeshConfig.ca":                        none,
 
 	"ProxyConfig.configPath": quiet, "ProxyConfig.binaryPath": quiet, "ProxyConfig.serviceCluster": quiet,
 	"ProxyConfig.discoveryAddress": quiet, "ProxyConfig.statsdUdpAddress": none, "ProxyConfig.proxyAdminPort": none,
 	"ProxyConfig.controlPlaneAuthPolicy": quiet, "ProxyConfig.customConfigFile": none, "ProxyConfig.statNameLength": quiet,
-	"ProxyConfig.concurrency": none, "ProxyConfig.proxyBootstrapTemplatePath": none, "ProxyConfig.interceptionMode": none,
-	"ProxyConfig.statusPort": none, "ProxyConfig.extraStatTags": none, "ProxyConfig.gatewayTopology": none,
+	"ProxyConfig.proxyBootstrapTemplatePath": none, "ProxyConfig.interceptionMode": none,
+	"ProxyConfig.statusPort": none, "ProxyConfig.extraStatTags": quiet, // every tag is shown
 	"ProxyConfig.terminationDrainDuration": quiet, "ProxyConfig.meshId": quiet, "ProxyConfig.readinessProbe": none,
-	"ProxyConfig.proxyStatsMatcher": none, "ProxyConfig.holdApplicationUntilProxyStarts": quiet,
-	"ProxyConfig.caCertificatesPem": none, "ProxyConfig.image": quiet, "ProxyConfig.privateKeyProvider": none,
-	"ProxyConfig.proxyHeaders": none, "ProxyConfig.envoyAccessLogService": none, "ProxyConfig.envoyMetricsService": none,
-	"ProxyConfig.tracingServiceName": none, "ProxyConfig.zipkinAddress": none, "ProxyConfig.runtimeValues": none,
+	"ProxyConfig.holdApplicationUntilProxyStarts": quiet,
+	"ProxyConfig.caCertificatesPem":               none, "ProxyConfig.image": quiet, "ProxyConfig.privateKeyProvider": none,
+	"ProxyConfig.ProxyHeaders.metadataExchangeHeaders": quiet, // there are none
+	"ProxyConfig.envoyAccessLogService":                none, "ProxyConfig.envoyMetricsService": none,
+	"ProxyConfig.zipkinAddress":    none,
 	"ProxyConfig.availabilityZone": quiet, "ProxyConfig.fileFlushInterval": none, "ProxyConfig.fileFlushMinSizeKb": none,
 	"ProxyConfig.statsCompression": none,
 
 	"Tracing.lightstep": none, "Tracing.datadog": none, "Tracing.stackdriver": none, "Tracing.openCensusAgent": none,
-	"Tracing.customTags": none, "Tracing.maxPathTagLength": none, "Tracing.tlsSettings": none, "Tracing.enableIstioTags": none,
-	"MeshConfig.DefaultProviders.metrics": quiet,
+	"Tracing.tlsSettings": none,
 }
 
 // Convert reads a MeshConfig that stands as text in a field of a document: the
@@ -102,7 +100,11 @@ func meshOf(d *document.Document, mc *meshpb.MeshConfig) []model.Object {
 		case meshpb.MeshConfig_OutboundTrafficPolicy_REGISTRY_ONLY:
 			m.Outbound = model.RegistryOnly
 		case meshpb.MeshConfig_OutboundTrafficPolicy_ALLOW_ANY_DYNAMIC_DNS:
-			d.Warn(document.CodeIgnored, "outboundTrafficPolicy.mode", "write ALLOW_ANY", "ALLOW_ANY_DYNAMIC_DNS is carried out as ALLOW_ANY")
+			m.Outbound = model.AllowAnyDynamic
+		}
+		m.OutboundTLS = clientTLS(d, "outboundTrafficPolicy.tls", p.GetTls())
+		if m.OutboundTLS != nil && m.Outbound != model.AllowAnyDynamic {
+			d.Warn(document.CodeIgnored, "outboundTrafficPolicy.tls", "write mode: ALLOW_ANY_DYNAMIC_DNS, or remove it", "has no effect with mode %s", p.GetMode())
 		}
 	}
 	for _, t := range []struct {
@@ -113,7 +115,6 @@ func meshOf(d *document.Document, mc *meshpb.MeshConfig) []model.Object {
 		{"connectTimeout", &m.ConnectTimeout, mc.GetConnectTimeout().AsDuration()},
 		{"protocolDetectionTimeout", &m.DetectTimeout, mc.GetProtocolDetectionTimeout().AsDuration()},
 		{"dnsRefreshRate", &m.DNSRefresh, mc.GetDnsRefreshRate().AsDuration()},
-		{"defaultConfig.drainDuration", &m.DrainDuration, mc.GetDefaultConfig().GetDrainDuration().AsDuration()},
 	} {
 		if t.from < 0 {
 			d.Invalid(t.name, "", "must not be negative, got %v", t.from)
@@ -127,20 +128,29 @@ func meshOf(d *document.Document, mc *meshpb.MeshConfig) []model.Object {
 	if l := mc.GetLocalityLbSetting(); l != nil {
 		m.LocalityLB = LocalityLB(d, "localityLbSetting", l)
 	}
+	m.ZoneLB = zoneLB(d, "zoneAwareLbSetting", mc.GetZoneAwareLbSetting())
+	traffic(d, m, mc)
+	namespaces(d, m, mc)
+	m.Roots = authorities(d, mc.GetCaCertificates())
 	m.ServiceExports = exports(d, "defaultServiceExportTo", mc.GetDefaultServiceExportTo())
 	m.RouteExports = exports(d, "defaultVirtualServiceExportTo", mc.GetDefaultVirtualServiceExportTo())
 	m.PolicyExports = exports(d, "defaultDestinationRuleExportTo", mc.GetDefaultDestinationRuleExportTo())
 	if n := mc.GetPathNormalization().GetNormalization(); n != meshpb.MeshConfig_ProxyPathNormalization_DEFAULT {
 		m.PathNormalization = n.String()
 	}
-	certTTL(d, m, mc.GetDefaultConfig().GetProxyMetadata())
+	m.Proxy = proxySettings(d, "defaultConfig", mc.GetDefaultConfig())
+	metadata(d, m, mc.GetDefaultConfig().GetProxyMetadata())
 	providers(d, m, mc)
 	return []model.Object{m}
 }
 
-func certTTL(d *document.Document, m *model.Mesh, env map[string]string) {
+// metadata reads the settings that Istio has as environment variables.
+func metadata(d *document.Document, m *model.Mesh, env map[string]string) {
 	for k, v := range env {
 		field := "defaultConfig.proxyMetadata." + k
+		if strings.HasPrefix(k, "ISTIO_META_") || jwksSetting(d, m, field, k, v) {
+			continue
+		}
 		if k != secretTTL {
 			d.Warn(document.CodeIgnored, field, "", "has no effect here")
 			continue

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"encoding/json"
+	"os"
 	"slices"
 	"strings"
 
@@ -13,69 +14,63 @@ import (
 	"github.com/weftmesh/weft/control/source/document"
 )
 
-// providers reads extensionProviders as far as defaultProviders names them, and
-// the older tracing settings of the proxy configuration.
+// providers reads extensionProviders and defaultProviders, and the older tracing
+// settings of the proxy configuration.
 func providers(d *document.Document, m *model.Mesh, mc *meshpb.MeshConfig) {
-	byName := map[string]int{}
 	var names []string
 	for i, p := range mc.GetExtensionProviders() {
-		byName[p.GetName()] = i
-		names = append(names, p.GetName())
-	}
-	used := map[string]bool{}
-	find := func(field, name string) (*meshpb.MeshConfig_ExtensionProvider, string) {
-		i, ok := byName[name]
-		if !ok {
-			d.Invalid(field, document.Suggest(name, names), "extensionProviders has none named %q", name)
-			return nil, ""
+		at := document.At("extensionProviders", i)
+		switch {
+		case p.GetName() == "":
+			d.Error(document.CodeMissing, at+".name", "name the provider", "is missing")
+		case slices.Contains(names, p.GetName()):
+			d.Invalid(at+".name", "give each provider a name of its own", "%q is used twice", p.GetName())
 		}
-		used[name] = true
-		return mc.GetExtensionProviders()[i], document.At("extensionProviders", i)
+		names = append(names, p.GetName())
+		if a := authorizer(d, at, p); a != nil {
+			m.Authorizers = append(m.Authorizers, *a)
+			continue
+		}
+		m.Providers = append(m.Providers, provider(d, at, p))
 	}
 	legacyTracing(d, m, mc)
-	for i, name := range mc.GetDefaultProviders().GetTracing() {
-		field := document.At("defaultProviders.tracing", i)
-		if i > 0 {
-			d.Warn(document.CodeIgnored, field, "keep one", "only the first is used")
-			continue
-		}
-		if p, at := find(field, name); p != nil {
-			m.Tracing = tracing(d, at, p)
-			if m.Tracing != nil {
-				m.Tracing.Sampling = sampling(mc)
-			}
-		}
-	}
-	for i, name := range mc.GetDefaultProviders().GetAccessLogging() {
-		field := document.At("defaultProviders.accessLogging", i)
-		if i > 0 {
-			d.Warn(document.CodeIgnored, field, "keep one", "only the first is used")
-			continue
-		}
-		if name == "envoy" && !slices.Contains(names, name) { // Istio has it built in
-			m.AccessLogFile = "/dev/stdout"
-			continue
-		}
-		if p, at := find(field, name); p != nil {
-			fileAccessLog(d, at, p, m)
-		}
-	}
-	for i, p := range mc.GetExtensionProviders() {
-		if !used[p.GetName()] {
-			d.Info(document.CodeIgnored, document.At("extensionProviders", i), "name it in defaultProviders", "%q is used by nothing", p.GetName())
-		}
+	def := mc.GetDefaultProviders()
+	m.DefaultTracing = defaults(d, m, "tracing", def.GetTracing(), model.ProviderKind.Traces)
+	m.DefaultLogs = defaults(d, m, "accessLogging", def.GetAccessLogging(), model.ProviderKind.Logs)
+	m.DefaultMetrics = defaults(d, m, "metrics", def.GetMetrics(), func(k model.ProviderKind) bool { return k == model.ProviderPrometheus })
+	if len(m.DefaultTracing) > 1 {
+		d.Warn(document.CodeIgnored, "defaultProviders.tracing[1]", "keep one", "only the first is used")
 	}
 }
 
-func sampling(mc *meshpb.MeshConfig) float64 {
-	if s := mc.GetDefaultConfig().GetTracing().GetSampling(); s != 0 {
-		return s
+// defaults checks the names in one list of defaultProviders.
+func defaults(d *document.Document, m *model.Mesh, name string, list []string, fits func(model.ProviderKind) bool) []string {
+	var known []string
+	for _, p := range m.Providers {
+		known = append(known, p.Name)
 	}
-	return 1 // percent, Istio's default
+	for i, n := range list {
+		field := document.At("defaultProviders."+name, i)
+		switch p := m.Provider(n); {
+		case p == nil:
+			d.Invalid(field, document.Suggest(n, known), "extensionProviders has none named %q", n)
+		case !fits(p.Kind):
+			d.Warn(document.CodeIgnored, field, "", "the provider %q is not for %s, or not carried out by Weft: nothing goes there", n, name)
+		}
+	}
+	return list
 }
 
+// legacyTracing reads what defaultConfig says of spans.
 func legacyTracing(d *document.Document, m *model.Mesh, mc *meshpb.MeshConfig) {
-	z := mc.GetDefaultConfig().GetTracing().GetZipkin()
+	t := mc.GetDefaultConfig().GetTracing()
+	if s := t.GetSampling(); s != 0 {
+		m.Sampling = s
+	}
+	m.MaxTag = t.GetMaxPathTagLength()
+	m.NoIstioTags = t.GetEnableIstioTags() != nil && !t.GetEnableIstioTags().GetValue()
+	m.TraceTags = spanTags(d, "defaultConfig.tracing", t)
+	z := t.GetZipkin()
 	if z == nil || z.GetAddress() == "" {
 		return
 	}
@@ -84,8 +79,35 @@ func legacyTracing(d *document.Document, m *model.Mesh, mc *meshpb.MeshConfig) {
 		return
 	}
 	host, port := hostPort(d, "defaultConfig.tracing.zipkin.address", z.GetAddress())
-	m.Tracing = &model.Tracing{Provider: "zipkin", Service: meshHost(host), Port: port, Sampling: sampling(mc)}
+	m.Tracing = &model.Provider{
+		Name: "zipkin", Kind: model.ProviderZipkin, Field: "defaultConfig.tracing.zipkin.address",
+		Service: meshHost(host), Port: port, Path: zipkinPath,
+	}
 }
+
+// spanTags are the tags that tracing settings ask for, by name.
+func spanTags(d *document.Document, at string, t *meshpb.Tracing) (out []model.SpanTag) {
+	for name, tag := range t.GetCustomTags() {
+		s := model.SpanTag{Name: name}
+		switch v := tag.GetType().(type) {
+		case *meshpb.Tracing_CustomTag_Literal:
+			s.Value = v.Literal.GetValue()
+		case *meshpb.Tracing_CustomTag_Environment:
+			s.Kind, s.Value, s.Default = model.TagEnvironment, v.Environment.GetName(), v.Environment.GetDefaultValue()
+		case *meshpb.Tracing_CustomTag_Header:
+			s.Kind, s.Value, s.Default = model.TagHeader, v.Header.GetName(), v.Header.GetDefaultValue()
+		}
+		if s.Value == "" {
+			d.Error(document.CodeMissing, document.Join(at+".customTags", name), "add literal, environment or header", "has no value")
+		}
+		out = append(out, s)
+	}
+	slices.SortFunc(out, func(a, b model.SpanTag) int { return strings.Compare(a.Name, b.Name) })
+	return out
+}
+
+// zipkinPath is where Zipkin takes spans.
+const zipkinPath = "/api/v2/spans"
 
 // meshHost completes "zipkin.istio-system", the form that mesh configurations use.
 func meshHost(host string) string {
@@ -116,39 +138,114 @@ func service(d *document.Document, at, name string, port uint32) (string, uint16
 	return meshHost(name), uint16(port)
 }
 
-func tracing(d *document.Document, at string, p *meshpb.MeshConfig_ExtensionProvider) *model.Tracing {
-	t := &model.Tracing{}
-	switch v := p.GetProvider().(type) {
-	case *meshpb.MeshConfig_ExtensionProvider_Opentelemetry:
-		t.Provider = "opentelemetry"
-		t.Service, t.Port = service(d, at+".opentelemetry", v.Opentelemetry.GetService(), v.Opentelemetry.GetPort())
-		t.HTTPPath = v.Opentelemetry.GetHttp().GetPath()
-		if v.Opentelemetry.GetResourceDetectors() != nil || v.Opentelemetry.GetDynatraceSampler() != nil {
-			d.Warn(document.CodeIgnored, at+".opentelemetry", "", "resourceDetectors and samplers have no effect here")
-		}
-	case *meshpb.MeshConfig_ExtensionProvider_Zipkin:
-		t.Provider = "zipkin"
-		t.Service, t.Port = service(d, at+".zipkin", v.Zipkin.GetService(), v.Zipkin.GetPort())
-	default:
-		d.Warn(document.CodeIgnored, at, "use opentelemetry or zipkin", "is not carried out by Weft: no spans are sent")
-		return nil
+// provider reads one extension provider that telemetry goes to.
+func provider(d *document.Document, at string, p *meshpb.MeshConfig_ExtensionProvider) *model.Provider {
+	out := &model.Provider{Name: p.GetName(), Field: at}
+	serve := func(kind model.ProviderKind, name string, s interface {
+		GetService() string
+		GetPort() uint32
+	},
+	) {
+		out.Kind = kind
+		out.Field = at + "." + name
+		out.Service, out.Port = service(d, out.Field, s.GetService(), s.GetPort())
 	}
-	return t
+	switch v := p.GetProvider().(type) {
+	case *meshpb.MeshConfig_ExtensionProvider_Prometheus:
+		out.Kind = model.ProviderPrometheus
+	case *meshpb.MeshConfig_ExtensionProvider_Opentelemetry:
+		serve(model.ProviderOpenTelemetry, "opentelemetry", v.Opentelemetry)
+		openTelemetry(d, out, v.Opentelemetry)
+	case *meshpb.MeshConfig_ExtensionProvider_Zipkin:
+		z := v.Zipkin
+		serve(model.ProviderZipkin, "zipkin", z)
+		out.Path, out.MaxTag, out.Short = z.GetPath(), z.GetMaxTagLength(), z.GetEnable_64BitTraceId()
+		if out.Path == "" {
+			out.Path = zipkinPath
+		}
+		out.W3C = z.GetTraceContextOption() == meshpb.MeshConfig_ExtensionProvider_ZipkinTracingProvider_USE_B3_WITH_W3C_PROPAGATION
+		out.Timeout = duration(d, out.Field+".timeout", z.GetTimeout())
+		out.Headers = providerHeaders(d, out.Field+".headers", z.GetHeaders())
+	case *meshpb.MeshConfig_ExtensionProvider_EnvoyFileAccessLog:
+		out.Kind, out.Path, out.OmitEmpty = model.ProviderFileLog, v.EnvoyFileAccessLog.GetPath(), v.EnvoyFileAccessLog.GetOmitEmptyValues()
+		if out.Path == "" {
+			out.Path = "/dev/stdout"
+		}
+		logFormat(out, v.EnvoyFileAccessLog.GetLogFormat().GetText(), v.EnvoyFileAccessLog.GetLogFormat().GetLabels())
+	case *meshpb.MeshConfig_ExtensionProvider_EnvoyHttpAls:
+		l := v.EnvoyHttpAls
+		serve(model.ProviderHTTPLog, "envoyHttpAls", l)
+		out.LogName, out.Objects = named(l.GetLogName(), "http_envoy_accesslog"), l.GetFilterStateObjectsToLog()
+		out.RequestHeaders, out.ResponseHeaders = l.GetAdditionalRequestHeadersToLog(), l.GetAdditionalResponseHeadersToLog()
+		out.Trailers = l.GetAdditionalResponseTrailersToLog()
+	case *meshpb.MeshConfig_ExtensionProvider_EnvoyTcpAls:
+		serve(model.ProviderTCPLog, "envoyTcpAls", v.EnvoyTcpAls)
+		out.LogName, out.Objects = named(v.EnvoyTcpAls.GetLogName(), "tcp_envoy_accesslog"), v.EnvoyTcpAls.GetFilterStateObjectsToLog()
+	case *meshpb.MeshConfig_ExtensionProvider_EnvoyOtelAls:
+		serve(model.ProviderOTelLog, "envoyOtelAls", v.EnvoyOtelAls)
+		out.LogName = named(v.EnvoyOtelAls.GetLogName(), "otel_envoy_accesslog")
+		f := v.EnvoyOtelAls.GetLogFormat()
+		logFormat(out, f.GetText(), f.GetLabels())
+	}
+	return out
 }
 
-func fileAccessLog(d *document.Document, at string, p *meshpb.MeshConfig_ExtensionProvider, m *model.Mesh) {
-	f := p.GetEnvoyFileAccessLog()
-	if f == nil {
-		d.Warn(document.CodeIgnored, at, "use envoyFileAccessLog", "is not carried out by Weft: no access log is written")
-		return
+func named(name, def string) string {
+	if name == "" {
+		return def
 	}
-	m.AccessLogFile = f.GetPath()
-	if m.AccessLogFile == "" {
-		m.AccessLogFile = "/dev/stdout"
+	return name
+}
+
+func openTelemetry(d *document.Document, out *model.Provider, p *meshpb.MeshConfig_ExtensionProvider_OpenTelemetryTracingProvider) {
+	out.MaxTag = p.GetMaxTagLength()
+	if h := p.GetHttp(); h != nil {
+		out.HTTP, out.Path = true, h.GetPath()
+		if !strings.HasPrefix(out.Path, "/") {
+			d.Invalid(out.Field+".http.path", "write e.g. /v1/traces", "must begin with \"/\", got %q", out.Path)
+		}
+		out.Timeout = duration(d, out.Field+".http.timeout", h.GetTimeout())
+		out.Headers = providerHeaders(d, out.Field+".http.headers", h.GetHeaders())
 	}
-	m.AccessLogFormat = f.GetLogFormat().GetText()
-	if l := f.GetLogFormat().GetLabels(); l != nil {
-		m.AccessLogJSON, m.AccessLogFormat = true, jsonFormat(l)
+	if g := p.GetGrpc(); g != nil {
+		if out.HTTP {
+			d.Invalid(out.Field+".grpc", "keep one", "excludes http")
+		}
+		out.Timeout = duration(d, out.Field+".grpc.timeout", g.GetTimeout())
+		out.Headers = providerHeaders(d, out.Field+".grpc.initialMetadata", g.GetInitialMetadata())
+	}
+	out.FromEnvironment = p.GetResourceDetectors().GetEnvironment() != nil
+	if p.GetResourceDetectors().GetDynatrace() != nil || p.GetDynatraceSampler() != nil {
+		d.Warn(document.CodeIgnored, out.Field, "", "Dynatrace's resource detector and sampler have no effect here")
+	}
+	if p.GetServiceAttributeEnrichment() != meshpb.MeshConfig_ExtensionProvider_ISTIO_CANONICAL {
+		d.Warn(document.CodeIgnored, out.Field+".serviceAttributeEnrichment", "", "has no effect here")
+	}
+}
+
+// providerHeaders reads what goes with each export; variables are the control plane's own.
+func providerHeaders(d *document.Document, at string, list []*meshpb.MeshConfig_ExtensionProvider_HttpHeader) []model.ProviderHeader {
+	var out []model.ProviderHeader
+	for i, h := range list {
+		field := document.At(at, i)
+		checkHeaderName(d, field+".name", h.GetName())
+		v := h.GetValue()
+		if e := h.GetEnvName(); e != "" {
+			var ok bool
+			if v, ok = os.LookupEnv(e); !ok {
+				d.Warn(document.CodeIgnored, field+".envName", "set it for the control plane", "there is no variable %s: the header is not sent", e)
+				continue
+			}
+		}
+		out = append(out, model.ProviderHeader{Name: h.GetName(), Value: v})
+	}
+	return out
+}
+
+func logFormat(out *model.Provider, text string, labels *structpb.Struct) {
+	out.Text = text
+	if labels != nil {
+		out.JSON = jsonFormat(labels)
 	}
 }
 

@@ -33,6 +33,9 @@ func convertPeerAuthentication(d *document.Document) []model.Object {
 		}
 		out.Ports[uint16(port)] = mtlsModes[m.GetMode()]
 	}
+	if ports, ok := d.Spec()["portLevelMtls"].(map[string]any); ok && len(ports) == 0 {
+		d.Invalid("spec.portLevelMtls", "name a port, or leave it out", "is empty")
+	}
 	if len(out.Ports) > 0 && out.Selector == nil {
 		d.Error(document.CodeMissing, "spec.selector", "say whose ports are meant", "is missing beside portLevelMtls")
 	}
@@ -54,36 +57,72 @@ func convertAuthorizationPolicy(d *document.Document) []model.Object {
 	if !d.Message("spec", d.Spec(), ap) {
 		return nil
 	}
-	out := &model.Authz{Meta: d.Meta, Selector: selector(d, ap.GetSelector())}
-	switch ap.GetAction() {
-	case securitypb.AuthorizationPolicy_ALLOW:
-		out.Action = model.Allow
-	case securitypb.AuthorizationPolicy_DENY:
-		out.Action = model.Deny
-	case securitypb.AuthorizationPolicy_AUDIT:
-		d.Warn(document.CodeIgnored, "spec.action", "read the access log", "AUDIT is not carried out by Weft: the policy has no effect")
-	default:
-		// Refused, it would let everybody in.
-		out.Action = model.Custom
-		d.Warn(document.CodeIgnored, "spec.action", "use ALLOW or DENY", "%s is not carried out by Weft: everything is denied", ap.GetAction())
+	out := &model.Authz{
+		Meta: d.Meta, Selector: selector(d, ap.GetSelector()), Targets: targets(d, ap),
+		Action: authzActions[ap.GetAction()], Provider: ap.GetProvider().GetName(), DryRun: isDryRun(d),
 	}
-	if ap.GetProvider() != nil && ap.GetAction() != securitypb.AuthorizationPolicy_CUSTOM {
+	custom := out.Action == model.Custom
+	switch {
+	case ap.GetProvider() != nil && !custom:
 		d.Invalid("spec.provider", "remove it", "is for action CUSTOM only")
+	case custom && out.Provider == "":
+		d.Error(document.CodeMissing, "spec.provider.name", "name one of the mesh's extensionProviders", "is missing")
 	}
 	for i, r := range ap.GetRules() {
 		out.Rules = append(out.Rules, authzRule(d, document.At("spec.rules", i), r))
 	}
-	if out.Action == model.Deny && len(out.Rules) == 0 {
-		d.Warn(document.CodeValue, "spec.rules", "write rules: [{}] to deny everything", "a DENY policy without rules denies nothing")
+	if len(out.Rules) == 0 && out.Action != model.Allow {
+		d.Warn(document.CodeValue, "spec.rules", "write rules: [{}] for every request", "a policy of action %s without rules never applies", ap.GetAction())
 	}
-	if d.Annotations[dryRun] == "true" {
-		d.Warn(document.CodeIgnored, "metadata.annotations", "remove "+dryRun+" to enforce it", "a dry-run policy has no effect here")
-		return nil
-	}
-	if ap.GetAction() == securitypb.AuthorizationPolicy_AUDIT {
-		return nil
+	if custom {
+		customRules(d, out.Rules)
 	}
 	return []model.Object{out}
+}
+
+var authzActions = map[securitypb.AuthorizationPolicy_Action]model.AuthzAction{
+	securitypb.AuthorizationPolicy_ALLOW: model.Allow, securitypb.AuthorizationPolicy_DENY: model.Deny,
+	securitypb.AuthorizationPolicy_AUDIT: model.Audit, securitypb.AuthorizationPolicy_CUSTOM: model.Custom,
+}
+
+// isDryRun reads the annotation. One that cannot be read is not one.
+func isDryRun(d *document.Document) bool {
+	v, ok := d.Annotations[dryRun]
+	if !ok {
+		return false
+	}
+	dry, err := strconv.ParseBool(v)
+	if err != nil {
+		d.Warn(document.CodeValue, document.Join("metadata.annotations", dryRun), "write true or false", "%q is neither: the policy is enforced", v)
+	}
+	return dry
+}
+
+// customRules names what a CUSTOM policy may not look at: the service is asked
+// before tokens are read, and Istio leaves identities to it too.
+func customRules(d *document.Document, rules []model.AuthzRule) {
+	for i := range rules {
+		for j := range rules[i].From {
+			s, at := &rules[i].From[j], document.At(document.At("spec.rules", i)+".from", j)+".source"
+			for name, list := range map[string][]string{
+				"principals": s.Principals, "notPrincipals": s.NotPrincipals, "namespaces": s.Namespaces, "notNamespaces": s.NotNamespaces,
+				"requestPrincipals": s.RequestPrincipals, "notRequestPrincipals": s.NotRequestPrincipals,
+				"serviceAccounts": s.ServiceAccounts, "notServiceAccounts": s.NotServiceAccounts,
+				"trustDomains": s.TrustDomains, "notTrustDomains": s.NotTrustDomains,
+			} {
+				if len(list) > 0 {
+					d.Invalid(at+"."+name, "leave it to the service", "cannot be used with action CUSTOM")
+				}
+			}
+		}
+		for j, w := range rules[i].When {
+			switch {
+			case w.Key == "source.namespace", w.Key == "source.serviceAccount", w.Key == "source.trustDomain", w.Key == "source.principal",
+				strings.HasPrefix(w.Key, "request.auth."):
+				d.Invalid(document.At(document.At("spec.rules", i)+".when", j)+".key", "leave it to the service", "%s cannot be used with action CUSTOM", w.Key)
+			}
+		}
+	}
 }
 
 func authzRule(d *document.Document, at string, p *securitypb.Rule) model.AuthzRule {
@@ -115,6 +154,7 @@ func authzSource(d *document.Document, at string, s *securitypb.Source) model.Au
 		Principals: s.GetPrincipals(), NotPrincipals: s.GetNotPrincipals(),
 		RequestPrincipals: s.GetRequestPrincipals(), NotRequestPrincipals: s.GetNotRequestPrincipals(),
 		Namespaces: s.GetNamespaces(), NotNamespaces: s.GetNotNamespaces(),
+		TrustDomains: s.GetTrustDomains(), NotTrustDomains: s.GetNotTrustDomains(),
 		ServiceAccounts:    accounts(d, at+".serviceAccounts", s.GetServiceAccounts()),
 		NotServiceAccounts: accounts(d, at+".notServiceAccounts", s.GetNotServiceAccounts()),
 		IPBlocks:           s.GetIpBlocks(), NotIPBlocks: s.GetNotIpBlocks(),
@@ -123,9 +163,20 @@ func authzSource(d *document.Document, at string, s *securitypb.Source) model.Au
 	patterns := map[string][]string{
 		"principals": out.Principals, "notPrincipals": out.NotPrincipals, "namespaces": out.Namespaces, "notNamespaces": out.NotNamespaces,
 		"requestPrincipals": out.RequestPrincipals, "notRequestPrincipals": out.NotRequestPrincipals,
+		"trustDomains": out.TrustDomains, "notTrustDomains": out.NotTrustDomains,
 	}
 	for name, list := range patterns {
 		wildcards(d, at+"."+name, list)
+	}
+	for name, list := range map[string][]string{"trustDomains": out.TrustDomains, "notTrustDomains": out.NotTrustDomains} {
+		for i, v := range list {
+			if strings.Contains(v, "/") {
+				d.Invalid(document.At(at+"."+name, i), "write e.g. cluster.local", "%q: a trust domain has no \"/\"", v)
+			}
+		}
+	}
+	if len(out.Principals)+len(out.NotPrincipals)+len(out.Namespaces)+len(out.NotNamespaces) > 0 && len(out.ServiceAccounts)+len(out.NotServiceAccounts) > 0 {
+		d.Invalid(at+".serviceAccounts", "use a second source", "cannot stand beside namespaces or principals")
 	}
 	for i, p := range slices.Concat(out.Principals, out.NotPrincipals) {
 		if strings.HasPrefix(p, "spiffe://") {
@@ -148,9 +199,6 @@ func authzSource(d *document.Document, at string, s *securitypb.Source) model.Au
 	}
 	if empty {
 		d.Error(document.CodeMissing, at, "name principals, namespaces or ipBlocks", "is empty")
-	}
-	if len(out.RequestPrincipals)+len(out.NotRequestPrincipals) > 0 {
-		d.Warn(document.CodeIgnored, at+".requestPrincipals", "use principals", "RequestAuthentication is not carried out by Weft: no request has a principal of its own")
 	}
 	return out
 }
@@ -233,7 +281,7 @@ func pathTemplate(d *document.Document, field, path string) {
 	}
 }
 
-// conditionKeys are those of "when" that are carried out; some take a [name].
+// conditionKeys are those of "when"; some take a [name].
 var conditionKeys = []string{
 	"request.headers", "source.ip", "remote.ip", "source.namespace", "source.serviceAccount", "source.principal", "source.trustDomain",
 	"destination.ip", "destination.port", "connection.sni",
@@ -247,13 +295,17 @@ func authzCondition(d *document.Document, at string, c *securitypb.Condition) mo
 	case out.Key == "":
 		d.Error(document.CodeMissing, at+".key", "write e.g. key: request.headers[x-user]", "is missing")
 	case strings.HasPrefix(name, "experimental.envoy.filters."):
-		d.Unsupported(at+".key", "", "%q is not carried out by Weft", out.Key)
+		if !bracket || !strings.HasSuffix(rest, "]") || len(rest) < 2 {
+			d.Invalid(at+".key", "write experimental.envoy.filters.<filter>[key]", "names no key of the filter's metadata")
+		}
 	case !slices.Contains(conditionKeys, name):
 		d.Invalid(at+".key", document.Suggest(name, conditionKeys), "%q is not a condition", out.Key)
 	case name == "request.headers" && (!bracket || !strings.HasSuffix(rest, "]") || len(rest) < 2):
 		d.Invalid(at+".key", "write request.headers[name]", "names no header")
-	case strings.HasPrefix(name, "request.auth."):
-		d.Warn(document.CodeIgnored, at+".key", "", "RequestAuthentication is not carried out by Weft: no request has %s", name)
+	case name == "request.auth.claims" && (!bracket || !strings.HasSuffix(rest, "]") || len(rest) < 2):
+		d.Invalid(at+".key", "write request.auth.claims[name], or [name][inner]", "names no claim")
+	case bracket && name != "request.headers" && name != "request.auth.claims":
+		d.Invalid(at+".key", "write "+name, "%s has no parts", name)
 	}
 	if len(out.Values)+len(out.NotValues) == 0 {
 		d.Error(document.CodeMissing, at+".values", "add values or notValues", "is missing")
@@ -264,6 +316,9 @@ func authzCondition(d *document.Document, at string, c *securitypb.Condition) mo
 	}{{"values", out.Values}, {"notValues", out.NotValues}} {
 		for i, v := range f.list {
 			field := document.At(at+"."+f.name, i)
+			if v == "" {
+				d.Invalid(field, "remove it", "is empty")
+			}
 			switch name {
 			case "source.ip", "remote.ip", "destination.ip":
 				d.Prefix(field, v)

@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -121,18 +122,54 @@ func resolution(d *document.Document, se *networkingpb.ServiceEntry, s *model.Se
 		if len(se.GetEndpoints()) > 1 {
 			d.Invalid("spec.endpoints", "keep one, or write resolution: DNS", "resolution DNS_ROUND_ROBIN takes one endpoint, got %d", len(se.GetEndpoints()))
 		}
+	case networkingpb.ServiceEntry_DYNAMIC_DNS:
+		s.Resolution = model.ByRequest
+		dynamicDNS(d, se, s)
 	default:
-		d.Unsupported("spec.resolution", "use NONE, STATIC, DNS or DNS_ROUND_ROBIN", "%s is not carried out by Weft", se.GetResolution())
+		d.Invalid("spec.resolution", "use NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS", "%s is not known", se.GetResolution())
 	}
 	for i, e := range se.GetEndpoints() {
-		s.Inline = append(s.Inline, endpoint(d, document.At("spec.endpoints", i), e, s.Ports, ips))
+		s.Inline = append(s.Inline, endpoint(d, document.At("spec.endpoints", i), e, s, ips))
+	}
+}
+
+// dynamicDNS judges an entry whose requests say themselves where they go.
+func dynamicDNS(d *document.Document, se *networkingpb.ServiceEntry, s *model.Service) {
+	for i, h := range se.GetHosts() {
+		if !strings.HasPrefix(h, "*") {
+			d.Invalid(document.At("spec.hosts", i), "write a wildcard, or resolution: DNS", "%q is one host: resolution DYNAMIC_DNS is for wildcards", h)
+		}
+	}
+	for _, f := range []struct {
+		set   bool
+		field string
+	}{
+		{len(se.GetAddresses()) > 0, "addresses"}, {len(se.GetEndpoints()) > 0, "endpoints"}, {se.GetWorkloadSelector() != nil, "workloadSelector"},
+	} {
+		if f.set {
+			d.Invalid("spec."+f.field, "remove it", "has no use with resolution DYNAMIC_DNS: the name in a request decides")
+		}
+	}
+	for i, p := range s.Ports {
+		if !p.Protocol.IsHTTP() && !p.Protocol.IsTLS() {
+			d.Invalid(document.At("spec.ports", i)+".protocol", "write HTTP, HTTP2, GRPC or TLS", "resolution DYNAMIC_DNS needs a protocol that names the host")
+		}
 	}
 }
 
 // endpoint converts one endpoint of a ServiceEntry.
-func endpoint(d *document.Document, at string, e *networkingpb.WorkloadEntry, ports []model.ServicePort, ips bool) model.Endpoint {
+func endpoint(d *document.Document, at string, e *networkingpb.WorkloadEntry, s *model.Service, ips bool) model.Endpoint {
+	// Endpoints mostly have the labels of one just before: a mesh of many holds
+	// them once.
+	labels, ports := e.GetLabels(), s.Ports
+	for _, near := range s.Inline[max(0, len(s.Inline)-8):] {
+		if len(labels) > 0 && maps.Equal(labels, near.Labels) {
+			labels = near.Labels
+			break
+		}
+	}
 	out := model.Endpoint{
-		Address: e.GetAddress(), Labels: e.GetLabels(), Network: e.GetNetwork(), Weight: max(1, e.GetWeight()),
+		Address: e.GetAddress(), Labels: labels, Network: e.GetNetwork(), Weight: max(1, e.GetWeight()),
 		ServiceAccount: e.GetServiceAccount(), Healthy: true, Locality: locality(d, at+".locality", e.GetLocality()),
 	}
 	d.CheckLabels(at+".labels", e.GetLabels())
@@ -172,8 +209,11 @@ func endpoint(d *document.Document, at string, e *networkingpb.WorkloadEntry, po
 
 func unixPath(d *document.Document, at, address string) {
 	path := strings.TrimPrefix(address, "unix://")
-	if !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@") {
+	switch {
+	case !strings.HasPrefix(path, "/") && !strings.HasPrefix(path, "@"):
 		d.Invalid(at, "write unix:///absolute/path", "%q is not an absolute path", path)
+	case strings.HasSuffix(path, "/"):
+		d.Invalid(at, "write the path of a socket", "%q is the path of a folder", path)
 	}
 }
 
@@ -190,6 +230,9 @@ func locality(d *document.Document, at, s string) model.Locality {
 // tlsMode is the label of a workload that speaks the mesh's mTLS.
 const tlsMode = "security.istio.io/tlsMode"
 
+// ownCluster is what Istio calls the only cluster of a mesh.
+const ownCluster = "Kubernetes"
+
 func convertWorkloadEntry(d *document.Document) []model.Object {
 	we := &networkingpb.WorkloadEntry{}
 	if !d.Message("spec", d.Spec(), we) {
@@ -198,7 +241,7 @@ func convertWorkloadEntry(d *document.Document) []model.Object {
 	w := &model.Workload{
 		Meta: d.Meta, Name: d.Key.Name, App: d.Key.Name, Namespace: d.Key.Namespace, Network: we.GetNetwork(),
 		ServiceAccount: we.GetServiceAccount(), Weight: we.GetWeight(), Locality: locality(d, "spec.locality", we.GetLocality()),
-		Ready: true, Engine: "none",
+		Ready: true, Engine: "none", Cluster: ownCluster, Proxy: Annotated(d),
 	}
 	d.CheckLabels("spec.labels", we.GetLabels())
 	w.Labels = map[string]string{}
@@ -210,7 +253,13 @@ func convertWorkloadEntry(d *document.Document) []model.Object {
 	if app := w.Labels["app"]; app != "" {
 		w.App = app
 	}
-	w.Mesh = w.Labels[tlsMode] == "istio"
+	// An account is that of the sidecar's certificate: who has one speaks mutual TLS,
+	// unless the label says otherwise.
+	if mode, said := w.Labels[tlsMode]; said {
+		w.Mesh = mode == "istio"
+	} else {
+		w.Mesh = w.ServiceAccount != ""
+	}
 	switch addr, err := netip.ParseAddr(we.GetAddress()); {
 	case we.GetAddress() == "":
 		d.Error(document.CodeMissing, "spec.address", "write an address", "is missing")
@@ -218,12 +267,18 @@ func convertWorkloadEntry(d *document.Document) []model.Object {
 		w.Addresses = []netip.Addr{addr.Unmap()}
 	case strings.HasPrefix(we.GetAddress(), "unix://"):
 		unixPath(d, "spec.address", we.GetAddress())
+		if len(we.GetPorts()) > 0 {
+			d.Invalid("spec.ports", "remove it", "a unix socket has no ports")
+		}
 		w.Host = we.GetAddress()
 	default:
 		d.Host("spec.address", we.GetAddress(), false)
 		w.Host = we.GetAddress()
 	}
 	for name, n := range we.GetPorts() {
+		if !document.IsLabel(name) {
+			d.Invalid(document.Join("spec.ports", name), "use lower-case letters, digits and '-'", "%q is not the name of a port", name)
+		}
 		if w.Ports == nil {
 			w.Ports = map[string]uint16{}
 		}

@@ -15,7 +15,7 @@ func convertSidecar(d *document.Document) []model.Object {
 	if !d.Message("spec", d.Spec(), sc) {
 		return nil
 	}
-	out := &model.Sidecar{Meta: d.Meta}
+	out := &model.Sidecar{Meta: d.Meta, InboundPool: connectionPool(d, "spec.inboundConnectionPool", sc.GetInboundConnectionPool())}
 	if labels := sc.GetWorkloadSelector().GetLabels(); len(labels) > 0 {
 		out.Selector = labels
 		d.CheckLabels("spec.workloadSelector.labels", labels)
@@ -25,12 +25,13 @@ func convertSidecar(d *document.Document) []model.Object {
 		if p.GetMode() == networkingpb.OutboundTrafficPolicy_ALLOW_ANY {
 			out.OutboundPolicy = new(model.AllowAny)
 		}
+		out.EgressProxy = egressProxy(d, "spec.outboundTrafficPolicy.egressProxy", p)
 	}
 	for i, e := range sc.GetEgress() {
 		at := document.At("spec.egress", i)
 		eg := model.SidecarEgress{Bind: e.GetBind(), Hosts: e.GetHosts()}
 		eg.Port, eg.PortName, eg.Protocol = sidecarPort(d, at+".port", e.GetPort(), false)
-		captureMode(d, at, e.GetCaptureMode())
+		eg.Bound = e.GetCaptureMode() == networkingpb.CaptureMode_NONE
 		bindAddress(d, at+".bind", eg.Bind)
 		if len(eg.Hosts) == 0 {
 			d.Error(document.CodeMissing, at+".hosts", `write e.g. "./*"`, "is missing")
@@ -45,9 +46,13 @@ func convertSidecar(d *document.Document) []model.Object {
 	}
 	for i, in := range sc.GetIngress() {
 		at := document.At("spec.ingress", i)
-		ing := model.SidecarIngress{Bind: in.GetBind(), DefaultEndpoint: in.GetDefaultEndpoint(), TLS: serverTLS(d, at+".tls", in.GetTls())}
+		ing := model.SidecarIngress{Bind: in.GetBind(), DefaultEndpoint: in.GetDefaultEndpoint(), TLS: serverTLS(d, at+".tls", in.GetTls()),
+			Pool: connectionPool(d, at+".connectionPool", in.GetConnectionPool())}
 		ing.Port, ing.PortName, ing.Protocol = sidecarPort(d, at+".port", in.GetPort(), true)
-		captureMode(d, at, in.GetCaptureMode())
+		ing.Bound = in.GetCaptureMode() == networkingpb.CaptureMode_NONE
+		if ing.Bound && ing.DefaultEndpoint == "" {
+			d.Error(document.CodeMissing, at+".defaultEndpoint", "say where the program listens, e.g. 127.0.0.1:8080", "is missing beside captureMode: NONE")
+		}
 		bindAddress(d, at+".bind", ing.Bind)
 		defaultEndpoint(d, at+".defaultEndpoint", ing.DefaultEndpoint)
 		out.Ingress = append(out.Ingress, ing)
@@ -55,11 +60,20 @@ func convertSidecar(d *document.Document) []model.Object {
 	return []model.Object{out}
 }
 
-// captureMode refuses what needs listeners that traffic is not redirected to.
-func captureMode(d *document.Document, at string, m networkingpb.CaptureMode) {
-	if m == networkingpb.CaptureMode_NONE {
-		d.Unsupported(at+".captureMode", "use DEFAULT; where traffic is not captured: weft up --capture proxy", "NONE is not carried out by Weft")
+// egressProxy reads where unknown traffic goes, which has to be said to the port.
+func egressProxy(d *document.Document, at string, p *networkingpb.OutboundTrafficPolicy) *model.Destination {
+	if p.GetEgressProxy() == nil {
+		return nil
 	}
+	to := destination(d, at, p.GetEgressProxy())
+	if to.Host != "" && to.Port == 0 {
+		d.Error(document.CodeMissing, at+".port.number", "say which port of the service", "is missing")
+	}
+	if p.GetMode() != networkingpb.OutboundTrafficPolicy_ALLOW_ANY {
+		d.Warn(document.CodeIgnored, at, "set mode: ALLOW_ANY, or remove it", "has no effect with mode REGISTRY_ONLY")
+		return nil
+	}
+	return &to
 }
 
 func bindAddress(d *document.Document, at, bind string) {

@@ -1,5 +1,7 @@
 // Package kube is the front end of Kubernetes' own kinds: Namespace, Service,
-// ServiceAccount, Secret, and the ConfigMap that holds the mesh configuration.
+// ServiceAccount, Secret, ConfigMap (the mesh configuration, and authorities'
+// certificates), Ingress and IngressClass. For an analysis it also reads what runs
+// in a cluster (ClusterFrontEnds).
 //
 // Each conversion is a pure function from one document to model objects and
 // Findings. What needs other objects (does anything match the selector?) is
@@ -8,9 +10,11 @@ package kube
 
 import (
 	"reflect"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
@@ -22,7 +26,7 @@ const Domain = "cluster.local"
 // MeshText reads a mesh configuration that stands in a field of a document.
 type MeshText func(d *document.Document, field, text string) []model.Object
 
-// FrontEnds returns the front ends of the core group. Mesh configuration is
+// FrontEnds returns the front ends of the core group and of Ingress. Mesh configuration is
 // another front end's to read.
 func FrontEnds(mesh MeshText) []document.FrontEnd {
 	s := shapes()
@@ -37,10 +41,12 @@ func FrontEnds(mesh MeshText) []document.FrontEnd {
 		front("ServiceAccount", s.account, convertAccount),
 		front("Secret", s.secret, convertSecret),
 		front("ConfigMap", s.configMap, func(d *document.Document) []model.Object { return convertConfigMap(d, mesh) }),
+		{Kind: "Ingress", Group: "networking.k8s.io", Versions: []string{"v1"}, Shape: s.ingress, Convert: convertIngress},
+		{Kind: "IngressClass", Group: "networking.k8s.io", Versions: []string{"v1"}, Cluster: true, Shape: s.class, Convert: convertIngressClass},
 	}
 }
 
-type shapeSet struct{ namespace, service, account, secret, configMap *document.Shape }
+type shapeSet struct{ namespace, service, account, secret, configMap, ingress, class *document.Shape }
 
 // rules say what is accepted without effect, and what is not.
 var rules = document.Rules{
@@ -56,6 +62,8 @@ var rules = document.Rules{
 	"ServicePort.port":                          document.Port,
 	"ServicePort.nodePort":                      {Min: 0, Max: 65535},
 	"NamespaceSpec.finalizers":                  {Quiet: true},
+	"ServiceBackendPort.number":                 {Min: 0, Max: 65535},
+	"IngressClassSpec.parameters":               {Ignore: "classes have no parameters here"},
 }
 
 var shapes = sync.OnceValue(func() shapeSet {
@@ -80,6 +88,8 @@ var shapes = sync.OnceValue(func() shapeSet {
 		account:   of(reflect.TypeFor[corev1.ServiceAccount]()),
 		secret:    of(reflect.TypeFor[corev1.Secret]()),
 		configMap: of(reflect.TypeFor[corev1.ConfigMap]()),
+		ingress:   of(reflect.TypeFor[networkingv1.Ingress]()),
+		class:     of(reflect.TypeFor[networkingv1.IngressClass]()),
 	}
 	if bad := rules.Unused(b.Used); bad != nil {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
@@ -91,6 +101,7 @@ func convertNamespace(d *document.Document) []model.Object {
 	if !document.IsLabel(d.Key.Name) {
 		d.Invalid("metadata.name", "use lower-case letters, digits and '-'", "%q is not a valid namespace", d.Key.Name)
 	}
+	annotations(d, "metadata.annotations", "Namespace", d.Annotations)
 	return []model.Object{&model.Namespace{Meta: d.Meta}}
 }
 
@@ -102,10 +113,16 @@ func convertAccount(d *document.Document) []model.Object {
 const meshKey = "mesh"
 
 func convertConfigMap(d *document.Document, mesh MeshText) []model.Object {
+	data, _ := d.Body["data"].(map[string]any)
+	if ca, ok := data["ca.crt"].(string); ok {
+		return []model.Object{&model.Secret{Meta: d.Meta, CA: model.PrivateBytes(ca)}}
+	}
+	if strings.HasPrefix(d.Key.Name, injectorName) {
+		return injector(d, data)
+	}
 	if d.Key.Name != "istio" && d.Key.Name != "weft" {
 		return nil // for programs, not for us
 	}
-	data, _ := d.Body["data"].(map[string]any)
 	text, ok := data[meshKey].(string)
 	if !ok {
 		return nil

@@ -42,9 +42,11 @@ func convertService(d *document.Document) []model.Object {
 		}
 	}
 	s.Exports = d.Visibility(document.Join("metadata.annotations", exportTo), exports)
+	annotations(d, "metadata.annotations", "Service", d.Annotations)
 	serviceType(d, s, &spec)
 	serviceAddresses(d, s, &spec)
 	servicePorts(d, s, spec.Ports)
+	portNames(d, s)
 	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		d.Warn(document.CodeIgnored, "spec.sessionAffinity", "use a DestinationRule with loadBalancer.consistentHash.useSourceIp", "ClientIP has no effect here")
 	}
@@ -169,6 +171,25 @@ func servicePorts(d *document.Document, s *model.Service, ports []corev1.Service
 		numbers[number] = i
 		if out, ok := servicePort(d, at, p, s.Exposure); ok {
 			s.Ports = append(s.Ports, out)
+		}
+	}
+}
+
+// portNames notes ports whose protocol nobody has said.
+func portNames(d *document.Document, s *model.Service) {
+	if d.Bad() || d.Labels["istio"] != "" || d.Labels["release"] == "istio" || d.Labels["gateway.istio.io/managed"] != "" ||
+		d.Key.Namespace == "kube-system" || d.Key.Namespace == "kube-public" {
+		return // refused, or brought along by an installation and not written by the user
+	}
+	for i := range s.Ports {
+		p, at := &s.Ports[i], document.Join(document.At("spec.ports", i), "name")
+		switch {
+		case s.ExternalName != "" && (p.Protocol == model.Unknown || p.Protocol == model.TCP):
+			d.Warn(document.CodeExternalName, at, "name it by its protocol, e.g. http or tls",
+				"%q is plain TCP: that port of an ExternalName service takes all traffic of its number", p.Name)
+		case p.Protocol == model.Unknown && s.ExternalName == "":
+			d.Info(document.CodePortName, at, "begin it with the protocol, e.g. http or tcp-db, or write appProtocol",
+				"%q says no protocol: it is found out by the first bytes", p.Name)
 		}
 	}
 }

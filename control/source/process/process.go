@@ -7,6 +7,7 @@ package process
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -46,7 +48,7 @@ func (s *Source) Name() string { return "process" }
 // Run implements source.Source.
 func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 	look := fswatch.Look{Dirs: []string{filepath.Dir(s.path)}}
-	return fswatch.Run(ctx, s.log, func() (fswatch.Look, error) {
+	return fswatch.Run(ctx, s.log, func(fswatch.Notice) (fswatch.Look, error) {
 		d, changed := s.read()
 		if !changed {
 			return look, nil
@@ -143,11 +145,15 @@ func Workload(r *wire.Replica) *model.Workload {
 	if w.App == "" {
 		w.App = w.Name
 	}
+	w.Mesh = w.Mesh || r.Labels[wire.TLSModeLabel] == wire.TLSModeIstio
 	if r.Inbound != nil {
 		w.Inbound = make(map[uint16]model.InboundPort, len(r.Inbound))
 		for port, in := range r.Inbound {
 			w.Inbound[port] = model.InboundPort{Listen: in.Listen, Program: in.Program}
 		}
+	}
+	if l, ok := localityOf(r.Labels); ok && w.Locality == (model.Locality{}) {
+		w.Locality = l
 	}
 	raw, err := json.Marshal(r)
 	if err != nil {
@@ -155,4 +161,18 @@ func Workload(r *wire.Replica) *model.Workload {
 	}
 	w.Hash = xxhash.Sum64(raw)
 	return w
+}
+
+// localityOf reads the locality that a workload's labels say, as Istio reads a pod's:
+// region, zone and subzone with dots or slashes between them.
+func localityOf(labels map[string]string) (l model.Locality, ok bool) {
+	s := cmp.Or(labels["topology.istio.io/locality"], labels["istio-locality"])
+	if s == "" {
+		return l, false
+	}
+	if !strings.Contains(s, "/") {
+		s = strings.ReplaceAll(s, ".", "/")
+	}
+	parts := append(strings.SplitN(s, "/", 3), "", "")
+	return model.Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]}, true
 }

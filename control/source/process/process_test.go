@@ -36,7 +36,7 @@ func TestFollow(t *testing.T) {
 		select {
 		case d := <-deltas:
 			return d
-		case <-time.After(5 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatal("no delta")
 			return model.Delta{}
 		}
@@ -100,5 +100,23 @@ func TestWorkload(t *testing.T) {
 	r.Ready = false
 	if process.Workload(&r).Hash == got.Hash {
 		t.Error("readiness makes no difference to the hash")
+	}
+}
+
+// TestLocalityOfLabels: labels say where a workload is, as a pod's do, unless the
+// supervisor says so.
+func TestLocalityOfLabels(t *testing.T) {
+	for label, want := range map[string]model.Locality{
+		"a.b.c": {Region: "a", Zone: "b", SubZone: "c"}, "a/b.c/d": {Region: "a", Zone: "b.c", SubZone: "d"}, "a": {Region: "a"}, "": {},
+	} {
+		for _, key := range []string{"istio-locality", "topology.istio.io/locality"} {
+			if got := process.Workload(&wire.Replica{Labels: map[string]string{key: label}}).Locality; got != want {
+				t.Errorf("%s %q: %v, want %v", key, label, got, want)
+			}
+		}
+	}
+	r := wire.Replica{Region: "z", Labels: map[string]string{"istio-locality": "a"}}
+	if got := process.Workload(&r).Locality; got != (model.Locality{Region: "z"}) {
+		t.Errorf("said by both: %v", got)
 	}
 }

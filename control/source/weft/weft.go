@@ -16,6 +16,7 @@ import (
 	api "github.com/weftmesh/weft/api/weft/v1alpha1"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/istio"
 )
 
 // FrontEnds returns the front ends of the group weft.dev.
@@ -123,6 +124,7 @@ func convertProcess(d *document.Document) []model.Object {
 			d.Invalid("spec.sidecar.engine", document.Suggest(p.Engine, engines), "must be one of go, envoy, none, got %q", p.Engine)
 		}
 	}
+	p.Proxy = istio.Annotated(d)
 	return []model.Object{p}
 }
 

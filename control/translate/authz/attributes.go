@@ -3,6 +3,7 @@ package authz
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,6 +82,7 @@ func (t *translator) source(s *model.AuthzSource) ([]*rbacv3.Principal, error) {
 		{s.ServiceAccounts, s.NotServiceAccounts, t.serviceAccount},
 		{s.IPBlocks, s.NotIPBlocks, sourceIP},
 		{s.RemoteIPBlocks, s.NotRemoteIPBlocks, remoteBlock},
+		{s.TrustDomains, s.NotTrustDomains, t.trustDomain},
 		{s.RequestPrincipals, s.NotRequestPrincipals, t.requestPrincipal},
 	} {
 		list, err := principals(part.values, part.not, part.f)
@@ -130,7 +132,7 @@ func (t *translator) http(f func(string) *rbacv3.Permission) permissionFunc {
 // "cluster.local", stands for all of the mesh's own.
 func (t *translator) principal(v string) ([]*rbacv3.Principal, error) {
 	domain, rest, ok := strings.Cut(v, "/")
-	if !ok || v[0] == '*' {
+	if !ok || domain == "*" || v[0] == '*' && strings.Count(rest, "/") != identityParts {
 		return []*rbacv3.Principal{identity(pattern(v, "spiffe://"))}, nil
 	}
 	var out []*rbacv3.Principal
@@ -140,16 +142,40 @@ func (t *translator) principal(v string) ([]*rbacv3.Principal, error) {
 	return out, nil
 }
 
-// domains are the trust domains that one in a policy stands for.
+// identityParts are the slashes in "ns/NAMESPACE/sa/ACCOUNT", what follows a trust domain.
+const identityParts = 3
+
+// domains are the trust domains that one in a policy stands for. One that begins with "*"
+// covers some of the mesh's, and then stands for the others, too.
 func (t *translator) domains(d string) []string {
-	own := d == "cluster.local"
-	for _, x := range t.trust {
-		own = own || x == d
+	covers := func(x string) bool { return x == d }
+	if end, ok := strings.CutPrefix(d, "*"); ok {
+		covers = func(x string) bool { return strings.HasSuffix(x, end) }
 	}
-	if !own {
+	switch {
+	case d != "cluster.local" && !slices.ContainsFunc(t.trust, covers):
 		return []string{d}
+	case d[0] == '*':
+		return append([]string{d}, slices.DeleteFunc(slices.Clone(t.trust), covers)...)
 	}
 	return t.trust
+}
+
+// trustDomain is a trust domain with at most one "*"; one of the mesh's stands for
+// all of them.
+func (t *translator) trustDomain(v string) ([]*rbacv3.Principal, error) {
+	if v == "*" {
+		return []*rbacv3.Principal{identity(pb.Prefix("spiffe://"))}, nil
+	}
+	if before, after, ok := strings.Cut(v, "*"); ok {
+		return []*rbacv3.Principal{identity(pb.Regex(
+			"spiffe://" + regexp.QuoteMeta(before) + "[^/]*" + regexp.QuoteMeta(after) + "/.*"))}, nil
+	}
+	var out []*rbacv3.Principal
+	for _, d := range t.domains(v) {
+		out = append(out, identity(pb.Prefix("spiffe://"+d+"/")))
+	}
+	return out, nil
 }
 
 func (t *translator) namespace(v string) ([]*rbacv3.Principal, error) {
@@ -185,18 +211,6 @@ func remoteBlock(v string) ([]*rbacv3.Principal, error) {
 		return nil, err
 	}
 	return []*rbacv3.Principal{remoteIP(pb.CIDR(c))}, nil
-}
-
-// requestPrincipal: without RequestAuthentication no request has one.
-func (t *translator) requestPrincipal(string) ([]*rbacv3.Principal, error) {
-	if !t.tcp {
-		t.finding(CodeKey, model.Warning, "spec.rules.from.source.requestPrincipals",
-			"RequestAuthentication is not supported: no request has a request principal", "use principals")
-	}
-	if t.tcp {
-		return nil, unmatched{}
-	}
-	return []*rbacv3.Principal{notPrincipal(anyPrincipal())}, nil
 }
 
 // path is exact, prefix or suffix, or a template with {*} and {**}.

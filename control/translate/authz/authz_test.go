@@ -38,6 +38,22 @@ var (
 	both = model.AuthzRule{To: []model.AuthzOperation{{Methods: []string{"GET"}, Ports: []string{"80"}}}}
 )
 
+// rules are what the filters enforce.
+func rules(v *scope.View, tcp bool, report Report) []*rbacv3.RBAC {
+	custom, list := HTTP(v, report)
+	list = append(custom, list...)
+	if tcp {
+		list = TCP(v, report)
+	}
+	var out []*rbacv3.RBAC
+	for _, f := range list {
+		if m, ok := f.Config.(interface{ GetRules() *rbacv3.RBAC }); ok && m.GetRules() != nil {
+			out = append(out, m.GetRules())
+		}
+	}
+	return out
+}
+
 // TestOrder looks at which filters come out, and which rules are left in them.
 func TestOrder(t *testing.T) {
 	for _, tc := range []struct {
@@ -55,8 +71,11 @@ func TestOrder(t *testing.T) {
 		{"an HTTP rule never allows TCP", true, []*model.Authz{policy("a", model.Allow, get)}, []string{"ALLOW"}, 0},
 		{"not even in part", true, []*model.Authz{policy("a", model.Allow, both, p80)}, []string{"ALLOW a1"}, 0},
 		{"an HTTP rule denies TCP by the rest", true, []*model.Authz{policy("d", model.Deny, both)}, []string{"DENY d0"}, 0},
-		{"custom denies", false, []*model.Authz{policy("c", model.Custom, get)}, []string{"DENY c0"}, 1},
-		{"audit does nothing", false, []*model.Authz{policy("c", model.Audit, get)}, nil, 1},
+		{"audit before deny", false, []*model.Authz{policy("d", model.Deny, get), policy("a", model.Audit, get)}, []string{"LOG a0", "DENY d0"}, 0},
+		{"a token never allows TCP", true, []*model.Authz{policy("a", model.Allow,
+			model.AuthzRule{From: []model.AuthzSource{{RequestPrincipals: []string{"*"}}}})}, []string{"ALLOW"}, 0},
+		{"a token denies TCP", true, []*model.Authz{policy("d", model.Deny,
+			model.AuthzRule{When: []model.AuthzCondition{{Key: "request.auth.claims[a]", Values: []string{"x"}}}})}, []string{"DENY d0"}, 0},
 		{"a wrong value falls from allow", false, []*model.Authz{policy("a", model.Allow,
 			model.AuthzRule{From: []model.AuthzSource{{IPBlocks: []string{"10.0.0.0/99"}}}})}, []string{"ALLOW"}, 1},
 		{"a wrong value stays in deny", false, []*model.Authz{policy("a", model.Deny,
@@ -67,7 +86,7 @@ func TestOrder(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var findings []model.Finding
 			var got []string
-			for _, r := range Rules(view(tc.policies...), tc.tcp, func(f model.Finding) { findings = append(findings, f) }) {
+			for _, r := range rules(view(tc.policies...), tc.tcp, func(f model.Finding) { findings = append(findings, f) }) {
 				line := r.Action.String()
 				var names []string
 				for n := range r.Policies {
@@ -151,7 +170,45 @@ func TestRule(t *testing.T) {
 				rules { requested_server_name { suffix: ".x.com" } } } }
 			principals { and_ids {
 				ids { header { name: "x-a" present_match: true } }
-				ids { authenticated { principal_name { safe_regex { regex: "spiffe://td/.*" } } } } } }`},
+				ids { authenticated { principal_name { prefix: "spiffe://td/" } } } } }`},
+		{"trust domains", false, false,
+			model.AuthzRule{From: []model.AuthzSource{{TrustDomains: []string{"old.domain", "*.x"}, NotTrustDomains: []string{"*"}}}},
+			anything + `principals { and_ids {
+				ids { or_ids {
+					ids { authenticated { principal_name { prefix: "spiffe://cluster.local/" } } }
+					ids { authenticated { principal_name { prefix: "spiffe://old.domain/" } } }
+					ids { authenticated { principal_name { safe_regex { regex: "spiffe://[^/]*\\.x/.*" } } } } } }
+				ids { not_id { authenticated { principal_name { prefix: "spiffe://" } } } } } }`},
+		{"request principals", false, false,
+			model.AuthzRule{From: []model.AuthzSource{{RequestPrincipals: []string{"https://i.x/a*", "*/u"}, NotRequestPrincipals: []string{"*"}}}},
+			anything + `principals { and_ids {
+				ids { or_ids {
+					ids { and_ids {
+						ids { ` + claim("iss", `string_match { exact: "https://i.x" }`) + ` }
+						ids { ` + claim("sub", `string_match { prefix: "a" }`) + ` } } }
+					ids { and_ids {
+						ids { ` + claim("iss", some) + ` }
+						ids { ` + claim("sub", `string_match { exact: "u" }`) + ` } } } } }
+				ids { not_id { and_ids { ids { ` + claim("iss", some) + ` } ids { ` + claim("sub", some) + ` } } } } } }`},
+		{"claims", false, false,
+			model.AuthzRule{When: []model.AuthzCondition{
+				{Key: "request.auth.claims[group][id]", Values: []string{"a", "b*"}},
+				{Key: "request.auth.audiences", NotValues: []string{"c"}},
+				{Key: "request.auth.presenter", Values: []string{"p"}},
+				{Key: "request.auth.principal", Values: []string{"i/*"}},
+			}},
+			anything + `principals { and_ids {
+				ids { metadata { filter: "envoy.filters.http.jwt_authn" path { key: "payload" } path { key: "group" } path { key: "id" }
+					value { ` + list(`or_match { value_matchers { string_match { exact: "a" } } value_matchers { string_match { prefix: "b" } } }`) + ` } } }
+				ids { not_id { ` + claim("aud", list(`string_match { exact: "c" }`)) + ` } }
+				ids { ` + claim("azp", list(`string_match { exact: "p" }`)) + ` }
+				ids { and_ids { ids { ` + claim("iss", `string_match { exact: "i" }`) + ` } ids { ` + claim("sub", some) + ` } } } } }`},
+		{"other filters' metadata", false, false,
+			model.AuthzRule{When: []model.AuthzCondition{{Key: "experimental.envoy.filters.network.mysql_proxy[db]", Values: []string{"[x*]"}, NotValues: []string{"y"}}}},
+			`permissions { and_rules {
+				rules { metadata { filter: "envoy.filters.network.mysql_proxy" path { key: "db" }
+					value { list_match { one_of { string_match { prefix: "x" } } } } } }
+				rules { not_rule { metadata { filter: "envoy.filters.network.mysql_proxy" path { key: "db" } value { string_match { exact: "y" } } } } } } }` + anyone},
 		{"deny TCP without the HTTP part", true, true, both, `permissions { destination_port: 80 }` + anyone},
 		{"deny all TCP", true, true, get, anything + anyone},
 	} {
@@ -160,20 +217,31 @@ func TestRule(t *testing.T) {
 			if tc.deny {
 				action = model.Deny
 			}
-			rules := Rules(view(policy("p", action, tc.rule)), tc.tcp, func(f model.Finding) { t.Error(f) })
-			if len(rules) != 1 {
-				t.Fatalf("%d filters", len(rules))
+			list := rules(view(policy("p", action, tc.rule)), tc.tcp, func(f model.Finding) { t.Error(f) })
+			if len(list) != 1 {
+				t.Fatalf("%d filters", len(list))
 			}
 			want := &rbacv3.Policy{}
 			if err := prototext.Unmarshal([]byte(tc.want), want); err != nil {
 				t.Fatal(err)
 			}
-			got := rules[0].Policies["ns[default]-policy[p]-rule[0]"]
+			got := list[0].Policies["ns[default]-policy[p]-rule[0]"]
 			if !proto.Equal(want, got) {
 				t.Errorf("want %s\ngot  %s", prototext.Format(want), prototext.Format(got))
 			}
 		})
 	}
+}
+
+// some is any value but an empty one.
+const some = `string_match { safe_regex { regex: ".+" } }`
+
+func claim(name, value string) string {
+	return `metadata { filter: "envoy.filters.http.jwt_authn" path { key: "payload" } path { key: "` + name + `" } value { ` + value + ` } }`
+}
+
+func list(value string) string {
+	return `or_match { value_matchers { list_match { one_of { ` + value + ` } } } value_matchers { ` + value + ` } }`
 }
 
 // TestScope: the root namespace's policies hold everywhere, others at home.
@@ -197,7 +265,7 @@ func TestScope(t *testing.T) {
 		{"root, not selected", at("istio-system", map[string]string{"app": "else"}), 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := len(Rules(view(tc.p), false, func(model.Finding) {})); got != tc.want {
+			if got := len(rules(view(tc.p), false, func(model.Finding) {})); got != tc.want {
 				t.Errorf("%d filters, want %d", got, tc.want)
 			}
 		})

@@ -25,7 +25,7 @@ func (t *translator) condition(c *model.AuthzCondition) ([]*rbacv3.Permission, [
 	case strings.HasPrefix(c.Key, "request.headers[") && strings.HasSuffix(c.Key, "]"):
 		name := strings.ToLower(c.Key[len("request.headers[") : len(c.Key)-1])
 		return source(func(v string) ([]*rbacv3.Principal, error) {
-			if t.tcp {
+			if t.tcp || t.proxyless && hidden(name) {
 				return nil, unmatched{}
 			}
 			return []*rbacv3.Principal{headerPrincipal(header(name, v, false))}, nil
@@ -41,11 +41,17 @@ func (t *translator) condition(c *model.AuthzCondition) ([]*rbacv3.Permission, [
 	case c.Key == "source.serviceAccount":
 		return source(t.serviceAccount)
 	case c.Key == "source.trustDomain":
-		return source(func(v string) ([]*rbacv3.Principal, error) {
-			return []*rbacv3.Principal{identity(pb.Regex("spiffe://" + globRegex(v) + "/.*"))}, nil
-		})
-	case strings.HasPrefix(c.Key, "request.auth."):
+		return source(t.trustDomain)
+	case c.Key == "request.auth.principal":
 		return source(t.requestPrincipal)
+	case strings.HasPrefix(c.Key, "request.auth."):
+		list, err := t.claims(c)
+		return nil, list, err
+	case strings.HasPrefix(c.Key, experimental) && t.proxyless:
+		return nil, nil, unmatched{}
+	case strings.HasPrefix(c.Key, experimental):
+		list, err := filterMetadata(c)
+		return list, nil, err
 	case c.Key == "destination.ip":
 		return destination(func(v string) ([]*rbacv3.Permission, error) {
 			p, err := pb.ParseCIDR(v)

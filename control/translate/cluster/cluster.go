@@ -21,8 +21,8 @@ import (
 
 // Codes of Findings.
 const (
-	CodeProxyProtocol = "WEFT0320" // proxyProtocol is not carried out
-	CodeCredential    = "WEFT0321" // a client certificate that the proxy may not have
+	CodeCredential = "WEFT0321" // a client certificate that the proxy may not have
+	CodeZones      = "WEFT0324" // zones of which a proxy does not know its share
 )
 
 const (
@@ -54,16 +54,18 @@ func (b *Builder) Secrets() []string { return pb.Keys(b.secrets) }
 // service depend: proxies of one class get the same. Not ok: on more than that.
 func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	p := b.v.Proxy
-	class.Service = s
+	class.Service = s.Key
 	class.V4, class.V6 = p.Families()
 	_, class.Explicit = p.HTTPProxy()
 	class.Gateway = p.Gateway()
+	class.Through = b.v.PassesThrough()
 	policy := b.v.Policy(s)
 	for _, k := range policy.Keys {
 		class.Policy += k.String() + " "
 	}
 	if len(policy.Keys) > 0 {
 		class.Namespace = p.Namespace() // credentials are looked up there
+		class.Engine = p.Engine()       // which may lack something
 	}
 	settings := []*model.LocalityLB{b.v.Mesh.LocalityLB}
 	for _, t := range policy.Parts() {
@@ -76,20 +78,36 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 		if l == nil || !l.Enabled {
 			continue
 		}
-		if p.Workload != nil {
-			class.Locality = p.Workload.Locality
-		}
+		class.Locality = p.Locality()
 		ok = ok && len(l.Priority) == 0 // which looks at the proxy's labels
+	}
+	zones := []*model.ZoneLB{b.v.Mesh.ZoneLB}
+	for _, t := range policy.Parts() {
+		if t.LB != nil {
+			zones = append(zones, t.LB.Zone)
+		}
+	}
+	for _, z := range zones {
+		if z == nil || !z.Enabled {
+			continue
+		}
+		class.Locality, class.SelfDiscovery = p.Locality(), p.SelfDiscovery()
+		ok = ok && len(z.Priority) == 0
 	}
 	return class, ok
 }
 
 // Class is comparable; see Builder.Class.
 type Class struct {
-	Service                   *model.Service
+	Service                   model.Key
 	Policy, Namespace         string
+	Engine                    string
 	Locality                  model.Locality
 	V4, V6, Explicit, Gateway bool
+	// Through: see scope.View.PassesThrough.
+	Through bool
+	// SelfDiscovery counts where zones do.
+	SelfDiscovery bool
 }
 
 // Endpoints are the load assignments of the EDS clusters made so far.
@@ -103,6 +121,14 @@ type target struct {
 	policy model.TrafficPolicy
 	keys   []model.Key
 	name   string
+	// tlsField is where TLS is set up, for Findings; empty: in a DestinationRule.
+	tlsField string
+	// only, when set, picks the instances.
+	only func(model.Instance) bool
+	// upgrade: HTTP/1.1 becomes HTTP/2 where the policy does not say otherwise.
+	upgrade bool
+	// through: TLS of the mesh goes on as it comes, by the server name that it asks for.
+	through bool
 }
 
 func (t *target) subsetName() string {
@@ -121,23 +147,48 @@ func (b *Builder) Service(s *model.Service) []*clusterv3.Cluster {
 		if port.Protocol == model.UDP {
 			continue
 		}
-		out = append(out, b.outbound(&target{svc: s, port: port, policy: p.For(port.Port, ""), keys: p.Keys}))
-		for j := range p.Subsets {
-			sub := &p.Subsets[j]
-			out = append(out, b.outbound(&target{
-				svc: s, port: port, subset: sub, policy: p.For(port.Port, sub.Name), keys: p.Keys,
-			}))
+		add := func(t target) {
+			t.svc, t.port, t.policy, t.keys = s, port, p.For(port.Port, t.subsetName()), p.Keys
+			out = append(out, b.outbound(&t))
+		}
+		for _, through := range b.ways(s) {
+			add(target{through: through})
+			if s.Resolution == model.ByRequest {
+				continue // nothing is known of its endpoints
+			}
+			for j := range p.Subsets {
+				add(target{through: through, subset: &p.Subsets[j]})
+			}
 		}
 	}
 	return out
 }
 
+// ways are those in which a proxy sends to a service: as its own client, and as a
+// gateway that passes TLS of the mesh through (true).
+func (b *Builder) ways(s *model.Service) []bool {
+	if b.v.PassesThrough() && !s.External {
+		return []bool{false, true}
+	}
+	return []bool{false}
+}
+
 func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 	t.name = wire.ClusterName(wire.Outbound, t.port.Port, t.subsetName(), t.svc.Host)
+	if t.through {
+		t.name = wire.SNI(t.port.Port, t.subsetName(), t.svc.Host)
+		// Clients have brought their TLS, and the protocol inside of it.
+		t.policy.TLS = nil
+		t.only = func(in model.Instance) bool { return b.v.Index.SpeaksMTLS(in, t.svc, t.port) }
+	}
+	t.upgrade = b.v.Mesh.H2Upgrade
 	c := &clusterv3.Cluster{
 		Name:           t.name,
 		ConnectTimeout: pb.Duration(b.connectTimeout()),
 		Metadata:       metadata(t),
+	}
+	if pattern := b.v.Mesh.OutboundStat; pattern != "" {
+		c.AltStatName = model.StatName(pattern, t.svc, t.port, t.subsetName())
 	}
 	if !b.credential(t) {
 		// Rather no way than one in plain text.
@@ -146,7 +197,11 @@ func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 	}
 	b.discovery(c, t)
 	b.applyPolicy(c, t)
+	if t.through {
+		return c
+	}
 	b.applyTLS(c, t)
+	announce(c, t.policy.ProxyProtocol)
 	b.applyHTTP(c, t)
 	return c
 }
@@ -166,15 +221,23 @@ func metadata(t *target) *corev3.Metadata {
 	if t.subset != nil {
 		fields["subset"] = structpb.NewStringValue(t.subset.Name)
 	}
+	if t.svc.External {
+		fields["external"] = structpb.NewBoolValue(true)
+	}
 	return pb.IstioMetadata(fields)
 }
 
-// services is the list of services that metrics name for a cluster.
+// services is the list of services that metrics name for a cluster. One of a
+// ServiceEntry has no name but its host.
 func services(list ...*model.Service) *structpb.Value {
 	out := &structpb.ListValue{}
 	for _, s := range list {
+		name := s.Name
+		if s.FromEntry {
+			name = s.Host
+		}
 		out.Values = append(out.Values, structpb.NewStructValue(pb.StringStruct(map[string]string{
-			"host": s.Host, "name": s.Name, "namespace": s.Namespace,
+			"host": s.Host, "name": name, "namespace": s.Namespace,
 		})))
 	}
 	return structpb.NewListValue(out)
@@ -182,6 +245,10 @@ func services(list ...*model.Service) *structpb.Value {
 
 // discovery says how the cluster finds its endpoints.
 func (b *Builder) discovery(c *clusterv3.Cluster, t *target) {
+	if t.svc.Resolution == model.ByRequest {
+		b.forward(c, fixedName(t.policy.TLS))
+		return
+	}
 	switch kind := b.kind(t); kind {
 	case clusterv3.Cluster_EDS:
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}

@@ -74,7 +74,7 @@ func (b *Builder) members(t *target) []member {
 		if in.Workload != nil && !in.Workload.Ready && !t.svc.PublishNotReady {
 			continue
 		}
-		if t.subset != nil && !model.Matches(t.subset.Labels, in.Endpoint.Labels) {
+		if t.subset != nil && !model.Matches(t.subset.Labels, in.Endpoint.Labels) || t.only != nil && !t.only(in) {
 			continue
 		}
 		a := b.address(t, in, byName)

@@ -3,8 +3,8 @@ package cluster
 import (
 	"fmt"
 	"net/netip"
-	"strconv"
 	"strings"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -24,6 +24,10 @@ const (
 	inboundSource6 = "::6"
 )
 
+// passthroughIdle is how long a connection to an address that no service has may be
+// without a request (Istio's).
+const passthroughIdle = 5 * time.Minute
+
 // Inbound describes one port of the workload that the proxy serves.
 type Inbound struct {
 	// Port is the workload port, as clients ask for it.
@@ -36,11 +40,28 @@ type Inbound struct {
 	To netip.AddrPort
 	// Pipe is a unix socket of the program.
 	Pipe string
+	// Part tells ports of one number apart, of which a gateway may have several.
+	Part string
+	// Pool, when set, goes before what a Sidecar or a DestinationRule says.
+	Pool *model.ConnectionPool
+}
+
+// servicePort is the port of the service that leads here; nil: none is known.
+func (i *Inbound) servicePort() *model.ServicePort {
+	if i.Service == nil {
+		return nil
+	}
+	for j := range i.Service.Ports {
+		if p := &i.Service.Ports[j]; p.Protocol == i.Protocol {
+			return p
+		}
+	}
+	return nil
 }
 
 // ClusterName is Istio's "inbound|9080||".
 func (i *Inbound) ClusterName() string {
-	return wire.Inbound + "|" + strconv.Itoa(int(i.Port)) + "||"
+	return wire.ClusterName(wire.Inbound, i.Port, i.Part, "")
 }
 
 // Inbound makes the cluster of a port of the program.
@@ -57,22 +78,33 @@ func (b *Builder) Inbound(i *Inbound) *clusterv3.Cluster {
 		static(c, pb.Pipe(i.Pipe))
 	case i.To.IsValid():
 		static(c, pb.Address(i.To.Addr().String(), i.To.Port()))
+	case b.v.Mesh.InboundLocal:
+		static(c, pb.Address(b.Loopback(), i.Port))
 	default:
 		c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST}
 		c.LbPolicy = clusterv3.Cluster_CLUSTER_PROVIDED
 		b.bindInbound(c)
 	}
 	t := &target{port: &model.ServicePort{Port: i.Port, Protocol: i.Protocol}, svc: i.Service}
-	if i.Service != nil {
-		// Of the service's policy only the pool is for the server's side too.
-		for _, p := range i.Service.Ports {
-			if p.Protocol == i.Protocol {
-				t.policy.Pool = b.v.Policy(i.Service).For(p.Port, "").Pool
-				break
-			}
+	if p := i.servicePort(); p != nil {
+		// Of the service's policy only the bounds are for the server's side too.
+		policy := b.v.Policy(i.Service).Ruled(p.Port, "")
+		t.policy.Pool, t.policy.RetryBudget = policy.Pool, policy.RetryBudget
+		if pattern := b.v.Mesh.InboundStat; pattern != "" {
+			c.AltStatName = model.StatName(pattern, i.Service, p, "")
 		}
 	}
+	if b.v.Sidecar != nil && b.v.Sidecar.InboundPool != nil {
+		t.policy.Pool = b.v.Sidecar.InboundPool
+	}
+	if i.Pool != nil {
+		t.policy.Pool = i.Pool
+	}
 	c.CircuitBreakers = breakers(t.policy.Pool)
+	applyPool(c, t.policy.Pool, b.v.Mesh.Keepalive)
+	if t.policy.RetryBudget != nil {
+		retryBudget(c, t.policy.RetryBudget)
+	}
 	if p := t.policy.Pool; p != nil {
 		copied := *p
 		copied.H2Upgrade = 0 // an upgrade is between proxies; the program speaks what it declared
@@ -90,6 +122,14 @@ func static(c *clusterv3.Cluster, a *corev3.Address) {
 			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: a}},
 		}}}},
 	}
+}
+
+// Loopback is where a program listens that is not on the workload's address.
+func (b *Builder) Loopback() string {
+	if v4, _ := b.v.Proxy.Families(); !v4 {
+		return "::1"
+	}
+	return "127.0.0.1"
 }
 
 func (b *Builder) bindInbound(c *clusterv3.Cluster) {
@@ -117,15 +157,22 @@ func (b *Builder) Fixed() []*clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		ConnectTimeout:       pb.Duration(b.connectTimeout()),
 	}
-	_, explicit := b.v.Proxy.HTTPProxy()
-	if b.v.Proxy.Gateway() || explicit {
+	switch _, explicit := b.v.Proxy.HTTPProxy(); {
+	case explicit && b.v.OutboundPolicy() == model.AllowAnyDynamic:
+		return []*clusterv3.Cluster{blackhole, b.allowAnyDynamic()}
+	case b.v.Proxy.Gateway() || explicit:
 		return []*clusterv3.Cluster{blackhole}
 	}
 	pass := b.passthrough(wire.PassthroughCluster)
 	applyPool(pass, nil, b.v.Mesh.Keepalive)
 	in := b.passthrough(wire.InboundPassthrough4)
+	applyPool(in, nil, b.v.Mesh.Keepalive)
 	b.bindInbound(in)
-	return []*clusterv3.Cluster{blackhole, pass, in}
+	out := []*clusterv3.Cluster{blackhole, pass}
+	if b.v.OutboundPolicy() == model.AllowAnyDynamic {
+		out = append(out, b.allowAnyDynamic())
+	}
+	return append(out, in)
 }
 
 func (b *Builder) passthrough(name string) *clusterv3.Cluster {
@@ -136,8 +183,9 @@ func (b *Builder) passthrough(name string) *clusterv3.Cluster {
 		ConnectTimeout:       pb.Duration(b.connectTimeout()),
 		CircuitBreakers:      breakers(nil),
 	}
-	o := httpOptions(nil)
-	o.UpstreamProtocolOptions = useDownstream()
+	// Each address has a pool of its own here, which must not stay for ever.
+	o := httpOptions(&model.ConnectionPool{IdleTimeout: passthroughIdle})
+	o.UpstreamProtocolOptions = useDownstream(&corev3.Http2ProtocolOptions{})
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: pb.Any(o)}
 	return c
 }

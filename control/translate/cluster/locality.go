@@ -4,14 +4,31 @@ import (
 	"slices"
 	"strings"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/pb"
+	"github.com/weftmesh/weft/wire"
 )
+
+// zoneLB is the setting of zones that holds for a cluster; nil: localityLB decides. A
+// rule's settings, of either kind, go before the mesh's.
+func (b *Builder) zoneLB(t *target) *model.ZoneLB {
+	if lb := t.policy.LB; lb != nil && (lb.Zone != nil || lb.Locality != nil) {
+		return lb.Zone
+	}
+	return b.v.Mesh.ZoneLB
+}
 
 // localityLB is the setting that holds for a cluster, nil when it is switched off.
 func (b *Builder) localityLB(t *target) *model.LocalityLB {
+	if b.zoneLB(t) != nil {
+		return nil
+	}
 	l := b.v.Mesh.LocalityLB
 	if t.policy.LB != nil && t.policy.LB.Locality != nil {
 		l = t.policy.LB.Locality
@@ -26,23 +43,27 @@ func (b *Builder) localityLB(t *target) *model.LocalityLB {
 // the proxy is. Failover needs outlier detection: without it nobody would notice
 // that the near endpoints have failed.
 func (b *Builder) balanceLocalities(t *target, cla *endpointv3.ClusterLoadAssignment) {
+	if z := b.zoneLB(t); z != nil && z.Enabled {
+		b.byRegion(t, z, cla)
+		return
+	}
 	l := b.localityLB(t)
-	w := b.v.Proxy.Workload
-	if l == nil || w == nil {
+	if l == nil {
 		return
 	}
+	own := b.v.Proxy.Locality()
 	if len(l.Distribute) > 0 {
-		distribute(l.Distribute, w.Locality, cla)
+		distribute(l.Distribute, own, cla)
 		return
 	}
-	if t.policy.Outlier == nil || w.Locality == (model.Locality{}) && len(l.Priority) == 0 {
+	if t.policy.Outlier == nil || own == (model.Locality{}) && len(l.Priority) == 0 {
 		return
 	}
 	if len(l.Priority) > 0 {
-		b.byLabels(t, l.Priority, w, cla)
+		b.byLabels(t, l.Priority, cla)
 	} else {
 		for _, g := range cla.Endpoints {
-			g.Priority = nearness(w.Locality, g, l.Failover)
+			g.Priority = nearness(own, g, l.Failover)
 		}
 	}
 	compact(cla)
@@ -69,6 +90,85 @@ func nearness(own model.Locality, g *endpointv3.LocalityLbEndpoints, failover []
 		}
 	}
 	return 3
+}
+
+// byRegion keeps what is in the proxy's region at the highest priority, where the proxy
+// balances zones by itself; then comes the region to fail over to, then all others.
+// Labels, where there are some, decide first.
+func (b *Builder) byRegion(t *target, z *model.ZoneLB, cla *endpointv3.ClusterLoadAssignment) {
+	if len(z.Priority) > 0 {
+		b.byLabels(t, z.Priority, cla)
+	}
+	own := b.v.Proxy.Locality().Region
+	for _, g := range cla.Endpoints {
+		far := uint32(0)
+		if to := g.Locality.Region; to != own {
+			far = 2
+			if slices.Contains(z.Failover, model.LocalityFailover{From: own, To: to}) {
+				far = 1
+			}
+		}
+		g.Priority = g.Priority*3 + far
+	}
+	compact(cla)
+}
+
+// applyZones tells the proxy whether to keep traffic in its zone. What it compares
+// with is the cluster of its own kind, which not every proxy has.
+func (b *Builder) applyZones(c *clusterv3.Cluster, t *target) {
+	z := b.zoneLB(t)
+	if z == nil {
+		return
+	}
+	zones := &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig{}
+	if z.MinSize > 0 {
+		zones.MinClusterSize = wrapperspb.UInt64(uint64(z.MinSize))
+	}
+	if !z.Enabled {
+		zones.RoutingEnabled = &typev3.Percent{}
+	} else if !b.v.Proxy.SelfDiscovery() {
+		f := model.Finding{
+			Code: CodeZones, Severity: model.Warning, Object: b.v.Mesh.Key, Field: "zoneAwareLbSetting",
+			Message: "proxies without ENABLE_SELF_DISCOVERY do not know how many of their kind are in their zone: they choose among all of the region",
+			Remedy:  `set proxyMetadata ISTIO_META_ENABLE_SELF_DISCOVERY: "true", e.g. in defaultConfig of the mesh configuration`,
+		}
+		if len(t.keys) > 0 && t.policy.LB != nil && t.policy.LB.Zone != nil {
+			f.Object, f.Field, f.Origin = t.keys[0], "spec.trafficPolicy.loadBalancer.zoneAwareLbSetting", originOf(b.v, t.keys[0])
+		}
+		b.report(f)
+	}
+	c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
+		LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_ZoneAwareLbConfig_{ZoneAwareLbConfig: zones},
+	}
+}
+
+// Local are the instances of the proxy's own kind in its region, for the cluster by
+// which it knows its share of a zone's clients.
+func (b *Builder) Local() *endpointv3.ClusterLoadAssignment {
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: wire.LocalCluster}
+	own := b.v.Proxy.Workload
+	if own == nil {
+		return out
+	}
+	groups := map[model.Locality]*endpointv3.LocalityLbEndpoints{}
+	for _, w := range b.v.Index.Snapshot.Workloads {
+		if w.Namespace != own.Namespace || w.App != own.App || w.Locality.Region != own.Locality.Region || !w.Ready || len(w.Addresses) == 0 {
+			continue
+		}
+		g := groups[w.Locality]
+		if g == nil {
+			g = &endpointv3.LocalityLbEndpoints{Locality: locality(w.Locality)}
+			groups[w.Locality] = g
+			out.Endpoints = append(out.Endpoints, g)
+		}
+		g.LbEndpoints = append(g.LbEndpoints, &endpointv3.LbEndpoint{
+			HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{
+				// Nobody connects: only the numbers count.
+				Address: pb.Address(b.reachable(w.Addresses).String(), wire.PortInbound),
+			}},
+		})
+	}
+	return out
 }
 
 // compact makes priorities count from 0 without gaps, as Envoy demands.
@@ -135,7 +235,7 @@ func localityMatches(pattern string, l model.Locality) bool {
 
 // byLabels gives every endpoint the priority of how many leading labels of the
 // list it shares with the proxy (failoverPriority).
-func (b *Builder) byLabels(t *target, labels []string, own *model.Workload, cla *endpointv3.ClusterLoadAssignment) {
+func (b *Builder) byLabels(t *target, labels []string, cla *endpointv3.ClusterLoadAssignment) {
 	byAddress := map[string]model.Instance{}
 	for _, m := range b.members(t) {
 		byAddress[m.address.String()] = m.Instance
@@ -144,7 +244,7 @@ func (b *Builder) byLabels(t *target, labels []string, own *model.Workload, cla 
 	for _, g := range cla.Endpoints {
 		split := map[uint32]*endpointv3.LocalityLbEndpoints{}
 		for _, e := range g.LbEndpoints {
-			p := labelDistance(labels, own, byAddress[e.GetEndpoint().Address.String()])
+			p := labelDistance(labels, b.v.Proxy, byAddress[e.GetEndpoint().Address.String()])
 			part := split[p]
 			if part == nil {
 				part = &endpointv3.LocalityLbEndpoints{Locality: g.Locality, Priority: p, LoadBalancingWeight: pb.U32(0)}
@@ -158,11 +258,11 @@ func (b *Builder) byLabels(t *target, labels []string, own *model.Workload, cla 
 	cla.Endpoints = out
 }
 
-func labelDistance(labels []string, own *model.Workload, in model.Instance) uint32 {
+func labelDistance(labels []string, own *scope.Proxy, in model.Instance) uint32 {
 	for i, l := range labels {
 		key, want, fixed := strings.Cut(l, "=")
 		if !fixed {
-			want = labelOf(own.Labels, own.Locality, key)
+			want = labelOf(own.Labels(), own.Locality(), key)
 		}
 		if labelOf(in.Endpoint.Labels, in.Endpoint.Locality, key) != want {
 			return uint32(len(labels) - i)

@@ -1,10 +1,15 @@
 package cluster
 
 import (
+	"cmp"
 	"math"
+	"strconv"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	commonmatcherv3 "github.com/envoyproxy/go-control-plane/envoy/config/common/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/upstreams/http/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -21,29 +26,58 @@ const HTTPOptions = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 const (
 	defaultRing   = 1024
 	defaultMaglev = 65537
+	// defaultPingTimeout is how long the answer to an HTTP/2 PING is waited for.
+	defaultPingTimeout = 20 * time.Second
 )
 
 func (b *Builder) applyPolicy(c *clusterv3.Cluster, t *target) {
+	b.applyZones(c, t)
 	b.applyLB(c, t)
 	c.CircuitBreakers = breakers(t.policy.Pool)
 	applyPool(c, t.policy.Pool, b.v.Mesh.Keepalive)
 	applyOutlier(c, t.policy.Outlier)
-	if t.policy.ProxyProtocol != 0 {
-		f := model.Finding{
-			Code: CodeProxyProtocol, Severity: model.Error, Field: "spec.trafficPolicy.proxyProtocol",
-			Message: "the PROXY protocol towards upstreams is not supported; connections are made without it",
-			Remedy:  "remove the field",
-		}
-		if len(t.keys) > 0 {
-			f.Object = t.keys[0]
-			f.Origin = originOf(b.v, t.keys[0])
-		}
-		b.report(f)
+	if t.policy.RetryBudget != nil {
+		retryBudget(c, t.policy.RetryBudget)
 	}
 }
 
+// retryBudget takes the place of the bound on retries.
+func retryBudget(c *clusterv3.Cluster, r *model.RetryBudget) {
+	out := &clusterv3.CircuitBreakers_Thresholds_RetryBudget{MinRetryConcurrency: pb.U32Set(r.MinConcurrency)}
+	if r.Percent != nil {
+		out.BudgetPercent = &typev3.Percent{Value: *r.Percent}
+	}
+	if r.Interval > 0 {
+		out.BudgetInterval = pb.Duration(r.Interval)
+	}
+	limits := c.CircuitBreakers.Thresholds[0]
+	limits.RetryBudget, limits.MaxRetries = out, nil
+}
+
+// errorCodes says which statuses count as errors for ejection.
+func errorCodes(o *httpv3.HttpProtocolOptions, t *target) bool {
+	if t.policy.Outlier == nil || len(t.policy.Outlier.HTTPCodes) == 0 {
+		return false
+	}
+	or := &commonmatcherv3.MatchPredicate_MatchSet{}
+	for _, code := range t.policy.Outlier.HTTPCodes {
+		or.Rules = append(or.Rules, &commonmatcherv3.MatchPredicate{Rule: &commonmatcherv3.MatchPredicate_HttpResponseHeadersMatch{
+			HttpResponseHeadersMatch: &commonmatcherv3.HttpHeadersMatch{Headers: []*routev3.HeaderMatcher{{
+				Name:                 ":status",
+				HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: pb.Exact(strconv.FormatUint(uint64(code), 10))},
+			}}},
+		}})
+	}
+	match := or.Rules[0]
+	if len(or.Rules) > 1 {
+		match = &commonmatcherv3.MatchPredicate{Rule: &commonmatcherv3.MatchPredicate_OrMatch{OrMatch: or}}
+	}
+	o.OutlierDetection = &httpv3.HttpProtocolOptions_OutlierDetection{ErrorMatcher: match}
+	return true
+}
+
 func originOf(v *scope.View, k model.Key) model.Origin {
-	if o, ok := v.Index.Snapshot.Objects[k]; ok {
+	if o, ok := v.Index.Snapshot.Objects.Find(k); ok {
 		return o.Head().Origin
 	}
 	return model.Origin{}
@@ -104,6 +138,12 @@ func applyWarmup(c *clusterv3.Cluster, lb *model.LoadBalancer) {
 		return
 	}
 	slow := &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: pb.Duration(lb.Warmup)}
+	if v := lb.WarmupAggression; v != nil {
+		slow.Aggression = &corev3.RuntimeDouble{DefaultValue: *v, RuntimeKey: "upstream.slow_start.aggression"}
+	}
+	if v := lb.WarmupPercent; v != nil {
+		slow.MinWeightPercent = &typev3.Percent{Value: *v}
+	}
 	switch c.LbPolicy {
 	case clusterv3.Cluster_ROUND_ROBIN:
 		c.LbConfig = &clusterv3.Cluster_RoundRobinLbConfig_{
@@ -162,6 +202,9 @@ func applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
 		EnforcingSuccessRate:           pb.U32(0),
 		SplitExternalLocalOriginErrors: o.SplitExternalLocal,
 	}
+	if o.SplitExternalLocal {
+		out.EnforcingLocalOriginSuccessRate = pb.U32(0)
+	}
 	if n := o.Consecutive5xx; n != nil {
 		out.Consecutive_5Xx, out.EnforcingConsecutive_5Xx = pb.U32(*n), enforce(*n)
 	}
@@ -171,6 +214,17 @@ func applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
 	if n := o.ConsecutiveLocal; n != nil && o.SplitExternalLocal {
 		out.ConsecutiveLocalOriginFailure, out.EnforcingConsecutiveLocalOriginFailure = pb.U32(*n), enforce(*n)
 	}
+	ejection(out, o)
+	c.OutlierDetection = out
+	if c.CommonLbConfig == nil {
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
+	}
+	// 0 switches panic mode off: rather no endpoint than an ejected one.
+	c.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(o.MinHealthPercent)}
+}
+
+// ejection sets when and how much is ejected.
+func ejection(out *clusterv3.OutlierDetection, o *model.Outlier) {
 	if o.Interval > 0 {
 		out.Interval = pb.Duration(o.Interval)
 	}
@@ -180,12 +234,6 @@ func applyOutlier(c *clusterv3.Cluster, o *model.Outlier) {
 	if o.MaxEjectionPercent > 0 {
 		out.MaxEjectionPercent = pb.U32(o.MaxEjectionPercent)
 	}
-	c.OutlierDetection = out
-	if c.CommonLbConfig == nil {
-		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
-	}
-	// 0 switches panic mode off: rather no endpoint than an ejected one.
-	c.CommonLbConfig.HealthyPanicThreshold = &typev3.Percent{Value: float64(o.MinHealthPercent)}
 }
 
 // enforce: a count of 0 switches the detector off.
@@ -199,17 +247,15 @@ func enforce(n uint32) *wrapperspb.UInt32Value {
 // applyHTTP sets the protocol towards the endpoints and the bounds of its connections.
 func (b *Builder) applyHTTP(c *clusterv3.Cluster, t *target) {
 	o := httpOptions(t.policy.Pool)
+	wanted := errorCodes(o, t)
+	wanted = forwardOptions(o, t) || wanted
 	switch protocolOf(t) {
 	case http2:
-		h2 := &corev3.Http2ProtocolOptions{}
-		if p := t.policy.Pool; p != nil {
-			h2.MaxConcurrentStreams = pb.U32Set(p.MaxConcurrentStreams)
-		}
-		o.UpstreamProtocolOptions = explicitHTTP2(h2)
+		o.UpstreamProtocolOptions = explicitHTTP2(http2Options(t.policy.Pool))
 	case asClient:
-		o.UpstreamProtocolOptions = useDownstream()
+		o.UpstreamProtocolOptions = useDownstream(http2Options(t.policy.Pool))
 	default:
-		if o.CommonHttpProtocolOptions == nil {
+		if o.CommonHttpProtocolOptions == nil && !wanted {
 			return // HTTP/1.1 is Envoy's default
 		}
 		o.UpstreamProtocolOptions = explicitHTTP1()
@@ -234,7 +280,8 @@ func protocolOf(t *target) upstreamProtocol {
 		return http2
 	case t.port.Protocol == model.Unknown:
 		return asClient
-	case p != nil && p.H2Upgrade == 1 && t.port.Protocol.IsHTTP():
+	case !t.port.Protocol.IsHTTP():
+	case p != nil && p.H2Upgrade == 1, t.upgrade && (p == nil || p.H2Upgrade == 0):
 		return http2
 	}
 	return http1
@@ -242,18 +289,39 @@ func protocolOf(t *target) upstreamProtocol {
 
 func httpOptions(p *model.ConnectionPool) *httpv3.HttpProtocolOptions {
 	o := &httpv3.HttpProtocolOptions{}
-	if p == nil || p.IdleTimeout == 0 && p.MaxRequestsPerConnection == 0 && p.MaxConnectionDuration == 0 {
+	if p == nil {
+		return o
+	}
+	// The idle timeout of connections holds for those of HTTP, unless these have their own.
+	idle := cmp.Or(p.IdleTimeout, p.TCPIdleTimeout)
+	if idle == 0 && p.MaxRequestsPerConnection == 0 && p.MaxConnectionDuration == 0 {
 		return o
 	}
 	c := &corev3.HttpProtocolOptions{MaxRequestsPerConnection: pb.U32Set(p.MaxRequestsPerConnection)}
-	if p.IdleTimeout != 0 {
-		c.IdleTimeout = pb.Duration(p.IdleTimeout)
+	if idle != 0 {
+		c.IdleTimeout = pb.Duration(idle)
 	}
 	if p.MaxConnectionDuration > 0 {
 		c.MaxConnectionDuration = pb.Duration(p.MaxConnectionDuration)
 	}
 	o.CommonHttpProtocolOptions = c
 	return o
+}
+
+func http2Options(p *model.ConnectionPool) *corev3.Http2ProtocolOptions {
+	h2 := &corev3.Http2ProtocolOptions{}
+	if p == nil {
+		return h2
+	}
+	h2.MaxConcurrentStreams = pb.U32Set(p.MaxConcurrentStreams)
+	if p.PingInterval > 0 {
+		timeout := p.PingTimeout
+		if timeout == 0 {
+			timeout = defaultPingTimeout
+		}
+		h2.ConnectionKeepalive = &corev3.KeepaliveSettings{Interval: pb.Duration(p.PingInterval), Timeout: pb.Duration(timeout)}
+	}
+	return h2
 }
 
 func explicitHTTP1() *httpv3.HttpProtocolOptions_ExplicitHttpConfig_ {
@@ -270,11 +338,11 @@ func explicitHTTP2(h2 *corev3.Http2ProtocolOptions) *httpv3.HttpProtocolOptions_
 	}}
 }
 
-func useDownstream() *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig {
+func useDownstream(h2 *corev3.Http2ProtocolOptions) *httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig {
 	return &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 		UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
 			HttpProtocolOptions:  &corev3.Http1ProtocolOptions{},
-			Http2ProtocolOptions: &corev3.Http2ProtocolOptions{},
+			Http2ProtocolOptions: h2,
 		},
 	}
 }

@@ -1,11 +1,13 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -58,6 +60,34 @@ func (b *Builder) autoMTLS(c *clusterv3.Cluster, t *target) {
 	}
 }
 
+// announce puts a PROXY header before all else, by version; 0: none.
+func announce(c *clusterv3.Cluster, version int) {
+	if version == 0 {
+		return
+	}
+	config := &corev3.ProxyProtocolConfig{Version: corev3.ProxyProtocolConfig_V1}
+	if version == 2 {
+		config.Version = corev3.ProxyProtocolConfig_V2
+	}
+	wrap := func(s *corev3.TransportSocket) *corev3.TransportSocket {
+		return &corev3.TransportSocket{
+			Name: "envoy.transport_sockets.upstream_proxy_protocol",
+			ConfigType: &corev3.TransportSocket_TypedConfig{
+				TypedConfig: pb.Any(&proxyprotocolv3.ProxyProtocolUpstreamTransport{Config: config, TransportSocket: s}),
+			},
+		}
+	}
+	for _, m := range c.TransportSocketMatches {
+		m.TransportSocket = wrap(m.TransportSocket)
+	}
+	switch {
+	case c.TransportSocket != nil:
+		c.TransportSocket = wrap(c.TransportSocket)
+	case len(c.TransportSocketMatches) == 0:
+		c.TransportSocket = wrap(plaintext())
+	}
+}
+
 func plaintext() *corev3.TransportSocket {
 	return &corev3.TransportSocket{
 		Name:       "envoy.transport_sockets.raw_buffer",
@@ -72,7 +102,7 @@ func (b *Builder) meshTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsCon
 		sans = b.identities(t.svc)
 	}
 	sni := tls.SNI
-	if sni == "" {
+	if sni == "" && t.svc.Resolution != model.ByRequest {
 		sni = wire.SNI(t.port.Port, t.subsetName(), t.svc.Host)
 	}
 	ctx := tlsctx.Mesh(tlsctx.URIs(sans))
@@ -80,18 +110,25 @@ func (b *Builder) meshTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsCon
 	return &tlsv3.UpstreamTlsContext{CommonTlsContext: ctx, Sni: sni}
 }
 
+// MeshBytes is what a client's proxy offers that sends bytes, MeshRequests what one
+// does that sends requests of a version that it does not promise.
+var (
+	MeshBytes    = []string{"istio"}
+	MeshRequests = []string{"istio-http/1.1", "istio"}
+)
+
 // meshALPN tells the server's proxy what comes: it chooses its filter chain by
 // the first word. "istio" alone is bytes; a port whose protocol is not declared
 // is bytes too, unless the HTTP filters of the client say otherwise per request.
 func meshALPN(t *target) []string {
 	switch {
 	case t.port.Protocol == model.Unknown || !t.port.Protocol.IsHTTP():
-		return []string{"istio"}
+		return MeshBytes
 	case protocolOf(t) == http2:
 		return []string{"istio-h2", "istio", "h2"}
 	case protocolOf(t) == asClient:
 		// No protocol is promised: the server looks at the bytes.
-		return []string{"istio-http/1.1", "istio"}
+		return MeshRequests
 	}
 	return []string{"istio-http/1.1", "istio", "http/1.1"}
 }
@@ -156,6 +193,7 @@ func (b *Builder) clientTLS(t *target, tls *model.ClientTLS) *tlsv3.UpstreamTlsC
 		}
 	}
 	ctx := o.Context()
+	tlsctx.Bound(ctx, &b.v.Mesh.OtherTLS)
 	if protocolOf(t) == http2 {
 		ctx.AlpnProtocols = []string{"h2"}
 	} else if t.port.Protocol.IsHTTP() {
@@ -172,7 +210,7 @@ func (b *Builder) credential(t *target) bool {
 		return true
 	}
 	name, secret := b.v.Credential(tls.Credential)
-	f := model.Finding{Code: CodeCredential, Severity: model.Error, Field: "spec.trafficPolicy.tls.credentialName"}
+	f := model.Finding{Code: CodeCredential, Severity: model.Error, Field: cmp.Or(t.tlsField, "spec.trafficPolicy.tls") + ".credentialName"}
 	switch {
 	case secret == nil:
 		f.Message = "there is no Secret " + name + ": proxies of that namespace cannot connect to " + t.svc.Host

@@ -24,10 +24,19 @@ func (b *Builder) httpProxy() {
 	l := newListener(name, loopback, uint16(n), nil)
 	l.TrafficDirection = outbound.direction()
 	l.FilterChains = []*listenerv3.FilterChain{chain("", nil, []*listenerv3.Filter{b.http(httpChain{
-		stage: outbound, stat: name, rds: wire.HTTPProxyRoute, connect: true,
+		stage: outbound, stat: name, rds: wire.HTTPProxyRoute, connect: true, forward: len(b.v.ByRequest()) > 0,
 	})})}
 	b.out.Listeners = append(b.out.Listeners, l)
 	b.addRoutes(b.routes.HTTPProxy())
+	o := &outboundSet{Builder: b, drafts: map[spot]*draft{}, routes: map[string]bool{}}
+	for i := range b.v.Listeners {
+		if b.v.Listeners[i].Bound() {
+			o.bound(i)
+		}
+	}
+	for _, d := range o.sorted() {
+		b.out.Listeners = append(b.out.Listeners, o.emit(d))
+	}
 }
 
 // explicitInbound makes a listener for each port of a program whose traffic is
@@ -50,19 +59,7 @@ func (b *Builder) explicitInbound() {
 		p.to = p.ClusterName()
 		p.mode = mtls.For(p.Port)
 		p.name = listenerName(loopback, at.Listen)
-		l := newListener(p.name, b.explicitAddress(), at.Listen, nil)
-		l.TrafficDirection = inbound.direction()
-		if p.needsTLS() {
-			l.ListenerFilters = append(l.ListenerFilters, tlsInspector())
-		}
-		if p.needsHTTP() {
-			l.ListenerFilters = append(l.ListenerFilters, httpInspector())
-		}
-		if len(l.ListenerFilters) > 0 {
-			b.sniff(l)
-		}
-		l.FilterChains = b.inboundChains(&p)
-		b.out.Listeners = append(b.out.Listeners, l)
+		b.finishInbound(newListener(p.name, b.explicitAddress(), at.Listen, nil), &p)
 	}
 	slices.SortFunc(b.out.Listeners, func(x, y *listenerv3.Listener) int {
 		return int(x.Address.GetSocketAddress().GetPortValue()) - int(y.Address.GetSocketAddress().GetPortValue())

@@ -5,15 +5,21 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"time"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/control/translate/route"
 	"github.com/weftmesh/weft/control/translate/tlsctx"
 	"github.com/weftmesh/weft/wire"
 )
+
+// handshakeTimeout is how long a client of a gateway may take for its TLS handshake
+// (Istio's): of itself Envoy waits for ever.
+const handshakeTimeout = 15 * time.Second
 
 // gatewayPort is one listener of a gateway: the servers of all Gateways with one
 // address and port.
@@ -93,25 +99,35 @@ func (b *Builder) gatewayListener(p *gatewayPort) *listenerv3.Listener {
 	if len(p.plain) > 0 {
 		name := route.GatewayRouteName(p.plain[0], p.port)
 		b.addRoutes(b.routes.Gateway(name, p.plain))
+		for _, s := range p.plain {
+			b.fallback(s)
+		}
 		var match *listenerv3.FilterChainMatch
 		if len(l.FilterChains) > 0 {
 			match = &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer"}
 		}
 		l.FilterChains = append(l.FilterChains, chain("", match, []*listenerv3.Filter{b.http(httpChain{
-			stage: gateway, stat: l.Name, rds: name,
+			stage: gateway, stat: l.Name, rds: name, grpcWeb: p.plain[0].Server.Protocol == model.GRPCWeb, forward: len(b.v.ByRequest()) > 0,
 		})}))
 	}
 	if len(l.FilterChains) == 0 {
 		return nil
 	}
 	for _, c := range l.FilterChains {
-		if m := c.FilterChainMatch; len(m.GetServerNames()) > 0 || m.GetTransportProtocol() != "" {
+		if c.TransportSocket != nil {
+			c.TransportSocketConnectTimeout = pb.Duration(handshakeTimeout)
+		}
+	}
+	for _, c := range l.FilterChains {
+		// Where TLS ends nothing but the inspector tells policies and logs which name was asked for.
+		if m := c.FilterChainMatch; len(m.GetServerNames()) > 0 || m.GetTransportProtocol() != "" || c.TransportSocket != nil {
 			// Envoy's own timeout (15 s) stays: a client that says nothing must not
 			// hold a place for ever.
 			l.ListenerFilters = []*listenerv3.ListenerFilter{tlsInspector()}
 			break
 		}
 	}
+	b.announced(l)
 	return l
 }
 
@@ -126,10 +142,10 @@ func (b *Builder) gatewayFinding(g *model.Gateway, code, field, message, remedy 
 func (b *Builder) gatewayChains(l *listenerv3.Listener, p *gatewayPort, s route.GatewayServer, taken map[string]route.GatewayServer) {
 	passthrough := s.Server.TLS == nil || s.Server.TLS.Mode == model.TLSPassthrough
 	switch {
-	case s.Server.Protocol == model.HTTPS && s.Server.TLS != nil && !passthrough:
+	case s.Server.Protocol == model.HTTPS && s.Server.TLS != nil && !passthrough && s.Server.TLS.Mode != model.TLSAutoPassthrough:
 		b.gatewayHTTPS(l, p, s, taken)
 	case s.Server.Protocol.IsTLS() && s.Server.TLS != nil && s.Server.TLS.Mode == model.TLSAutoPassthrough:
-		b.gatewayFinding(s.Gateway, CodeTLS, serverField(s), "AUTO_PASSTHROUGH is not supported", "use PASSTHROUGH and routes by SNI")
+		b.gatewayThrough(l, s, taken)
 	case s.Server.Protocol.IsTLS() && passthrough:
 		b.gatewayBySNI(l, s, taken)
 	default:
@@ -186,7 +202,8 @@ func (b *Builder) gatewayHTTPS(l *listenerv3.Listener, p *gatewayPort, s route.G
 	}
 	name := route.GatewayRouteName(s, p.port)
 	b.addRoutes(b.routes.Gateway(name, []route.GatewayServer{s}))
-	fc := chain("", sniMatch(names), []*listenerv3.Filter{b.http(httpChain{stage: gateway, stat: l.Name, rds: name})})
+	b.fallback(s)
+	fc := chain("", sniMatch(names), []*listenerv3.Filter{b.http(httpChain{stage: gateway, stat: l.Name, rds: name, forward: len(b.v.ByRequest()) > 0})})
 	fc.TransportSocket = tlsctx.Downstream(tls)
 	b.addGatewayChain(l, s, fc)
 }
@@ -252,6 +269,12 @@ func (b *Builder) gatewayBySNI(l *listenerv3.Listener, s route.GatewayServer, ta
 			}
 		}
 	}
+	if s.Server.DefaultEndpoint == "" {
+		return
+	}
+	if names, ok := b.serverNames(s, taken); ok {
+		b.addGatewayChain(l, s, b.fallbackChain(s, names))
+	}
 }
 
 func coveredBy(name string, hosts []string) bool {
@@ -295,19 +318,23 @@ func (b *Builder) gatewayTCP(l *listenerv3.Listener, s route.GatewayServer, take
 					continue
 				}
 				c := fc(b.shares(r.Destinations, s.Server.Port))
-				if len(m.ranges) > 0 {
-					if c.FilterChainMatch == nil {
-						c.FilterChainMatch = &listenerv3.FilterChainMatch{}
-					}
-					c.FilterChainMatch.PrefixRanges = m.ranges
+				if part := m.chain(); part != nil {
+					part.ServerNames = c.GetFilterChainMatch().GetServerNames()
+					c.FilterChainMatch = part
 				}
 				socket(c)
 				b.addGatewayChain(l, s, c)
-				if len(m.ranges) == 0 {
+				if len(m.ranges)+len(m.sources) == 0 {
 					return // takes all
 				}
 			}
 		}
+	}
+	if to := b.fallback(s); to != "" {
+		c := fc([]share{{to, 0}})
+		socket(c)
+		b.addGatewayChain(l, s, c)
+		return
 	}
 	if len(l.FilterChains) == 0 {
 		// No route: the port answers by closing.

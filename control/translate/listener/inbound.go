@@ -31,10 +31,17 @@ type port struct {
 	to string
 	// match is the destination port in chain matches; 0: none.
 	match uint16
-	// tls, when set, is TLS that the user's Sidecar ingress ends here instead of mTLS.
-	tls *tlsv3.DownstreamTlsContext
+	// tls, when set, is TLS that the user's Sidecar ingress ends here, where mTLS is off;
+	// tlsField is where it is said.
+	tls      *tlsv3.DownstreamTlsContext
+	tlsField string
 	// name is the chains' name.
 	name string
+	// bound: the port has a listener of its own, at bind.
+	bound bool
+	bind  string
+	// service is the number that the port has for clients of its first service.
+	service uint16
 }
 
 // virtualInbound takes all captured connections to the program.
@@ -51,11 +58,19 @@ func (b *Builder) virtualInbound() {
 	known := map[uint16]bool{}
 	var look inspection
 	for _, i := range b.ports() {
+		if i.bound {
+			i.mode = mtls.For(i.Port)
+			b.boundInbound(&i)
+			continue
+		}
 		known[i.Port] = true
 		b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&i.Inbound))
 		i.to = i.ClusterName()
 		i.match = i.Port
 		i.mode = mtls.For(i.Port)
+		if i.tls != nil && i.mode != model.MTLSDisable {
+			b.noUserTLS(&i)
+		}
 		i.name = listenerName(addr, i.Port)
 		look.add(&i)
 		l.FilterChains = append(l.FilterChains, b.inboundChains(&i)...)
@@ -73,6 +88,35 @@ func (b *Builder) virtualInbound() {
 		mode: mtls.Mode, to: wire.InboundPassthrough4, name: "virtualInbound",
 	})...)
 	l.ListenerFilters = look.filters()
+	b.out.Listeners = append(b.out.Listeners, l)
+}
+
+// boundInbound makes the listener of an ingress that has its port itself.
+func (b *Builder) boundInbound(p *port) {
+	b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&p.Inbound))
+	p.to = p.ClusterName()
+	addr, extra := p.bind, []string(nil)
+	if addr == "" {
+		addr, extra = b.wildcard()
+	}
+	p.name = listenerName(addr, p.Port)
+	l := newListener(p.name, addr, p.Port, extra)
+	b.finishInbound(l, p)
+}
+
+// finishInbound adds what a listener of one inbound port has, and keeps it.
+func (b *Builder) finishInbound(l *listenerv3.Listener, p *port) {
+	l.TrafficDirection = inbound.direction()
+	if p.needsTLS() {
+		l.ListenerFilters = append(l.ListenerFilters, tlsInspector())
+	}
+	if p.needsHTTP() {
+		l.ListenerFilters = append(l.ListenerFilters, httpInspector())
+	}
+	if len(l.ListenerFilters) > 0 {
+		b.sniff(l)
+	}
+	l.FilterChains = b.inboundChains(p)
 	b.out.Listeners = append(b.out.Listeners, l)
 }
 
@@ -109,7 +153,7 @@ func (b *Builder) ports() []port {
 				continue
 			}
 			at[target] = len(out)
-			out = append(out, port{Inbound: cluster.Inbound{
+			out = append(out, port{service: p.Port, Inbound: cluster.Inbound{
 				Port: target, Protocol: p.Protocol, Service: s, All: []*model.Service{s},
 			}})
 		}
@@ -155,10 +199,10 @@ func (b *Builder) ingressPorts() []port {
 			fail("port", "port "+strconv.Itoa(int(spec.Port))+" is given twice", "remove one")
 			continue
 		}
-		if spec.Bind != "" && spec.Bind != "0.0.0.0" && spec.Bind != "::" {
+		if !spec.Bound && spec.Bind != "" && spec.Bind != "0.0.0.0" && spec.Bind != "::" {
 			fail("bind", "an ingress cannot be bound to "+spec.Bind+"; it takes captured traffic to all addresses", "remove the field")
 		}
-		p := port{Inbound: cluster.Inbound{Port: spec.Port, Protocol: spec.Protocol}}
+		p := port{bound: spec.Bound, bind: spec.Bind, service: spec.Port, Inbound: cluster.Inbound{Port: spec.Port, Protocol: spec.Protocol, Pool: spec.Pool}}
 		for _, s := range b.v.Served() {
 			if s.Port(spec.Port) != nil {
 				p.All = append(p.All, s)
@@ -180,11 +224,22 @@ func (b *Builder) ingressPorts() []port {
 				fail("tls", err, "use SIMPLE, MUTUAL or ISTIO_MUTUAL with a certificate")
 				continue
 			}
-			p.tls = tls
+			p.tls, p.tlsField = tls, "spec.ingress["+strconv.Itoa(i)+"].tls"
 		}
 		out = append(out, p)
 	}
 	return out
+}
+
+// noUserTLS leaves the TLS of an ingress out, as Istio does: proxies of the mesh come with
+// mTLS, which one chain cannot end beside it.
+func (b *Builder) noUserTLS(p *port) {
+	p.tls = nil
+	b.report(model.Finding{
+		Code: CodeIngress, Severity: model.Warning, Object: b.v.Sidecar.Key, Origin: b.v.Sidecar.Origin, Field: p.tlsField,
+		Message: "has no effect: the mesh's own TLS is on at port " + strconv.Itoa(int(p.Port)),
+		Remedy:  "switch that off for the port: a PeerAuthentication with portLevelMtls {" + strconv.Itoa(int(p.Port)) + ": {mode: DISABLE}}",
+	})
 }
 
 // ownAddress replaces "all addresses" by the workload's own.
@@ -273,12 +328,15 @@ func (c *chainSet) add(transport string, alpn []string, mtls, isHTTP bool, filte
 
 func (c *chainSet) addHTTP(transport string, alpn []string, mtls bool) {
 	if c.http == nil {
-		c.http = []*listenerv3.Filter{c.b.inboundHTTP(c.p)}
+		c.http = []*listenerv3.Filter{c.b.inboundRequests(c.p, "")}
 	}
 	c.add(transport, alpn, mtls, true, c.http)
 }
 
 func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
+	if c.tcp == nil && c.b.speaks(c.p.Protocol) {
+		c.tcp = []*listenerv3.Filter{c.b.inboundRequests(c.p, c.p.Protocol.Messages())}
+	}
 	if c.tcp == nil {
 		c.tcp = c.b.tcp(inbound, c.p.to, []share{{c.p.to, 0}})
 	}
@@ -296,15 +354,16 @@ func (c *chainSet) userTLS() []*listenerv3.FilterChain {
 	return c.out
 }
 
-func (b *Builder) inboundHTTP(p *port) *listenerv3.Filter {
-	operation := ":" + strconv.Itoa(int(p.Port)) + "/*"
+// inboundRequests takes a port's requests: HTTP, or a protocol of messages where one is named.
+func (b *Builder) inboundRequests(p *port, messages string) *listenerv3.Filter {
+	operation := ":" + strconv.Itoa(int(p.service)) + "/*"
 	if p.Service != nil {
 		operation = p.Service.Host + operation
 	}
 	wild, _ := b.wildcard()
 	return b.http(httpChain{
-		stage: inbound, stat: listenerName(wild, p.Port),
-		inline: b.routes.Inbound(p.to, operation, p.Port),
+		stage: inbound, stat: listenerName(wild, p.Port), grpcWeb: p.Protocol == model.GRPCWeb, messages: messages,
+		inline: b.routes.Inbound(p.to, operation, p.service, !p.Protocol.IsGRPC()),
 	})
 }
 
@@ -316,6 +375,7 @@ func (b *Builder) meshServer(declaredHTTP bool) *tlsv3.DownstreamTlsContext {
 		peers = append(peers, "spiffe://"+d+"/*")
 	}
 	ctx := tlsctx.Mesh(tlsctx.URIs(peers))
+	tlsctx.Bound(ctx, &b.v.Mesh.MeshTLS)
 	if declaredHTTP {
 		ctx.AlpnProtocols = []string{"h2", "http/1.1"}
 	}

@@ -15,15 +15,16 @@ import (
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/authn"
 	"github.com/weftmesh/weft/control/translate/authz"
 	"github.com/weftmesh/weft/control/translate/cluster"
 	"github.com/weftmesh/weft/control/translate/pb"
@@ -37,7 +38,10 @@ const (
 	CodeTLS        = "WEFT0342" // TLS settings of a server that cannot be carried out
 	CodeIngress    = "WEFT0343" // a Sidecar ingress that cannot be carried out
 	CodeCredential = "WEFT0344" // a credential that the gateway may not have
-	CodeTracing    = "WEFT0345" // a tracing provider that cannot be reached
+	CodeTracing    = "WEFT0345" // a provider of telemetry that cannot be reached
+	CodeMetrics    = "WEFT0346" // metrics that an engine cannot make
+	CodeTunnel     = "WEFT0347" // a tunnel that cannot be
+	CodeEgress     = "WEFT0348" // an egressProxy that the proxy does not see
 )
 
 // Report takes a Finding.
@@ -51,7 +55,9 @@ type Builder struct {
 	clusters *cluster.Builder
 	out      Output
 	streams  *streamTable
-	rules    map[bool][]*rbacv3.RBAC // by "is TCP"
+	policy   *policies // made when first asked for
+	// telemetry by side.
+	telemetry map[model.Mode]*scope.Telemetry
 }
 
 // Output is what Build makes.
@@ -64,10 +70,24 @@ type Output struct {
 	Secrets map[string]bool
 }
 
-// Build makes the listeners of a view.
-func Build(v *scope.View, report Report, routes *route.Builder, clusters *cluster.Builder) *Output {
-	b := &Builder{v: v, report: report, routes: routes, clusters: clusters}
-	b.out.Secrets = map[string]bool{}
+// Outbound makes what the programs of a group of proxies call through; it has
+// nothing for gateways and for explicit proxies, which differ too much for it.
+func Outbound(v *scope.View, report Report) *Output {
+	b := newBuilder(v, report)
+	switch {
+	case b.apart():
+	case v.Proxy.OnDemand:
+		b.onDemand()
+	default:
+		b.outbound()
+	}
+	return &b.out
+}
+
+// Own makes what only the proxy itself has: its inbound side, and all of a gateway
+// and of an explicit proxy.
+func Own(v *scope.View, report Report) *Output {
+	b := newBuilder(v, report)
 	_, explicit := v.Proxy.HTTPProxy()
 	switch {
 	case v.Proxy.Gateway():
@@ -76,10 +96,40 @@ func Build(v *scope.View, report Report, routes *route.Builder, clusters *cluste
 		b.httpProxy()
 		b.explicitInbound()
 	default:
-		b.outbound()
 		b.virtualInbound()
 	}
 	return &b.out
+}
+
+// Routes makes the route configurations of a proxy, as Outbound and Own do, and tells
+// where each route comes from.
+func Routes(v *scope.View) ([]*routev3.RouteConfiguration, map[*routev3.Route]route.Place) {
+	b := newBuilder(v, func(model.Finding) {})
+	places := b.routes.Trace()
+	switch _, explicit := v.Proxy.HTTPProxy(); {
+	case v.Proxy.Gateway():
+		b.gateway()
+	case explicit:
+		b.httpProxy()
+	default:
+		b.outbound()
+	}
+	return b.out.Routes, places
+}
+
+func newBuilder(v *scope.View, report Report) *Builder {
+	b := &Builder{
+		v: v, report: report,
+		routes: route.NewBuilder(v, route.Report(report)), clusters: cluster.NewBuilder(v, cluster.Report(report)),
+	}
+	b.out.Secrets = map[string]bool{}
+	return b
+}
+
+// apart tells whether the proxy shares no listeners with others.
+func (b *Builder) apart() bool {
+	_, explicit := b.v.Proxy.HTTPProxy()
+	return explicit || b.v.Proxy.Gateway()
 }
 
 // stage says which traffic a chain is for: it decides filters and log names.
@@ -165,17 +215,35 @@ var plainHTTP = []string{"http/1.1", "h2c"}
 // addRoutes keeps a route configuration for RDS.
 func (b *Builder) addRoutes(rc *routev3.RouteConfiguration) { b.out.Routes = append(b.out.Routes, rc) }
 
-// authz are the workload's authorization rules, made once for all chains.
-func (b *Builder) authz(tcp bool) []*rbacv3.RBAC {
-	if b.rules == nil {
-		b.rules = map[bool][]*rbacv3.RBAC{}
+// policies are what the workload's policies make of its traffic.
+type policies struct {
+	http []*hcmv3.HttpFilter
+	tcp  []*listenerv3.Filter
+}
+
+// policies are made once for all chains. CUSTOM policies come first, then tokens
+// are read, and then the other policies, which may look at them.
+func (b *Builder) policies() *policies {
+	if b.policy != nil {
+		return b.policy
 	}
-	r, ok := b.rules[tcp]
-	if !ok {
-		r = authz.Rules(b.v, tcp, authz.Report(b.report))
-		b.rules[tcp] = r
+	p := &policies{}
+	report := authz.Report(b.report)
+	custom, local := authz.HTTP(b.v, report)
+	for _, f := range custom {
+		p.http = append(p.http, httpFilter(f.Name, f.Config))
 	}
-	return r
+	if m := authn.Filter(b.v, authn.Report(b.report)); m != nil {
+		p.http = append(p.http, httpFilter(pb.JWTFilter, m))
+	}
+	for _, f := range local {
+		p.http = append(p.http, httpFilter(f.Name, f.Config))
+	}
+	for _, f := range authz.TCP(b.v, report) {
+		p.tcp = append(p.tcp, filter(f.Name, f.Config))
+	}
+	b.policy = p
+	return p
 }
 
 // logs is a shorthand.

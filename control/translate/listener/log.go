@@ -4,9 +4,14 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
+	celv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/filters/cel/v3"
 	grpclogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/grpc/v3"
+	otellogv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/open_telemetry/v3"
+	otlpcommonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/wire"
@@ -48,57 +53,133 @@ var jsonLog = map[string]string{
 	"x_forwarded_for":                   "%REQ(X-FORWARDED-FOR)%",
 }
 
-// accessLogs are a chain's logs: the file that the mesh asks for, and for a
-// stock Envoy, which cannot make Istio's metrics, the stream that its agent makes
-// them from.
+// accessLogs are a chain's logs: those that the mesh configuration and Telemetry
+// ask for, and for a stock Envoy, which cannot make Istio's metrics, the stream
+// that its agent makes them from.
 func (b *Builder) accessLogs(s stage, tcp bool) logs {
 	var out logs
-	if path := b.v.Mesh.AccessLogFile; path != "" {
-		out = append(out, &accesslogv3.AccessLog{
-			Name:       "envoy.access_loggers.file",
-			ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pb.Any(b.fileLog(path))},
-		})
+	for _, l := range b.telemetryOf(s).Logs {
+		name, m := b.log(l.Provider, tcp)
+		if m == nil {
+			continue
+		}
+		entry := &accesslogv3.AccessLog{Name: name, ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pb.Any(m)}}
+		if l.Filter != "" {
+			entry.Filter = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ExtensionFilter{
+				ExtensionFilter: &accesslogv3.ExtensionFilter{
+					Name:       "envoy.access_loggers.extension_filters.cel",
+					ConfigType: &accesslogv3.ExtensionFilter_TypedConfig{TypedConfig: pb.Any(&celv3.ExpressionFilter{Expression: l.Filter})},
+				},
+			}}
+		}
+		out = append(out, entry)
 	}
 	if b.v.Proxy.Engine() == scope.EngineEnvoy {
-		out = append(out, grpcLog(s, tcp))
+		if l, ok := b.logOf(s); ok {
+			out = append(out, grpcLog(l, tcp))
+		}
 	}
 	return out
 }
 
-func (b *Builder) fileLog(path string) *filev3.FileAccessLog {
-	f := &corev3.SubstitutionFormatString{}
-	switch format := b.v.Mesh.AccessLogFormat; {
-	case b.v.Mesh.AccessLogJSON && format == "":
-		fields := &structpb.Struct{Fields: map[string]*structpb.Value{}}
-		for k, v := range jsonLog {
-			fields.Fields[k] = structpb.NewStringValue(v)
+// log is the log of a provider; nil: none, for this kind of traffic or because
+// nobody takes it.
+func (b *Builder) log(p *model.Provider, tcp bool) (name string, m proto.Message) {
+	if p.Kind == model.ProviderFileLog {
+		return "envoy.access_loggers.file", b.fileLog(p)
+	}
+	if p.Kind == model.ProviderHTTPLog && tcp || p.Kind == model.ProviderTCPLog && !tcp {
+		return "", nil
+	}
+	cluster, ok := b.backend(p)
+	if !ok {
+		return "", nil
+	}
+	common := &grpclogv3.CommonGrpcAccessLogConfig{
+		LogName: p.LogName, GrpcService: grpcTo(p, cluster), TransportApiVersion: corev3.ApiVersion_V3, FilterStateObjectsToLog: p.Objects,
+	}
+	switch p.Kind {
+	case model.ProviderHTTPLog:
+		return "envoy.access_loggers.http_grpc", &grpclogv3.HttpGrpcAccessLogConfig{
+			CommonConfig: common, AdditionalRequestHeadersToLog: p.RequestHeaders,
+			AdditionalResponseHeadersToLog: p.ResponseHeaders, AdditionalResponseTrailersToLog: p.Trailers,
 		}
+	case model.ProviderTCPLog:
+		return "envoy.access_loggers.tcp_grpc", &grpclogv3.TcpGrpcAccessLogConfig{CommonConfig: common}
+	}
+	return "envoy.access_loggers.open_telemetry", otelLog(p, common)
+}
+
+// otelLog is a log in OpenTelemetry's form: the text is the body, labels are
+// attributes.
+func otelLog(p *model.Provider, common *grpclogv3.CommonGrpcAccessLogConfig) *otellogv3.OpenTelemetryAccessLogConfig {
+	text := p.Text
+	if text == "" {
+		text = DefaultLogFormat
+	}
+	out := &otellogv3.OpenTelemetryAccessLogConfig{
+		CommonConfig: common, Body: &otlpcommonpb.AnyValue{Value: &otlpcommonpb.AnyValue_StringValue{StringValue: text}},
+	}
+	if p.JSON != "" {
+		if s := jsonFormat(p.JSON); s != nil {
+			out.Attributes = &otlpcommonpb.KeyValueList{}
+			for _, k := range pb.Keys(s.Fields) {
+				out.Attributes.Values = append(out.Attributes.Values, &otlpcommonpb.KeyValue{
+					Key: k, Value: &otlpcommonpb.AnyValue{Value: &otlpcommonpb.AnyValue_StringValue{StringValue: s.Fields[k].GetStringValue()}},
+				})
+			}
+		}
+	}
+	return out
+}
+
+// jsonFormat reads an object of formats; nil when it is none.
+func jsonFormat(text string) *structpb.Struct {
+	s := &structpb.Struct{}
+	if s.UnmarshalJSON([]byte(text)) != nil {
+		return nil
+	}
+	return s
+}
+
+func (b *Builder) fileLog(p *model.Provider) *filev3.FileAccessLog {
+	text, fields := p.Text, (*structpb.Struct)(nil)
+	if p.JSON != "" {
+		fields = jsonFormat(p.JSON)
+	}
+	if m := b.v.Mesh; p.Name == model.BuiltinLog && text == "" && fields == nil {
+		text = m.AccessLogFormat
+		switch {
+		case m.AccessLogJSON && text == "":
+			fields = &structpb.Struct{Fields: map[string]*structpb.Value{}}
+			for k, v := range jsonLog {
+				fields.Fields[k] = structpb.NewStringValue(v)
+			}
+		case m.AccessLogJSON:
+			fields = jsonFormat(text)
+		}
+	}
+	f := &corev3.SubstitutionFormatString{OmitEmptyValues: p.OmitEmpty}
+	if fields != nil {
 		f.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: fields}
-	case b.v.Mesh.AccessLogJSON:
-		fields := &structpb.Struct{}
-		if err := fields.UnmarshalJSON([]byte(format)); err == nil {
-			f.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: fields}
-			break
-		}
-		fallthrough
-	default:
-		if format == "" {
-			format = DefaultLogFormat
+	} else {
+		if text == "" {
+			text = DefaultLogFormat
 		}
 		f.Format = &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: format},
+			Specifier: &corev3.DataSource_InlineString{InlineString: text},
 		}}
 	}
 	return &filev3.FileAccessLog{
-		Path:            path,
+		Path:            p.Path,
 		AccessLogFormat: &filev3.FileAccessLog_LogFormat{LogFormat: f},
 	}
 }
 
 // grpcLog streams what metrics need. The log's name tells the reporter.
-func grpcLog(s stage, tcp bool) *accesslogv3.AccessLog {
+func grpcLog(l logged, tcp bool) *accesslogv3.AccessLog {
 	common := &grpclogv3.CommonGrpcAccessLogConfig{
-		LogName:             s.String(),
+		LogName:             l.name,
 		GrpcService:         pb.GRPC(wire.ALSCluster),
 		TransportApiVersion: corev3.ApiVersion_V3,
 	}
@@ -114,8 +195,8 @@ func grpcLog(s stage, tcp bool) *accesslogv3.AccessLog {
 		Name: "envoy.access_loggers.http_grpc",
 		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pb.Any(&grpclogv3.HttpGrpcAccessLogConfig{
 			CommonConfig:                   common,
-			AdditionalRequestHeadersToLog:  []string{"content-type"},
-			AdditionalResponseHeadersToLog: []string{"grpc-status"},
+			AdditionalRequestHeadersToLog:  l.request,
+			AdditionalResponseHeadersToLog: l.response,
 			// Metrics label gRPC calls by their status, which mostly is a trailer.
 			AdditionalResponseTrailersToLog: []string{"grpc-status"},
 		})},

@@ -34,7 +34,16 @@ type draft struct {
 	// a wildcard listener, nothing on one of a virtual IP.
 	rest  *listenerv3.FilterChain
 	owner *model.Service // who has rest, for conflicts
+	// grpcWeb: a service of the port speaks it.
+	grpcWeb bool
+	// forward: a service of the port is where the request says.
+	forward bool
+	// bound: see scope.Egress.Bound.
+	bound bool
 }
+
+// shared tells whether services have the listener that have not its address.
+func (d *draft) shared() bool { return d.addr == "" || d.bound }
 
 // outboundSet collects the drafts of a view.
 type outboundSet struct {
@@ -52,6 +61,9 @@ func (b *Builder) outbound() {
 		if e.Port == 0 {
 			continue
 		}
+		if e.Bound() {
+			continue
+		}
 		if e.Spec.Bind != "" {
 			b.report(model.Finding{
 				Code: CodeBind, Severity: model.Error, Object: b.v.Sidecar.Key, Origin: b.v.Sidecar.Origin,
@@ -63,21 +75,43 @@ func (b *Builder) outbound() {
 			o.claimed[e.Port] = i
 		}
 	}
+	b.checkEgressProxy()
 	for i := range b.v.Listeners {
 		o.egress(i)
 	}
 	b.out.Listeners = append(b.out.Listeners, b.virtualOutbound())
-	slices.SortFunc(o.order, func(x, y *draft) int {
-		return cmp.Or(cmp.Compare(x.port, y.port), cmp.Compare(x.addr, y.addr))
-	})
-	for _, d := range o.order {
+	for _, d := range o.sorted() {
 		b.out.Listeners = append(b.out.Listeners, o.emit(d))
 	}
+}
+
+// checkEgressProxy reports a Sidecar's egressProxy that is not there for the proxy:
+// what the mesh does not know goes nowhere then.
+func (b *Builder) checkEgressProxy() {
+	if b.v.Sidecar == nil || b.v.Sidecar.EgressProxy == nil {
+		return
+	}
+	to := b.v.Sidecar.EgressProxy
+	s := b.v.Service(to.Host)
+	if s != nil && s.Port(to.Port) != nil && (to.Subset == "" || b.v.Policy(s).Subset(to.Subset) != nil) {
+		return
+	}
+	f := model.Finding{
+		Code: CodeEgress, Severity: model.Error, Object: b.v.Sidecar.Key, Field: "spec.outboundTrafficPolicy.egressProxy",
+		Message: "the proxy sees no port " + strconv.Itoa(int(to.Port)) + " of " + to.Host + ", so that unknown traffic goes nowhere",
+		Remedy:  "import the host in spec.egress, and name a port and subset that it has",
+	}
+	f.Origin = b.v.Sidecar.At(f.Field)
+	b.report(f)
 }
 
 // egress adds the services of one egress listener.
 func (o *outboundSet) egress(listener int) {
 	e := &o.v.Listeners[listener]
+	if e.Bound() {
+		o.bound(listener)
+		return
+	}
 	for _, s := range e.Services {
 		for i := range s.Ports {
 			p := &s.Ports[i]
@@ -90,14 +124,54 @@ func (o *outboundSet) egress(listener int) {
 	}
 }
 
+// bound adds the services of an egress listener that has its ports itself: it knows no
+// other destination than what HTTP or TLS ask for, and one service where neither is spoken.
+func (o *outboundSet) bound(listener int) {
+	e := &o.v.Listeners[listener]
+	addr := e.Spec.Bind
+	if addr == "" {
+		addr = o.clusters.Loopback()
+	}
+	for _, s := range e.Services {
+		for i := range s.Ports {
+			p := &s.Ports[i]
+			at := p.Port
+			if e.Port != 0 {
+				if at = e.Port; e.PortOf(s) != p {
+					continue
+				}
+			}
+			if p.Protocol == model.UDP {
+				continue
+			}
+			d := o.at(spot{addr, at}, nil)
+			d.bound = true
+			if route.Routable(p.Protocol) {
+				d.grpcWeb = d.grpcWeb || p.Protocol == model.GRPCWeb
+				d.forward = d.forward || s.Resolution == model.ByRequest
+				o.useRoutes(d, listener, at)
+			}
+			if !p.Protocol.IsHTTP() {
+				o.bytes(d, s, p)
+			}
+		}
+	}
+}
+
 func (o *outboundSet) port(listener int, s *model.Service, p *model.ServicePort) {
 	switch {
 	case p.Protocol == model.UDP:
 	case p.Protocol.IsHTTP():
 		d := o.at(spot{port: p.Port}, nil)
+		d.grpcWeb = d.grpcWeb || p.Protocol == model.GRPCWeb
+		d.forward = d.forward || s.Resolution == model.ByRequest
 		o.useRoutes(d, listener, p.Port)
 	case p.Protocol == model.Unknown && !model.ServerFirst(p.Port):
 		o.sniffedPort(listener, s, p)
+	case o.speaks(p.Protocol):
+		for _, d := range o.spots(s, p) {
+			o.messages(d, listener, s, p)
+		}
 	default:
 		for _, d := range o.spots(s, p) {
 			o.bytes(d, s, p)
@@ -150,15 +224,28 @@ func (o *outboundSet) at(s spot, extra []string) *draft {
 	return d
 }
 
+// sorted are the drafts by port and address.
+func (o *outboundSet) sorted() []*draft {
+	slices.SortFunc(o.order, func(x, y *draft) int {
+		return cmp.Or(cmp.Compare(x.port, y.port), cmp.Compare(x.addr, y.addr))
+	})
+	return o.order
+}
+
 // useRoutes makes a draft speak HTTP by the routes of a port.
 func (o *outboundSet) useRoutes(d *draft, listener int, port uint16) {
 	if d.rds != "" {
 		return
 	}
 	d.rds = strconv.Itoa(int(port))
+	if d.bound {
+		d.rds = listenerName(d.addr, port)
+	}
 	if !o.routes[d.rds] {
 		o.routes[d.rds] = true
-		o.addRoutes(o.Builder.routes.Sidecar(listener, port))
+		rc := o.Builder.routes.Sidecar(listener, port)
+		rc.Name = d.rds
+		o.addRoutes(rc)
 	}
 }
 
@@ -172,14 +259,20 @@ func (o *outboundSet) sniffedPort(listener int, s *model.Service, p *model.Servi
 			continue
 		}
 		if d.rds == "" {
-			d.rds, d.sniffed = s.Host+":"+strconv.Itoa(int(p.Port)), true
-			if !o.routes[d.rds] {
-				o.routes[d.rds] = true
-				o.addRoutes(o.Builder.routes.Sniffed(listener, s, p.Port))
-			}
+			d.rds, d.sniffed = o.serviceRoutes(listener, s, p.Port), true
 		}
 		o.bytes(d, s, p)
 	}
+}
+
+// serviceRoutes makes the route configuration of one service's port alone, and returns its name.
+func (o *outboundSet) serviceRoutes(listener int, s *model.Service, port uint16) string {
+	name := s.Host + ":" + strconv.Itoa(int(port))
+	if !o.routes[name] {
+		o.routes[name] = true
+		o.addRoutes(o.Builder.routes.Sniffed(listener, s, port))
+	}
+	return name
 }
 
 // bytes adds the opaque chains of a service's port.
@@ -195,9 +288,9 @@ func (o *outboundSet) bytes(d *draft, s *model.Service, p *model.ServicePort) {
 	}
 	name := wire.ClusterName(wire.Outbound, p.Port, "", s.Host)
 	var match *listenerv3.FilterChainMatch
-	if d.addr == "" {
+	if d.shared() {
 		switch r := ranges(s); {
-		case len(r) > 0:
+		case len(r) > 0 && !d.bound:
 			match = &listenerv3.FilterChainMatch{PrefixRanges: r}
 		case p.Protocol.IsTLS():
 			match = &listenerv3.FilterChainMatch{ServerNames: []string{s.Host}}
@@ -230,19 +323,22 @@ func (o *outboundSet) addChain(d *draft, s *model.Service, match *listenerv3.Fil
 }
 
 func sameMatch(a, b *listenerv3.FilterChainMatch) bool {
+	if !samePrefixes(a.SourcePrefixRanges, b.SourcePrefixRanges) {
+		return false
+	}
 	if len(a.ServerNames) > 0 || len(b.ServerNames) > 0 {
 		for _, n := range a.ServerNames {
-			if slices.Contains(b.ServerNames, n) && a.DestinationPort.GetValue() == b.DestinationPort.GetValue() && samePrefixes(a, b) {
+			if slices.Contains(b.ServerNames, n) && a.DestinationPort.GetValue() == b.DestinationPort.GetValue() && samePrefixes(a.PrefixRanges, b.PrefixRanges) {
 				return true
 			}
 		}
 		return false
 	}
-	return samePrefixes(a, b)
+	return samePrefixes(a.PrefixRanges, b.PrefixRanges)
 }
 
-func samePrefixes(a, b *listenerv3.FilterChainMatch) bool {
-	return slices.EqualFunc(a.PrefixRanges, b.PrefixRanges, func(x, y *corev3.CidrRange) bool {
+func samePrefixes(a, b []*corev3.CidrRange) bool {
+	return slices.EqualFunc(a, b, func(x, y *corev3.CidrRange) bool {
 		return x.AddressPrefix == y.AddressPrefix && x.PrefixLen.GetValue() == y.PrefixLen.GetValue()
 	})
 }
@@ -255,7 +351,9 @@ func (o *outboundSet) emit(d *draft) *listenerv3.Listener {
 	}
 	name := listenerName(addr, d.port)
 	l := newListener(name, addr, d.port, extra)
-	l.BindToPort = falseValue()
+	if !d.bound {
+		l.BindToPort = falseValue()
+	}
 	l.TrafficDirection = outbound.direction()
 	if d.rds != "" {
 		o.emitHTTP(l, d, name)
@@ -283,16 +381,26 @@ func (o *outboundSet) emit(d *draft) *listenerv3.Listener {
 
 // emitHTTP adds the HTTP chain before the opaque ones.
 func (o *outboundSet) emitHTTP(l *listenerv3.Listener, d *draft, name string) {
-	h := httpChain{stage: outbound, stat: name, rds: d.rds, sniffed: d.sniffed}
+	h := httpChain{stage: outbound, stat: name, rds: d.rds, sniffed: d.sniffed, grpcWeb: d.grpcWeb, forward: d.forward,
+		demand: o.v.Proxy.OnDemand} // whose clusters are asked for
 	l.FilterChains = append(l.FilterChains, chain("", &listenerv3.FilterChainMatch{
 		TransportProtocol: "raw_buffer", ApplicationProtocols: plainHTTP,
 	}, []*listenerv3.Filter{o.http(h)}))
-	l.FilterChains = append(l.FilterChains, d.chains...)
+	for _, c := range d.chains {
+		l.FilterChains = append(l.FilterChains, c)
+		if m := c.FilterChainMatch; len(m.SourcePrefixRanges) > 0 && len(m.PrefixRanges)+len(m.ServerNames) == 0 {
+			// Matching does not come back from the transport protocol, which is looked at first.
+			raw := &listenerv3.FilterChainMatch{TransportProtocol: "raw_buffer", SourcePrefixRanges: m.SourcePrefixRanges}
+			l.FilterChains = append(l.FilterChains, chain("", raw, c.Filters))
+		}
+	}
 	if d.rest != nil {
 		l.DefaultFilterChain = d.rest
 		return
 	}
-	l.DefaultFilterChain = o.passthroughChain()
+	if !d.bound {
+		l.DefaultFilterChain = o.passthroughChain()
+	}
 }
 
 func (b *Builder) passthroughChain() *listenerv3.FilterChain {
@@ -313,6 +421,14 @@ func (b *Builder) virtualOutbound() *listenerv3.Listener {
 		chain("virtualOutbound-blackhole", &listenerv3.FilterChainMatch{DestinationPort: portValue(wire.PortOutbound)},
 			b.tcp(outbound, wire.BlackHoleCluster, []share{{wire.BlackHoleCluster, 0}})),
 		chain("virtualOutbound-catchall-tcp", nil, b.tcp(outbound, to, []share{{to, 0}})),
+	}
+	if b.v.OutboundPolicy() == model.AllowAnyDynamic {
+		l.ListenerFilters = []*listenerv3.ListenerFilter{originalDst(), httpInspector()}
+		b.sniff(l)
+		l.FilterChains = slices.Insert(l.FilterChains, 1, chain("virtualOutbound-catchall-tcp-http",
+			&listenerv3.FilterChainMatch{ApplicationProtocols: plainHTTP}, []*listenerv3.Filter{b.http(httpChain{
+				stage: outbound, stat: "virtualOutbound_allow_any_dynamic_dns", inline: b.routes.Dynamic(),
+			})}))
 	}
 	return l
 }

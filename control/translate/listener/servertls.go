@@ -18,6 +18,7 @@ func (b *Builder) serverTLS(t *model.ServerTLS, p model.Protocol) (ctx *tlsv3.Do
 	if failed := setParams(common, t); failed != "" {
 		return nil, failed
 	}
+	tlsctx.Bound(common, b.meshTLS(t))
 	if p.IsHTTP() || p == model.HTTPS || p == model.Unknown {
 		common.AlpnProtocols = []string{"h2", "http/1.1"}
 	}
@@ -42,6 +43,18 @@ func (b *Builder) serverTLS(t *model.ServerTLS, p model.Protocol) (ctx *tlsv3.Do
 	return ctx, b.clientValidation(common, t)
 }
 
+// meshTLS is what the mesh says of TLS where a server does not.
+func (b *Builder) meshTLS(t *model.ServerTLS) *model.TLSParams {
+	p := b.v.Mesh.OtherTLS
+	if t.Mode == model.TLSIstioMutual {
+		p = b.v.Mesh.MeshTLS
+	}
+	if t.MinVersion != "" {
+		p.MinVersion = ""
+	}
+	return &p
+}
+
 // certificates sets the server's own certificates: Secrets, or files. A server
 // whose Secret does not exist (yet) is left out: Envoy would hold back the whole
 // listener until it comes.
@@ -53,6 +66,11 @@ func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTL
 		common.TlsCertificates = []*tlsv3.TlsCertificate{{
 			CertificateChain: tlsctx.File(t.CertFile), PrivateKey: tlsctx.File(t.KeyFile),
 		}}
+		for _, f := range t.MoreFiles {
+			common.TlsCertificates = append(common.TlsCertificates, &tlsv3.TlsCertificate{
+				CertificateChain: tlsctx.File(f.Cert), PrivateKey: tlsctx.File(f.Key),
+			})
+		}
 		return ""
 	}
 	for _, c := range t.Credentials {
@@ -75,6 +93,9 @@ func (b *Builder) clientValidation(common *tlsv3.CommonTlsContext, t *model.Serv
 		MatchTypedSubjectAltNames: tlsctx.Names(t.SubjectAltNames),
 		VerifyCertificateSpki:     t.VerifySPKI,
 		VerifyCertificateHash:     t.VerifyHash,
+	}
+	if t.Insecure {
+		v.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
 	}
 	secret := t.CACredential
 	if secret == "" && len(t.Credentials) > 0 {
@@ -99,23 +120,17 @@ func (b *Builder) clientValidation(common *tlsv3.CommonTlsContext, t *model.Serv
 	}
 	if t.CAFile != "" {
 		v.TrustedCa = tlsctx.File(t.CAFile)
+		if t.CRLFile != "" {
+			v.Crl = tlsctx.File(t.CRLFile)
+		}
 	}
 	common.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 	return ""
 }
 
-var tlsVersions = map[string]tlsv3.TlsParameters_TlsProtocol{
-	"":         tlsv3.TlsParameters_TLS_AUTO,
-	"TLS_AUTO": tlsv3.TlsParameters_TLS_AUTO,
-	"TLSV1_0":  tlsv3.TlsParameters_TLSv1_0,
-	"TLSV1_1":  tlsv3.TlsParameters_TLSv1_1,
-	"TLSV1_2":  tlsv3.TlsParameters_TLSv1_2,
-	"TLSV1_3":  tlsv3.TlsParameters_TLSv1_3,
-}
-
 func setParams(common *tlsv3.CommonTlsContext, t *model.ServerTLS) string {
-	low, ok := tlsVersions[t.MinVersion]
-	high, ok2 := tlsVersions[t.MaxVersion]
+	low, ok := tlsctx.Version(t.MinVersion)
+	high, ok2 := tlsctx.Version(t.MaxVersion)
 	if !ok || !ok2 {
 		return "unknown TLS version; use TLSV1_2 or TLSV1_3"
 	}

@@ -21,14 +21,20 @@ func falseValue() *wrapperspb.BoolValue { return pb.False() }
 
 // streamMatch is what of a TLS or TCP match the proxy tests.
 type streamMatch struct {
-	sni    []string
-	ranges []*corev3.CidrRange
+	sni []string
+	// ranges are of the destination, sources of the client.
+	ranges, sources []*corev3.CidrRange
 }
 
-func (m streamMatch) empty() bool { return len(m.sni) == 0 && len(m.ranges) == 0 }
+// anywhere: the match looks at nothing of the destination.
+func (m streamMatch) anywhere() bool { return len(m.sni) == 0 && len(m.ranges) == 0 }
 
+// chain is nil when everything matches.
 func (m streamMatch) chain() *listenerv3.FilterChainMatch {
-	return &listenerv3.FilterChainMatch{ServerNames: m.sni, PrefixRanges: m.ranges}
+	if m.anywhere() && len(m.sources) == 0 {
+		return nil
+	}
+	return &listenerv3.FilterChainMatch{ServerNames: m.sni, PrefixRanges: m.ranges, SourcePrefixRanges: m.sources}
 }
 
 // streamMatchOf translates a match for a gateway (or the mesh) and port; not ok:
@@ -59,6 +65,10 @@ func (b *Builder) streamMatchOf(set *model.RouteSet, m *model.Match, gateway str
 		case model.AttrDestinationIP:
 			if p, err := pb.ParseCIDR(c.Value); err == nil {
 				out.ranges = append(out.ranges, pb.CIDR(p))
+			}
+		case model.AttrSourceIP:
+			if p, err := pb.ParseCIDR(c.Value); err == nil {
+				out.sources = append(out.sources, pb.CIDR(p))
 			}
 		}
 	}
@@ -94,19 +104,17 @@ func (o *outboundSet) tcpRoutes(d *draft, s *model.Service, set *model.RouteSet,
 			if !ok {
 				continue
 			}
-			all := m.empty()
-			if all && d.addr == "" {
+			all := m.anywhere() && len(m.sources) == 0
+			if m.anywhere() && d.shared() {
 				// On a listener of all addresses only the service's own are its.
-				m.ranges = ranges(s)
+				if !d.bound {
+					m.ranges = ranges(s)
+				}
 				if p := s.Port(port); p != nil && p.Protocol.IsTLS() && len(m.ranges) == 0 {
 					m.sni = []string{s.Host}
 				}
 			}
-			var match *listenerv3.FilterChainMatch
-			if !m.empty() {
-				match = m.chain()
-			}
-			o.addChain(d, s, match, o.tcp(outbound, statOf(to), to))
+			o.addChain(d, s, m.chain(), o.tcp(outbound, statOf(to), to))
 			if all {
 				return true
 			}

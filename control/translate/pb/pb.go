@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"sort"
+	"strings"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -174,6 +175,22 @@ func IstioMetadata(fields map[string]*structpb.Value) *corev3.Metadata {
 // "/apis/networking.istio.io/v1/namespaces/default/virtual-service/reviews".
 func Config(kind, namespace, name string) *structpb.Value {
 	return structpb.NewStringValue("/apis/networking.istio.io/v1/namespaces/" + namespace + "/" + kind + "/" + name)
+}
+
+// ConfigTitle is what people call the object that a path of Config names:
+// "VirtualService default/reviews".
+func ConfigTitle(path string) string {
+	parts := strings.Split(path, "/") // "", apis, group, version, namespaces, NAMESPACE, KIND, NAME
+	if len(parts) != 8 {
+		return path
+	}
+	var kind strings.Builder
+	for word := range strings.SplitSeq(parts[6], "-") {
+		if word != "" {
+			kind.WriteString(strings.ToUpper(word[:1]) + word[1:])
+		}
+	}
+	return kind.String() + " " + parts[5] + "/" + parts[7]
 }
 
 // Keys returns the sorted keys of a map.

@@ -17,14 +17,23 @@ import (
 
 // forward makes the action that sends requests to destinations.
 func (s *site) forward(out *routev3.Route, r *model.Route) {
-	action := &routev3.RouteAction{}
+	action := &routev3.RouteAction{AppendXForwardedHost: s.told()}
 	setTimeout(action, r)
 	setRewrite(action, r.Rewrite)
 	for i := range r.Mirrors {
+		if r.Mirrors[i].Percent == 0 {
+			continue // said to be off
+		}
 		action.RequestMirrorPolicies = append(action.RequestMirrorPolicies, &routev3.RouteAction_RequestMirrorPolicy{
 			Cluster:         s.cluster(&r.Mirrors[i].Destination),
 			RuntimeFraction: pb.RuntimeFraction(r.Mirrors[i].Percent),
+			// Istio's: the copy has the request's own host, and no spans.
+			DisableShadowHostSuffixAppend: true,
+			TraceSampled:                  pb.False(),
 		})
+	}
+	if slices.ContainsFunc(r.Destinations, func(d model.Destination) bool { return d.Invalid }) {
+		action.ClusterNotFoundResponseCode = routev3.RouteAction_INTERNAL_SERVER_ERROR
 	}
 	live := slices.DeleteFunc(slices.Clone(r.Destinations), func(d model.Destination) bool {
 		return len(r.Destinations) > 1 && d.Weight == 0
@@ -34,7 +43,9 @@ func (s *site) forward(out *routev3.Route, r *model.Route) {
 		name := s.cluster(d)
 		action.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name}
 		setHeaders(out, d.Headers)
-		out.Decorator = decorator(out, name)
+		if _, port, _, host, ok := wire.SplitClusterName(name); ok {
+			out.Decorator = decorator(out, host, port)
+		}
 	} else {
 		action.ClusterSpecifier = s.weighted(live)
 	}
@@ -80,17 +91,15 @@ func setTimeout(action *routev3.RouteAction, r *model.Route) {
 }
 
 // decorator names the operation in traces: "host:port/path*".
-func decorator(r *routev3.Route, cluster string) *routev3.Decorator {
-	_, port, _, host, ok := wire.SplitClusterName(cluster)
-	if !ok {
-		return nil
-	}
+func decorator(r *routev3.Route, host string, port uint16) *routev3.Decorator {
 	path := "/*"
 	switch p := r.Match.PathSpecifier.(type) {
 	case *routev3.RouteMatch_Path:
 		path = p.Path
 	case *routev3.RouteMatch_Prefix:
 		path = p.Prefix + "*"
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		path = p.PathSeparatedPrefix + "*"
 	case *routev3.RouteMatch_SafeRegex:
 		path = p.SafeRegex.Regex
 	}
@@ -160,6 +169,10 @@ func headerValues(op model.HeaderOp) []*corev3.HeaderValueOption {
 func (s *site) redirect(r *model.Redirect) *routev3.Route_Redirect {
 	a := &routev3.RedirectAction{HostRedirect: r.Authority}
 	switch {
+	case r.RegexMatch != "":
+		a.PathRewriteSpecifier = &routev3.RedirectAction_RegexRewrite{RegexRewrite: &matcherv3.RegexMatchAndSubstitute{
+			Pattern: pb.RE2(r.RegexMatch), Substitution: r.RegexReplace,
+		}}
 	case r.PrefixRewrite != "":
 		a.PathRewriteSpecifier = &routev3.RedirectAction_PrefixRewrite{PrefixRewrite: r.PrefixRewrite}
 	case r.URI != "":

@@ -30,10 +30,19 @@ func shortNames(host, domain string) []string {
 	out := []string{strings.Join(unique, ".")}
 	shared := d[len(d)-common:]
 	// From its own namespace a service has its namespace in the shared part.
-	if len(unique) == 1 && shared[0] != "svc" {
-		return append(out, unique[0]+"."+shared[0]+".svc", unique[0]+"."+shared[0])
+	if shared[0] != "svc" {
+		return append(out, out[0]+"."+shared[0]+".svc", out[0]+"."+shared[0])
 	}
-	return append(out, strings.Join(unique, ".")+".svc")
+	return append(out, out[0]+".svc")
+}
+
+// absolute is a host with the dot at its end by which DNS knows a full name; an address
+// has none. Programs that write it ask for it, too.
+func absolute(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil || host == "*" {
+		return host
+	}
+	return host + "."
 }
 
 // hostNames are all names of a service, the full one first.
@@ -41,7 +50,7 @@ func (b *Builder) hostNames(s *model.Service) (full, short []string) {
 	full = append([]string{s.Host}, b.v.Index.Aliases(s.Host)...)
 	domain := b.v.Proxy.Domain(b.v.Mesh.ClusterDomain)
 	for _, h := range full {
-		short = append(short, shortNames(h, domain)...)
+		short = append(append(short, absolute(h)), shortNames(h, domain)...)
 	}
 	if s.Headless && !s.FromEntry {
 		// The instances of a headless service have names of their own.

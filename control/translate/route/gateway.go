@@ -8,6 +8,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -30,6 +31,9 @@ func (b *Builder) Gateway(name string, servers []GatewayServer) *routev3.RouteCo
 	g := gatewayHosts{b: b, hosts: map[string]*routev3.VirtualHost{}, tls: strings.HasPrefix(name, "https.")}
 	for _, s := range servers {
 		g.add(s)
+	}
+	for _, s := range servers {
+		g.fallBack(s)
 	}
 	for _, vh := range g.order {
 		sortCatchAll(vh)
@@ -89,12 +93,46 @@ func (g *gatewayHosts) add(s GatewayServer) {
 	}
 }
 
+// fallBack sends what no route of a server's hosts takes to its default endpoint.
+func (g *gatewayHosts) fallBack(s GatewayServer) {
+	if s.Server.DefaultEndpoint == "" || s.Server.TLS != nil && s.Server.TLS.HTTPSRedirect {
+		return
+	}
+	name := FallbackCluster(s)
+	for _, h := range s.Server.Hosts {
+		_, dns := SplitHost(h)
+		g.host(dns, s.Server.Port)
+		for _, vh := range g.order {
+			if !covers(dns, vh.Domains[0]) || slices.ContainsFunc(vh.Routes, catchAll) {
+				continue
+			}
+			vh.Routes = append(vh.Routes, &routev3.Route{
+				Name: "default", Match: everything(), Decorator: &routev3.Decorator{Operation: name},
+				Action: &routev3.Route_Route{Route: &routev3.RouteAction{
+					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name},
+					Timeout:          pb.Duration(0), MaxGrpcTimeout: pb.Duration(0),
+				}},
+			})
+		}
+	}
+}
+
+// FallbackPart tells the default endpoints of a port's servers apart.
+func FallbackPart(s GatewayServer) string {
+	return s.Server.PortName + "." + s.Gateway.Key.Name + "." + s.Gateway.Key.Namespace
+}
+
+// FallbackCluster is the cluster of a server's default endpoint.
+func FallbackCluster(s GatewayServer) string {
+	return wire.ClusterName(wire.Inbound, s.Server.Port, FallbackPart(s), "")
+}
+
 func (g *gatewayHosts) host(h string, port uint16) *routev3.VirtualHost {
 	if vh := g.hosts[h]; vh != nil {
 		return vh
 	}
 	vh := &routev3.VirtualHost{
-		Name: withPort(h, port), Domains: []string{strings.ToLower(h)}, IncludeRequestAttemptCount: true,
+		Name: withPort(h, port), Domains: []string{strings.ToLower(h)}, IncludeRequestAttemptCount: g.b.counted(),
 	}
 	g.hosts[h] = vh
 	g.order = append(g.order, vh)
@@ -165,7 +203,11 @@ func covers(pattern, host string) bool {
 // "http.8080" for all plain servers of a listener, one for each that ends TLS.
 func GatewayRouteName(s GatewayServer, listenerPort uint16) string {
 	if s.Server.Protocol.IsHTTP() || s.Server.Protocol == model.Unknown {
-		return "http." + strconv.Itoa(int(listenerPort))
+		name := "http." + strconv.Itoa(int(listenerPort))
+		if s.Server.Bind != "" {
+			name += "." + s.Server.Bind // another address may have the port too
+		}
+		return name
 	}
 	return "https." + strconv.Itoa(int(s.Server.Port)) + "." + s.Server.PortName + "." +
 		s.Gateway.Key.Name + "." + s.Gateway.Key.Namespace
@@ -182,6 +224,9 @@ func (b *Builder) ClusterOf(d *model.Destination, port uint16) string {
 func (b *Builder) Passthrough() string {
 	if b.v.OutboundPolicy() == model.RegistryOnly {
 		return wire.BlackHoleCluster
+	}
+	if s := b.v.Sidecar; s != nil && s.EgressProxy != nil {
+		return wire.ClusterName(wire.Outbound, s.EgressProxy.Port, s.EgressProxy.Subset, s.EgressProxy.Host)
 	}
 	return wire.PassthroughCluster
 }

@@ -56,6 +56,9 @@ func hash(h *model.Hash) *routev3.RouteAction_HashPolicy {
 		if h.Cookie.TTL != nil {
 			c.Ttl = pb.Duration(*h.Cookie.TTL)
 		}
+		for _, a := range h.Cookie.Attributes {
+			c.Attributes = append(c.Attributes, &routev3.RouteAction_HashPolicy_CookieAttribute{Name: a[0], Value: a[1]})
+		}
 		return &routev3.RouteAction_HashPolicy{PolicySpecifier: &routev3.RouteAction_HashPolicy_Cookie_{Cookie: c}}
 	case h.SourceIP:
 		return &routev3.RouteAction_HashPolicy{PolicySpecifier: &routev3.RouteAction_HashPolicy_ConnectionProperties_{

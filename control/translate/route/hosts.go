@@ -9,7 +9,7 @@ import (
 
 // hostTable says which route set decides for which service or host.
 type hostTable struct {
-	services map[*model.Service]*model.RouteSet
+	services map[string]*model.RouteSet // by host
 	// others are hosts of route sets that no service has, in the sets' order.
 	others []hostRoute
 }
@@ -32,7 +32,7 @@ func (b *Builder) table(listener int) *hostTable {
 	for _, s := range services {
 		byHost[s.Host] = s
 	}
-	t := &hostTable{services: map[*model.Service]*model.RouteSet{}}
+	t := &hostTable{services: map[string]*model.RouteSet{}}
 	exact := map[string]*model.RouteSet{}
 	var wild []hostRoute
 	for _, set := range b.v.Routes(MeshGateway) {
@@ -44,8 +44,8 @@ func (b *Builder) table(listener int) *hostTable {
 			b.claim(exact, h, set)
 			switch s := byHost[h]; {
 			case s != nil:
-				if t.services[s] == nil {
-					t.services[s] = set
+				if t.services[h] == nil {
+					t.services[h] = set
 				}
 				addPorts(ports, s)
 			case strings.HasPrefix(h, "*"):
@@ -67,12 +67,12 @@ func (b *Builder) claim(exact map[string]*model.RouteSet, h string, set *model.R
 		exact[h] = set
 		return
 	}
-	if first == set {
+	if first == set || first.Of != (model.Key{}) && set.Of != (model.Key{}) {
 		return
 	}
 	b.report(model.Finding{
-		Code: CodeHost, Severity: model.Warning, Object: set.Key, Origin: set.Origin, Field: "spec.hosts",
-		Message: "host " + h + " already belongs to " + first.Key.String() + ", which is older; this one has no effect on it in sidecars",
+		Code: CodeHost, Severity: model.Warning, Object: set.Written(), Origin: set.Origin, Field: "spec.hosts",
+		Message: "host " + h + " already belongs to " + first.Written().String() + ", which is older; this one has no effect on it in sidecars",
 		Remedy:  "put the routes of one host into one object, or delegate",
 	})
 }
@@ -92,8 +92,8 @@ func (t *hostTable) matchWild(services []*model.Service, wild []hostRoute) {
 			}
 			used[w.host] = true
 			addPorts(w.ports, s)
-			if t.services[s] == nil {
-				t.services[s] = w.set
+			if t.services[s.Host] == nil {
+				t.services[s.Host] = w.set
 			}
 			break
 		}

@@ -36,13 +36,17 @@ func (b *Builder) HTTPProxy() *routev3.RouteConfiguration {
 			}
 		}
 	}
-	out.VirtualHosts = append(out.VirtualHosts, notKnown())
+	if b.v.OutboundPolicy() == model.AllowAnyDynamic {
+		out.VirtualHosts = append(out.VirtualHosts, b.rest())
+	} else {
+		out.VirtualHosts = append(out.VirtualHosts, notKnown())
+	}
 	return out
 }
 
 // notKnown answers for hosts that no service has. Without interception there is
-// no original destination to pass a request on to, so neither outbound policy
-// can let it through.
+// no original destination to pass a request on to, so that only a policy that looks
+// names up can let it through.
 func notKnown() *routev3.VirtualHost {
 	return &routev3.VirtualHost{
 		Name: "block_all", Domains: []string{"*"},
@@ -64,7 +68,7 @@ func (b *Builder) proxiedHost(t *hostTable, s *model.Service, p model.ServicePor
 		routes = append(routes, b.serviceRoutes(t, s, p.Port)...)
 	}
 	return &routev3.VirtualHost{
-		Name: withPort(s.Host, p.Port), Domains: domains, Routes: routes, IncludeRequestAttemptCount: true,
+		Name: withPort(s.Host, p.Port), Domains: domains, Routes: routes, IncludeRequestAttemptCount: b.counted(),
 	}
 }
 
@@ -76,7 +80,7 @@ func (b *Builder) proxiedOther(o hostRoute, d *domainSet) *routev3.VirtualHost {
 		return nil
 	}
 	return &routev3.VirtualHost{
-		Name: withPort(o.host, 80), Domains: domains, Routes: routes, IncludeRequestAttemptCount: true,
+		Name: withPort(o.host, 80), Domains: domains, Routes: routes, IncludeRequestAttemptCount: b.counted(),
 	}
 }
 

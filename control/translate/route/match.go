@@ -59,6 +59,8 @@ func match(m *model.Match) *routev3.RouteMatch {
 			out.Headers = append(out.Headers, header(":scheme", c))
 		case model.AttrHeader:
 			out.Headers = append(out.Headers, header(c.Name, c))
+		case model.AttrClaim:
+			out.DynamicMetadata = append(out.DynamicMetadata, claim(c))
 		case model.AttrQuery:
 			out.QueryParameters = append(out.QueryParameters, query(c))
 		}
@@ -76,6 +78,12 @@ func setPath(out *routev3.RouteMatch, c model.Condition) {
 		out.PathSpecifier = &routev3.RouteMatch_Path{Path: c.Value}
 	case model.Prefix:
 		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: c.Value}
+	case model.PathPrefix:
+		if c.Value == "/" {
+			out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: "/"}
+			break
+		}
+		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: c.Value}
 	case model.Regex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: pb.RE2(c.Value)}
 	}
@@ -94,6 +102,18 @@ func header(name string, c model.Condition) *routev3.HeaderMatcher {
 	// "without header x: a" holds for a request that has no x at all; Envoy
 	// lets a value matcher fail on a missing header even when inverted.
 	out.TreatMissingHeaderAsEmpty = c.Not
+	return out
+}
+
+// claim tests a claim of the request's token: a string, or a list that has one.
+func claim(c model.Condition) *matcherv3.MetadataMatcher {
+	value := pb.StringValue(pb.Regex(".*"))
+	if c.Op != model.Present {
+		value = pb.StringValue(stringMatch(c))
+	}
+	path := strings.Split(strings.TrimSuffix(strings.TrimPrefix(c.Name, "["), "]"), "][")
+	out := pb.Claim(path, pb.OrValue(pb.ListValue(value), value))
+	out.Invert = c.Not
 	return out
 }
 
@@ -124,5 +144,5 @@ func stringMatch(c model.Condition) *matcherv3.StringMatcher {
 // catchAll tells whether nothing after this route can be reached.
 func catchAll(r *routev3.Route) bool {
 	m := r.GetMatch()
-	return m.GetPrefix() == "/" && len(m.Headers) == 0 && len(m.QueryParameters) == 0
+	return m.GetPrefix() == "/" && len(m.Headers) == 0 && len(m.QueryParameters) == 0 && len(m.DynamicMetadata) == 0
 }

@@ -28,11 +28,46 @@ type Builder struct {
 	v      *scope.View
 	report Report
 	tables map[int]*hostTable // by index into View.Listeners
+	// places, when set, notes where routes come from.
+	places map[*routev3.Route]Place
+}
+
+// Place is where a route is written: a rule of a route set, and which of the rule's
+// matches, -1: it has none.
+type Place struct {
+	Set         *model.RouteSet
+	Rule, Match int
+}
+
+// Trace makes the builder note the places of the routes that it makes from here on.
+func (b *Builder) Trace() map[*routev3.Route]Place {
+	b.places = map[*routev3.Route]Place{}
+	return b.places
+}
+
+func (b *Builder) note(r *routev3.Route, p Place) {
+	if b.places != nil {
+		b.places[r] = p
+	}
 }
 
 // NewBuilder returns a builder for a view.
 func NewBuilder(v *scope.View, report Report) *Builder {
 	return &Builder{v: v, report: report, tables: map[int]*hostTable{}}
+}
+
+// Follow goes on with a view that differs from the builder's in instances only, which
+// no route depends on.
+func (b *Builder) Follow(v *scope.View) { b.v = v }
+
+// counted tells whether servers are told which attempt a request is.
+func (b *Builder) counted() bool {
+	return b.v.Requests.Headers == nil || !b.v.Requests.Headers.NoAttemptCount
+}
+
+// told tells whether servers are told the host that was asked for, where it is replaced.
+func (b *Builder) told() bool {
+	return b.v.Requests.Headers != nil && b.v.Requests.Headers.ForwardedHost
 }
 
 // site is where routes are made for: one gateway's (or the mesh's) port.
@@ -52,6 +87,7 @@ func (s *site) routes(set *model.RouteSet) []*routev3.Route {
 		if len(r.Matches) == 0 {
 			if s.applies(set, &model.Match{}) {
 				if e := s.route(set, r, nil, i); e != nil {
+					s.note(e, Place{set, i, -1})
 					return append(out, e)
 				}
 			}
@@ -66,6 +102,7 @@ func (s *site) routes(set *model.RouteSet) []*routev3.Route {
 			if e == nil {
 				break
 			}
+			s.note(e, Place{set, i, j})
 			out = append(out, e)
 			if catchAll(e) {
 				return out // whatever follows is unreachable
@@ -103,11 +140,15 @@ func (s *site) route(set *model.RouteSet, r *model.Route, m *model.Match, index 
 		s.forward(out, r)
 	default:
 		s.report(model.Finding{
-			Code: CodeNoAction, Severity: model.Error, Object: set.Key, Origin: set.Origin,
+			Code: CodeNoAction, Severity: model.Error, Object: set.Written(), Origin: set.Origin,
 			Field:   "spec.http[" + strconv.Itoa(index) + "]",
 			Message: "the route leads nowhere", Remedy: "give it a route, a redirect or a directResponse",
 		})
 		return nil
+	}
+	if out.Decorator == nil {
+		// Where there is no single destination, the object's name stands for it.
+		out.Decorator = decorator(out, set.Key.Name, s.port)
 	}
 	s.filters(out, r)
 	return out
@@ -115,6 +156,9 @@ func (s *site) route(set *model.RouteSet, r *model.Route, m *model.Match, index 
 
 // cluster names where a destination's requests go.
 func (s *site) cluster(d *model.Destination) string {
+	if d.Invalid {
+		return wire.InvalidCluster
+	}
 	port := d.Port
 	if port == 0 {
 		port = s.port

@@ -30,16 +30,24 @@ func (b *Builder) Sidecar(listener int, port uint16) *routev3.RouteConfiguration
 	out.IgnorePortInHostMatching = true
 	e := b.v.Listeners[listener]
 	d := domainSet{known: map[string]bool{}}
-	var shown []*model.Service
+	type shown struct {
+		s    *model.Service
+		port uint16
+	}
+	var list []shown
 	for _, s := range e.Services {
-		if p := s.Port(port); p != nil && Routable(p.Protocol) {
-			shown = append(shown, s)
+		p := s.Port(port)
+		if p == nil && e.Port == port {
+			p = e.PortOf(s)
+		}
+		if p != nil && Routable(p.Protocol) {
+			list = append(list, shown{s, p.Port})
 			d.known[s.Host] = true
 		}
 	}
 	t := b.table(listener)
-	for _, s := range shown {
-		if vh := b.serviceHost(t, s, port, &d); vh != nil {
+	for _, x := range list {
+		if vh := b.serviceHost(t, x.s, x.port, &d); vh != nil {
 			out.VirtualHosts = append(out.VirtualHosts, vh)
 		}
 	}
@@ -51,7 +59,12 @@ func (b *Builder) Sidecar(listener int, port uint16) *routev3.RouteConfiguration
 			out.VirtualHosts = append(out.VirtualHosts, vh)
 		}
 	}
-	out.VirtualHosts = append(out.VirtualHosts, b.rest())
+	if e.Bound() {
+		// No other destination is known than what the request names.
+		out.VirtualHosts = append(out.VirtualHosts, notKnown())
+	} else {
+		out.VirtualHosts = append(out.VirtualHosts, b.rest())
+	}
 	return out
 }
 
@@ -107,15 +120,17 @@ func (b *Builder) serviceHost(t *hostTable, s *model.Service, port uint16, d *do
 		Name:                       withPort(s.Host, port),
 		Domains:                    domains,
 		Routes:                     b.serviceRoutes(t, s, port),
-		IncludeRequestAttemptCount: true,
+		IncludeRequestAttemptCount: b.counted(),
 	}
 }
 
 // serviceRoutes are the routes of a service's port: its route set's, or else
-// everything to the service itself.
+// everything to the service itself. HTTP routes are not for a port that is not HTTP by
+// declaration, though a proxy on demand may ask about it.
 func (b *Builder) serviceRoutes(t *hostTable, s *model.Service, port uint16) []*routev3.Route {
 	at := &site{Builder: b, gateway: MeshGateway, port: port}
-	if set := t.services[s]; set != nil {
+	p := s.Port(port)
+	if set := t.services[s.Host]; set != nil && (p == nil || Routable(p.Protocol) || p.Protocol.Messages() != "") {
 		if routes := at.routes(set); len(routes) > 0 {
 			return routes
 		}
@@ -142,7 +157,7 @@ func (b *Builder) otherHost(o hostRoute, port uint16, d *domainSet) *routev3.Vir
 		return nil
 	}
 	return &routev3.VirtualHost{
-		Name: withPort(o.host, port), Domains: domains, Routes: routes, IncludeRequestAttemptCount: true,
+		Name: withPort(o.host, port), Domains: domains, Routes: routes, IncludeRequestAttemptCount: b.counted(),
 	}
 }
 
@@ -150,30 +165,57 @@ func (b *Builder) otherHost(o hostRoute, port uint16, d *domainSet) *routev3.Vir
 func (b *Builder) rest() *routev3.VirtualHost {
 	if b.v.OutboundPolicy() == model.RegistryOnly {
 		return &routev3.VirtualHost{
-			Name: "block_all", Domains: []string{"*"}, IncludeRequestAttemptCount: true,
+			Name: "block_all", Domains: []string{"*"}, IncludeRequestAttemptCount: b.counted(),
 			Routes: []*routev3.Route{{
 				Name: "block_all", Match: everything(),
 				Action: &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 502}},
 			}},
 		}
 	}
+	if b.v.OutboundPolicy() == model.AllowAnyDynamic {
+		return b.strangers("allow_any_dynamic_dns", wire.AllowAnyDynamicCluster)
+	}
+	return b.strangers("allow_any", b.Passthrough())
+}
+
+// strangers is a virtual host that sends everything to one cluster.
+func (b *Builder) strangers(name, cluster string) *routev3.VirtualHost {
 	return &routev3.VirtualHost{
-		Name: "allow_any", Domains: []string{"*"}, IncludeRequestAttemptCount: true,
+		Name: name, Domains: []string{"*"}, IncludeRequestAttemptCount: b.counted(),
 		Routes: []*routev3.Route{{
-			Name: "allow_any", Match: everything(),
+			Name: name, Match: everything(),
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
-				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: wire.PassthroughCluster},
+				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 				Timeout:          pb.Duration(0),
 				MaxGrpcTimeout:   pb.Duration(0),
+
+				AppendXForwardedHost: b.told(),
 			}},
 		}},
 	}
 }
 
+// Dynamic makes the route configuration of requests to addresses that the mesh does
+// not know, whose hosts are looked up.
+func (b *Builder) Dynamic() *routev3.RouteConfiguration {
+	out := config("allow_any_dynamic_dns")
+	out.IgnorePortInHostMatching = true
+	out.VirtualHosts = []*routev3.VirtualHost{b.rest()}
+	return out
+}
+
+// inboundRetryOn is when the sidecar itself asks its program again: what was
+// lost before the program had any of it.
+const inboundRetryOn = "reset-before-request"
+
 // Inbound makes the route configuration of an inbound cluster, carried inside
-// the listener.
-func (b *Builder) Inbound(cluster, operation string, port uint16) *routev3.RouteConfiguration {
+// the listener. What streams, as gRPC does, is not tried again.
+func (b *Builder) Inbound(cluster, operation string, port uint16, again bool) *routev3.RouteConfiguration {
 	name := "default"
+	var retry *routev3.RetryPolicy
+	if again {
+		retry = &routev3.RetryPolicy{RetryOn: inboundRetryOn, NumRetries: pb.U32(defaultAttempts)}
+	}
 	return &routev3.RouteConfiguration{
 		Name:             cluster,
 		ValidateClusters: pb.False(),
@@ -188,6 +230,7 @@ func (b *Builder) Inbound(cluster, operation string, port uint16) *routev3.Route
 					ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: cluster},
 					Timeout:          pb.Duration(0),
 					MaxGrpcTimeout:   pb.Duration(0),
+					RetryPolicy:      retry,
 				}},
 			}},
 		}},

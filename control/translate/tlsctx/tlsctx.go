@@ -3,11 +3,14 @@
 package tlsctx
 
 import (
+	"strings"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/wire"
 )
@@ -36,13 +39,45 @@ func socket(ctx proto.Message) *corev3.TransportSocket {
 // and trust bundle come from beside the proxy and change without any update.
 func Mesh(peers []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext {
 	return &tlsv3.CommonTlsContext{
-		TlsParams: &tlsv3.TlsParameters{
-			TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
-			TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
-		},
+		TlsParams:                      usual(),
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: wire.SecretWorkload, SdsConfig: pb.LocalSDS()}},
 		ValidationContextType: combined(&tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: peers},
 			&tlsv3.SdsSecretConfig{Name: wire.SecretRoot, SdsConfig: pb.LocalSDS()}),
+	}
+}
+
+// versions by the words that Istio has for them.
+var versions = map[string]tlsv3.TlsParameters_TlsProtocol{
+	"":         tlsv3.TlsParameters_TLS_AUTO,
+	"TLS_AUTO": tlsv3.TlsParameters_TLS_AUTO,
+	"TLSV1_0":  tlsv3.TlsParameters_TLSv1_0,
+	"TLSV1_1":  tlsv3.TlsParameters_TLSv1_1,
+	"TLSV1_2":  tlsv3.TlsParameters_TLSv1_2,
+	"TLSV1_3":  tlsv3.TlsParameters_TLSv1_3,
+}
+
+// Version is the version that Istio has the word for; empty: the default.
+func Version(word string) (v tlsv3.TlsParameters_TlsProtocol, ok bool) {
+	v, ok = versions[word]
+	return v, ok
+}
+
+// Bound sets what the mesh says where the context says nothing itself.
+func Bound(ctx *tlsv3.CommonTlsContext, p *model.TLSParams) {
+	if p.MinVersion == "" && len(p.Ciphers) == 0 && len(p.Curves) == 0 {
+		return
+	}
+	if ctx.TlsParams == nil {
+		ctx.TlsParams = &tlsv3.TlsParameters{}
+	}
+	if v := versions[p.MinVersion]; v > ctx.TlsParams.TlsMinimumProtocolVersion {
+		ctx.TlsParams.TlsMinimumProtocolVersion = v
+	}
+	if len(ctx.TlsParams.CipherSuites) == 0 {
+		ctx.TlsParams.CipherSuites = p.Ciphers
+	}
+	if len(ctx.TlsParams.EcdhCurves) == 0 {
+		ctx.TlsParams.EcdhCurves = p.Curves
 	}
 }
 
@@ -86,6 +121,25 @@ func matchers(names []string, t tlsv3.SubjectAltNameMatcher_SanType) []*tlsv3.Su
 	return out
 }
 
+// Proxyless is mTLS of a gRPC program without a proxy: certificates and roots come
+// from the provider that its bootstrap names. names are those that the peer may
+// have; gRPC takes none for a server, whose peers are anybody that the roots know.
+func Proxyless(names []string) *tlsv3.CommonTlsContext {
+	peer := &tlsv3.CertificateValidationContext{
+		CaCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: wire.GRPCCertificates, CertificateName: wire.SecretRoot},
+	}
+	for _, m := range URIs(names) {
+		//nolint:staticcheck // the typed matchers that take its place mean nothing to gRPC
+		peer.MatchSubjectAltNames = append(peer.MatchSubjectAltNames, m.Matcher)
+	}
+	return &tlsv3.CommonTlsContext{
+		TlsCertificateProviderInstance: &tlsv3.CertificateProviderPluginInstance{InstanceName: wire.GRPCCertificates, CertificateName: wire.SecretWorkload},
+		ValidationContextType: &tlsv3.CommonTlsContext_CombinedValidationContext{
+			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{DefaultValidationContext: peer},
+		},
+	}
+}
+
 // Secret refers to a Kubernetes Secret ("namespace/name") that comes over ADS.
 func Secret(name string) *tlsv3.SdsSecretConfig {
 	return &tlsv3.SdsSecretConfig{Name: SecretName(name), SdsConfig: pb.ADS()}
@@ -97,7 +151,12 @@ func CASecret(name string) *tlsv3.SdsSecretConfig {
 }
 
 // SecretName is the resource name of the Secret "namespace/name".
-func SecretName(name string) string { return wire.KubernetesSecretPrefix + name }
+func SecretName(name string) string {
+	if strings.Contains(name, "://") {
+		return name // model.GatewaySecret and the like
+	}
+	return wire.KubernetesSecretPrefix + name
+}
 
 // File is a file on the proxy's machine.
 func File(path string) *corev3.DataSource {
@@ -114,9 +173,18 @@ type Client struct {
 	Insecure             bool
 }
 
+// usual are the versions that the mesh and its clients speak: of itself Envoy ends at 1.2
+// as a client.
+func usual() *tlsv3.TlsParameters {
+	return &tlsv3.TlsParameters{
+		TlsMinimumProtocolVersion: tlsv3.TlsParameters_TLSv1_2,
+		TlsMaximumProtocolVersion: tlsv3.TlsParameters_TLSv1_3,
+	}
+}
+
 // Context makes the common part.
 func (c Client) Context() *tlsv3.CommonTlsContext {
-	out := &tlsv3.CommonTlsContext{}
+	out := &tlsv3.CommonTlsContext{TlsParams: usual()}
 	switch {
 	case c.CertSecret != "":
 		out.TlsCertificateSdsSecretConfigs = []*tlsv3.SdsSecretConfig{Secret(c.CertSecret)}

@@ -61,19 +61,36 @@ type roundRobin struct {
 // Pick implements Balancer.
 func (r *roundRobin) Pick(uint64, int) int {
 	for {
-		k := r.next.Add(1) - 1
-		i := k % r.n
-		if r.weights == nil {
-			return int(i)
-		}
-		// Line g·w/most steps up in w of most rounds. The offset keeps indices
-		// of equal weight from taking part in the same rounds.
-		w := r.weights[i]
-		g := (k/r.n + i*r.most/r.n) % r.most
-		if (g+1)*w/r.most > g*w/r.most {
-			return int(i)
+		if i, ok := r.turn(r.next.Add(1) - 1); ok {
+			return i
 		}
 	}
+}
+
+// Peek is what Pick will choose after n others, if nobody else picks meanwhile.
+func (r *roundRobin) Peek(n int) int {
+	for k := r.next.Load(); ; k++ {
+		i, ok := r.turn(k)
+		if !ok {
+			continue
+		}
+		if n--; n < 0 {
+			return i
+		}
+	}
+}
+
+// turn is whose the k-th turn is, if it takes part in that round.
+func (r *roundRobin) turn(k uint64) (index int, takes bool) {
+	i := k % r.n
+	if r.weights == nil {
+		return int(i), true
+	}
+	// Line g·w/most steps up in w of most rounds. The offset keeps indices
+	// of equal weight from taking part in the same rounds.
+	w := r.weights[i]
+	g := (k/r.n + i*r.most/r.n) % r.most
+	return int(i), (g+1)*w/r.most > g*w/r.most
 }
 
 // Random chooses at random by weight.

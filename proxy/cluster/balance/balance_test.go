@@ -271,3 +271,19 @@ func TestRingSize(t *testing.T) {
 		t.Errorf("%d points, want at most the greatest size of 100", n)
 	}
 }
+
+func TestPeek(t *testing.T) {
+	for _, weights := range [][]uint64{{1, 1, 1}, {3, 1, 2}} {
+		b := RoundRobin(weights, 5).(*roundRobin)
+		var seen, got []int
+		for i := range 12 {
+			seen = append(seen, b.Peek(i))
+		}
+		for range 12 {
+			got = append(got, b.Pick(0, 0))
+		}
+		if diff := cmp.Diff(got, seen); diff != "" {
+			t.Errorf("%v: %s", weights, diff)
+		}
+	}
+}

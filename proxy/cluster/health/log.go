@@ -151,8 +151,16 @@ func (l *Log) Write(e *Event) {
 	if l == nil {
 		return
 	}
-	e.Time = time.Now().UTC().Format("2006-01-02T15:04:05.000Z")
-	b, err := json.Marshal(e)
+	e.Time = Stamp(time.Now())
+	l.Append(e)
+}
+
+// Stamp is a time as Envoy's event logs have it.
+func Stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+
+// Append appends an event of another kind, as JSON.
+func (l *Log) Append(event any) {
+	b, err := json.Marshal(event)
 	if err != nil {
 		return
 	}

@@ -7,7 +7,9 @@
 package cel
 
 import (
+	"crypto/tls"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +31,7 @@ var roots = map[string]func(*filter.Info) map[string]any{
 	"metadata": func(i *filter.Info) map[string]any {
 		return map[string]any{"filter_metadata": i.Metadata}
 	},
+	"filter_state": objects,
 }
 
 var environment = sync.OnceValues(func() (*cel.Env, error) {
@@ -49,6 +52,10 @@ func Compile(expression string) (*Program, error) {
 	if issues.Err() != nil {
 		return nil, issues.Err()
 	}
+	return program(env, ast)
+}
+
+func program(env *cel.Env, ast *cel.Ast) (*Program, error) {
 	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("the expression is of the type %s: want a boolean", t)
 	}
@@ -159,9 +166,26 @@ func connection(i *filter.Info) map[string]any {
 		"id": c.ID, "mtls": c.TLS != nil && len(c.TLS.PeerCertificates) > 0, "requested_server_name": c.SNI,
 		"uri_san_peer_certificate": c.PeerURI, "uri_san_local_certificate": c.LocalURI, "termination_details": c.Termination,
 	}
-	if c.TLS != nil && len(c.TLS.PeerCertificates) > 0 {
-		m["subject_peer_certificate"] = c.TLS.PeerCertificates[0].Subject.String()
+	if c.TLS != nil {
+		m["tls_version"] = strings.ReplaceAll(tls.VersionName(c.TLS.Version), "TLS 1", "TLSv1")
+		if len(c.TLS.PeerCertificates) > 0 {
+			cert := c.TLS.PeerCertificates[0]
+			m["subject_peer_certificate"] = cert.Subject.String()
+			if len(cert.DNSNames) > 0 {
+				m["dns_san_peer_certificate"] = cert.DNSNames[0]
+			}
+		}
 	}
+	return m
+}
+
+// objects are the strings of filter state, the request's before the connection's.
+func objects(i *filter.Info) map[string]any {
+	m := map[string]any{}
+	if i.Conn != nil {
+		maps.Copy(m, i.Conn.Objects)
+	}
+	maps.Copy(m, i.FilterState)
 	return m
 }
 

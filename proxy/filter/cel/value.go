@@ -8,6 +8,8 @@ import (
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/interpreter"
+	exprpb "google.golang.org/genproto/googleapis/api/expr/v1alpha1"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -30,6 +32,19 @@ func CompileValue(expression string, node map[string]any) (*Value, error) {
 	if issues.Err() != nil {
 		return nil, issues.Err()
 	}
+	return valueOf(env, ast, node)
+}
+
+// ParsedValue compiles an expression that others have parsed.
+func ParsedValue(e *exprpb.Expr) (*Value, error) {
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	return valueOf(env, cel.ParsedExprToAst(&exprpb.ParsedExpr{Expr: e}), nil)
+}
+
+func valueOf(env *cel.Env, ast *cel.Ast, node any) (*Value, error) {
 	p, err := env.Program(ast)
 	if err != nil {
 		return nil, err
@@ -39,32 +54,39 @@ func CompileValue(expression string, node map[string]any) (*Value, error) {
 
 // Text is the value as a label; "unknown" when there is none.
 func (v *Value) Text(i *filter.Info) string {
-	const unknown = "unknown"
+	if s, ok := v.Lookup(i); ok {
+		return s
+	}
+	return "unknown"
+}
+
+// Lookup is the value as text; false: it is an error, or null.
+func (v *Value) Lookup(i *filter.Info) (string, bool) {
 	out, _, err := v.p.Eval(peers{activation{i}, v.node})
 	if err != nil || types.IsError(out) {
-		return unknown
+		return "", false
 	}
 	switch x := out.Value().(type) {
 	case string:
-		return x
+		return x, true
 	case []byte:
-		return string(x)
+		return string(x), true
 	case bool:
-		return strconv.FormatBool(x)
+		return strconv.FormatBool(x), true
 	case int64:
-		return strconv.FormatInt(x, 10)
+		return strconv.FormatInt(x, 10), true
 	case uint64:
-		return strconv.FormatUint(x, 10)
+		return strconv.FormatUint(x, 10), true
 	case float64:
-		return strconv.FormatFloat(x, 'g', -1, 64)
+		return strconv.FormatFloat(x, 'g', -1, 64), true
 	case time.Time:
-		return x.UTC().Format(time.RFC3339Nano)
+		return x.UTC().Format(time.RFC3339Nano), true
 	case time.Duration:
-		return strconv.FormatFloat(x.Seconds(), 'f', -1, 64) + "s"
-	case nil:
-		return unknown
+		return strconv.FormatFloat(x.Seconds(), 'f', -1, 64) + "s", true
+	case nil, structpb.NullValue:
+		return "", false
 	default:
-		return fmt.Sprint(x)
+		return fmt.Sprint(x), true
 	}
 }
 

@@ -32,6 +32,38 @@ func testInfo() *filter.Info {
 	}
 }
 
+// TestGRPCStatus: what came, else what the HTTP status means; nothing for other requests.
+func TestGRPCStatus(t *testing.T) {
+	const text = "%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER%"
+	f, err := Compile(text, Options{Missing: "-"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, said string
+		grpc       bool
+		status     int
+		want       string
+	}{
+		{"said", "14", true, 200, "Unavailable UNAVAILABLE 14"},
+		{"beyond the known", "99", true, 200, "99 99 99"},
+		{"of a 503", "", true, 503, "Unavailable UNAVAILABLE 14"},
+		{"of a 404", "", true, 404, "Unimplemented UNIMPLEMENTED 12"},
+		{"of a 200", "", true, 200, "Unknown UNKNOWN 2"},
+		{"no answer", "", true, 0, "- - -"},
+		{"no gRPC", "14", false, 200, "- - -"},
+	} {
+		i := testInfo()
+		i.GRPC, i.Status, i.Response = c.grpc, c.status, &filter.Headers{Status: c.status}
+		if c.said != "" {
+			i.Response.Add("grpc-status", c.said)
+		}
+		if got := string(f.Append(nil, i)); got != c.want {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
+}
+
 func TestAppend(t *testing.T) {
 	o := Options{Missing: "-", Hostname: "h", Env: func(s string) string { return strings.ToLower(s) }}
 	for _, c := range []struct{ format, want string }{
@@ -49,7 +81,6 @@ func TestAppend(t *testing.T) {
 		{"%DOWNSTREAM_LOCAL_ADDRESS% %UPSTREAM_LOCAL_ADDRESS%", "[fd00::1]:80 -"},
 		{"%UPSTREAM_HOST% %UPSTREAM_CLUSTER_RAW% %UPSTREAM_TRANSPORT_FAILURE_REASON%", "10.0.0.2:9080 c -"},
 		{"%RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION% %RESPONSE_DURATION% %RESPONSE_TX_DURATION%", "200 UO,NR 1 0 1"},
-		{"%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS_NUMBER%", "Unavailable UNAVAILABLE 14"},
 		{"%HOSTNAME% %ENVIRONMENT(POD)%", "h pod"},
 		{"%DYNAMIC_METADATA(ns:k)% %DYNAMIC_METADATA(ns:n)% %DYNAMIC_METADATA(ns:x)%", "v 1.5 -"},
 		{"%CONNECTION_ID% %REQUESTED_SERVER_NAME% %DOWNSTREAM_PEER_URI_SAN%", "7 a.example spiffe://cluster.local/ns/a/sa/b"},

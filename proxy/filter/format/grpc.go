@@ -33,10 +33,20 @@ func grpcStatus(form string) (value, error) {
 		return nil, fmt.Errorf("format command %%GRPC_STATUS(%s)%%: the argument must be CAMEL_STRING, SNAKE_STRING or NUMBER", form)
 	}
 	return func(dst []byte, i *filter.Info) ([]byte, bool) {
+		if !i.GRPC {
+			return dst, false
+		}
 		s, ok := lookup(i.Trailers, "grpc-status", "")
 		if !ok {
 			if s, ok = lookup(i.Response, "grpc-status", ""); !ok {
-				return dst, false
+				if i.Status == 0 {
+					return dst, false
+				}
+				n := grpcOfHTTP(i.Status)
+				if form == "NUMBER" {
+					return strconv.AppendInt(dst, int64(n), 10), true
+				}
+				return append(dst, names[n]...), true
 			}
 		}
 		n, err := strconv.ParseUint(s, 10, 32)
@@ -57,9 +67,12 @@ func GRPCStatusOf(i *filter.Info) int {
 	if n, err := strconv.Atoi(s); ok && err == nil {
 		return n
 	}
-	switch i.Status {
-	case 200:
-		return 0
+	return grpcOfHTTP(i.Status)
+}
+
+// grpcOfHTTP is what a response without a gRPC status means to a gRPC client.
+func grpcOfHTTP(status int) int {
+	switch status {
 	case 400:
 		return 13
 	case 401:

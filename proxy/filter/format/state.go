@@ -8,7 +8,7 @@ import (
 )
 
 // state compiles FILTER_STATE(key:PLAIN) and FILTER_STATE(key:TYPED), which is the default
-// and writes strings as JSON does.
+// and writes strings as JSON does; FILTER_STATE(key:FIELD:name) is a field of an object.
 func (c command) state() (value, error) {
 	key, form, _ := strings.Cut(c.args, ":")
 	if key == "" {
@@ -30,7 +30,14 @@ func (c command) state() (value, error) {
 			return quote(dst, at), true
 		}, nil
 	}
-	return nil, fmt.Errorf("format command %%%s(%s)%%: the form %q is not supported: want PLAIN or TYPED", c.name, c.args, form)
+	if field, ok := strings.CutPrefix(form, "FIELD:"); ok && field != "" {
+		return func(dst []byte, i *filter.Info) ([]byte, bool) {
+			all, _ := i.Object(key).(filter.Fields)
+			v, ok := all[field]
+			return append(dst, v...), ok
+		}, nil
+	}
+	return nil, fmt.Errorf("format command %%%s(%s)%%: the form %q is not supported: want PLAIN, TYPED or FIELD:name", c.name, c.args, form)
 }
 
 // appendObject appends an object of filter state, false: it has no form as text.

@@ -24,12 +24,7 @@ func (t *Tag) Value(i *filter.Info) (string, bool) {
 			}
 		}
 	case len(t.Metadata) > 0:
-		var v any = i.Metadata[t.Metadata[0]]
-		for _, k := range t.Metadata[1:] {
-			m, _ := v.(map[string]any)
-			v = m[k]
-		}
-		if v != nil {
+		if v := filter.Lookup(i.Metadata, t.Metadata); v != nil {
 			if b, ok := appendAny(nil, v); ok {
 				return string(b), true
 			}

@@ -3,7 +3,8 @@
 // its Key once, when configuration arrives, and reads it with one atomic load.
 //
 // Later layers override earlier ones, and what the admin API sets overrides all
-// layers before the admin layer. It reads no files and follows no control plane.
+// layers before the admin layer. Layers of files are read anew when their link is
+// moved; what comes from a control plane is brought by others (SetResource).
 package runtime
 
 import (
@@ -27,6 +28,9 @@ type Value struct {
 	Integer             uint64
 	Double              float64
 	IsInteger, IsDouble bool
+	// Bool is valid when IsBool: of booleans, and of numbers, of which 0 is false. The
+	// text "true" is no boolean, as in Envoy.
+	Bool, IsBool bool
 }
 
 // Key is the present value of one name; nil inside: not set. A nil *Key is never set.
@@ -60,8 +64,18 @@ func (k *Key) Double(def float64) float64 {
 type Layer struct {
 	Name string
 	// Admin: the layer that the admin API changes.
-	Admin  bool
-	values map[string]Value
+	Admin bool
+	// Resource names the resource that brings the values (RTDS); "": none does.
+	Resource string
+	values   map[string]Value
+	disk     *Disk
+	absent   bool // its folder is not there
+}
+
+// NewDiskLayer makes a layer of files and reads it.
+func NewDiskLayer(name string, d Disk) (Layer, error) {
+	values, err := d.read()
+	return Layer{Name: name, values: values, disk: &d, absent: values == nil}, err
 }
 
 // NewLayer makes a layer of a static object: nested names are joined by dots.
@@ -98,7 +112,7 @@ func valueOf(v any) (Value, error) {
 	case string:
 		return Parse(v), nil
 	case bool:
-		return Value{Text: strconv.FormatBool(v)}, nil
+		return Value{Text: strconv.FormatBool(v), Bool: v, IsBool: true}, nil
 	case float64:
 		return Parse(strconv.FormatFloat(v, 'g', -1, 64)), nil
 	case map[string]any:
@@ -128,6 +142,7 @@ func Parse(s string) Value {
 		v.Double, v.IsDouble = n, true
 		if n >= 0 && n == math.Trunc(n) && n < 1<<63 {
 			v.Integer, v.IsInteger = uint64(n), true
+			v.Bool, v.IsBool = n != 0, true
 		}
 	}
 	return v
@@ -138,11 +153,14 @@ type Store struct {
 	mu     sync.Mutex
 	layers []Layer
 	keys   map[string]*Key
+	stats  Stats // guarded by mu; what is counted
+	// watchers are told of changes.
+	watchers []func()
 }
 
 // New makes a Store of layers, the weakest first.
 func New(layers ...Layer) *Store {
-	return &Store{layers: layers, keys: map[string]*Key{}}
+	return &Store{layers: layers, keys: map[string]*Key{}, stats: Stats{Loads: 1}}
 }
 
 // Key returns the cell of a name, nil for "" and of a nil Store.
@@ -191,9 +209,86 @@ func (s *Store) Modify(values map[string]string) error {
 		}
 	}
 	s.layers[i].values = admin
+	s.refreshLocked()
+	return nil
+}
+
+// refreshLocked makes all keys what the layers say.
+func (s *Store) refreshLocked() {
+	s.stats.Loads++
 	for name, k := range s.keys {
 		k.v.Store(s.find(name))
 	}
+	for _, f := range s.watchers {
+		f()
+	}
+}
+
+// Watch has f called after each change, on the goroutine that makes it: f must not
+// block, nor ask the Store. For those who would need more names than are worth a Key each.
+func (s *Store) Watch(f func()) {
+	if s == nil {
+		return
+	}
+	s.mu.Lock()
+	s.watchers = append(s.watchers, f)
+	s.mu.Unlock()
+}
+
+// Under returns the values whose names begin with a prefix, by the rest of their
+// names; nil: there are none.
+func (s *Store) Under(prefix string) map[string]*Value {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out map[string]*Value
+	for _, l := range s.layers {
+		for name, v := range l.values {
+			rest, ok := strings.CutPrefix(name, prefix)
+			if !ok {
+				continue
+			}
+			if out == nil {
+				out = map[string]*Value{}
+			}
+			out[rest] = &v // a later layer overrides
+		}
+	}
+	return out
+}
+
+// Resources are the names of the resources that bring values.
+func (s *Store) Resources() (names []string) {
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.layers {
+		if l.Resource != "" && !slices.Contains(names, l.Resource) {
+			names = append(names, l.Resource)
+		}
+	}
+	return names
+}
+
+// SetResource replaces the values of the layers that a resource brings.
+func (s *Store) SetResource(resource string, object map[string]any) error {
+	n, err := NewLayer("", object)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.stats.Errors++
+		return err
+	}
+	for i := range s.layers {
+		if s.layers[i].Resource == resource {
+			s.layers[i].values = n.values
+		}
+	}
+	s.refreshLocked()
 	return nil
 }
 
@@ -212,6 +307,9 @@ func (s *Store) Entries() (layers []string, entries []Entry) {
 	defer s.mu.Unlock()
 	names := map[string]bool{}
 	for _, l := range s.layers {
+		if l.absent {
+			continue
+		}
 		layers = append(layers, l.Name)
 		for n := range l.values {
 			names[n] = true
@@ -220,6 +318,9 @@ func (s *Store) Entries() (layers []string, entries []Entry) {
 	for _, n := range slices.Sorted(maps.Keys(names)) {
 		e := Entry{Name: n, Final: s.find(n).Text}
 		for _, l := range s.layers {
+			if l.absent {
+				continue
+			}
 			e.Layers = append(e.Layers, l.values[n].Text)
 		}
 		entries = append(entries, e)

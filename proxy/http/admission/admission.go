@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 // Name of the filter, in Envoy's words.
@@ -23,10 +24,10 @@ const Name = "envoy.filters.http.admission_control"
 type span struct{ from, to int }
 
 type factory struct {
-	enabled          bool
-	aggression       float64
-	rate, most       float64 // of 1
-	leastRPS         uint32
+	enabled          runtime.Flag
+	aggression       runtime.Number // at least 1
+	rate, most       runtime.Number // percent
+	leastRPS         runtime.Number
 	http             []span
 	grpc             uint32 // bits of successful statuses
 	random           func() uint64
@@ -38,7 +39,7 @@ type factory struct {
 
 // New implements filter.HTTPFactory.
 func (f *factory) New(filter.Stream) filter.HTTPFilter {
-	if !f.enabled {
+	if !f.enabled.On() {
 		return nil
 	}
 	return &instance{factory: f}
@@ -55,7 +56,7 @@ type instance struct {
 func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, _ bool) filter.Verdict {
 	f := x.factory
 	all, good, rps := f.window.sums(f.now())
-	if rps >= float64(f.leastRPS) && f.rejects(all, good) {
+	if rps >= f.leastRPS.Value() && f.rejects(all, good) {
 		f.rejected.Add(1)
 		s.Reply(filter.LocalReply{Status: 503, GRPCStatus: -1, Details: "denied_by_admission_control"})
 		return filter.Reply
@@ -66,12 +67,13 @@ func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, _ bool) fi
 
 // rejects draws by Envoy's formula.
 func (f *factory) rejects(all, good float64) bool {
-	p := (all - good/f.rate) / (all + 1)
-	if f.aggression != 1 {
-		p = math.Pow(p, 1/f.aggression)
+	rate := min(max(f.rate.Value(), 1), 100) / 100
+	p := (all - good/rate) / (all + 1)
+	if a := max(f.aggression.Value(), 1); a != 1 {
+		p = math.Pow(p, 1/a)
 	}
 	const accuracy = 10_000
-	return accuracy*max(min(p, f.most), 0) > float64(f.random()%accuracy)
+	return accuracy*max(min(p, f.most.Value()/100), 0) > float64(f.random()%accuracy)
 }
 
 // ResponseHeaders learns the outcome.

@@ -20,7 +20,7 @@ func Kind() filter.HTTPKind {
 		Name:     Name,
 		TypeURLs: []string{"type.googleapis.com/" + message},
 		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
-			f, err := parse(a)
+			f, err := parse(ctx, a)
 			if err != nil {
 				return nil, err
 			}
@@ -53,35 +53,25 @@ const (
 	defaultMost   = 80
 )
 
-func parse(a *anypb.Any) (*factory, error) {
+func parse(ctx *filter.ParseContext, a *anypb.Any) (*factory, error) {
 	m := &admissionv3.AdmissionControl{}
 	if err := match.Open(a, m, supported); err != nil {
 		return nil, err
 	}
 	f := &factory{
-		enabled: m.GetEnabled().GetDefaultValue() == nil || m.Enabled.DefaultValue.Value,
-		window:  window{length: defaultWindow}, aggression: 1, rate: defaultRate, most: defaultMost,
-		leastRPS: m.GetRpsThreshold().GetDefaultValue(), random: rand.Uint64, now: time.Now,
+		enabled: match.Flag(ctx, m.Enabled),
+		window:  window{length: defaultWindow}, aggression: match.Double(ctx, m.Aggression, 1), rate: match.Percent(ctx, m.SrThreshold, defaultRate),
+		most: match.Percent(ctx, m.MaxRejectionProbability, defaultMost), leastRPS: match.Whole(ctx, m.RpsThreshold), random: rand.Uint64, now: time.Now,
 	}
 	if m.SamplingWindow != nil {
 		f.window.length = m.SamplingWindow.AsDuration()
 	}
-	if m.Aggression != nil {
-		f.aggression = max(m.Aggression.DefaultValue, 1)
-	}
-	if p := m.SrThreshold; p != nil {
-		f.rate = p.GetDefaultValue().GetValue()
-	}
-	if p := m.MaxRejectionProbability; p != nil {
-		f.most = p.GetDefaultValue().GetValue()
-	}
 	if f.window.length < time.Second {
 		return nil, errors.New("sampling_window: is less than a second")
 	}
-	if f.rate < 1 {
+	if f.rate.Default < 1 {
 		return nil, errors.New("sr_threshold: is less than 1 %")
 	}
-	f.rate, f.most = min(f.rate, 100)/100, f.most/100
 	return f, f.criteria(m.GetSuccessCriteria())
 }
 

@@ -157,7 +157,7 @@ func TestUnary(t *testing.T) {
 		}
 		g.ServeHTTP(w, r)
 	})
-	s := &Service{Caller: c, Cluster: "two", Timeout: 5 * time.Second}
+	s := &Service{Caller: c, Cluster: "two", Timeout: 60 * time.Second}
 	ask := func(s *Service, method, name string) (*healthpb.HealthCheckResponse, error) {
 		out, ch := &healthpb.HealthCheckResponse{}, make(chan error, 2)
 		s.Unary(method, &healthpb.HealthCheckRequest{Service: name}, out, func(err error) { ch <- err })

@@ -163,6 +163,9 @@ const (
 
 	// ResetConnection: the connection ended under the stream.
 	ResetConnection ResetCode = 0x100
+	// ResetLocal is set beside a code in OnReset when this side's codec has found the
+	// fault and says so to the peer; without it the code is what the peer said.
+	ResetLocal ResetCode = 0x1000
 )
 
 var resetNames = [...]string{
@@ -173,6 +176,7 @@ var resetNames = [...]string{
 
 // String is the name of RFC 9113.
 func (c ResetCode) String() string {
+	c &^= ResetLocal
 	switch {
 	case int(c) < len(resetNames):
 		return resetNames[c]

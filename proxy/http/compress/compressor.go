@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 // defaultTypes are Envoy's.
@@ -17,7 +18,7 @@ var defaultTypes = []string{
 
 // direction says what is compressed, and counts it.
 type direction struct {
-	enabled bool
+	enabled runtime.Flag
 	min     uint64
 	types   []string
 
@@ -90,7 +91,7 @@ type compression struct {
 func (x *compression) RequestHeaders(s filter.Stream, h *filter.Headers, end bool) filter.Verdict {
 	f := x.f
 	drop := f.dropAccept
-	x.enabled = f.response.enabled
+	x.enabled = f.response.enabled.On()
 	if r, ok := s.RouteConfig(f.name).(*perRoute); ok {
 		if r.enabled != nil {
 			x.enabled = *r.enabled
@@ -106,7 +107,7 @@ func (x *compression) RequestHeaders(s filter.Stream, h *filter.Headers, end boo
 		h.Del("accept-encoding")
 	}
 	d := &f.request
-	if end || !d.enabled || !d.long(h) || !d.typeAllowed(h) || h.Has("content-encoding") {
+	if end || !d.enabled.On() || !d.long(h) || !d.typeAllowed(h) || h.Has("content-encoding") {
 		d.not.Add(1)
 		return filter.Continue
 	}

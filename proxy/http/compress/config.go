@@ -20,6 +20,7 @@ import (
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/http/match"
 )
 
@@ -70,11 +71,6 @@ var supported = strict.Table{
 	tCompression + "zstd.decompressor.v3.Zstd":             "chunk_size",
 }
 
-// unset is what a flag without a value is: on.
-func flag(f *corev3.RuntimeFeatureFlag) bool {
-	return f.GetDefaultValue() == nil || f.DefaultValue.Value
-}
-
 func parseCompressor(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	m := &compressorv3.Compressor{}
 	if err := match.Open(a, m, supported); err != nil {
@@ -88,18 +84,18 @@ func parseCompressor(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory
 	prefix := "compressor." + m.CompressorLibrary.GetName() + "." + lib.name + "."
 	f.countChoice(ctx, prefix)
 	if r := m.RequestDirectionConfig; r != nil {
-		f.request = compressDirection(r.CommonConfig)
+		f.request = compressDirection(ctx, r.CommonConfig)
 	}
 	f.request.count(ctx, prefix+"request.")
 	if r := m.ResponseDirectionConfig; r != nil {
-		f.response = compressDirection(r.CommonConfig)
+		f.response = compressDirection(ctx, r.CommonConfig)
 		f.etagOff, f.weaken, f.dropAccept = r.DisableOnEtagHeader, r.WeakenEtagOnCompress, r.RemoveAcceptEncodingHeader
 		for _, c := range r.UncompressibleResponseCodes {
 			f.codesOff = append(f.codesOff, int(c))
 		}
 		prefix += "response."
 	} else { // as it was written once
-		f.response = compressDirection(&compressorv3.Compressor_CommonDirectionConfig{
+		f.response = compressDirection(ctx, &compressorv3.Compressor_CommonDirectionConfig{
 			MinContentLength: m.ContentLength, ContentType: m.ContentType, Enabled: m.RuntimeEnabled, //nolint:staticcheck // deprecated, not gone
 		})
 		f.etagOff, f.dropAccept = m.DisableOnEtagHeader, m.RemoveAcceptEncodingHeader //nolint:staticcheck // see above
@@ -108,8 +104,8 @@ func parseCompressor(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory
 	return f, nil
 }
 
-func compressDirection(m *compressorv3.Compressor_CommonDirectionConfig) direction {
-	d := direction{enabled: flag(m.GetEnabled()), min: 30, types: m.GetContentType()}
+func compressDirection(ctx *filter.ParseContext, m *compressorv3.Compressor_CommonDirectionConfig) direction {
+	d := direction{enabled: match.Flag(ctx, m.GetEnabled()), min: 30, types: m.GetContentType()}
 	if m.GetMinContentLength() != nil {
 		d.min = uint64(m.MinContentLength.Value)
 	}
@@ -198,15 +194,16 @@ func parseDecompressor(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFacto
 	}
 	prefix := "decompressor." + m.DecompressorLibrary.GetName() + "." + f.library.name + "."
 	f.trailer = "x-envoy-decompressor-" + strings.ToLower(m.DecompressorLibrary.GetName()) + "-"
-	f.request, f.response = plainWay{on: true}, plainWay{on: true}
+	on := runtime.Flag{Default: true}
+	f.request, f.response = plainWay{on: on}, plainWay{on: on}
 	if r := m.RequestDirectionConfig; r != nil {
-		f.request = plainWay{on: flag(r.CommonConfig.GetEnabled()), always: r.CommonConfig.GetIgnoreNoTransformHeader()}
+		f.request = plainWay{on: match.Flag(ctx, r.CommonConfig.GetEnabled()), always: r.CommonConfig.GetIgnoreNoTransformHeader()}
 		if r.AdvertiseAcceptEncoding != nil {
 			f.advertise = r.AdvertiseAcceptEncoding.Value
 		}
 	}
 	if r := m.ResponseDirectionConfig; r != nil {
-		f.response = plainWay{on: flag(r.CommonConfig.GetEnabled()), always: r.CommonConfig.GetIgnoreNoTransformHeader()}
+		f.response = plainWay{on: match.Flag(ctx, r.CommonConfig.GetEnabled()), always: r.CommonConfig.GetIgnoreNoTransformHeader()}
 	}
 	f.request.count(ctx, prefix+"request.")
 	f.response.count(ctx, prefix+"response.")

@@ -5,11 +5,13 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 // plainWay is one direction of a decompressor.
 type plainWay struct {
-	on, always               bool
+	on                       runtime.Flag
+	always                   bool
 	decompressed, not        *filter.Counter
 	compressedB, uncompressB *filter.Counter
 }
@@ -40,7 +42,7 @@ type decompression struct {
 // RequestHeaders begins to decompress, and tells the upstream what it may send.
 func (x *decompression) RequestHeaders(_ filter.Stream, h *filter.Headers, end bool) filter.Verdict {
 	f := x.f
-	if f.response.on && f.advertise {
+	if f.response.on.On() && f.advertise {
 		f.accept(h)
 	}
 	x.up = f.begin(&f.request, h, end)
@@ -64,7 +66,7 @@ func (f *decompressor) accept(h *filter.Headers) {
 func (f *decompressor) begin(w *plainWay, h *filter.Headers, end bool) *decoder {
 	coding, _ := h.Joined("content-encoding")
 	first, rest, _ := strings.Cut(coding, ",")
-	if end || !w.on || !strings.EqualFold(strings.TrimSpace(first), f.library.coding) ||
+	if end || !w.on.On() || !strings.EqualFold(strings.TrimSpace(first), f.library.coding) ||
 		!w.always && hasToken(h, "cache-control", "no-transform") {
 		if !end {
 			w.not.Add(1)

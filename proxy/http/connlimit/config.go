@@ -13,7 +13,7 @@ const typeName = "envoy.extensions.filters.network.connection_limit.v3.Connectio
 
 var supported = strict.Table{
 	typeName: "stat_prefix max_connections delay runtime_enabled",
-	"envoy.config.core.v3.RuntimeFeatureFlag": "default_value runtime_key", // there is no runtime
+	"envoy.config.core.v3.RuntimeFeatureFlag": "default_value runtime_key",
 }
 
 // Kind describes the filter.
@@ -27,7 +27,7 @@ func Kind() filter.NetworkKind {
 				return nil, err
 			}
 			return &Config{
-				delay: m.Delay.AsDuration(), max: m.MaxConnections.GetValue(), enabled: m.RuntimeEnabled == nil || m.RuntimeEnabled.GetDefaultValue().GetValue(),
+				delay: m.Delay.AsDuration(), max: m.MaxConnections.GetValue(), enabled: match.Flag(ctx, m.RuntimeEnabled),
 				limited: ctx.Stats.Counter("connection_limit", m.StatPrefix, "limited_connections"),
 				active:  ctx.Stats.Gauge("connection_limit", m.StatPrefix, "active_connections"),
 			}, nil

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 // Name of the filter, in Envoy's words.
@@ -20,7 +21,7 @@ const Name = "envoy.filters.network.connection_limit"
 // Config is a parsed configuration. It makes the filters.
 type Config struct {
 	max     uint64
-	enabled bool
+	enabled runtime.Flag
 	delay   time.Duration // before a connection is closed
 	now     atomic.Uint64
 
@@ -40,7 +41,7 @@ type instance struct {
 // Open counts the connection, and closes it when it is one too many.
 func (x *instance) Open(stream.Conn, *filter.ConnInfo) filter.Verdict {
 	c := x.cfg
-	if !c.enabled {
+	if !c.enabled.On() {
 		return filter.Continue
 	}
 	x.counted = true

@@ -23,7 +23,7 @@ func Kind() filter.HTTPKind {
 			}
 			return &factory{name: ctx.FilterName}, nil
 		},
-		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) { return parse(a) },
+		ParseRoute: func(ctx *filter.ParseContext, a *anypb.Any) (any, error) { return parse(ctx, a) },
 	}
 }
 
@@ -33,7 +33,7 @@ var supported = strict.Table{
 		"max_age allow_credentials filter_enabled allow_private_network_access forward_not_matching_preflights",
 }
 
-func parse(a *anypb.Any) (*Policy, error) {
+func parse(ctx *filter.ParseContext, a *anypb.Any) (*Policy, error) {
 	m := &corsv3.CorsPolicy{}
 	if err := match.Open(a, m, supported); err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func parse(a *anypb.Any) (*Policy, error) {
 		p.forwards = m.ForwardNotMatchingPreflights.Value
 	}
 	if m.FilterEnabled != nil {
-		p.enabled = match.Fraction(m.FilterEnabled.DefaultValue)
+		p.enabled = match.Share(ctx, m.FilterEnabled)
 	}
 	return p, nil
 }

@@ -18,7 +18,7 @@ func Kind() filter.HTTPKind {
 		Name:     Name,
 		TypeURLs: []string{"type.googleapis.com/envoy.extensions.filters.http.csrf.v3.CsrfPolicy"},
 		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
-			p, err := parse(a)
+			p, err := parse(ctx, a)
 			if err != nil {
 				return nil, err
 			}
@@ -27,7 +27,7 @@ func Kind() filter.HTTPKind {
 				invalid: ctx.Counter("csrf.request_invalid"), valid: ctx.Counter("csrf.request_valid"),
 			}, nil
 		},
-		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) { return parse(a) },
+		ParseRoute: func(ctx *filter.ParseContext, a *anypb.Any) (any, error) { return parse(ctx, a) },
 	}
 }
 
@@ -35,12 +35,12 @@ var supported = strict.Table{
 	"envoy.extensions.filters.http.csrf.v3.CsrfPolicy": "filter_enabled shadow_enabled additional_origins",
 }
 
-func parse(a *anypb.Any) (*policy, error) {
+func parse(ctx *filter.ParseContext, a *anypb.Any) (*policy, error) {
 	m := &csrfv3.CsrfPolicy{}
 	if err := match.Open(a, m, supported); err != nil {
 		return nil, err
 	}
-	p := &policy{enabled: match.Fraction(m.FilterEnabled.GetDefaultValue()), shadow: match.Fraction(m.ShadowEnabled.GetDefaultValue())}
+	p := &policy{enabled: match.Share(ctx, m.FilterEnabled), shadow: match.Share(ctx, m.ShadowEnabled)}
 	var err error
 	if p.more, err = match.Strings(m.AdditionalOrigins...); err != nil {
 		return nil, fmt.Errorf("additional_origins%w", err)

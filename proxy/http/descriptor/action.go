@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/cel"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -132,6 +133,17 @@ func queryMatch(tests []queryTest, want bool, key string, value func(*filter.Inf
 	}
 }
 
+// expression takes the value of an expression. skip: an error does not end the descriptor.
+func expression(v *cel.Value, key string, skip bool) action {
+	return func(f *Facts, to []Entry) ([]Entry, bool) {
+		s, ok := v.Lookup(f.Stream.Info())
+		if !ok {
+			return to, skip
+		}
+		return append(to, Entry{key, strings.Clone(s)}), true
+	}
+}
+
 // metadata takes a string of the request's dynamic metadata or of the route's.
 func metadata(path []string, ofRoute bool, key, def string, skip bool) action {
 	return func(f *Facts, to []Entry) ([]Entry, bool) {
@@ -139,7 +151,7 @@ func metadata(path []string, ofRoute bool, key, def string, skip bool) action {
 		if ofRoute {
 			from = f.Stream.Info().RouteMetadata
 		}
-		v, _ := lookup(from, path).(string)
+		v, _ := filter.Lookup(from, path).(string)
 		if v == "" {
 			v = def
 		}

@@ -3,19 +3,20 @@ package descriptor
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"os"
 	"strconv"
 	"strings"
 
-	xdscorev3 "github.com/cncf/xds/go/xds/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	exprv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rate_limit_descriptors/expr/v3"
 	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/cel"
 	"github.com/weftmesh/weft/proxy/filter/format"
 	"github.com/weftmesh/weft/proxy/http/match"
 )
@@ -24,9 +25,9 @@ const limits = "envoy.config.route.v3.RateLimit"
 
 // Supported lists the fields that Parse reads.
 var Supported = strict.Table{
-	limits: "stage disable_key actions limit hits_addend apply_on_stream_done=false x_ratelimit_option",
+	limits: "stage disable_key actions limit hits_addend apply_on_stream_done x_ratelimit_option",
 	limits + ".Action": "source_cluster destination_cluster request_headers query_parameters remote_address generic_key header_value_match " +
-		"dynamic_metadata metadata masked_remote_address query_parameter_value_match remote_address_match",
+		"dynamic_metadata metadata masked_remote_address query_parameter_value_match remote_address_match extension~",
 	limits + ".Action.SourceCluster":                 "",
 	limits + ".Action.DestinationCluster":            "",
 	limits + ".Action.RequestHeaders":                "header_name descriptor_key skip_if_absent",
@@ -44,7 +45,6 @@ var Supported = strict.Table{
 	limits + ".Override.RateLimitOverride":           "requests_per_unit unit",
 	limits + ".HitsAddend":                           "number format is_negative_hits",
 	"envoy.type.matcher.v3.AddressMatcher":           "ranges invert_match",
-	"xds.core.v3.CidrRange":                          "address_prefix prefix_len",
 	"envoy.type.metadata.v3.MetadataKey":             "key path",
 	"envoy.type.metadata.v3.MetadataKey.PathSegment": "key",
 }
@@ -63,7 +63,7 @@ func Parse(list []*routev3.RateLimit) (Rules, error) {
 }
 
 func parseRule(m *routev3.RateLimit) (rule, error) {
-	r := rule{stage: m.GetStage().GetValue(), keyed: m.DisableKey != ""}
+	r := rule{stage: m.GetStage().GetValue(), keyed: m.DisableKey != "", done: m.ApplyOnStreamDone}
 	switch m.XRatelimitOption {
 	case routev3.RateLimit_OFF:
 		r.header = HeaderOff
@@ -93,9 +93,9 @@ func parseRule(m *routev3.RateLimit) (rule, error) {
 
 // limitOf reads an override from dynamic metadata: {requests_per_unit: 42, unit: HOUR}.
 func limitOf(key *metadatav3.MetadataKey) func(*filter.Info) *Limit {
-	at := metadataPath(key)
+	at := match.MetadataPath(key)
 	return func(i *filter.Info) *Limit {
-		m, ok := lookup(i.Metadata, at).(map[string]any)
+		m, ok := filter.Lookup(i.Metadata, at).(map[string]any)
 		if !ok {
 			return nil
 		}
@@ -168,27 +168,6 @@ func or(key, usual string) string {
 	return key
 }
 
-// metadataPath is the namespace and the keys below it.
-func metadataPath(m *metadatav3.MetadataKey) []string {
-	out := []string{m.GetKey()}
-	for _, p := range m.GetPath() {
-		out = append(out, p.GetKey())
-	}
-	return out
-}
-
-func lookup(metadata map[string]any, path []string) any {
-	var v any = metadata
-	for _, k := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[k]
-	}
-	return v
-}
-
 // RouteConfig is what a route's or a virtual host's rate_limits become; nil when there is nothing.
 func RouteConfig(list []*routev3.RateLimit, host, include bool) (*Policy, error) {
 	if len(list) == 0 && !include {
@@ -217,18 +196,50 @@ func parseAction(m *routev3.RateLimit_Action) (action, error) {
 		return query(q.QueryParameterName, q.DescriptorKey, q.SkipIfAbsent), nil
 	case *routev3.RateLimit_Action_MaskedRemoteAddress_:
 		return maskedAddress(bits(a.MaskedRemoteAddress.V4PrefixMaskLen, 32), bits(a.MaskedRemoteAddress.V6PrefixMaskLen, 128)), nil
+	case *routev3.RateLimit_Action_Extension:
+		f, err := parseExtension(a.Extension.GetTypedConfig())
+		return f, prefixed("extension", err)
 	case *routev3.RateLimit_Action_GenericKey_:
 		v, err := text(a.GenericKey.DescriptorValue, a.GenericKey.DefaultValue)
 		return constant(or(a.GenericKey.DescriptorKey, "generic_key"), v), prefixed("generic_key", err)
 	case *routev3.RateLimit_Action_DynamicMetadata:
 		d := a.DynamicMetadata
-		return metadata(metadataPath(d.MetadataKey), false, d.DescriptorKey, d.DefaultValue, false), nil
+		return metadata(match.MetadataPath(d.MetadataKey), false, d.DescriptorKey, d.DefaultValue, false), nil
 	case *routev3.RateLimit_Action_Metadata:
 		d := a.Metadata
 		ofRoute := d.Source == routev3.RateLimit_Action_MetaData_ROUTE_ENTRY
-		return metadata(metadataPath(d.MetadataKey), ofRoute, d.DescriptorKey, d.DefaultValue, d.SkipIfAbsent), nil
+		return metadata(match.MetadataPath(d.MetadataKey), ofRoute, d.DescriptorKey, d.DefaultValue, d.SkipIfAbsent), nil
 	}
 	return parseMatch(m)
+}
+
+const exprPrefix = "envoy.extensions.rate_limit_descriptors.expr.v3."
+
+var supportedExpr = strict.Table{exprPrefix + "Descriptor": "descriptor_key skip_if_error text parsed~"}
+
+// parseExtension reads the one extension that there is: the value of an expression.
+func parseExtension(a *anypb.Any) (action, error) {
+	m := &exprv3.Descriptor{}
+	if !a.MessageIs(m) {
+		return nil, fmt.Errorf("typed_config: %s is not supported: want %sDescriptor", a.GetTypeUrl(), exprPrefix)
+	}
+	if err := match.Open(a, m, supportedExpr); err != nil {
+		return nil, fmt.Errorf("typed_config.%w", err)
+	}
+	v, field, err := (*cel.Value)(nil), "text", error(nil)
+	switch e := m.ExprSpecifier.(type) {
+	case *exprv3.Descriptor_Text:
+		v, err = cel.CompileValue(e.Text, nil)
+	case *exprv3.Descriptor_Parsed:
+		field = "parsed"
+		v, err = cel.ParsedValue(e.Parsed)
+	default:
+		err = errors.New("is missing; want text or parsed")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("typed_config.%s: %w", field, err)
+	}
+	return expression(v, m.DescriptorKey, m.SkipIfError), nil
 }
 
 // parseMatch reads the actions that test something.
@@ -252,7 +263,7 @@ func parseMatch(m *routev3.RateLimit_Action) (action, error) {
 		return queryMatch(tests, expected(q.ExpectMatch), or(q.DescriptorKey, "query_match"), v), prefixed("query_parameter_value_match", err)
 	case *routev3.RateLimit_Action_RemoteAddressMatch_:
 		r := a.RemoteAddressMatch
-		ranges, err := prefixes(r.GetAddressMatcher().GetRanges())
+		ranges, err := match.Prefixes(r.GetAddressMatcher().GetRanges())
 		if err != nil {
 			return nil, prefixed("remote_address_match.address_matcher", err)
 		}
@@ -293,22 +304,6 @@ func queryTests(list []*routev3.QueryParameterMatcher) ([]queryTest, error) {
 			t.tests = &c
 		}
 		out = append(out, t)
-	}
-	return out, nil
-}
-
-func prefixes(list []*xdscorev3.CidrRange) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for i, m := range list {
-		a, err := netip.ParseAddr(m.AddressPrefix)
-		if err != nil {
-			return nil, fmt.Errorf("ranges[%d].address_prefix: %w", i, err)
-		}
-		p, err := a.Prefix(int(m.GetPrefixLen().GetValue()))
-		if err != nil {
-			return nil, fmt.Errorf("ranges[%d].prefix_len: %w", i, err)
-		}
-		out = append(out, p)
 	}
 	return out, nil
 }

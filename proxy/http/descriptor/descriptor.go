@@ -3,8 +3,7 @@
 // compiled when the configuration arrives.
 //
 // Routes carry theirs as the configuration of a filter by the name Key, so that the
-// route table need not know of them. Descriptor extensions and rules that count a
-// request when it is done (apply_on_stream_done) are refused by name.
+// route table need not know of them.
 package descriptor
 
 import (
@@ -57,6 +56,9 @@ type Facts struct {
 	Stream filter.Stream
 	Source string
 	Local  bool
+	// Done: the request is over; only rules that count it then apply
+	// (apply_on_stream_done), which do not before.
+	Done bool
 }
 
 // action adds an entry; false: the rule makes no descriptor for this request.
@@ -65,6 +67,7 @@ type action func(f *Facts, to []Entry) ([]Entry, bool)
 type rule struct {
 	stage   uint32
 	keyed   bool // it has a disable_key
+	done    bool // it counts requests that are over
 	actions []action
 	hits    hits
 	header  Header
@@ -87,7 +90,7 @@ const AnyStage = ^uint32(0)
 // Append appends the descriptors that the rules make of a request.
 func (r Rules) Append(to []Descriptor, f Facts, stage uint32) []Descriptor {
 	for i := range r {
-		if r[i].stage != stage && stage != AnyStage || r[i].keyed && f.Local {
+		if r[i].stage != stage && stage != AnyStage || r[i].keyed && f.Local || r[i].done != f.Done {
 			continue
 		}
 		if d, ok := r[i].make(&f); ok {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/ext_authz/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/ext_authz/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
@@ -47,26 +48,26 @@ var supported = strict.Table{
 	httpPrefix + "ExtAuthz": "grpc_service http_service transport_api_version=V3 failure_mode_allow failure_mode_allow_header_add with_request_body " +
 		"clear_route_cache status_on_error validate_mutations metadata_context_namespaces route_metadata_context_namespaces filter_enabled filter_enabled_metadata " +
 		"deny_at_disable include_peer_certificate stat_prefix allowed_headers disallowed_headers include_tls_session " +
-		"charge_cluster_response_stats enable_dynamic_metadata_ingestion emit_client_span=false",
+		"charge_cluster_response_stats enable_dynamic_metadata_ingestion emit_client_span=false shadow_mode decoder_header_mutation_rules",
 	httpPrefix + "BufferSettings":       "max_request_bytes allow_partial_message pack_as_bytes",
 	httpPrefix + "HttpService":          "server_uri path_prefix path_override authorization_request authorization_response",
 	httpPrefix + "AuthorizationRequest": "allowed_headers headers_to_add",
 	httpPrefix + "AuthorizationResponse": "allowed_upstream_headers allowed_upstream_headers_to_append allowed_client_headers " +
 		"allowed_client_headers_on_success dynamic_metadata_from_headers",
 	httpPrefix + "ExtAuthzPerRoute": "disabled check_settings",
-	httpPrefix + "CheckSettings":    "context_extensions disable_request_body_buffering with_request_body",
+	httpPrefix + "CheckSettings":    "context_extensions disable_request_body_buffering with_request_body grpc_service http_service emit_client_span=false",
 	networkPrefix + "ExtAuthz": "stat_prefix grpc_service failure_mode_allow include_peer_certificate transport_api_version=V3 " +
 		"include_tls_session filter_enabled_metadata",
 	"envoy.config.core.v3.HttpUri":            "uri cluster timeout",
 	"envoy.config.core.v3.HeaderValue":        "key value raw_value",
-	"envoy.config.core.v3.RuntimeFeatureFlag": "default_value runtime_key", // there is no runtime
+	"envoy.config.core.v3.RuntimeFeatureFlag": "default_value runtime_key",
 	"envoy.type.v3.HttpStatus":                "code",
 	"envoy.type.matcher.v3.ListStringMatcher": "patterns",
 }
 
 func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	m := &httpv3.ExtAuthz{}
-	if err := match.Open(a, m, supported, match.SupportedServices, match.SupportedMetadata); err != nil {
+	if err := match.Open(a, m, supported, match.SupportedServices, match.SupportedMetadata, match.SupportedRules); err != nil {
 		return nil, err
 	}
 	c := newConfig()
@@ -78,7 +79,7 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 		c.errorStatus = code
 	}
 	if m.FilterEnabled != nil {
-		f := match.Fraction(m.FilterEnabled.DefaultValue)
+		f := match.Share(ctx, m.FilterEnabled)
 		c.enabled = &f
 	}
 	var err error
@@ -87,7 +88,13 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 			return nil, fmt.Errorf("filter_enabled_metadata.%w", err)
 		}
 	}
-	c.denyOff = m.GetDenyAtDisable().GetDefaultValue().GetValue()
+	if c.rules, err = match.HeaderRules(m.DecoderHeaderMutationRules); err != nil {
+		return nil, fmt.Errorf("decoder_header_mutation_rules.%w", err)
+	}
+	c.shadow = m.ShadowMode
+	if m.DenyAtDisable != nil {
+		c.denyOff = match.Flag(ctx, m.DenyAtDisable)
+	}
 	if e := m.EnableDynamicMetadataIngestion; e != nil {
 		c.ingest = e.Value
 	}
@@ -97,7 +104,10 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	if c.disallow, err = names(m.DisallowedHeaders); err != nil {
 		return nil, fmt.Errorf("disallowed_headers.patterns%w", err)
 	}
-	if c.checker, err = service(ctx, m); err != nil {
+	if c.allow != nil && m.GetHttpService().GetAuthorizationRequest().GetAllowedHeaders() != nil {
+		return nil, errors.New("http_service.authorization_request.allowed_headers: is set beside allowed_headers; want one of them")
+	}
+	if c.checker, err = service(ctx, m.GetGrpcService(), m.GetHttpService()); err != nil {
 		return nil, err
 	}
 	c.countAt(ctx, m.StatPrefix)
@@ -111,6 +121,7 @@ func (c *config) countAt(ctx *filter.ParseContext, prefix string) {
 	}
 	own := func(stat string) *filter.Counter { return ctx.Counter("ext_authz." + prefix + stat) }
 	c.ok, c.denied, c.failed, c.disabled = own("ok"), own("denied"), own("error"), own("disabled")
+	c.shadowDenied, c.shadowFailed = own("shadow_denied"), own("shadow_error")
 	c.opened, c.invalid = own("failure_mode_allowed"), own("invalid")
 	stats := ctx.Stats
 	c.cluster = func(cluster, stat string) *filter.Counter {
@@ -118,16 +129,17 @@ func (c *config) countAt(ctx *filter.ParseContext, prefix string) {
 	}
 }
 
-func service(ctx *filter.ParseContext, m *httpv3.ExtAuthz) (checker, error) {
-	switch s := m.Services.(type) {
-	case *httpv3.ExtAuthz_GrpcService:
-		g, err := match.GRPCService(ctx, s.GrpcService, usualTimeout)
+// service reads which of the two kinds of services is asked.
+func service(ctx *filter.ParseContext, grpc *corev3.GrpcService, plain *httpv3.HttpService) (checker, error) {
+	switch {
+	case grpc != nil:
+		g, err := match.GRPCService(ctx, grpc, usualTimeout)
 		if err != nil {
 			return nil, fmt.Errorf("grpc_service.%w", err)
 		}
 		return &grpcService{g}, nil
-	case *httpv3.ExtAuthz_HttpService:
-		h, err := parseHTTP(ctx, s.HttpService)
+	case plain != nil:
+		h, err := parseHTTP(ctx, plain)
 		if err != nil {
 			return nil, fmt.Errorf("http_service.%w", err)
 		}
@@ -186,9 +198,9 @@ func buffering(m *httpv3.BufferSettings) bodies {
 	return bodies{max: int(m.GetMaxRequestBytes()), partial: m.GetAllowPartialMessage(), raw: m.GetPackAsBytes()}
 }
 
-func parseRoute(_ *filter.ParseContext, a *anypb.Any) (any, error) {
+func parseRoute(ctx *filter.ParseContext, a *anypb.Any) (any, error) {
 	m := &httpv3.ExtAuthzPerRoute{}
-	if err := match.Open(a, m, supported); err != nil {
+	if err := match.Open(a, m, supported, match.SupportedServices); err != nil {
 		return nil, err
 	}
 	s := m.GetCheckSettings()
@@ -199,6 +211,12 @@ func parseRoute(_ *filter.ParseContext, a *anypb.Any) (any, error) {
 		}
 		b := buffering(s.WithRequestBody)
 		p.body = &b
+	}
+	if s.GetServiceOverride() != nil {
+		var err error
+		if p.checker, err = service(ctx, s.GetGrpcService(), s.GetHttpService()); err != nil {
+			return nil, fmt.Errorf("check_settings.%w", err)
+		}
 	}
 	return p, nil
 }

@@ -37,8 +37,7 @@ func TestRefused(t *testing.T) {
 		typ + `}`: "services",
 		typ + `,"grpcService":{"envoyGrpc":{"clusterName":"c"}},"transportApiVersion":"V2"}`:                                        "transport_api_version",
 		typ + `,"grpcService":{"googleGrpc":{"targetUri":"x","statPrefix":"y"}}}`:                                                   "grpc_service.google_grpc",
-		typ + `,` + service + `,"shadowMode":true}`:                                                                                 "shadow_mode",
-		typ + `,` + service + `,"decoderHeaderMutationRules":{}}`:                                                                   "decoder_header_mutation_rules",
+		typ + `,` + service + `,"decoderHeaderMutationRules":{"allowExpression":{"regex":"("}}}`:                                    "decoder_header_mutation_rules",
 		typ + `,` + service + `,"allowedHeaders":{"patterns":[{"safeRegex":{"regex":"("}}]}}`:                                       "allowed_headers.patterns",
 		typ + `,"httpService":{"serverUri":{"uri":"http://a","cluster":"c","timeout":"1s"},"pathPrefix":"/a","pathOverride":"/b"}}`: "http_service.path_override",
 	})
@@ -46,7 +45,7 @@ func TestRefused(t *testing.T) {
 		_, err := HTTPKind().ParseRoute(ctx, a)
 		return err
 	}, map[string]string{
-		route + `,"checkSettings":{"grpcService":{"envoyGrpc":{"clusterName":"c"}}}}`:                            "check_settings.grpc_service",
+		route + `,"checkSettings":{"grpcService":{"googleGrpc":{"targetUri":"x","statPrefix":"y"}}}}`:            "check_settings.grpc_service",
 		route + `,"checkSettings":{"disableRequestBodyBuffering":true,"withRequestBody":{"maxRequestBytes":5}}}`: "check_settings.with_request_body",
 	})
 	filtertest.Refused(t, func(ctx *filter.ParseContext, a *anypb.Any) error {

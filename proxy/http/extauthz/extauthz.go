@@ -2,9 +2,9 @@
 // connections, envoy.filters.network.ext_authz: another server decides about each
 // request or connection, over gRPC or plain HTTP, and may change its headers.
 //
-// A request waits for the decision without holding anything up. Decisions of an
-// old kind of service, shadow mode, rules on what may be changed, and services per
-// route are refused at configuration time.
+// A request waits for the decision without holding anything up. In shadow mode it
+// never ends there: the decision is left in filter state. Decisions of an old kind
+// of service are refused at configuration time.
 package extauthz
 
 import (
@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -56,6 +58,7 @@ type decision struct {
 	body              string
 	request, response []change
 	reply             []filter.Field // headers of a denial
+	shown             []filter.Field // those with what frames them, as shadow mode tells them; nil: reply
 	remove            []string
 	setQuery          []filter.Field
 	removeQuery       []string
@@ -91,6 +94,8 @@ type bodies struct {
 type config struct {
 	name        string
 	checker     checker
+	shadow      bool
+	rules       *match.Rules // about changes of the request; nil: there are none
 	body        bodies
 	open        bool // let pass when the server fails
 	openHeader  bool
@@ -99,7 +104,7 @@ type config struct {
 	validate    bool
 	enabled     *route.Fraction     // nil: always
 	enabledFor  *route.MetadataTest // requests that other filters have marked; nil: all
-	denyOff     bool
+	denyOff     runtime.Flag
 	namespaces  []string
 	routeSpaces []string
 	certificate bool
@@ -110,12 +115,14 @@ type config struct {
 	random      func() uint64
 
 	ok, denied, failed, disabled, opened, invalid *filter.Counter
+	shadowDenied, shadowFailed                    *filter.Counter
 	cluster                                       func(cluster, stat string) *filter.Counter
 }
 
 // perRoute is what a route says.
 type perRoute struct {
 	disabled bool
+	checker  checker // instead of the filter's; nil: it is asked
 	context  map[string]string
 	noBody   bool
 	body     *bodies
@@ -130,6 +137,7 @@ func (f *factory) New(filter.Stream) filter.HTTPFilter { return &instance{cfg: f
 type instance struct {
 	filter.PassThrough
 	cfg       *config
+	checker   checker
 	body      bodies
 	seen      []byte
 	context   map[string]string
@@ -160,13 +168,16 @@ func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) 
 	}
 	if !c.asks(s.Info()) {
 		c.disabled.Add(1)
-		if !c.denyOff {
+		if !c.denyOff.On() {
 			return filter.Continue
 		}
 		s.Reply(x.failure())
 		return filter.Reply
 	}
-	x.body = c.body
+	x.body, x.checker = c.body, c.checker
+	if own != nil && own.checker != nil {
+		x.checker = own.checker
+	}
 	if own != nil && own.body != nil {
 		x.body = *own.body
 	}
@@ -222,7 +233,7 @@ func (x *instance) RequestTrailers(s filter.Stream, _ *filter.Headers) filter.Ve
 func (x *instance) ask(s filter.Stream) {
 	q := &question{s: s, cfg: x.cfg, context: x.context, body: x.seen, buffered: x.buffering, partial: x.more}
 	x.buffering, x.asking, x.asked = false, true, time.Now()
-	x.cancel = x.cfg.checker.check(q, func(d *decision) {
+	x.cancel = x.checker.check(q, func(d *decision) {
 		s.Post(func() { x.decided(s, d) })
 	})
 }
@@ -240,12 +251,15 @@ func (x *instance) decided(s filter.Stream, d *decision) {
 		}
 		s.Info().SetMetadata(Name, d.metadata)
 	}
-	if c.validate && d.kind != failed && !d.valid() {
-		c.invalid.Add(1)
+	if c.validate && d.kind != failed && !d.valid() || d.kind == allowed && c.rules.Forbid(d.names, d.remove) {
+		x.count(s, c.invalid, "invalid")
 		r := x.failure()
 		r.Status, r.Details = 500, "ext_authz_invalid"
 		s.Reply(r)
 		return
+	}
+	if c.shadow {
+		x.leave(s, d)
 	}
 	switch d.kind {
 	case allowed:
@@ -255,27 +269,42 @@ func (x *instance) decided(s filter.Stream, d *decision) {
 		s.Resume(x, filter.ToUpstream)
 	case denied:
 		x.count(s, c.denied, "denied")
+		if c.shadow {
+			c.shadowDenied.Add(1)
+			s.Resume(x, filter.ToUpstream)
+			return
+		}
 		s.Reply(filter.LocalReply{
 			Status: d.status, GRPCStatus: -1, Body: d.body, Header: d.reply,
 			Details: "ext_authz_denied", Flags: filter.FlagUnauthorizedExternal,
 		})
 	default:
 		x.count(s, c.failed, "error")
-		if !c.open {
-			r := x.failure()
-			if d.status > 0 {
-				r.Status = d.status
-			}
-			r.Body, r.Header = d.body, d.reply
-			s.Reply(r)
-			return
-		}
+		x.undecided(s, d)
+	}
+}
+
+// undecided goes on without a decision, or answers.
+func (x *instance) undecided(s filter.Stream, d *decision) {
+	c := x.cfg
+	switch {
+	case c.shadow:
+		c.shadowFailed.Add(1)
+	case c.open:
 		x.count(s, c.opened, "failure_mode_allowed")
 		if c.openHeader {
 			s.Request().Add("x-envoy-auth-failure-mode-allowed", "true")
 		}
-		s.Resume(x, filter.ToUpstream)
+	default:
+		r := x.failure()
+		if d.status > 0 {
+			r.Status = d.status
+		}
+		r.Body, r.Header = d.body, d.reply
+		s.Reply(r)
+		return
 	}
+	s.Resume(x, filter.ToUpstream)
 }
 
 // failure is the answer when there is no decision.
@@ -296,10 +325,12 @@ func (x *instance) count(s filter.Stream, own *filter.Counter, stat string) {
 func (x *instance) change(s filter.Stream, d *decision) {
 	h := s.Request()
 	for _, c := range d.request {
-		c.apply(h)
+		if x.cfg.rules.Allow(c.name) {
+			c.apply(h)
+		}
 	}
 	for _, name := range d.remove {
-		if name = strings.ToLower(name); name != "host" && !strings.HasPrefix(name, ":") {
+		if name = strings.ToLower(name); match.Removable(name) && x.cfg.rules.Allow(name) {
 			h.Del(name)
 		}
 	}
@@ -353,6 +384,15 @@ func changeQuery(path string, put []filter.Field, remove []string) string {
 		return path
 	}
 	return path + "?" + v.Encode()
+}
+
+// names are those of the request's headers that it changes.
+func (d *decision) names(yield func(string) bool) {
+	for _, c := range d.request {
+		if !yield(c.name) {
+			return
+		}
+	}
 }
 
 // valid tells whether all headers can be sent.

@@ -25,7 +25,7 @@ type httpService struct {
 }
 
 // always are headers that the server sees whatever is allowed.
-func always(name string) bool { return name == "authorization" }
+func always(name string) bool { return name == "authorization" || strings.HasPrefix(name, ":") }
 
 func (c *httpService) check(q *question, done func(*decision)) (cancel func()) {
 	from := q.s.Request()
@@ -39,7 +39,7 @@ func (c *httpService) check(q *question, done func(*decision)) (cancel func()) {
 	h.Add("content-length", strconv.Itoa(len(q.body)))
 	for i := range from.Len() {
 		f := from.At(i)
-		if skipped(f.Name) || !always(f.Name) && (c.request == nil || !c.request.Any(f.Name)) || !q.cfg.shows(f.Name) {
+		if skipped(f.Name) || !q.cfg.sees(f.Name) {
 			continue
 		}
 		h.Add(strings.Clone(f.Name), strings.Clone(f.Value))
@@ -60,6 +60,21 @@ func (c *httpService) check(q *question, done func(*decision)) (cancel func()) {
 	})
 }
 
+// sees tells whether servers may see a header. The filter says so, also for the
+// services of routes: one that asks over HTTP shows those of the usual list, and what its
+// allowed_headers or the service's own (only one is set) name.
+func (c *config) sees(name string) bool {
+	h, ok := c.checker.(*httpService)
+	if !ok {
+		return (c.allow == nil || c.allow.Any(name)) && !matches(c.disallow, name)
+	}
+	allow := h.request
+	if allow == nil {
+		allow = c.allow
+	}
+	return (always(name) || matches(allow, name)) && !matches(c.disallow, name)
+}
+
 // skipped are headers of the connection, not of the message.
 func skipped(name string) bool {
 	switch name {
@@ -67,11 +82,6 @@ func skipped(name string) bool {
 		return true
 	}
 	return false
-}
-
-// shows tells whether the server may see a header.
-func (c *config) shows(name string) bool {
-	return (c.allow == nil || c.allow.Any(name)) && (c.disallow == nil || !c.disallow.Any(name))
 }
 
 const removing = "x-envoy-auth-headers-to-remove"
@@ -98,7 +108,7 @@ func (c *httpService) read(a *filter.Answer) *decision {
 			d.request = append(d.request, change{f.Name, f.Value, set})
 		}
 		if matches(c.upstreamAppend, f.Name) {
-			d.request = append(d.request, change{f.Name, f.Value, appendTo})
+			d.request = append(d.request, change{f.Name, f.Value, add})
 		}
 		if matches(c.clientSuccess, f.Name) {
 			d.response = append(d.response, change{f.Name, f.Value, add})
@@ -121,14 +131,18 @@ func (c *httpService) take(d *decision, f filter.Field) {
 
 func (c *httpService) deny(a *filter.Answer) *decision {
 	d := &decision{kind: denied, status: a.Header.Status, body: string(a.Body)}
+	d.shown = []filter.Field{{Name: ":status", Value: strconv.Itoa(d.status)}}
 	for i := range a.Header.Len() {
 		f := a.Header.At(i)
 		c.take(d, f)
+		if f.Name == "content-length" {
+			d.shown = append(d.shown, f)
+		}
 		if skipped(f.Name) || f.Name == removing {
 			continue
 		}
 		if c.client == nil || c.client.Any(f.Name) || f.Name == "www-authenticate" || f.Name == "location" {
-			d.reply = append(d.reply, f)
+			d.reply, d.shown = append(d.reply, f), append(d.shown, f)
 		}
 	}
 	return d

@@ -20,7 +20,8 @@ type connections struct {
 func (x *connections) New() filter.NetworkFilter { return x }
 
 // Open asks. A connection that has just arrived has a goroutine of its own until
-// it is handed on, where the handshake was waited for too; the service's timeout bounds this.
+// it is handed on, where the handshake was waited for too; the service's timeout
+// bounds this, and the client's end.
 func (x *connections) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
 	if x.only != nil {
 		if ok, _ := x.only.Matches(&filter.Info{Conn: info, Metadata: info.Metadata}); !ok {
@@ -31,9 +32,13 @@ func (x *connections) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict 
 	x.total.Add(1)
 	x.active.Add(1)
 	answer := make(chan *decision, 1)
-	x.ask(info, func(d *decision) { answer <- d })
-	d := <-answer
+	cancel := x.ask(info, func(d *decision) { answer <- d })
+	d, there := filter.Await(info, answer)
 	x.active.Add(-1)
+	if !there {
+		cancel()
+		return filter.Reply
+	}
 	switch {
 	case d.kind == allowed:
 		x.ok.Add(1)

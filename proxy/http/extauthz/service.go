@@ -53,13 +53,13 @@ func attributes(q *question) *authv3.AttributeContext {
 		Path: strings.Clone(h.Path), Headers: map[string]string{}, Size: int64(i.Received),
 	}
 	for _, name := range []string{":method", ":path", ":authority", ":scheme"} {
-		if v, ok := h.Lookup(name); ok && c.shows(name) {
+		if v, ok := h.Lookup(name); ok && c.sees(name) {
 			r.Headers[name] = strings.Clone(v)
 		}
 	}
 	for j := range h.Len() {
 		f := h.At(j)
-		if !c.shows(f.Name) {
+		if !c.sees(f.Name) {
 			continue
 		}
 		if old, ok := r.Headers[f.Name]; ok {

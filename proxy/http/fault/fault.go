@@ -3,15 +3,16 @@
 // route's configuration replaces the filter's as a whole.
 //
 // A delayed request waits on the stream's timer, nothing blocks. Faults that come
-// from request headers, rate limits and runtime keys are refused at configuration time.
+// from request headers and rate limits are refused at configuration time. The runtime's
+// keys fault.http.… count; those of a downstream cluster (fault.http.CLUSTER.…) do not.
 package fault
 
 import (
 	"math/rand/v2"
-	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -21,20 +22,34 @@ const Name = "envoy.filters.http.fault"
 // Config says which faults to inject. It is immutable but for the count of active ones.
 type Config struct {
 	headers route.HeaderTests // all must match
-	delay   time.Duration
+	delay   number            // milliseconds; 0: none
 	delays  route.Fraction
 	aborts  route.Fraction
 	reply   filter.LocalReply
-	// limit of faults at a time; 0: none.
-	limit  int64
-	active atomic.Int64
-	random func() uint64
+	code    *runtime.Key // replaces the reply's status, that of gRPC if it has one
+	limit   number       // of faults at a time
+	random  func() uint64
+}
+
+// number is what is configured, unless the runtime has a value.
+type number struct {
+	usual uint64
+	key   *runtime.Key
+}
+
+func (n number) now() uint64 { return n.key.Integer(n.usual) }
+
+// stats are a filter's statistics, which count for all routes.
+type stats struct {
+	delays, aborts, overflow *filter.Counter
+	active                   *filter.Gauge
 }
 
 // factory makes the filter of a stream.
 type factory struct {
-	cfg  *Config
-	name string
+	cfg   *Config
+	name  string
+	stats stats
 }
 
 // New implements filter.HTTPFactory.
@@ -56,12 +71,17 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 		x.cfg = c
 	}
 	c := x.cfg
-	if c == nil || c.delays.Numerator == 0 && c.aborts.Numerator == 0 || !c.headers.All(h) {
+	if c == nil || c.delays.Never() && c.aborts.Never() || !c.headers.All(h) {
 		return filter.Continue
 	}
-	if c.delay > 0 && c.delays.Chosen(c.random()) && x.take() {
+	if uint64(max(x.factory.stats.active.Load(), 0)) >= c.limit.now() { //nolint:gosec // it is not negative
+		x.factory.stats.overflow.Add(1)
+		return filter.Continue
+	}
+	if ms := c.delay.now(); ms > 0 && c.delays.Chosen(c.random()) {
+		x.count(x.factory.stats.delays)
 		s.Info().Flags |= filter.FlagDelayInjected
-		x.stop = s.After(c.delay, func() { x.delayed(s) })
+		x.stop = s.After(time.Duration(min(ms, maxDelay))*time.Millisecond, func() { x.delayed(s) }) //nolint:gosec // bounded
 		return filter.Wait
 	}
 	if x.abort(s) {
@@ -79,25 +99,38 @@ func (x *instance) delayed(s filter.Stream) {
 }
 
 func (x *instance) abort(s filter.Stream) bool {
-	if !x.cfg.aborts.Chosen(x.cfg.random()) || !x.take() {
+	if x.cfg.reply.Status == 0 || !x.cfg.aborts.Chosen(x.cfg.random()) {
 		return false
 	}
-	s.Reply(x.cfg.reply)
+	x.count(x.factory.stats.aborts)
+	s.Reply(x.cfg.replyNow())
 	return true
 }
 
-// take counts the stream as faulty, once, unless there are too many.
-func (x *instance) take() bool {
-	c := x.cfg
-	if c.limit == 0 || x.counted {
-		return true
+// replyNow is the reply with the status that the runtime wants.
+func (c *Config) replyNow() filter.LocalReply {
+	r := c.reply
+	v := c.code.Load()
+	switch {
+	case v == nil || !v.IsInteger:
+	case r.GRPCStatus >= 0:
+		r.GRPCStatus, r.Status = int(v.Integer), httpOfGRPC(uint32(v.Integer)) //nolint:gosec // what is too large is unknown
+	case v.Integer >= 200 && v.Integer < 600:
+		r.Status = int(v.Integer) //nolint:gosec // bounded
 	}
-	if c.active.Add(1) > c.limit {
-		c.active.Add(-1)
-		return false
+	return r
+}
+
+// maxDelay bounds what the runtime can ask for, in milliseconds: a day.
+const maxDelay = 86_400_000
+
+// count counts a fault; the stream is a faulty one then.
+func (x *instance) count(kind *filter.Counter) {
+	kind.Add(1)
+	if !x.counted {
+		x.counted = true
+		x.factory.stats.active.Add(1)
 	}
-	x.counted = true
-	return true
 }
 
 // Done ends a delay that is no longer wanted.
@@ -108,7 +141,7 @@ func (x *instance) Done(filter.Stream) {
 	}
 	if x.counted {
 		x.counted = false
-		x.cfg.active.Add(-1)
+		x.factory.stats.active.Add(-1)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/filter/filtertest"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 )
 
 func message(t testing.TB, json string) *anypb.Any {
@@ -146,11 +147,49 @@ func TestMaxActiveFaults(t *testing.T) {
 
 func (f *factory) draw(lot uint64) { f.cfg.random = func() uint64 { return lot } }
 
+// TestRuntime: values of the runtime replace those of the configuration.
+func TestRuntime(t *testing.T) {
+	layer, err := runtime.NewLayer("l", map[string]any{
+		"fault.http.delay.fixed_delay_percent": 100.0, "fault.http.delay.fixed_duration_ms": 2000.0,
+		"own.share": 100.0, "fault.http.abort.http_status": 429.0, "fault.http.abort.grpc_status": 8.0,
+		"none": 0.0,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := func(json string) (*filtertest.Stream, filter.Verdict) {
+		f, err := Kind().Parse(&filter.ParseContext{Runtime: runtime.New(layer)}, message(t, json))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.(*factory).draw(50)
+		s := filtertest.New()
+		return s, f.New(s).RequestHeaders(s, s.Req, true)
+	}
+	s, v := begin("{" + delay5 + "}")
+	if v != filter.Wait {
+		t.Fatalf("a delay for all: %v", v)
+	}
+	if s.Advance(2 * time.Second); len(s.Resumed) != 1 {
+		t.Errorf("resumed %d times after the runtime's delay", len(s.Resumed))
+	}
+	s, v = begin(`{"abortPercentRuntime":"own.share",` + abort + `}`)
+	if v != filter.Reply || s.Replies[0].Status != 429 {
+		t.Errorf("an abort for all: %v, %+v", v, s.Replies)
+	}
+	s, _ = begin(`{"abortPercentRuntime":"own.share","abort":{"grpcStatus":14,"percentage":{"numerator":1}}}`)
+	if len(s.Replies) != 1 || s.Replies[0].GRPCStatus != 8 || s.Replies[0].Status != 429 {
+		t.Errorf("an abort of gRPC: %+v", s.Replies)
+	}
+	if _, v = begin(`{"maxActiveFaultsRuntime":"none",` + delay5 + `}`); v != filter.Continue {
+		t.Errorf("with none at a time: %v", v)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for json, field := range map[string]string{
 		`{"upstreamCluster":"x"}`:                                                 "upstream_cluster",
 		`{"downstreamNodes":["x"]}`:                                               "downstream_nodes",
-		`{"delayPercentRuntime":"x"}`:                                             "delay_percent_runtime",
 		`{"maxActiveFaults":0}`:                                                   "max_active_faults",
 		`{"delay":{"headerDelay":{}}}`:                                            "delay.header_delay",
 		`{"abort":{"headerAbort":{}}}`:                                            "abort.header_abort",

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	cachev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/common/dynamic_forward_proxy/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/dynamic_forward_proxy/v3"
 	snv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/sni_dynamic_forward_proxy/v3"
@@ -27,7 +26,8 @@ var CacheFields = strict.Table{
 }
 
 var supported = strict.Table{
-	"envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig":        "dns_cache_config",
+	// What filter state names is the host whatever allow_dynamic_host_from_filter_state says: Envoy's cluster looks at it by itself.
+	"envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig":        "dns_cache_config allow_dynamic_host_from_filter_state",
 	"envoy.extensions.filters.http.dynamic_forward_proxy.v3.PerRouteConfig":      "host_rewrite_literal host_rewrite_header",
 	"envoy.extensions.filters.network.sni_dynamic_forward_proxy.v3.FilterConfig": "dns_cache_config port_value",
 	"envoy.config.cluster.v3.Cluster.RefreshRate":                                "base_interval max_interval",
@@ -108,7 +108,7 @@ func Cache(m *cachev3.DnsCacheConfig) (*cluster.DNSCacheSpec, error) {
 		MaxHosts: m.MaxHosts.GetValue(), MaxPending: m.DnsCacheCircuitBreaker.GetMaxPendingRequests().GetValue(),
 		Timeout: m.DnsQueryTimeout.AsDuration(), NoRefreshOnFailure: m.DisableDnsRefreshOnFailure,
 		DNS: cluster.DNS{
-			Refresh: m.DnsRefreshRate.AsDuration(), Family: family(m.DnsLookupFamily),
+			Refresh: m.DnsRefreshRate.AsDuration(), Family: cluster.FamilyOf(m.DnsLookupFamily.String()),
 			FailureBase: m.DnsFailureRefreshRate.GetBaseInterval().AsDuration(), FailureMax: m.DnsFailureRefreshRate.GetMaxInterval().AsDuration(),
 		},
 	}
@@ -116,19 +116,4 @@ func Cache(m *cachev3.DnsCacheConfig) (*cluster.DNSCacheSpec, error) {
 		s.Ahead = append(s.Ahead, strings.ToLower(a.Address))
 	}
 	return s, nil
-}
-
-func family(f clusterv3.Cluster_DnsLookupFamily) cluster.Family {
-	switch f {
-	case clusterv3.Cluster_V4_ONLY:
-		return cluster.FamilyV4
-	case clusterv3.Cluster_V6_ONLY:
-		return cluster.FamilyV6
-	case clusterv3.Cluster_V4_PREFERRED:
-		return cluster.FamilyV4Preferred
-	case clusterv3.Cluster_ALL:
-		return cluster.FamilyAll
-	default:
-		return cluster.FamilyAuto
-	}
 }

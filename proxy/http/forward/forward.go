@@ -9,6 +9,7 @@ package forward
 import (
 	"net"
 	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
@@ -44,7 +45,37 @@ func (f *factory) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fil
 			}
 		}
 	}
+	if i := s.Info(); i.HasObjects() {
+		i.ForwardTo = stated(i.Text, h.Authority, "")
+	}
 	return filter.Continue
+}
+
+// stated is the authority that filter state makes of another one with a default
+// port; "" when it has nothing to say.
+func stated(text func(string) string, authority, port string) string {
+	host, own := text(filter.StateHost), text(filter.StatePort)
+	if host == "" && own == "" {
+		return ""
+	}
+	name := authority
+	if n, p, err := net.SplitHostPort(authority); err == nil {
+		name, port = n, p
+	}
+	if host != "" {
+		name = host
+	}
+	if own != "" {
+		port = own
+	}
+	name = strings.TrimSuffix(strings.TrimPrefix(name, "["), "]")
+	if port == "" {
+		if strings.Contains(name, ":") {
+			return "[" + name + "]"
+		}
+		return name
+	}
+	return net.JoinHostPort(name, port)
 }
 
 type networkFilter struct{ port uint16 }
@@ -57,8 +88,11 @@ func (f *networkFilter) ReadsSNI() {}
 
 // Open implements filter.NetworkFilter.
 func (f *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
-	if info.SNI != "" {
-		info.Forward = net.JoinHostPort(info.SNI, strconv.Itoa(int(f.port)))
+	port := strconv.Itoa(int(f.port))
+	if to := stated(info.Text, info.SNI, port); to != "" && (info.SNI != "" || info.Text(filter.StateHost) != "") {
+		info.Forward = to
+	} else if info.SNI != "" {
+		info.Forward = net.JoinHostPort(info.SNI, port)
 	}
 	return filter.Continue
 }

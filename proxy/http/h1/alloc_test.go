@@ -88,6 +88,24 @@ func TestServerAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestSpellingsAllocateNothing: also not where the case of names is kept or made.
+func TestSpellingsAllocateNothing(t *testing.T) {
+	for _, spelling := range []filter.Spelling{filter.Proper, filter.AsWritten, filter.AsWrittenOrProper} {
+		e := newEcho()
+		e.c = NewServer(e, Options{Spelling: spelling})
+		b := []byte(typicalRequest)
+		n := testing.AllocsPerRun(100, func() {
+			if err := e.c.Feed(b); err != nil {
+				t.Fatal(err)
+			}
+			e.c.ClearOutput()
+		})
+		if n != 0 || e.done != 101 {
+			t.Errorf("spelling %d: %v allocations a message, %d messages", spelling, n, e.done)
+		}
+	}
+}
+
 func TestClientAllocatesNothing(t *testing.T) {
 	e := &echo{client: true}
 	e.c = NewClient(e, Options{})

@@ -1,6 +1,10 @@
 package h1
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/weftmesh/weft/proxy/filter"
+)
 
 // deliver passes a piece of a body on, unless nobody wants it any more.
 func (c *Conn) deliver(b []byte) {
@@ -82,6 +86,10 @@ func (c *Conn) trailerLine(line []byte) {
 		if c.m.h = c.ev.NewHeaders(c.id); c.m.h == nil {
 			return
 		}
+	}
+	if c.opt.Spelling >= filter.AsWritten {
+		c.m.h.KeepSpelling(c.opt.Spelling)
+		c.m.h.Spell(name)
 	}
 	c.m.h.AddBytes(name, value)
 }

@@ -3,6 +3,7 @@ package h1
 import (
 	"bytes"
 
+	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 )
 
@@ -35,6 +36,9 @@ type Options struct {
 	ErrorHead func(out []byte) []byte
 	// Underscores says what happens to field names with an underscore.
 	Underscores Underscores
+	// Spelling is how field names are written, where a head does not say it itself;
+	// AsWritten has received heads say it.
+	Spelling filter.Spelling
 	// Direct, when set, sends large pieces of bodies that would have to be copied:
 	// first head, which is Output so far, then b. Neither is kept.
 	Direct func(head, b []byte)
@@ -110,6 +114,9 @@ type Conn struct {
 	connect bool // CONNECT
 	upgrade bool // client: the request asked for one
 	toSend  int64
+
+	spelled  *filter.Headers // the head being written
+	spelling filter.Spelling // and how its names are
 
 	lines int  // line ends appended to the head being written
 	dirty bool // it is written again, without the line ends in its values
@@ -373,6 +380,12 @@ func (c *Conn) Reset(id uint32, _ codec.ResetCode) {
 	}
 	c.Stop()
 	c.send = sendEnded
+}
+
+// Fresh tells whether a server could go on with a new Conn: nothing is left of the
+// last exchange, and nothing is there of the next.
+func (c *Conn) Fresh() bool {
+	return c.recv == atStart && c.send == sendIdle && !c.open && !c.close && !c.feeding && c.err == nil && len(c.tail)+len(c.out) == 0
 }
 
 // Retained implements codec.Codec.

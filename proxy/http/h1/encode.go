@@ -2,6 +2,7 @@ package h1
 
 import (
 	"bytes"
+	"cmp"
 	"math"
 	"strconv"
 
@@ -30,12 +31,14 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 
 func (c *Conn) writeHead(h *filter.Headers, end bool) {
 	c.lines = 0
+	c.spell(h)
 	if c.client {
 		c.request(h, end)
 	} else {
 		c.response(h, end)
 	}
 	c.eol()
+	c.unspell()
 }
 
 // intact tells whether the lines appended since start are those that were
@@ -67,10 +70,45 @@ func (c *Conn) eol() {
 }
 
 func (c *Conn) fieldOut(name, value string) {
-	c.put(name)
+	c.name(name)
 	c.out = append(c.out, ':', ' ')
 	c.put(value)
 	c.eol()
+}
+
+// spell takes over how names are written in what is about to be sent.
+func (c *Conn) spell(h *filter.Headers) {
+	c.spelled, c.spelling = h, h.Spelling()
+	if c.spelling == filter.Lower && c.opt.Spelling == filter.Proper {
+		c.spelling = filter.Proper
+	}
+}
+
+// unspell forgets the head that has been sent.
+func (c *Conn) unspell() { c.spelled, c.spelling = nil, filter.Lower }
+
+// name appends the name of a field.
+func (c *Conn) name(name string) {
+	if c.spelling == filter.Lower {
+		c.put(name)
+		return
+	}
+	if c.spelling != filter.Proper {
+		if s, ok := c.spelled.Spelled(name); ok || c.spelling == filter.AsWritten {
+			c.put(cmp.Or(s, name))
+			return
+		}
+	}
+	start := len(c.out)
+	c.put(name)
+	for i, word := start, true; i < len(c.out); i++ {
+		b := c.out[i]
+		letter := 'a' <= b && b <= 'z'
+		if word && letter {
+			c.out[i] = b - ('a' - 'A')
+		}
+		word = !letter && (b < '0' || b > '9')
+	}
 }
 
 func (c *Conn) request(h *filter.Headers, end bool) {
@@ -179,7 +217,8 @@ func (c *Conn) early() bool {
 
 func (c *Conn) length(n int64) {
 	c.send, c.toSend = sendLength, n
-	c.out = append(c.out, "content-length: "...)
+	c.name("content-length")
+	c.out = append(c.out, ':', ' ')
 	c.out = strconv.AppendInt(c.out, n, 10)
 	c.eol()
 }
@@ -228,8 +267,10 @@ func (c *Conn) Interim(id uint32, h *filter.Headers) {
 	}
 	start := len(c.out)
 	c.lines = 0
+	c.spell(h)
 	c.status(h.Status)
 	c.fields(h)
+	c.unspell()
 	c.eol()
 	if !c.intact(start) {
 		c.out = c.out[:start] // it is only information
@@ -309,7 +350,9 @@ func (c *Conn) endBody(h *filter.Headers) {
 		if h != nil && c.opt.Trailers {
 			start := len(c.out)
 			c.lines = 0
+			c.spell(h)
 			c.fields(h)
+			c.unspell()
 			if !c.intact(start) {
 				c.out = c.out[:start]
 			}

@@ -249,7 +249,14 @@ func (c *Conn) fieldLine(line []byte) {
 		return
 	}
 	name, value, ok := c.field(line)
-	if ok && !c.underscored(name) && !c.special(name, value) {
+	if !ok || c.underscored(name) {
+		return
+	}
+	if c.opt.Spelling >= filter.AsWritten {
+		c.m.h.KeepSpelling(c.opt.Spelling)
+		c.m.h.Spell(name)
+	}
+	if !c.special(name, value) {
 		c.m.h.AddBytes(name, value)
 	}
 }

@@ -186,6 +186,8 @@ func (c *Conn) blockDone() {
 
 func (c *Conn) requestDone(k *block) {
 	switch {
+	case k.seen&hasProtocol != 0 && !c.opt.Upgrades:
+		k.bad() // RFC 8441 4: the client was not told that there is such a pseudo header
 	case k.code == codec.ResetNone && k.tooLarge == "":
 		k.completeRequest()
 	case k.tooLarge != "" && k.code == codec.ResetNone:
@@ -249,7 +251,7 @@ func (c *Conn) responseDone(k *block) {
 	if switched && s.upgrade != "" {
 		k.h.Status, k.h.Protocol = 101, s.upgrade
 	}
-	if !s.bodiless && status != 204 && status != 304 && !switched {
+	if !s.bodiless && status != 304 && !switched {
 		s.expect = k.length
 	}
 	if k.end && s.expect > 0 {

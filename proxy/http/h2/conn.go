@@ -32,6 +32,9 @@ type Options struct {
 	Upgrades bool
 	// Underscores says what happens to field names with an underscore.
 	Underscores Underscores
+	// Direct, when set, takes large pieces of bodies that would have to be copied:
+	// first head, which is Output so far, then b. Neither may be kept.
+	Direct func(head, b []byte)
 }
 
 // Underscores is Envoy's headers_with_underscores_action.
@@ -238,7 +241,7 @@ func (c *Conn) fail(code codec.ResetCode, detail, reason string) {
 		last = 0
 	}
 	c.out = appendGoAway(c.out, last, code, reason)
-	c.resetAll(0, code)
+	c.resetAll(0, code|codec.ResetLocal)
 }
 
 const violation = "http2.protocol_error"

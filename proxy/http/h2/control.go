@@ -100,7 +100,7 @@ func (c *Conn) resetFrame(id uint32, b []byte) {
 	}
 	answered := s.sentHead
 	c.forget(s)
-	c.ev.OnReset(id, codec.ResetCode(binary.BigEndian.Uint32(b)))
+	c.ev.OnReset(id, peerCode(b))
 	if answered { // to end a watch is no attack
 		c.flood.finished()
 	} else {
@@ -108,12 +108,21 @@ func (c *Conn) resetFrame(id uint32, b []byte) {
 	}
 }
 
+// peerCode is the code that the peer gives; what is beyond the known ones has no meaning (RFC 9113 7).
+func peerCode(b []byte) codec.ResetCode {
+	code := codec.ResetCode(binary.BigEndian.Uint32(b))
+	if code > codec.ResetHTTP11Required {
+		return codec.ResetInternal
+	}
+	return code
+}
+
 func (c *Conn) ping(flags byte, b []byte) {
 	switch {
 	case len(b) != 8:
 		c.fail(codec.ResetFrameSize, violation, "PING of a wrong size")
 	case flags&flagAck == 0:
-		c.flood.replies++
+		c.flood.replied()
 		c.out = appendFrame(c.out, 8, framePing, flagAck, 0)
 		c.out = append(c.out, b...)
 	case string(b) == pingData:
@@ -182,7 +191,7 @@ func (c *Conn) settings(flags byte, b []byte) {
 			return
 		}
 	}
-	c.flood.replies++
+	c.flood.replied()
 	c.out = appendFrame(c.out, 0, frameSettings, flagAck, 0)
 	c.unblock()
 }

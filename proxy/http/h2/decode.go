@@ -232,7 +232,7 @@ const alnum = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 var (
 	tokenSet = newByteSet(alnum + "!#$%&'*+-.^_`|~")
-	hostSet  = newByteSet(alnum + "-._~%!$&'()*+,;=:@[]")
+	hostSet  = newByteSet(alnum + "-._~%!$&'()*+,;=:[]") // no "@": RFC 9113 8.3.1 has no user there
 )
 
 func newByteSet(chars string) *byteSet {

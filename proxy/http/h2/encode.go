@@ -15,6 +15,9 @@ func (c *Conn) openBlock(id uint32, end bool) {
 	if end {
 		flags |= flagEndStream
 	}
+	if !c.client { // requests are bounded by who sends them
+		c.flood.frames.All++
+	}
 	c.blockAt = len(c.out)
 	c.out = c.enc.Begin(appendFrame(c.out, 0, frameHeaders, flags, id))
 }
@@ -173,12 +176,20 @@ func (c *Conn) Data(id uint32, b []byte, end bool) int {
 	return sent
 }
 
+// directMin is the size from which a piece of a body does not go through the output.
+const directMin = 2 << 10
+
 func (c *Conn) dataFrame(id uint32, b []byte, end bool) {
 	var flags byte
 	if end {
 		flags = flagEndStream
 	}
 	c.out = appendFrame(c.out, len(b), frameData, flags, id)
-	c.out = append(c.out, b...)
+	if len(b) < directMin || c.opt.Direct == nil {
+		c.out = append(c.out, b...)
+	} else {
+		c.opt.Direct(c.out, b)
+		c.ClearOutput()
+	}
 	c.flood.sentData += 1 + len(b)/ourMaxFrame
 }

@@ -23,15 +23,34 @@ type flood struct {
 	sentData    int
 	begun       int
 	premature   int
-	replies     int // to frames that cost the peer nothing, since Heard
+	frames      Frames // written, since TakeFrames
 }
 
-// Replies is how many frames have been written, since Heard, only because the peer made
-// us: acknowledgements and resets. A peer that does not read them can have any number.
-func (c *Conn) Replies() int { return c.flood.replies }
+// Frames is a number of frames written. A peer that does not read can have any number of
+// them; DATA, which windows bound, is not counted.
+type Frames struct {
+	// Replies only because the peer made us: acknowledgements and resets.
+	Replies int
+	// All with window updates, and what a server answers: heads, trailers, resets.
+	All int
+}
 
-// Heard says that the peer has read what was written so far, or the kernel for it.
-func (c *Conn) Heard() { c.flood.replies = 0 }
+// TakeFrames is how many were written since it was called last.
+func (c *Conn) TakeFrames() Frames {
+	f := c.flood.frames
+	c.flood.frames = Frames{}
+	return f
+}
+
+// Unread fails the connection of a peer that makes us write and reads nothing.
+func (c *Conn) Unread() {
+	c.fail(codec.ResetEnhanceYourCalm, "http2.outbound_frames_flood", "too many frames wait to be read")
+}
+
+func (f *flood) replied() {
+	f.frames.Replies++
+	f.frames.All++
+}
 
 func (f *flood) finished() {
 	if f.premature > 0 {

@@ -118,6 +118,7 @@ func (c *Conn) deliver(b []byte) {
 func (c *Conn) giveBack(n int64) {
 	c.recvOwed += n
 	if c.recvOwed > 0 && c.recvOwed >= int64(c.opt.ConnWindow)/4 && c.err == nil {
+		c.flood.frames.All++
 		c.out = appendWindowUpdate(c.out, 0, uint32(c.recvOwed))
 		c.recvWin += c.recvOwed
 		c.recvOwed = 0
@@ -135,6 +136,7 @@ func (c *Conn) Consumed(id uint32, n int) {
 	c.giveBack(back)
 	s.recvOwed += back
 	if !s.remoteEnd && s.recvOwed > 0 && s.recvOwed >= int64(c.opt.StreamWindow)/4 {
+		c.flood.frames.All++
 		c.out = appendWindowUpdate(c.out, id, uint32(s.recvOwed))
 		s.recvWin += s.recvOwed
 		s.recvOwed = 0

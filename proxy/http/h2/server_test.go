@@ -51,7 +51,7 @@ func TestRequests(t *testing.T) {
 		{name: "spaces round a value", in: clientWire().headers(1, true, request("x", " y\t")...), want: []string{`head 1 GET http://h/ x="y" end=true`}},
 		{name: "connect", in: clientWire().headers(1, false, ":method", "CONNECT", ":authority", "a:1").data(1, "x", false),
 			want: []string{`head 1 CONNECT ://a:1 end=false`, `data 1 "x"`}},
-		{name: "extended connect", in: clientWire().headers(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "h", ":path", "/w"),
+		{name: "extended connect", opt: Options{Upgrades: true}, in: clientWire().headers(1, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "h", ":path", "/w"),
 			want: []string{`head 1 GET http://h/w protocol=websocket end=false`}},
 		{name: "unknown frame", in: clientWire().raw(0x55, 0xff, 7, "xyz").get(1), want: []string{`head 1 GET http://h/ end=true`}},
 		{name: "ping", in: clientWire().raw(http2.FramePing, 0, 0, "12345678").raw(http2.FramePing, 1, 0, "12345678"), out: []string{`PING "12345678" ack=true`}},
@@ -120,6 +120,8 @@ func TestMalformedRequests(t *testing.T) {
 		"two hosts":                {":method", "GET", ":scheme", "http", ":path", "/", "host", "a", "host", "b"},
 		"connect with path":        {":method", "CONNECT", ":authority", "a:1", ":path", "/"},
 		"connect without host":     {":method", "CONNECT"},
+		"protocol not offered":     {":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "h", ":path", "/"},
+		"user in the authority":    {":method", "GET", ":scheme", "http", ":authority", "u@h", ":path", "/"},
 		"protocol without CONNECT": append([]string{":protocol", "websocket"}, request()...),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -309,7 +311,7 @@ func TestResponses(t *testing.T) {
 		{"long head", clientWire().get(1), func(c *Conn) { c.Headers(1, response(200, "x", strings.Repeat("a", 40000)), true) }, []string{`HEADERS 1 :status=200 x=` + strings.Repeat("a", 40000) + ` end=true`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, c := newServer(Options{})
+			_, c := newServer(Options{Upgrades: true})
 			if err := feed(c, tt.in.Bytes(), 1<<20); err != nil {
 				t.Fatal(err)
 			}

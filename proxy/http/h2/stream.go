@@ -88,12 +88,14 @@ func (c *Conn) endLocal(s *stream) {
 
 // streamError resets one stream, on both sides.
 func (c *Conn) streamError(id uint32, code codec.ResetCode) {
-	c.flood.replies++
+	if c.client {
+		c.flood.replied()
+	}
 	c.out = appendReset(c.out, id, code)
 	c.cutOff(id)
 	if s := c.stream(id); s != nil {
 		c.forget(s)
-		c.ev.OnReset(id, code)
+		c.ev.OnReset(id, code|codec.ResetLocal)
 	}
 }
 
@@ -134,8 +136,8 @@ func (c *Conn) Reset(id uint32, code codec.ResetCode) {
 	if s == nil || c.err != nil || c.mute {
 		return
 	}
-	if code > codec.ResetHTTP11Required {
-		code = codec.ResetCancel
+	if code > codec.ResetHTTP11Required || c.client && code == codec.ResetNone {
+		code = codec.ResetCancel // RFC 9113 8.1 has NO_ERROR for servers only
 	}
 	if !c.client || s.sentHead {
 		c.out = appendReset(c.out, id, code)
@@ -146,6 +148,9 @@ func (c *Conn) Reset(id uint32, code codec.ResetCode) {
 
 // cutOff notes that we have ended a stream before the peer has.
 func (c *Conn) cutOff(id uint32) {
+	if !c.client {
+		c.flood.replied() // as Envoy counts every reset
+	}
 	c.cut[c.cuts%len(c.cut)] = id
 	c.cuts++
 }

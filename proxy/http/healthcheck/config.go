@@ -15,8 +15,9 @@ import (
 )
 
 // Kind describes the filter. self is the name of the cluster that the proxy is
-// of; members tells how many hosts a cluster has and how many are available.
-func Kind(self string, members Members) filter.HTTPKind {
+// of; members tells how many hosts a cluster has and how many are available; failing, whether
+// the proxy was told to fail.
+func Kind(self string, members Members, failing func() bool) filter.HTTPKind {
 	return filter.HTTPKind{
 		Name:     Name,
 		TypeURLs: []string{"type.googleapis.com/envoy.extensions.filters.http.health_check.v3.HealthCheck"},
@@ -25,7 +26,7 @@ func Kind(self string, members Members) filter.HTTPKind {
 			if err := match.Open(a, m, supported); err != nil {
 				return nil, err
 			}
-			f := &factory{self: self, members: members, passThrough: m.PassThroughMode.GetValue(), cacheTime: m.CacheTime.AsDuration()}
+			f := &factory{self: self, members: members, failing: failing, passThrough: m.PassThroughMode.GetValue(), cacheTime: m.CacheTime.AsDuration()}
 			if !f.passThrough && f.cacheTime > 0 {
 				return nil, errors.New("cache_time: needs pass_through_mode")
 			}

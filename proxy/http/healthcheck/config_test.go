@@ -13,7 +13,7 @@ const typ = `{"@type":"type.googleapis.com/envoy.extensions.filters.http.health_
 
 func TestRefused(t *testing.T) {
 	parse := func(c *filter.ParseContext, a *anypb.Any) error {
-		_, err := Kind("c", nil).Parse(c, a)
+		_, err := Kind("c", nil, func() bool { return false }).Parse(c, a)
 		return err
 	}
 	filtertest.Refused(t, parse, map[string]string{

@@ -2,8 +2,8 @@
 // answers health checks itself, from the state of clusters or from what the upstream has
 // said not long ago, or passes them on and marks the answer.
 //
-// The proxy cannot be put into a failed state from outside; it fails checks only
-// by what clusters and upstream are.
+// A proxy that was told to fail (the admin API's /healthcheck/fail) fails all
+// checks, and says with every response that it is to be left alone.
 package healthcheck
 
 import (
@@ -30,6 +30,7 @@ type minimum struct {
 type factory struct {
 	self        string
 	members     Members
+	failing     func() bool
 	passThrough bool
 	cacheTime   time.Duration
 	headers     route.HeaderTests
@@ -60,10 +61,24 @@ func (f *factory) count(ctx *filter.ParseContext) {
 // New implements filter.HTTPFactory.
 func (f *factory) New(s filter.Stream) filter.HTTPFilter {
 	if !f.headers.All(s.Request()) {
+		if f.failing() {
+			return marker{}
+		}
 		return nil
 	}
 	s.Info().HealthCheck = true
 	return &instance{factory: f}
+}
+
+// marker marks the response to a request that is no check.
+type marker struct{ filter.PassThrough }
+
+const failingHeader = "x-envoy-immediate-health-check-fail"
+
+// ResponseHeaders marks.
+func (marker) ResponseHeaders(_ filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
+	h.Set(failingHeader, "true")
+	return filter.Continue
 }
 
 // instance is the filter of one health check; other requests have none.
@@ -76,7 +91,7 @@ type instance struct {
 // RequestHeaders answers, or passes the check on.
 func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) filter.Verdict {
 	cached := x.cached.Load()
-	x.answers = !x.passThrough || x.cacheTime > 0 && cached != nil && time.Now().Before(cached.until)
+	x.answers = !x.passThrough || x.failing() || x.cacheTime > 0 && cached != nil && time.Now().Before(cached.until)
 	if !x.answers {
 		return filter.Continue
 	}
@@ -111,7 +126,9 @@ func (x *instance) RequestTrailers(s filter.Stream, _ *filter.Headers) filter.Ve
 func (x *instance) answer(s filter.Stream) {
 	x.total.Add(1)
 	r := filter.LocalReply{Status: 200, GRPCStatus: -1, Details: "health_check_ok"}
-	if c := x.cached.Load(); x.cacheTime > 0 && c != nil {
+	if x.failing() {
+		r.Status, r.Details = 503, "health_check_failed"
+	} else if c := x.cached.Load(); x.cacheTime > 0 && c != nil {
 		x.fromCache.Add(1)
 		r.Status, r.Details = c.status, "health_check_cached"
 		if c.degraded {
@@ -156,6 +173,9 @@ func (x *instance) byClusters(r *filter.LocalReply) {
 func (x *instance) ResponseHeaders(_ filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
 	if x.cacheTime > 0 && !x.answers {
 		x.cached.Store(&answer{h.Status, h.Has("x-envoy-degraded"), time.Now().Add(x.cacheTime)})
+	}
+	if x.failing() {
+		h.Set(failingHeader, "true")
 	}
 	h.Set("x-envoy-upstream-healthchecked-cluster", x.self)
 	return filter.Continue

@@ -40,11 +40,13 @@ func Kind() filter.HTTPKind {
 }
 
 var supported = strict.Table{
-	jwtPrefix + "JwtAuthentication": "providers rules bypass_cors_preflight requirement_map strip_failure_response stat_prefix",
-	jwtPrefix + "PerRouteConfig":    "disabled requirement_name",
+	jwtPrefix + "JwtAuthentication": "providers rules bypass_cors_preflight requirement_map strip_failure_response stat_prefix " +
+		"filter_state_rules",
+	jwtPrefix + "FilterStateRule": "name requires",
+	jwtPrefix + "PerRouteConfig":  "disabled requirement_name",
 	jwtPrefix + "JwtProvider": "issuer audiences subjects require_expiration max_lifetime remote_jwks local_jwks forward from_headers " +
 		"from_params from_cookies forward_payload_header pad_forward_payload_header payload_in_metadata normalize_payload_in_metadata " +
-		"header_in_metadata clock_skew_seconds jwt_cache_config claim_to_headers clear_route_cache",
+		"header_in_metadata failed_status_in_metadata clock_skew_seconds jwt_cache_config claim_to_headers clear_route_cache",
 	jwtPrefix + "JwtProvider.NormalizePayload": "space_delimited_claims",
 	jwtPrefix + "JwtCacheConfig":               "jwt_cache_size jwt_max_token_size",
 	jwtPrefix + "RemoteJwks":                   "http_uri cache_duration async_fetch retry_policy",
@@ -53,7 +55,9 @@ var supported = strict.Table{
 	jwtPrefix + "JwtClaimToHeader":             "header_name claim_name claim_path",
 	jwtPrefix + "JwtClaimToHeader.PathSegment": "key",
 	jwtPrefix + "ProviderWithAudiences":        "provider_name audiences",
-	jwtPrefix + "JwtRequirement":               "provider_name provider_and_audiences requires_any requires_all allow_missing_or_failed allow_missing",
+	jwtPrefix + "JwtRequirement": "provider_name provider_and_audiences requires_any requires_all allow_missing_or_failed allow_missing " +
+		"extract_only_without_validation",
+	jwtPrefix + "ExtractOnlyWithoutValidation": "verification_status_header",
 	jwtPrefix + "JwtRequirementOrList":         "requirements",
 	jwtPrefix + "JwtRequirementAndList":        "requirements",
 	jwtPrefix + "RequirementRule":              "match requires requirement_name",
@@ -91,6 +95,7 @@ func parseConfig(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, er
 		if err != nil {
 			return nil, fmt.Errorf("providers[%q].%w", name, err)
 		}
+		v.sole = len(m.Providers) == 1
 		p.providers[name] = v
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.RequirementMap)) {
@@ -108,10 +113,27 @@ func parseConfig(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, er
 		}
 		f.rules = append(f.rules, out)
 	}
+	if err := p.stateRules(f, m.FilterStateRules); err != nil {
+		return nil, err
+	}
 	for _, v := range p.providers {
 		v.source.start()
 	}
 	return f, nil
+}
+
+// stateRules reads the rules by filter state.
+func (p *parser) stateRules(f *factory, m *jwtv3.FilterStateRule) error {
+	f.stateKey = m.GetName()
+	f.byState = make(map[string]requirement, len(m.GetRequires()))
+	for _, value := range slices.Sorted(maps.Keys(m.GetRequires())) {
+		r, err := p.requirement(m.Requires[value], nil)
+		if err != nil {
+			return fmt.Errorf("filter_state_rules.requires[%q].%w", value, err)
+		}
+		f.byState[value] = r
+	}
+	return nil
 }
 
 func (p *parser) rule(m *jwtv3.RequirementRule, named map[string]requirement) (rule, error) {
@@ -167,6 +189,12 @@ func (p *parser) requirement(m *jwtv3.JwtRequirement, beside []*provider) (requi
 		return p.lenient(beside, false), nil
 	case *jwtv3.JwtRequirement_AllowMissingOrFailed:
 		return p.lenient(beside, true), nil
+	case *jwtv3.JwtRequirement_ExtractOnlyWithoutValidation:
+		l := p.lenient(nil, true)
+		if l.mark = strings.ToLower(t.ExtractOnlyWithoutValidation.GetVerificationStatusHeader()); l.mark == "" {
+			l.mark = defaultMark
+		}
+		return l, nil
 	}
 	return nil, fmt.Errorf("requires_type: %T is not supported", m.GetRequiresType())
 }
@@ -216,6 +244,7 @@ func (p *parser) lenient(of []*provider, failed bool) *lenient {
 	if of == nil {
 		of = l.providers
 	}
+	l.beside = of
 	for _, v := range of {
 		for _, pl := range v.places {
 			l.places = addPlace(l.places, pl)
@@ -223,6 +252,9 @@ func (p *parser) lenient(of []*provider, failed bool) *lenient {
 	}
 	return l
 }
+
+// defaultMark is the header that tells of a token that did not verify.
+const defaultMark = "x-jwt-signature-verified"
 
 // addPlace keeps places sorted as Envoy goes through them: by kind and name, those
 // of several issuers once.
@@ -257,7 +289,7 @@ func (p *parser) provider(m *jwtv3.JwtProvider) (*provider, error) {
 	v := &provider{
 		issuer: m.Issuer, audiences: plainAudiences(m.Audiences), needExp: m.RequireExpiration, skew: defaultSkew,
 		forward: m.Forward, payloadHeader: strings.ToLower(m.ForwardPayloadHeader), padded: m.PadForwardPayloadHeader,
-		payloadKey: m.PayloadInMetadata, headerKey: m.HeaderInMetadata, spaced: m.GetNormalizePayloadInMetadata().GetSpaceDelimitedClaims(),
+		payloadKey: m.PayloadInMetadata, headerKey: m.HeaderInMetadata, failedKey: m.FailedStatusInMetadata, spaced: m.GetNormalizePayloadInMetadata().GetSpaceDelimitedClaims(),
 		clearRoute: m.ClearRouteCache,
 	}
 	if m.ClockSkewSeconds > 0 {

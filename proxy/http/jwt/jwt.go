@@ -4,9 +4,9 @@
 //
 // Keys come from the configuration or from a server, asked ahead and again
 // before they expire; a request whose keys are still under way waits for them.
-// Verified tokens may be cached: such a one costs no memory and no lock. Claims that were
-// not verified (extract_only_without_validation) and rules by filter state are
-// refused at configuration time.
+// Verified tokens may be cached: such a one costs no memory and no lock. Claims of tokens that
+// were not verified go nowhere, also where requests pass with them (extract_only_without_validation),
+// as in Envoy's implementation.
 package jwt
 
 import (
@@ -34,6 +34,8 @@ type rule struct {
 type factory struct {
 	name      string
 	rules     []rule
+	stateKey  string                 // of filter state, for requests of no rule
+	byState   map[string]requirement // by the value there
 	named     map[string]requirement
 	names     string // of named, for an error
 	preflight bool   // preflight requests pass
@@ -82,29 +84,33 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 			return filter.Reply
 		}
 	} else {
-		x.need = f.find(h)
+		x.need = f.find(h, s.Info())
 	}
 	if x.need == nil {
 		f.stats.allowed.Add(1)
 		return filter.Continue
 	}
-	x.check.h, x.check.now, x.check.stats = h, s.Info().Start, &f.stats
+	x.check.h, x.check.info, x.check.now, x.check.stats = h, s.Info(), s.Info().Start, &f.stats
 	return x.run(s)
 }
 
-func (f *factory) find(h *filter.Headers) requirement {
+// find is the first rule's requirement, or what filter state asks for; nil: none.
+func (f *factory) find(h *filter.Headers, i *filter.Info) requirement {
 	for i := range f.rules {
 		if r := &f.rules[i]; r.match.Matches(h, &route.Req{}) {
 			return r.need
 		}
 	}
-	return nil
+	if f.stateKey == "" {
+		return nil
+	}
+	return f.byState[i.Text(f.stateKey)]
 }
 
 // run checks, from the beginning each time that keys have come.
 func (x *instance) run(s filter.Stream) filter.Verdict {
 	c := &x.check
-	c.found, c.await, c.misses = c.found[:0], nil, 0
+	c.found, c.gone, c.await, c.misses = c.found[:0], c.gone[:0], nil, 0
 	st := x.need.check(c)
 	if c.await != nil {
 		x.waiting, x.kept = true, true
@@ -174,7 +180,9 @@ func (x *instance) apply(s filter.Stream) {
 	for i := range x.check.found {
 		o := &x.check.found[i]
 		for _, f := range o.t.out.fields {
-			h.Add(f.Name, f.Value)
+			if x.check.keeps(i, f.Name) {
+				h.Add(f.Name, f.Value)
+			}
 		}
 		if !o.p.forward {
 			switch o.place.kind {

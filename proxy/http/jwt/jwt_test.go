@@ -240,15 +240,43 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+func TestEveryStatusHasItsNumber(t *testing.T) {
+	seen := map[int]status{}
+	for s, n := range codes {
+		if other, twice := seen[n]; twice || n == 0 {
+			t.Errorf("%q and %q are %d", s, other, n)
+		}
+		seen[n] = s
+	}
+}
+
+func TestAnyOfTellsOfTheToken(t *testing.T) {
+	for _, c := range []struct {
+		of   anyOf
+		want status
+	}{
+		{anyOf{says(expired), says(unknownIssuer)}, expired},
+		{anyOf{says(unknownIssuer), says(expired)}, expired},
+		{anyOf{says(missing), says(unknownIssuer)}, unknownIssuer},
+		{anyOf{says(fails), says(expired)}, expired},
+		{anyOf{says(fails), says(good)}, good},
+	} {
+		if got := c.of.check(&check{}); got != c.want {
+			t.Errorf("%v: %q", c.of, got)
+		}
+	}
+}
+
+type says status
+
+func (s says) check(*check) status { return status(s) }
+
 func TestRefused(t *testing.T) {
 	for js, field := range map[string]string{
-		`{"filterStateRules":{"name":"x"}}`:                                                       "filter_state_rules",
 		`{"providers":{"p":{"localJwks":{"inlineString":"{}"}}}}`:                                 `providers["p"].local_jwks`,
-		`{"providers":{"p":{"failedStatusInMetadata":"x","localJwks":{"inlineString":"{}"}}}}`:    "failed_status_in_metadata",
 		`{"rules":[{"match":{"prefix":"/"},"requires":{"providerName":"no"}}]}`:                   "rules[0].requires.provider_name",
 		`{"rules":[{"match":{"prefix":"/"},"requirementName":"no"}]}`:                             "rules[0].requirement_name",
 		`{"rules":[{"match":{"safeRegex":{"regex":"("}}}]}`:                                       "rules[0].match",
-		`{"rules":[{"match":{"prefix":"/"},"requires":{"extractOnlyWithoutValidation":{}}}]}`:     "extract_only_without_validation",
 		`{"providers":{"p":{"remoteJwks":{"httpUri":{"uri":"x","cluster":"c","timeout":"1s"}}}}}`: "remote_jwks.http_uri.uri",
 	} {
 		if _, err := Kind().Parse(&filter.ParseContext{}, message(t, js)); err == nil || !strings.Contains(err.Error(), field) {
@@ -287,4 +315,45 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("algorithm %q", tok.alg)
 		}
 	})
+}
+
+func TestFilterStateSaysWhatIsNeeded(t *testing.T) {
+	iss := newIssuer(t)
+	js := fmt.Sprintf(`{"providers":{"p":{"issuer":"i","localJwks":{"inlineString":%q}}},
+		"rules":[{"match":{"prefix":"/free"}}],
+		"filterStateRules":{"name":"k","requires":{"strict":{"providerName":"p"},"lax":{"allowMissing":{}}}}}`, iss.jwks)
+	f, err := Kind().Parse(&filter.ParseContext{FilterName: Name}, message(t, js))
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := "Bearer " + iss.token(t, `{"iss":"i"}`)
+	for _, c := range []struct {
+		path, state, auth string
+		want              filter.Verdict
+	}{
+		{"/", "strict", "", filter.Reply},
+		{"/", "strict", good, filter.Continue},
+		{"/", "lax", "", filter.Continue},
+		{"/", "lax", "Bearer x", filter.Reply},
+		{"/", "other", "", filter.Continue},
+		{"/", "", "", filter.Continue},
+		{"/free", "strict", "", filter.Continue},
+	} {
+		s := filtertest.New(":path", c.path)
+		if c.auth != "" {
+			s.Req.Set("authorization", c.auth)
+		}
+		if c.state != "" {
+			s.StreamInfo.SetObject(filter.Shared{Key: "k", Value: c.state})
+		}
+		x := f.New(s)
+		if got := x.RequestHeaders(s, s.Req, true); got != c.want {
+			t.Errorf("%+v: %v", c, got)
+		}
+		x.Done(s)
+	}
+	_, err = Kind().Parse(&filter.ParseContext{}, message(t, `{"filterStateRules":{"name":"k","requires":{"a":{"providerName":"none"}}}}`))
+	if err == nil || !strings.Contains(err.Error(), `filter_state_rules.requires["a"].provider_name`) {
+		t.Errorf("an unknown provider: %v", err)
+	}
 }

@@ -32,6 +32,8 @@ type provider struct {
 	claims        []claimHeader
 	payloadKey    string // in dynamic metadata
 	headerKey     string
+	failedKey     string   // of why a token was refused
+	sole          bool     // there is no other provider
 	spaced        []string // claims that become lists in it
 	clearRoute    bool
 	sanitized     []string // headers that only this filter may set
@@ -189,8 +191,17 @@ func cookie(h *filter.Headers, name string) (string, bool) {
 	return "", false
 }
 
-// accept checks everything about a token that is not its signature.
+// accept checks everything about a token that is not its signature, in Envoy's order.
 func (p *provider) accept(t *token, now time.Time, own audiences) status {
+	if s := t.inTime(uint64(now.Unix()), p.skew); s != good {
+		return s
+	}
+	if own == nil {
+		own = p.audiences
+	}
+	if !own.allow(t.aud) {
+		return badAudience
+	}
 	if p.subjects != nil && !p.subjects.Any(t.sub) {
 		return fails
 	}
@@ -201,15 +212,6 @@ func (p *provider) accept(t *token, now time.Time, own audiences) status {
 		if p.lifetime != nil && time.Unix(int64(t.exp), 0).Sub(now) >= *p.lifetime {
 			return fails
 		}
-	}
-	if s := t.inTime(uint64(now.Unix()), p.skew); s != good {
-		return s
-	}
-	if own == nil {
-		own = p.audiences
-	}
-	if !own.allow(t.aud) {
-		return badAudience
 	}
 	return good
 }
@@ -231,7 +233,7 @@ func (p *provider) prepare(t *token) {
 		o.fields = append(o.fields, filter.Field{Name: p.payloadHeader, Value: v})
 	}
 	for _, c := range p.claims {
-		if v := claimText(at(t.claims, c.path)); v != "" {
+		if v := claimText(filter.Lookup(t.claims, c.path)); v != "" {
 			o.fields = append(o.fields, filter.Field{Name: c.header, Value: v})
 		}
 	}
@@ -263,18 +265,6 @@ func (p *provider) normalized(claims map[string]any) map[string]any {
 		}
 	}
 	return out
-}
-
-func at(claims map[string]any, path []string) any {
-	var v any = claims
-	for _, k := range path {
-		m, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = m[k]
-	}
-	return v
 }
 
 // claimText is a claim as a header's value.

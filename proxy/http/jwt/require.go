@@ -17,9 +17,11 @@ type requirement interface {
 // check is the state of one look at a request.
 type check struct {
 	h      *filter.Headers
+	info   *filter.Info
 	now    time.Time
 	stats  *counters
 	found  []outcome
+	gone   []gone
 	tokens []candidate // scratch
 	waited []*source   // whose fetch has ended meanwhile
 	await  *source
@@ -61,7 +63,22 @@ type one struct {
 }
 
 func (r *one) check(c *check) status {
-	sanitize(r.p, c.h)
+	s := r.tokens(c)
+	if s != good && c.await == nil && (s != missing || r.p.sole) {
+		c.failed(r.p, s)
+	}
+	return s
+}
+
+// failed tells of a refusal, if the provider is to.
+func (c *check) failed(p *provider, s status) {
+	if p.failedKey != "" {
+		c.info.SetMetadata(Name, map[string]any{p.failedKey: map[string]any{"code": float64(codes[s]), "message": string(s)}})
+	}
+}
+
+func (r *one) tokens(c *check) status {
+	c.sanitize(r.p)
 	from := len(c.tokens)
 	c.tokens = extract(c.tokens, r.p.places, c.h, c.taken)
 	s := missing
@@ -146,23 +163,46 @@ func (c *check) hasWaited(s *source) bool {
 	return false
 }
 
-func sanitize(p *provider, h *filter.Headers) {
+// sanitize takes the headers away that only a token of p sets, also those that a
+// requirement before has just set.
+func (c *check) sanitize(p *provider) {
 	for _, name := range p.sanitized {
-		h.Del(name)
+		c.h.Del(name)
+		if n := len(c.found); n > 0 {
+			c.gone = append(c.gone, gone{name, n})
+		}
 	}
+}
+
+// gone is a header that the first n outcomes are not to set.
+type gone struct {
+	name string
+	n    int
+}
+
+// keeps tells whether the outcome at that index sets a header.
+func (c *check) keeps(outcome int, name string) bool {
+	for _, g := range c.gone {
+		if g.name == name && outcome < g.n {
+			return false
+		}
+	}
+	return true
 }
 
 // lenient lets requests without a token pass, and if failed also those with a bad one.
 // Good ones are taken notice of, whichever provider they are of.
 type lenient struct {
 	providers []*provider
+	beside    []*provider // whose tokens are looked for
 	places    []place
 	failed    bool
+	mark      string // header of requests whose last token is bad; "": none
 }
 
 func (r *lenient) check(c *check) status {
-	for _, p := range r.providers {
-		sanitize(p, c.h)
+	for _, p := range r.beside {
+		c.sanitize(p)
 	}
 	from := len(c.tokens)
 	c.tokens = extract(c.tokens, r.places, c.h, c.taken)
@@ -176,8 +216,28 @@ func (r *lenient) check(c *check) status {
 			return s
 		}
 	}
+	switch s {
+	case good:
+	case missing:
+		r.tell(c, nil, s)
+	default:
+		if r.mark != "" {
+			c.h.Set(r.mark, "false")
+		}
+	}
 	if r.failed || s == missing {
 		return good
+	}
+	return s
+}
+
+// tell tells of a refusal. p is nil where the token is of no provider in particular.
+func (r *lenient) tell(c *check, p *provider, s status) status {
+	if p == nil && len(r.providers) == 1 {
+		p = r.providers[0]
+	}
+	if p != nil && s != good && c.await == nil {
+		c.failed(p, s)
 	}
 	return s
 }
@@ -185,16 +245,13 @@ func (r *lenient) check(c *check) status {
 func (r *lenient) token(c *check, k candidate) status {
 	t, s := parse(strings.Clone(k.raw))
 	if s != good {
-		return s
-	}
-	if !k.place.allows(t.iss) {
-		return unknownIssuer
+		return r.tell(c, nil, s)
 	}
 	p := r.of(t.iss)
-	if p == nil {
-		return unknownIssuer
+	if p == nil || !k.place.allows(t.iss) {
+		return r.tell(c, nil, unknownIssuer)
 	}
-	return c.verify(p, t, k.place, nil)
+	return r.tell(c, p, c.verify(p, t, k.place, nil))
 }
 
 // of finds the provider of an issuer, or one that stands for all.
@@ -211,17 +268,25 @@ func (r *lenient) of(issuer string) *provider {
 	return open
 }
 
-// anyOf is met when one is.
+// anyOf is met when one is. Of several failures the last counts that says what is
+// wrong with a token, and not only that it is another provider's, as in Envoy.
 type anyOf []requirement
 
 func (r anyOf) check(c *check) status {
-	s := good
+	if len(r) == 0 {
+		return good
+	}
+	failure := missing
 	for _, x := range r {
-		if s = x.check(c); s == good || c.await != nil {
+		s := x.check(c)
+		if s == good || c.await != nil {
 			return s
 		}
+		if s != missing && (s != unknownIssuer || failure == missing) {
+			failure = s
+		}
 	}
-	return s
+	return failure
 }
 
 // allOf is met when all are.

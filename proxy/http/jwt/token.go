@@ -146,7 +146,7 @@ func (t *token) text(claim string) (string, status) {
 	v, there := t.claims[claim]
 	s, ok := v.(string)
 	if there && !ok {
-		return "", status("Jwt payload [" + claim + "] field is not a string")
+		return "", notText(claim)
 	}
 	return s, good
 }
@@ -159,9 +159,9 @@ func (t *token) number(claim string) (uint64, status) {
 	f, ok := v.(float64)
 	switch {
 	case !ok:
-		return 0, status("Jwt payload [" + claim + "] field is not an integer")
+		return 0, notNumber(claim)
 	case f < 0 || f >= math.MaxUint64:
-		return 0, status("Jwt payload [" + claim + "] field is not a positive 64 bit integer")
+		return 0, notPositive(claim)
 	}
 	return uint64(f), good
 }

@@ -12,8 +12,8 @@ import (
 )
 
 func TestLimitingAllocatesNothing(t *testing.T) {
-	f, err := HTTPKind().Parse(&filter.ParseContext{}, message(t,
-		`{"statPrefix":"p",`+always+`,"enableXRatelimitHeaders":"DRAFT_VERSION_03","tokenBucket":{"maxTokens":1000000,"fillInterval":"1s"}}`, &localv3.LocalRateLimit{}))
+	f, err := HTTPKind().Parse(&filter.ParseContext{Local: two{}}, message(t,
+		`{"statPrefix":"p",`+always+`,"localClusterRateLimit":{},"enableXRatelimitHeaders":"DRAFT_VERSION_03","tokenBucket":{"maxTokens":1000000,"fillInterval":"1s"}}`, &localv3.LocalRateLimit{}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,3 +31,7 @@ func TestLimitingAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+type two struct{}
+
+func (two) LocalMembers() int { return 2 }

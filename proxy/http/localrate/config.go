@@ -58,10 +58,7 @@ func NetworkKind() filter.NetworkKind {
 			if err != nil {
 				return nil, fmt.Errorf("token_bucket.%w", err)
 			}
-			x := &networkFilter{enabled: true, limited: ctx.Stats.Counter("local_rate_limit", m.StatPrefix, "rate_limited")}
-			if e := m.RuntimeEnabled; e != nil {
-				x.enabled = e.GetDefaultValue().GetValue()
-			}
+			x := &networkFilter{enabled: match.Flag(ctx, m.RuntimeEnabled), limited: ctx.Stats.Counter("local_rate_limit", m.StatPrefix, "rate_limited")}
 			x.bucket = shared.get(m.ShareKey, s)
 			return x, nil
 		},
@@ -72,13 +69,14 @@ var supported = strict.Table{
 	typeName + "http.local_ratelimit.v3.LocalRateLimit": "stat_prefix status token_bucket filter_enabled filter_enforced " +
 		"request_headers_to_add_when_not_enforced response_headers_to_add descriptors stage local_rate_limit_per_downstream_connection " +
 		"enable_x_ratelimit_headers vh_rate_limits always_consume_default_token_bucket rate_limited_as_resource_exhausted rate_limits " +
-		"max_dynamic_descriptors enable_retry_after_header",
+		"max_dynamic_descriptors enable_retry_after_header local_cluster_rate_limit",
+	"envoy.extensions.common.ratelimit.v3.LocalClusterRateLimit":     "",
 	typeName + "network.local_ratelimit.v3.LocalRateLimit":           "stat_prefix token_bucket runtime_enabled share_key",
 	"envoy.extensions.common.ratelimit.v3.LocalRateLimitDescriptor":  "entries token_bucket shadow_mode",
 	"envoy.extensions.common.ratelimit.v3.RateLimitDescriptor.Entry": "key value",
 	"envoy.type.v3.TokenBucket":                                      "max_tokens tokens_per_fill fill_interval",
 	"envoy.type.v3.HttpStatus":                                       "code",
-	"envoy.config.core.v3.RuntimeFeatureFlag":                        "default_value runtime_key", // there is no runtime
+	"envoy.config.core.v3.RuntimeFeatureFlag":                        "default_value runtime_key",
 }
 
 const typeName = "envoy.extensions.filters."
@@ -90,13 +88,18 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (*Config, error) {
 	}
 	c := newConfig()
 	c.perConnection, c.stage, c.source = m.LocalRateLimitPerDownstreamConnection, m.Stage, ctx.ServiceCluster
+	if m.LocalClusterRateLimit != nil {
+		if c.members = ctx.Local; c.members == nil {
+			return nil, errors.New("local_cluster_rate_limit: there is no local cluster; set cluster_manager.local_cluster_name of the bootstrap")
+		}
+	}
 	c.headers, c.retryAfter = m.EnableXRatelimitHeaders == ratelimitv3.XRateLimitHeadersRFCVersion_DRAFT_VERSION_03, m.EnableRetryAfterHeader
 	c.vhost = descriptor.VirtualHost(m.VhRateLimits)
 	if f := m.FilterEnabled; f != nil {
-		c.enabled = match.Fraction(f.DefaultValue)
+		c.enabled = match.Share(ctx, f)
 	}
 	if f := m.FilterEnforced; f != nil {
-		c.enforced = match.Fraction(f.DefaultValue)
+		c.enforced = match.Share(ctx, f)
 	}
 	c.reply = filter.LocalReply{
 		Status: max(int(m.GetStatus().GetCode()), 0), GRPCStatus: -1,

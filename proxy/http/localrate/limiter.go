@@ -75,8 +75,8 @@ type hit struct {
 }
 
 // judge takes a request's tokens: from the buckets of its descriptors, the
-// slowest first, then from the common one.
-func (l *limiter) judge(now float64, ds []descriptor.Descriptor) verdict {
+// slowest first, then from the common one. Each costs that many.
+func (l *limiter) judge(now float64, ds []descriptor.Descriptor, cost float64) verdict {
 	var few [4]hit
 	hits := few[:0]
 	for i := range ds {
@@ -87,8 +87,8 @@ func (l *limiter) judge(now float64, ds []descriptor.Descriptor) verdict {
 	slices.SortFunc(hits, func(a, b hit) int { return cmp.Compare(a.b.rate, b.b.rate) })
 	for _, h := range hits {
 		if h.d.Negative {
-			h.b.give(now, float64(h.d.Hits))
-		} else if !h.b.take(now, float64(h.d.Hits)) && !h.b.shadow {
+			h.b.give(now, cost*float64(h.d.Hits))
+		} else if !h.b.take(now, cost*float64(h.d.Hits)) && !h.b.shadow {
 			return verdict{false, h.b, h.d.Header}
 		}
 	}
@@ -103,7 +103,7 @@ func (l *limiter) judge(now float64, ds []descriptor.Descriptor) verdict {
 	case l.denyAll:
 		return verdict{}
 	case l.common == nil:
-	case !l.common.take(now, 1):
+	case !l.common.take(now, cost):
 		return verdict{false, l.common, descriptor.HeaderDefault}
 	case v.bucket == nil:
 		v.bucket = l.common

@@ -4,8 +4,9 @@
 // replaces the filter's as a whole and has buckets of its own.
 //
 // Buckets take no lock and have no timers; a request without descriptors costs
-// no memory. A share of a cluster-wide limit (local_cluster_rate_limit) is
-// refused at configuration time. An update of the configuration begins with full buckets.
+// no memory. With a share of a limit of the whole local cluster
+// (local_cluster_rate_limit) a request takes as many tokens as there are proxies.
+// An update of the configuration begins with full buckets.
 package localrate
 
 import (
@@ -15,6 +16,7 @@ import (
 
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/runtime"
 	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/route"
 )
@@ -40,6 +42,8 @@ type Config struct {
 	rules             descriptor.Rules // instead of the routes'
 	vhost             descriptor.VirtualHost
 	source            string // the local cluster's name
+	// members is how many proxies share the limit; nil: it is this one's alone.
+	members filter.Members
 
 	reply                filter.LocalReply
 	response, unenforced *route.HeaderChanges
@@ -79,7 +83,7 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 	if own, ok := s.RouteConfig(x.factory.name).(*Config); ok {
 		c = own
 	}
-	if c.enabled.Numerator == 0 || !c.enabled.Chosen(c.random()) {
+	if c.enabled.Never() || !c.enabled.Chosen(c.random()) {
 		return filter.Continue
 	}
 	x.cfg, x.now = c, seconds(s.Info().Start)
@@ -92,13 +96,13 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 			x.found = descriptor.OfRoute(x.found, f, c.stage, c.vhost)
 		}
 	}
-	x.verdict = c.limiter(s.Info().Conn).judge(x.now, x.found)
+	x.verdict = c.limiter(s.Info().Conn).judge(x.now, x.found, c.cost())
 	if x.verdict.ok {
 		c.statOK.Add(1)
 		return filter.Continue
 	}
 	c.statLimited.Add(1)
-	if c.enforced.Numerator == 0 || !c.enforced.Chosen(c.random()) {
+	if c.enforced.Never() || !c.enforced.Chosen(c.random()) {
 		c.unenforced.Apply(h, s.Info())
 		return filter.Continue
 	}
@@ -106,6 +110,14 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 	x.replied = true
 	s.Reply(c.reply)
 	return filter.Reply
+}
+
+// cost is how many tokens a request takes.
+func (c *Config) cost() float64 {
+	if c.members == nil {
+		return 1
+	}
+	return float64(max(c.members.LocalMembers(), 1))
 }
 
 // limiter is that of the process or of the connection.
@@ -162,7 +174,7 @@ func (x *instance) Done(filter.Stream) {
 
 // networkFilter limits new connections. It is its own factory.
 type networkFilter struct {
-	enabled bool
+	enabled runtime.Flag
 	bucket  *bucket // nil: none gets through
 	limited *filter.Counter
 }
@@ -172,7 +184,7 @@ func (x *networkFilter) New() filter.NetworkFilter { return x }
 
 // Open takes the connection's token.
 func (x *networkFilter) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
-	if !x.enabled || x.bucket != nil && x.bucket.take(seconds(info.Start), 1) {
+	if !x.enabled.On() || x.bucket != nil && x.bucket.take(seconds(info.Start), 1) {
 		return filter.Continue
 	}
 	x.limited.Add(1)

@@ -79,11 +79,10 @@ func TestBucketHoldsWhatItHolds(t *testing.T) {
 func TestRefused(t *testing.T) {
 	kind := HTTPKind()
 	for json, field := range map[string]string{
-		`{"statPrefix":"p","localClusterRateLimit":{}}`:                                                 "local_cluster_rate_limit",
-		`{"statPrefix":"p","tokenBucket":{"maxTokens":1,"fillInterval":"0.01s"}}`:                       "token_bucket.fill_interval",
-		`{"statPrefix":"p","rateLimits":[{"actions":[{"extension":{"name":"x"}}]}]}`:                    "rate_limits[0].actions[0].extension",
-		`{"statPrefix":"p","rateLimits":[{"applyOnStreamDone":true,"actions":[{"remoteAddress":{}}]}]}`: "rate_limits[0].apply_on_stream_done",
-		`{"statPrefix":"p","responseHeadersToAdd":[{"header":{"key":"a","value":"%NO_SUCH%"}}]}`:        "response_headers_to_add",
+		`{"statPrefix":"p","localClusterRateLimit":{}}`:                           "local_cluster_rate_limit",
+		`{"statPrefix":"p","tokenBucket":{"maxTokens":1,"fillInterval":"0.01s"}}`: "token_bucket.fill_interval",
+		`{"statPrefix":"p","rateLimits":[{"actions":[{"extension":{"name":"x","typedConfig":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}}}]}]}`: "rate_limits[0].actions[0].extension",
+		`{"statPrefix":"p","responseHeadersToAdd":[{"header":{"key":"a","value":"%NO_SUCH%"}}]}`:                                                                         "response_headers_to_add",
 		`{"statPrefix":"p","descriptors":[{"entries":[{"key":"a","value":"b"}],"tokenBucket":{"maxTokens":1,"fillInterval":"1s"}},` +
 			`{"entries":[{"key":"a","value":"b"}],"tokenBucket":{"maxTokens":2,"fillInterval":"1s"}}]}`: "descriptors[1]",
 	} {

@@ -2,9 +2,9 @@ package match
 
 import (
 	"errors"
-	"fmt"
 
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	metadatav3 "github.com/envoyproxy/go-control-plane/envoy/type/metadata/v3"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/route"
@@ -24,16 +24,23 @@ var SupportedMetadata = strict.Table{
 
 // Metadata reads and compiles a test of dynamic metadata.
 func Metadata(m *matcherv3.MetadataMatcher) (*route.MetadataTest, error) {
+	spec, err := MetadataSpec(m)
+	if err != nil {
+		return nil, err
+	}
+	t, err := route.NewMetadataTest(spec)
+	return &t, err
+}
+
+// MetadataSpec reads a test of dynamic metadata.
+func MetadataSpec(m *matcherv3.MetadataMatcher) (route.MetadataMatch, error) {
 	spec := route.MetadataMatch{Filter: m.GetFilter(), Invert: m.GetInvert()}
 	for _, p := range m.GetPath() {
 		spec.Path = append(spec.Path, p.GetKey())
 	}
 	var err error
-	if spec.Value, err = metadataValue(m.GetValue()); err != nil {
-		return nil, fmt.Errorf("value.%w", err)
-	}
-	t, err := route.NewMetadataTest(spec)
-	return &t, err
+	spec.Value, err = metadataValue(m.GetValue())
+	return spec, strict.At(err, "value")
 }
 
 func metadataValue(m *matcherv3.ValueMatcher) (v route.ValueMatch, err error) {
@@ -42,10 +49,8 @@ func metadataValue(m *matcherv3.ValueMatcher) (v route.ValueMatch, err error) {
 		v.Null = true
 	case *matcherv3.ValueMatcher_StringMatch:
 		s, err := String(p.StringMatch)
-		if err != nil {
-			return v, fmt.Errorf("string_match: %w", err)
-		}
 		v.String = &s
+		return v, strict.At(err, "string_match")
 	case *matcherv3.ValueMatcher_BoolMatch:
 		v.Bool = &p.BoolMatch
 	case *matcherv3.ValueMatcher_PresentMatch:
@@ -57,24 +62,31 @@ func metadataValue(m *matcherv3.ValueMatcher) (v route.ValueMatch, err error) {
 		case *matcherv3.DoubleMatcher_Range:
 			v.Numbers = &[2]float64{n.Range.GetStart(), n.Range.GetEnd()}
 		default:
-			return v, errors.New("double_match: no pattern is set")
+			return v, strict.At(errors.New("no pattern is set"), "double_match")
 		}
 	case *matcherv3.ValueMatcher_ListMatch:
 		in, err := metadataValue(p.ListMatch.GetOneOf())
-		if err != nil {
-			return v, fmt.Errorf("list_match.one_of.%w", err)
-		}
 		v.OneOf = &in
+		return v, strict.At(err, "list_match.one_of")
 	case *matcherv3.ValueMatcher_OrMatch:
 		for i, o := range p.OrMatch.GetValueMatchers() {
 			in, err := metadataValue(o)
 			if err != nil {
-				return v, fmt.Errorf("or_match.value_matchers[%d].%w", i, err)
+				return v, strict.At(err, "or_match.value_matchers[%d]", i)
 			}
 			v.AnyOf = append(v.AnyOf, in)
 		}
 	default:
-		return v, errors.New("match_pattern: is missing")
+		return v, strict.At(errors.New("no pattern is set"), "match_pattern")
 	}
 	return v, nil
+}
+
+// MetadataPath is a namespace of metadata, and the keys inside.
+func MetadataPath(m *metadatav3.MetadataKey) []string {
+	out := []string{m.GetKey()}
+	for _, p := range m.GetPath() {
+		out = append(out, p.GetKey())
+	}
+	return out
 }

@@ -34,27 +34,15 @@ func Route(m *routev3.RouteMatch) (*route.Matcher, error) {
 		return nil, errors.New("path_specifier: is missing")
 	}
 	for _, h := range m.GetHeaders() {
-		t, err := header(h)
+		t, err := Header(h)
 		if err != nil {
 			return nil, fmt.Errorf("headers: %s: %w", h.GetName(), err)
 		}
 		r.Headers = append(r.Headers, t)
 	}
-	for i, q := range m.GetQueryParameters() {
-		t := route.QueryMatch{Name: q.Name}
-		switch s := q.GetQueryParameterMatchSpecifier().(type) {
-		case *routev3.QueryParameterMatcher_StringMatch:
-			v, err := String(s.StringMatch)
-			if err != nil {
-				return nil, fmt.Errorf("query_parameters[%d].string_match: %w", i, err)
-			}
-			t.Value = &v
-		case *routev3.QueryParameterMatcher_PresentMatch:
-			if !s.PresentMatch {
-				return nil, fmt.Errorf("query_parameters[%d].present_match: false is not supported", i)
-			}
-		}
-		r.Query = append(r.Query, t)
+	var err error
+	if r.Query, err = Queries(m.GetQueryParameters()); err != nil {
+		return nil, err
 	}
 	return route.NewMatcher(r)
 }

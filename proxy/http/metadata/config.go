@@ -21,14 +21,14 @@ func HeaderKind() filter.HTTPKind {
 		Name:     HeaderName,
 		TypeURLs: []string{"type.googleapis.com/envoy.extensions.filters.http.header_to_metadata.v3.Config"},
 		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
-			c, err := parseHeader(a)
+			c, err := parseHeader(ctx, a)
 			if err != nil {
 				return nil, err
 			}
 			return &headerFactory{name: ctx.FilterName, own: c}, nil
 		},
-		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) {
-			c, err := parseHeader(a)
+		ParseRoute: func(ctx *filter.ParseContext, a *anypb.Any) (any, error) {
+			c, err := parseHeader(ctx, a)
 			if err == nil && len(c.request)+len(c.response) == 0 {
 				err = errors.New("want request_rules or response_rules")
 			}
@@ -47,7 +47,7 @@ func SetKind() filter.HTTPKind {
 }
 
 var supported = strict.Table{
-	"envoy.extensions.filters.http.header_to_metadata.v3.Config":              "request_rules response_rules",
+	"envoy.extensions.filters.http.header_to_metadata.v3.Config":              "request_rules response_rules stat_prefix",
 	"envoy.extensions.filters.http.header_to_metadata.v3.Config.Rule":         "header cookie on_header_present on_header_missing remove",
 	"envoy.extensions.filters.http.header_to_metadata.v3.Config.KeyValuePair": "metadata_namespace key value regex_value_rewrite type encode",
 	"envoy.type.matcher.v3.RegexMatchAndSubstitute":                           "pattern substitution",
@@ -55,12 +55,13 @@ var supported = strict.Table{
 	"envoy.extensions.filters.http.set_metadata.v3.Metadata":                  "metadata_namespace allow_overwrite value~",
 }
 
-func parseHeader(a *anypb.Any) (*rules, error) {
+func parseHeader(ctx *filter.ParseContext, a *anypb.Any) (*rules, error) {
 	m := &headerv3.Config{}
 	if err := match.Open(a, m, supported); err != nil {
 		return nil, err
 	}
 	out := &rules{}
+	out.count(ctx.Stats, m.StatPrefix)
 	for i, r := range m.RequestRules {
 		c, err := parseRule(r)
 		if err != nil {

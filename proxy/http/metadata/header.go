@@ -51,7 +51,29 @@ type rule struct {
 	remove           bool
 }
 
-type rules struct{ request, response []rule }
+type rules struct {
+	request, response []rule
+	up, down          direction
+	broken            failures
+}
+
+// direction counts what rules of requests, or of responses, do.
+type direction struct{ processed, added, missing *filter.Counter }
+
+// failures count values that were not written.
+type failures struct{ tooLong, noSubstitute, noBase64 *filter.Counter }
+
+// count finds the counters; without a prefix nobody reads them.
+func (r *rules) count(stats *filter.Stats, prefix string) {
+	if prefix == "" {
+		stats = nil
+	}
+	counter := func(stat string) *filter.Counter { return stats.Counter("http_filter_name", prefix, stat) }
+	for name, d := range map[string]*direction{"request_": &r.up, "response_": &r.down} {
+		*d = direction{counter(name + "rules_processed"), counter(name + "metadata_added"), counter(name + "header_not_found")}
+	}
+	r.broken = failures{counter("header_value_too_long"), counter("regex_substitution_failed"), counter("base64_decode_failed")}
+}
 
 type headerFactory struct {
 	filter.PassThrough
@@ -71,25 +93,31 @@ func (f *headerFactory) rules(s filter.Stream) *rules {
 
 // RequestHeaders applies the request rules.
 func (f *headerFactory) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
-	apply(f.rules(s).request, h, s.Info())
+	r := f.rules(s)
+	r.apply(r.request, &r.up, h, s.Info())
 	return filter.Continue
 }
 
 // ResponseHeaders applies the response rules.
 func (f *headerFactory) ResponseHeaders(s filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
-	apply(f.rules(s).response, h, s.Info())
+	r := f.rules(s)
+	r.apply(r.response, &r.down, h, s.Info())
 	return filter.Continue
 }
 
-func apply(rs []rule, h *filter.Headers, info *filter.Info) {
+func (x *rules) apply(rs []rule, d *direction, h *filter.Headers, info *filter.Info) {
 	for i := range rs {
 		r := &rs[i]
+		d.processed.Add(1)
 		v, ok := r.find(h)
-		switch {
-		case ok && r.present != nil:
-			r.present.write(v, info)
-		case !ok && r.missing != nil:
-			r.missing.write("", info)
+		p := r.present
+		if !ok {
+			if p, v = r.missing, ""; p != nil {
+				d.missing.Add(1)
+			}
+		}
+		if p != nil && p.write(v, info, &x.broken) {
+			d.added.Add(1)
 		}
 		if ok && r.remove {
 			h.Del(r.header)
@@ -113,20 +141,27 @@ func (r *rule) find(h *filter.Headers) (string, bool) {
 }
 
 // write puts the value into the metadata, if it is one.
-func (p *pair) write(v string, info *filter.Info) {
+func (p *pair) write(v string, info *filter.Info, broken *failures) bool {
 	switch {
 	case p.value != "":
 		v = p.value
-	case p.rewrite != nil:
-		v = p.rewrite.Replace(v)
+	case p.rewrite != nil && v != "":
+		if v = p.rewrite.Replace(v); v == "" {
+			broken.noSubstitute.Add(1)
+		}
 	}
-	if v == "" || len(v) >= maxValue {
-		return
+	if v == "" {
+		return false
+	}
+	if len(v) >= maxValue {
+		broken.tooLong.Add(1)
+		return false
 	}
 	if p.base64 {
 		b, err := base64.StdEncoding.DecodeString(v)
 		if err != nil || len(b) == 0 {
-			return
+			broken.noBase64.Add(1)
+			return false
 		}
 		v = string(b)
 	}
@@ -137,17 +172,18 @@ func (p *pair) write(v string, info *filter.Info) {
 	case asNumber:
 		n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
 		if err != nil {
-			return
+			return false
 		}
 		out = n
 	case asProto:
 		m := &structpb.Value{}
 		if err := proto.Unmarshal([]byte(v), m); err != nil {
-			return
+			return false
 		}
 		out = m.AsInterface()
 	}
 	namespace(info, p.namespace)[p.key] = out
+	return true
 }
 
 // namespace returns the metadata of a namespace, to be changed. What another

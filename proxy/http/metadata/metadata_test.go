@@ -21,7 +21,6 @@ func TestRefused(t *testing.T) {
 		return err
 	}
 	filtertest.Refused(t, parse, map[string]string{
-		header + `"statPrefix":"x"}`:                                                                                            "stat_prefix",
 		header + `"requestRules":[{"onHeaderPresent":{"key":"k"}}]}`:                                                            "request_rules[0].header",
 		header + `"requestRules":[{"header":"a"}]}`:                                                                             "request_rules[0].on_header_present",
 		header + `"requestRules":[{"cookie":"a","remove":true,"onHeaderPresent":{"key":"k"}}]}`:                                 "request_rules[0].remove",

@@ -9,7 +9,9 @@
 // Envoy waits for its idle timeout.
 //
 // Filters that stand before this one have done their work when the route comes;
-// it belongs first. It knows no xDS: the wiring page says whom it asks.
+// it belongs first. Filters that the route switches on or off behind it are
+// switched for the first request too, where Envoy's chain is made already. It
+// knows no xDS: the wiring page says whom it asks.
 package ondemand
 
 import (

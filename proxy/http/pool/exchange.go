@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	l7 "github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 )
@@ -21,7 +22,8 @@ const (
 	WantALPN
 	// WantRaw: a connection of its own, bytes as they are (terminated CONNECT).
 	WantRaw
-	wants
+	// WantMessages: the protocol that Exchange.Messages names.
+	WantMessages
 )
 
 // User is told what happens to an Exchange. Bytes are valid during the call;
@@ -98,6 +100,8 @@ type Exchange struct {
 	Dial    cluster.DialOptions
 	// Prefix goes before all else on a raw connection.
 	Prefix []byte
+	// Messages is the protocol of WantMessages.
+	Messages *l7.Protocol
 	// Fresh takes no connection that has carried a request before.
 	Fresh bool
 
@@ -136,8 +140,11 @@ func (x *Exchange) Start(want Want) {
 		dialRaw(x)
 		return
 	}
-	p := of(x.Cluster, x.Host, want)
+	p := of(x, x.Host, want)
 	x.pool = p
+	if ratio := x.Cluster.Spec().HTTP.PreconnectAhead; ratio > 1 {
+		predict(x, want, ratio)
+	}
 	p.start(x)
 }
 

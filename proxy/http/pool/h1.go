@@ -72,7 +72,7 @@ var _ stream.Handler = (*h1Conn)(nil)
 func newH1Conn(cc common) *h1Conn {
 	c := &h1Conn{common: cc}
 	opt := &cc.pool.cluster.Spec().HTTP
-	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: opt.Trailers, Direct: c.direct})
+	c.cd = h1.NewClient((*h1Events)(c), h1.Options{MaxFields: int(opt.MaxHeadersCount), Trailers: opt.Trailers, Spelling: opt.Spelling, Direct: c.direct})
 	if opt.MaxConnectionDuration > 0 {
 		c.born = time.Now()
 	}
@@ -97,37 +97,56 @@ func (c *h1Conn) close() {
 	}
 }
 
-// lend takes the connection out of its idle executor and gives it to x, in
-// whose lane the caller is. false: it is dying.
+// lend takes the connection out of its idle executor and gives it to x, in whose lane the
+// caller is. false: it is dying, or somebody is inside of the executor; then it is
+// offered again when that one leaves.
 func (c *h1Conn) lend(x *Exchange) bool {
 	if !c.enter() {
-		c.retire() // most likely it is dying, else it must not be lost
+		c.ex.Post(serial.Func(func() {
+			if !c.dead && !c.closing {
+				c.pool.offer(c)
+			}
+		}))
 		return false
 	}
+	ok := c.claim(x.Lane)
+	c.ex.Leave()
+	if ok {
+		c.serve(x)
+	}
+	return ok
+}
+
+// claim moves the connection to l, inside of its idle executor. false: it is dying.
+func (c *h1Conn) claim(l *Lane) bool {
 	if c.dead || c.closing {
-		c.ex.Leave()
 		return false
 	}
+	c.lane = l
+	c.conn.Bind(&l.Ex, c)
+	return true
+}
+
+// serve gives x the connection, which its lane has claimed.
+func (c *h1Conn) serve(x *Exchange) {
 	if !x.Limits.Acquire(cluster.Requests) {
-		c.ex.Leave()
+		c.park()
 		c.pool.offer(c)
 		x.fail(Failure{FailOverflow, errRequests})
-		return true
+		return
 	}
-	c.x, c.lane = x, x.Lane
-	c.conn.Bind(&x.Lane.Ex, c)
-	c.ex.Leave()
+	c.x = x
 	x.Reused = c.requests > 0
 	c.requests++
 	c.sent, c.answered, c.blocked = false, false, false
 	c.id, _ = c.cd.NewStream()
 	x.describe(c.cd.Protocol(), &c.common)
 	x.ready(c)
-	return true
 }
 
-// enter goes into the idle executor. An event loop may be inside for a moment,
-// with news of no weight: that the socket takes output, say.
+// enter goes into the idle executor. An event loop may be inside for a moment, with news
+// of no weight: that the socket takes output, say. It may be for long, when its thread
+// does not run just then: false.
 func (c *h1Conn) enter() bool {
 	const patience = 64
 	for range patience {
@@ -262,7 +281,7 @@ func (c *h1Conn) FlushLane() {
 	if c.after() {
 		return
 	}
-	if c.x != nil && !c.blocked && c.conn.Buffered() > stream.HighWater {
+	if c.x != nil && !c.blocked && c.conn.Buffered() > c.pool.high {
 		c.blocked = true
 		c.x.User.OnBlocked(true)
 	}

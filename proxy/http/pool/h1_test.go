@@ -21,6 +21,8 @@ type fakeConn struct {
 	out    []byte
 	asked  func() // in Buffered
 	closed bool
+
+	buffered int
 }
 
 func (c *fakeConn) Bind(_ *serial.Executor, h stream.Handler) { c.h = h }
@@ -36,12 +38,12 @@ func (c *fakeConn) LocalAddr() netip.AddrPort                 { return netip.Add
 func (c *fakeConn) RemoteAddr() netip.AddrPort                { return netip.AddrPort{} }
 func (c *fakeConn) TLS() *tls.ConnectionState                 { return nil }
 
-// Buffered is 0.
+// Buffered is what the test says.
 func (c *fakeConn) Buffered() int {
 	if c.asked != nil {
 		c.asked()
 	}
-	return 0
+	return c.buffered
 }
 
 // never connects.
@@ -55,13 +57,18 @@ func (never) Dial(ctx context.Context, _ transport.Target) (net.Conn, error) {
 // pooled is a pool of a host that cannot be connected to, and one connection of it.
 func pooled(t *testing.T, want Want) (*Pool, *fakeConn, common) {
 	t.Helper()
+	return pooledWith(t, want, 0)
+}
+
+func pooledWith(t *testing.T, want Want, bufferLimit int) (*Pool, *fakeConn, common) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	m := cluster.NewManager(ctx, cluster.Options{Dialer: never{}})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = m.Run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
 	spec := &cluster.Spec{
-		Name: "up", Type: cluster.Static, Breakers: [2]cluster.Breakers{cluster.DefaultBreakers, cluster.DefaultBreakers},
+		Name: "up", Type: cluster.Static, BufferLimit: bufferLimit, Breakers: [2]cluster.Breakers{cluster.DefaultBreakers, cluster.DefaultBreakers},
 		Endpoints: &cluster.Endpoints{Localities: []cluster.Locality{{
 			Endpoints: []cluster.Endpoint{{Addr: netip.MustParseAddrPort("127.0.0.1:1")}},
 		}}},
@@ -90,6 +97,9 @@ type exchanger struct {
 	lane  Lane
 	x     Exchange
 	ready int
+
+	failed  int
+	blocked bool
 }
 
 func newExchanger(p *Pool) *exchanger {
@@ -110,14 +120,14 @@ func (e *exchanger) OnReady() {
 	e.ready++
 	e.x.Headers(&filter.Headers{Method: "POST", Path: "/", Authority: "x"}, false)
 }
-func (e *exchanger) OnFail(Failure)                      {}
+func (e *exchanger) OnFail(Failure)                      { e.failed++ }
 func (e *exchanger) OnInterim(h *filter.Headers)         { PutHeaders(h) }
 func (e *exchanger) OnHeaders(h *filter.Headers, _ bool) { PutHeaders(h) }
 func (e *exchanger) OnUpgraded()                         {}
 func (e *exchanger) OnData([]byte, bool)                 {}
 func (e *exchanger) OnTrailers(h *filter.Headers)        { PutHeaders(h) }
 func (e *exchanger) OnReset(codec.ResetCode)             {}
-func (e *exchanger) OnBlocked(bool)                      {}
+func (e *exchanger) OnBlocked(on bool)                   { e.blocked = on }
 
 // TestLetGoOfWhatWasGivenBack: a connection that has gone to the next exchange
 // at the end of an event is not touched any more by the former.
@@ -142,24 +152,87 @@ func TestLetGoOfWhatWasGivenBack(t *testing.T) {
 	}
 }
 
-// TestBusyIdleConnection: an idle connection that something is going on at when
-// it is wanted is not lent, and not lost either.
-func TestBusyIdleConnection(t *testing.T) {
-	p, fc, cc := pooled(t, WantHTTP1)
+// TestBufferLimit: a request is paused when more is buffered than the cluster allows.
+func TestBufferLimit(t *testing.T) {
+	for limit, want := range map[int]bool{0: false, 2000: false, 1000: true} {
+		p, fc, cc := pooledWith(t, WantHTTP1, limit)
+		hc := newH1Conn(cc)
+		hc.park()
+		p.offer(hc)
+		e := newExchanger(p)
+		fc.buffered = 1001
+		e.start(p)
+		if e.blocked != want {
+			t.Errorf("limit %d: paused %v, want %v", limit, e.blocked, want)
+		}
+	}
+}
+
+// TestBusyConnection: a connection at which something is going on just when it is wanted,
+// as late news of a drained output on a thread that does not run, is lent when that is
+// over; nobody fails because of it.
+func TestBusyConnection(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fresh bool // just made, for who waits; else idle
+		dies  bool // while something is going on
+		ready int
+		fails int
+	}{
+		{"idle", false, false, 1, 0},
+		{"fresh", true, false, 1, 0},
+		{"idle and dying", false, true, 0, 0}, // waits for another
+		{"fresh and dying", true, true, 0, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			p, fc, cc := pooled(t, WantHTTP1)
+			hc := newH1Conn(cc)
+			hc.park()
+			e := newExchanger(p)
+			if c.fresh {
+				e.start(p)
+			} else {
+				p.offer(hc)
+			}
+			if !hc.ex.TryEnter() {
+				t.Fatal("not idle")
+			}
+			if c.fresh {
+				p.offer(hc)
+			} else {
+				e.start(p)
+			}
+			if c.dies {
+				fc.h.OnClose(nil)
+			}
+			hc.ex.Leave()
+			if e.ready != c.ready || e.failed != c.fails || fc.closed {
+				t.Errorf("ready %d times, failed %d times, closed %v", e.ready, e.failed, fc.closed)
+			}
+			if !c.dies && !hc.ex.TryEnter() {
+				t.Error("its idle executor has not been left")
+			}
+		})
+	}
+}
+
+// TestGivenUpMeanwhile: a connection that comes when nobody waits for it any more is kept.
+func TestGivenUpMeanwhile(t *testing.T) {
+	p, _, cc := pooled(t, WantHTTP1)
 	hc := newH1Conn(cc)
 	hc.park()
-	p.offer(hc)
 	e := newExchanger(p)
-	if !hc.ex.TryEnter() { // as late news of a drained output would
+	e.start(p)
+	if !hc.ex.TryEnter() {
 		t.Fatal("not idle")
 	}
-	e.start(p)
+	p.offer(hc)
+	e.lane.Do(func() { e.x.Reset(codec.ResetCancel) })
 	hc.ex.Leave()
 	p.mu.Lock()
-	kept := len(p.idle) > 0
-	p.mu.Unlock()
-	if !kept && !fc.closed && e.ready == 0 {
-		t.Error("the connection is neither lent, nor kept, nor closed")
+	defer p.mu.Unlock()
+	if e.ready != 0 || len(p.idle) != 1 {
+		t.Errorf("ready %d times, %d connections kept", e.ready, len(p.idle))
 	}
 }
 

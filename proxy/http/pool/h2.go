@@ -6,6 +6,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 	"github.com/weftmesh/weft/proxy/http/h2"
+	"github.com/weftmesh/weft/proxy/http/message"
 )
 
 // noLimit stands for "as many streams as the peer takes".
@@ -15,22 +16,37 @@ const noLimit = 1 << 30
 // window before the producer is told to pause.
 const sendBuffer = 64 << 10
 
-// h2Conn is an HTTP/2 connection to a host, shared by exchanges of many lanes.
+// shared is the codec of a connection that many exchanges use at a time.
+type shared interface {
+	codec.Codec
+	// PeerStreams is how many the peer takes at a time.
+	PeerStreams() int
+	// Ping asks for a sign of life; Pinged tells whether it is still owed.
+	Ping()
+	Pinged() bool
+	TakeFrames() h2.Frames
+}
+
+// h2Conn is a connection to a host that exchanges of many lanes share: one of HTTP/2, or of a
+// protocol of messages.
 type h2Conn struct {
 	common
 	maxStreams int // over its life; 0: no bound
 	most       int // at a time, by configuration
 
 	// belong to the lane
-	lane    Lane
-	cd      *h2.Conn
-	keeper  keepalive
-	said    int // the peer's limit when it was last looked at
-	streams h2.Table[h2Stream]
-	backlog []*h2Stream // begun, but the peer takes no more at present
-	closing bool
-	dirty   bool
-	blocked bool // the socket is slow: no data is sent
+	lane      Lane
+	cd        shared
+	messages  *message.Client // cd, where it is one
+	keeper    keepalive
+	said      int // the peer's limit when it was last looked at
+	streams   h2.Table[h2Stream]
+	backlog   []*h2Stream // begun, but the peer takes no more at present
+	closing   bool
+	dirty     bool
+	unflushed bool // frames were written already
+	blocked   bool // the socket is slow: no data is sent
+	unread    Unread
 
 	// guarded by the pool's mu
 	active, taken, limit int
@@ -49,11 +65,18 @@ func newH2Conn(cc common) *h2Conn {
 	if opt.MaxConcurrentStreams > 0 {
 		c.most = int(min(opt.MaxConcurrentStreams, noLimit))
 	}
+	if m := cc.pool.messages; m != nil {
+		client := message.NewClient((*h2Events)(c), m)
+		c.most = min(c.most, client.PeerStreams())
+		c.limit, c.cd, c.messages = c.most, client, client
+		return c
+	}
 	c.limit = c.most
 	c.cd = h2.NewClient((*h2Events)(c), h2.Options{
 		MaxFields:    int(opt.MaxHeadersCount),
 		StreamWindow: opt.InitialStreamWindow,
 		ConnWindow:   opt.InitialConnectionWindow,
+		Direct:       c.direct,
 	})
 	return c
 }
@@ -68,6 +91,7 @@ func (c *h2Conn) open() {
 	c.lane.End()
 	p := c.pool
 	p.mu.Lock()
+	p.endDialLocked(c.key) // not before it is there, or who comes then would make another
 	closed := p.closed
 	if !closed {
 		p.h2 = append(p.h2, c)
@@ -170,7 +194,7 @@ func (c *h2Conn) begin(x *Exchange) {
 	x.spare.s = nil
 	s.c, s.x, s.lane = c, x, x.Lane
 	x.Reused = false // a dead connection is seen by all its streams: no race as in HTTP/1
-	x.describe("HTTP/2", &c.common)
+	x.describe(c.cd.Protocol(), &c.common)
 	x.ready(s)
 }
 
@@ -191,24 +215,10 @@ func (c *h2Conn) OnData(b []byte) {
 	c.lane.End()
 }
 
-// maxReplies is how many acknowledgements and resets may wait for an upstream that
-// does not read them (Envoy's max_outbound_control_frames).
-const maxReplies = 1000
-
-// unheard cuts off an upstream that makes us answer without end and reads nothing:
-// answers know no window. Reading cannot just pause, for what makes room may come next.
+// unheard cuts off an upstream that makes us answer without end and reads nothing.
+// Reading cannot just pause, for what makes room may come next.
 func (c *h2Conn) unheard() bool {
-	if c.cd.Replies() == 0 {
-		return false
-	}
-	c.conn.Flush()
-	switch {
-	case c.closing:
-		return true
-	case c.conn.Buffered() == 0:
-		c.cd.Heard()
-		return false
-	case c.cd.Replies() <= maxReplies:
+	if c.closing || !c.unread.TooMany(c.cd, c.conn) {
 		return false
 	}
 	c.pool.cluster.Stats().UpstreamCxProtocolError.Add(1)
@@ -273,18 +283,64 @@ func (c *h2Conn) OnClose(error) {
 // FlushLane implements Flusher.
 func (c *h2Conn) FlushLane() {
 	c.dirty = false
+	if m := c.messages; m != nil && m.Due() && !c.closing {
+		_ = m.Feed(nil) // of nothing nothing can be wrong
+	}
 	c.write()
-	if !c.blocked && c.conn.Buffered() > stream.HighWater {
+	if !c.blocked && c.conn.Buffered() > c.pool.high {
 		c.blocked = true
 	}
 }
 
 func (c *h2Conn) write() {
-	if out := c.cd.Output(); len(out) > 0 {
-		c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(out)))
-		c.conn.Write(out)
-		c.cd.ClearOutput()
-		c.conn.FlushSoon() // other requests' pieces may follow
+	out := c.cd.Output()
+	if len(out) == 0 && !c.unflushed {
+		return
+	}
+	c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(out)))
+	c.unread.Wrote(len(out))
+	c.conn.Write(out)
+	c.cd.ClearOutput()
+	c.unflushed = false
+	Flush(c.conn)
+}
+
+// direct takes a large frame of a body, and what is to go before it.
+func (c *h2Conn) direct(head, b []byte) {
+	c.pool.cluster.Stats().UpstreamCxTxBytesTotal.Add(uint64(len(head) + len(b)))
+	c.unread.Wrote(len(head) + len(b))
+	WriteFrame(c.conn, head, b)
+	c.unflushed = true
+}
+
+// enough is how much output does not wait for what other streams have to say.
+const enough = 128 << 10
+
+// WriteFrame writes what has gathered and a large frame's payload. It is copied, once, for a
+// system call for each frame would cost more; when there is enough for one, it is made.
+func WriteFrame(c stream.Conn, head, b []byte) {
+	c.Write(head)
+	c.Write(b)
+	if c.Buffered() >= enough {
+		c.Flush()
+	}
+}
+
+// Flush sends what was written to an HTTP/2 connection: small frames at the end of the host's
+// events, for other streams' may follow.
+func Flush(c stream.Conn) {
+	if c.Buffered() < enough {
+		c.FlushSoon()
+	} else {
+		c.Flush()
+	}
+}
+
+// leaveUnanswered gives up a connection of messages without numbers on which a request was given
+// up: others would wait behind it. It is closed with the last of those that are under way.
+func (c *h2Conn) leaveUnanswered() {
+	if c.messages != nil && !c.closing && !c.messages.KeepAlive() {
+		c.withdraw()
 	}
 }
 
@@ -300,7 +356,8 @@ func (c *h2Conn) finish(s *h2Stream) {
 	if s.over {
 		return
 	}
-	s.over, s.pending, s.head = true, nil, nil
+	s.over, s.head = true, nil
+	s.pending.Reset()
 	c.streams.Delete(s.id)
 	c.vacate()
 	c.unblockBacklog()

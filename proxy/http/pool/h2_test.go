@@ -6,6 +6,7 @@ import "testing"
 // for what it says, and go on the same connection when that is more.
 func TestPeerRaisesItsLimit(t *testing.T) {
 	p, fc, cc := pooled(t, WantHTTP2)
+	p.beginDialLocked(cc.key)
 	c := newH2Conn(cc)
 	c.open()
 	var all []*exchanger

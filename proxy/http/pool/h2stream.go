@@ -2,6 +2,7 @@ package pool
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
@@ -18,15 +19,20 @@ type h2Stream struct {
 	x          *Exchange // nil: over, it may be somebody else's already
 	asked, got bool      // the request's, the response's end has passed
 	posted     bool      // a message was posted to the connection, it may know the stream still
+	paused     bool      // the user has been told to pause
+
+	// Why the user is to pause; toLook says that one of them has changed. filled: enough waits
+	// for the peer. crowded: enough was posted and has not arrived, passing bytes.
+	filled, crowded atomic.Bool
+	passing         atomic.Int64
 
 	// belong to the connection's lane
 	id             uint32
-	pending        []byte // not taken by the peer's window
+	pending        codec.Backlog // not taken by the peer's window
 	pendingEnd     bool
 	trailer        *filter.Headers // after pending
 	head           *filter.Headers // in the backlog
 	headEnd        bool
-	full           bool // the user has been told to pause
 	sent, received bool
 	over           bool
 	told           bool // a message was posted to the user
@@ -49,28 +55,28 @@ const (
 	toData
 	toTrailers
 	toReset
-	toFull
-	toRoom
+	toLook
 )
 
-// message is a call that could not be made directly.
-type message struct {
-	k    kind
-	s    *h2Stream
-	h    *filter.Headers
-	b    []byte
-	n    int
-	end  bool
-	code codec.ResetCode
+// crossing is a call that could not be made directly.
+type crossing struct {
+	k      kind
+	s      *h2Stream
+	h      *filter.Headers
+	b      []byte
+	n      int
+	end    bool
+	posted bool
+	code   codec.ResetCode
 }
 
-var messages = sync.Pool{New: func() any { return new(message) }}
+var messages = sync.Pool{New: func() any { return new(crossing) }}
 
 // maxKept bounds the buffers that pooled messages keep.
 const maxKept = 64 << 10
 
 // Run implements serial.Task.
-func (m *message) Run() {
+func (m *crossing) Run() {
 	if m.k < toHeaders {
 		l := &m.s.c.lane
 		l.Begin()
@@ -86,28 +92,32 @@ func (m *message) Run() {
 	if cap(b) > maxKept {
 		b = nil
 	}
-	*m = message{b: b}
+	*m = crossing{b: b}
 	messages.Put(m)
 }
 
 // copyOf makes a message of m that outlives the call.
-func copyOf(m *message) *message {
-	c := messages.Get().(*message)
+func copyOf(m *crossing) *crossing {
+	c := messages.Get().(*crossing)
 	b := append(c.b[:0], m.b...)
 	*c = *m
-	c.b = b
+	c.b, c.posted = b, true
 	return c
 }
 
 // cross brings m to the connection: directly when its lane is free. h is
 // copied when it has to wait, for it stays the caller's.
-func (s *h2Stream) cross(m message) {
+func (s *h2Stream) cross(m crossing) {
 	if s.lane.Reach(&s.c.lane) {
 		s.send(&m)
 		return
 	}
 	s.posted = true
 	c := copyOf(&m)
+	if s.passing.Add(int64(len(m.b))) > sendBuffer {
+		// Its goroutine may be kept from running for long, while the client's data goes on.
+		s.crowded.Store(true)
+	}
 	if m.h != nil {
 		c.h = GetHeaders()
 		c.h.CopyFrom(m.h)
@@ -118,19 +128,20 @@ func (s *h2Stream) cross(m message) {
 
 // headers implements backend.
 func (s *h2Stream) headers(h *filter.Headers, end bool) {
-	s.cross(message{k: sendHeaders, s: s, h: h, end: end})
+	s.cross(crossing{k: sendHeaders, s: s, h: h, end: end})
 	s.ended(end)
 }
 
 // data implements backend.
 func (s *h2Stream) data(b []byte, end bool) {
-	s.cross(message{k: sendData, s: s, b: b, end: end})
+	s.cross(crossing{k: sendData, s: s, b: b, end: end})
+	s.look()
 	s.ended(end)
 }
 
 // trailers implements backend.
 func (s *h2Stream) trailers(h *filter.Headers) {
-	s.cross(message{k: sendTrailers, s: s, h: h})
+	s.cross(crossing{k: sendTrailers, s: s, h: h})
 	s.ended(true)
 }
 
@@ -154,17 +165,17 @@ func (s *h2Stream) letGo() {
 // reset implements backend.
 func (s *h2Stream) reset(code codec.ResetCode) {
 	s.x = nil
-	s.cross(message{k: sendReset, s: s, code: code})
+	s.cross(crossing{k: sendReset, s: s, code: code})
 }
 
 // consumed implements backend.
-func (s *h2Stream) consumed(n int) { s.cross(message{k: sendConsumed, s: s, n: n}) }
+func (s *h2Stream) consumed(n int) { s.cross(crossing{k: sendConsumed, s: s, n: n}) }
 
 // reading implements backend: the window does it.
 func (s *h2Stream) reading(bool) {}
 
 // send does what the user wants, inside the connection's lane.
-func (s *h2Stream) send(m *message) {
+func (s *h2Stream) send(m *crossing) {
 	switch m.k {
 	case sendHeaders:
 		s.start(m.h, m.end)
@@ -173,6 +184,9 @@ func (s *h2Stream) send(m *message) {
 		}
 	case sendData:
 		s.write(m.b, m.end)
+		if m.posted && s.passing.Add(-int64(len(m.b))) <= sendBuffer/2 && s.crowded.CompareAndSwap(true, false) {
+			s.tell(toLook, nil, nil, false)
+		}
 	case sendTrailers:
 		s.writeTrailers(m.h)
 		if m.n == 1 {
@@ -184,6 +198,7 @@ func (s *h2Stream) send(m *message) {
 				s.c.cd.Reset(s.id, m.code)
 				s.c.touch()
 			}
+			s.c.leaveUnanswered() // before its room is somebody else's
 			s.c.finish(s)
 		}
 	case sendConsumed:
@@ -245,7 +260,7 @@ func (s *h2Stream) refuse() {
 	}
 	s.c.finish(s)
 	s.told = true
-	m := copyOf(&message{k: toReset, s: s, code: codec.ResetRefused})
+	m := copyOf(&crossing{k: toReset, s: s, code: codec.ResetRefused})
 	s.lane.Ex.Post(m) // not directly: the user may be inside of Headers
 }
 
@@ -254,7 +269,7 @@ func (s *h2Stream) write(b []byte, end bool) {
 	if s.over {
 		return
 	}
-	if s.id != 0 && len(s.pending) == 0 && !s.c.blocked {
+	if s.id != 0 && s.pending.Len() == 0 && !s.c.blocked {
 		b = b[s.c.cd.Data(s.id, b, end):]
 		s.c.touch()
 		if len(b) == 0 {
@@ -262,12 +277,12 @@ func (s *h2Stream) write(b []byte, end bool) {
 			return
 		}
 	}
-	s.pending = append(s.pending, b...)
+	s.pending.Append(b)
 	s.pendingEnd = end
-	if !s.full && len(s.pending) > sendBuffer {
-		s.full = true
+	if !s.filled.Load() && s.pending.Len() > sendBuffer {
+		s.filled.Store(true)
 		s.c.pool.cluster.Stats().UpstreamFlowControlPaused.Add(1)
-		s.tell(toFull, nil, nil, false)
+		s.tell(toLook, nil, nil, false)
 	}
 }
 
@@ -275,7 +290,7 @@ func (s *h2Stream) writeTrailers(h *filter.Headers) {
 	if s.over {
 		return
 	}
-	if s.id == 0 || len(s.pending) > 0 {
+	if s.id == 0 || s.pending.Len() > 0 {
 		s.trailer = GetHeaders()
 		s.trailer.CopyFrom(h)
 		return
@@ -290,17 +305,16 @@ func (s *h2Stream) push() {
 	if s.over || s.c.blocked || s.id == 0 {
 		return
 	}
-	if len(s.pending) > 0 || s.pendingEnd {
-		n := s.c.cd.Data(s.id, s.pending, s.pendingEnd)
+	if s.pending.Len() > 0 || s.pendingEnd {
+		s.pending.Drop(s.c.cd.Data(s.id, s.pending.Bytes(), s.pendingEnd))
 		s.c.touch()
-		s.pending = append(s.pending[:0], s.pending[n:]...)
 	}
-	if s.full && len(s.pending) <= sendBuffer/2 {
-		s.full = false
+	if s.filled.Load() && s.pending.Len() <= sendBuffer/2 {
+		s.filled.Store(false)
 		s.c.pool.cluster.Stats().UpstreamFlowControlResumed.Add(1)
-		s.tell(toRoom, nil, nil, false)
+		s.tell(toLook, nil, nil, false)
 	}
-	if len(s.pending) > 0 {
+	if s.pending.Len() > 0 {
 		return
 	}
 	if s.pendingEnd {
@@ -325,14 +339,14 @@ func (s *h2Stream) finishedSending(end bool) {
 
 // tell brings an event to the user: directly when its lane is free. h passes over.
 func (s *h2Stream) tell(k kind, h *filter.Headers, b []byte, end bool) {
-	s.toUser(message{k: k, s: s, h: h, b: b, end: end})
+	s.toUser(crossing{k: k, s: s, h: h, b: b, end: end})
 }
 
 func (s *h2Stream) tellReset(code codec.ResetCode) {
-	s.toUser(message{k: toReset, s: s, code: code})
+	s.toUser(crossing{k: toReset, s: s, code: code})
 }
 
-func (s *h2Stream) toUser(m message) {
+func (s *h2Stream) toUser(m crossing) {
 	if s.c.lane.Reach(s.lane) {
 		x := s.x
 		s.deliver(&m)
@@ -348,16 +362,14 @@ func (s *h2Stream) toUser(m message) {
 // reuse leaves the stream to the exchange, for the next time. It is over on both sides, nobody
 // else knows it, and the caller is inside of both lanes.
 func (s *h2Stream) reuse(x *Exchange) {
-	pending := s.pending[:0]
-	*s = h2Stream{}
-	if cap(pending) <= maxKept {
-		s.pending = pending
-	}
+	pending := s.pending
+	pending.Reset()
+	*s = h2Stream{pending: pending}
 	x.spare.s = s
 }
 
 // deliver tells the user, inside its lane.
-func (s *h2Stream) deliver(m *message) {
+func (s *h2Stream) deliver(m *crossing) {
 	x := s.x
 	if x == nil {
 		PutHeaders(m.h) // given up meanwhile
@@ -387,7 +399,16 @@ func (s *h2Stream) deliver(m *message) {
 	case toReset:
 		s.letGo()
 		u.OnReset(m.code)
-	case toFull, toRoom:
-		u.OnBlocked(m.k == toFull)
+	case toLook:
+		s.look()
+	}
+}
+
+// look tells the user to pause or to go on, by what is the case now: the messages that say so
+// may be late.
+func (s *h2Stream) look() {
+	if on := s.filled.Load() || s.crowded.Load(); on != s.paused && s.x != nil {
+		s.paused = on
+		s.x.User.OnBlocked(on)
 	}
 }

@@ -9,8 +9,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/weftmesh/weft/base/serial"
 	"github.com/weftmesh/weft/base/stream"
 	"github.com/weftmesh/weft/proxy/cluster"
+	l7 "github.com/weftmesh/weft/proxy/codec"
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // sweeps of idle connections per idle timeout.
@@ -25,7 +28,10 @@ type Pool struct {
 	cluster *cluster.Cluster
 	host    *cluster.Host
 	want    Want
-	idleFor time.Duration // 0: for ever
+	// messages is the protocol of WantMessages.
+	messages *l7.Protocol
+	idleFor  time.Duration // 0: for ever
+	high     int           // water mark of output
 
 	mu sync.Mutex
 	// guarded by mu
@@ -45,12 +51,14 @@ type key struct {
 	serverName, verifyName string
 	alpn                   string // the first protocol that a request wants offered
 	source, dest           netip.AddrPort
+	origin                 filter.Origin
 	tlvs                   string
 	shared                 string // objects for an internal listener
+	owner                  uint64 // the downstream connection that alone may use it; 0: all may
 }
 
 func keyOf(o *cluster.DialOptions) key {
-	k := key{serverName: o.ServerName, verifyName: o.VerifyName, source: o.Source, dest: o.Dest}
+	k := key{serverName: o.ServerName, verifyName: o.VerifyName, source: o.Source, dest: o.Dest, origin: o.Origin, owner: o.For}
 	k.tlvs = o.TLVs
 	if len(o.ALPN) > 0 {
 		k.alpn = o.ALPN[0]
@@ -68,19 +76,35 @@ var slots = [...]*slot{{WantHTTP1}, {WantHTTP2}, {WantALPN}}
 type slot struct{ want Want } //nolint:unused // it tells the slots apart: equal ones of size zero might share an address
 
 // of returns the host's pool for a protocol.
-func of(c *cluster.Cluster, h *cluster.Host, want Want) *Pool {
-	if p := h.Attached(slots[want]); p != nil {
+func of(x *Exchange, h *cluster.Host, want Want) *Pool {
+	key := any(x.Messages) // each protocol of messages has a pool of its own
+	if want != WantMessages {
+		key = slots[want]
+	}
+	if p := h.Attached(key); p != nil {
 		return p.(*Pool)
 	}
-	return h.Attach(slots[want], func() io.Closer { return newPool(c, h, want) }).(*Pool)
+	return h.Attach(key, func() io.Closer {
+		p := newPool(x.Cluster, h, want)
+		p.messages = x.Messages
+		return p
+	}).(*Pool)
 }
 
 func newPool(c *cluster.Cluster, h *cluster.Host, want Want) *Pool {
-	p := &Pool{cluster: c, host: h, want: want, idleFor: defaultIdle}
+	p := &Pool{cluster: c, host: h, want: want, idleFor: defaultIdle, high: highOf(c)}
 	if t := c.Spec().HTTP.IdleTimeout; t != nil {
 		p.idleFor = *t
 	}
 	return p
+}
+
+// highOf is the high water mark of a cluster's connections.
+func highOf(c *cluster.Cluster) int {
+	if n := c.Spec().BufferLimit; n > 0 {
+		return n
+	}
+	return stream.HighWater
 }
 
 var errOverflow = errors.New("circuit breaker open: too many pending requests; check connectionPool of the DestinationRule")
@@ -98,10 +122,10 @@ func (p *Pool) start(x *Exchange) {
 			h2.begin(x)
 			return
 		}
-		if hc.lend(x) {
+		if p.lend(hc, x) {
 			return
 		}
-		// It died this moment: look again.
+		// It died this moment, or is held up: look again.
 	}
 	if !x.Limits.Acquire(cluster.Pending) {
 		p.mu.Unlock()
@@ -118,9 +142,11 @@ func (p *Pool) start(x *Exchange) {
 	st := p.cluster.Stats()
 	st.UpstreamRqPendingTotal.Add(1)
 	st.UpstreamRqPendingActive.Add(1)
+	p.host.Stats().RqPendingActive.Add(1)
 	if dial {
 		p.dial(w)
 	}
+	p.preconnect(&w.dial, w.limits)
 }
 
 // takeLocked reserves a connection that is there.
@@ -151,6 +177,7 @@ func (p *Pool) dropLocked(w *waiter) {
 	if p.queue.drop(w) {
 		w.limits.Release(cluster.Pending)
 		p.cluster.Stats().UpstreamRqPendingActive.Add(-1)
+		p.host.Stats().RqPendingActive.Add(-1)
 	}
 }
 
@@ -191,6 +218,12 @@ func (p *Pool) beginDialLocked(k key) {
 	t.live++
 }
 
+func (p *Pool) endDial(k key) {
+	p.mu.Lock()
+	p.endDialLocked(k)
+	p.mu.Unlock()
+}
+
 // endDialLocked counts the end of an attempt; live is left to gone.
 func (p *Pool) endDialLocked(k key) {
 	p.queue.of(k).dialing--
@@ -198,7 +231,7 @@ func (p *Pool) endDialLocked(k key) {
 }
 
 func (p *Pool) multiplexed() bool {
-	return p.want == WantHTTP2 || p.want == WantALPN && !p.http1
+	return p.want == WantHTTP2 || p.want == WantALPN && !p.http1 || p.messages != nil && p.messages.Order != l7.OneByOne
 }
 
 var alpnBoth = []string{"h2", "http/1.1"}
@@ -207,7 +240,7 @@ var alpnBoth = []string{"h2", "http/1.1"}
 // called. false: the circuit breaker is open, and there are others that will become free.
 func (p *Pool) dial(w *waiter) bool {
 	cc := common{pool: p, key: w.key}
-	if w.limits.Acquire(cluster.Connections) {
+	if w.limits.AcquireConnection(p.host) {
 		cc.limits = w.limits
 	} else {
 		p.mu.Lock()
@@ -229,16 +262,14 @@ func (p *Pool) dial(w *waiter) bool {
 
 // dialled takes the result of Dial, on a goroutine of its own.
 func (p *Pool) dialled(cc common, c stream.Conn, err error) {
-	p.mu.Lock()
-	p.endDialLocked(cc.key)
-	p.mu.Unlock()
 	if err != nil {
+		p.endDial(cc.key)
 		p.gone(&cc)
 		p.dialFailed(cc.key, err)
 		return
 	}
 	cc.connected(c)
-	two := p.want == WantHTTP2
+	two := p.want == WantHTTP2 || p.want == WantMessages
 	if p.want == WantALPN {
 		two = cc.tls != nil && cc.tls.NegotiatedProtocol == "h2"
 		p.mu.Lock()
@@ -246,9 +277,12 @@ func (p *Pool) dialled(cc common, c stream.Conn, err error) {
 		p.mu.Unlock()
 	}
 	if two {
-		p.cluster.Stats().UpstreamCxHTTP2Total.Add(1)
+		if p.messages == nil {
+			p.cluster.Stats().UpstreamCxHTTP2Total.Add(1)
+		}
 		newH2Conn(cc).open()
 	} else {
+		p.endDial(cc.key)
 		p.cluster.Stats().UpstreamCxHTTP1Total.Add(1)
 		hc := newH1Conn(cc)
 		hc.park()
@@ -337,15 +371,36 @@ func (p *Pool) offer(hc *h1Conn) {
 	p.mu.Unlock()
 }
 
-// handOver lends an offered connection, inside the lane of w.
+// handOver lends an offered connection, inside the lane of w: at once, or when who is
+// inside of its idle executor leaves that.
 func (p *Pool) handOver(hc *h1Conn, w *waiter) {
-	used := hc.requests > 0
-	x := w.take()
 	switch {
-	case x == nil:
+	case w.x == nil:
 		p.offer(hc) // given up meanwhile
-	case hc.lend(x):
-	case used:
+	case hc.enter():
+		ok := hc.claim(w.lane)
+		hc.ex.Leave()
+		p.handed(hc, w, ok)
+	default:
+		hc.ex.Post(serial.Func(func() {
+			ok := hc.claim(w.lane)
+			w.lane.Do(func() { p.handed(hc, w, ok) })
+		}))
+	}
+}
+
+// handed is handOver's end. ok: the lane has claimed the connection; it may have died since.
+func (p *Pool) handed(hc *h1Conn, w *waiter, ok bool) {
+	x := w.take()
+	ok = ok && !hc.dead && !hc.closing
+	switch {
+	case x == nil && ok:
+		hc.park()
+		p.offer(hc)
+	case x == nil:
+	case ok:
+		hc.serve(x)
+	case hc.requests > 0:
 		p.start(x)
 	default:
 		x.fail(Failure{FailConnect, errClosedEarly})

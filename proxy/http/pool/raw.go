@@ -29,7 +29,7 @@ var errConnections = errors.New("circuit breaker open: too many connections; che
 
 // dialRaw makes a connection for x alone.
 func dialRaw(x *Exchange) {
-	if !x.Limits.Acquire(cluster.Connections) {
+	if !x.Limits.AcquireConnection(x.Host) {
 		x.fail(Failure{FailOverflow, errConnections})
 		return
 	}
@@ -107,7 +107,7 @@ func (r *rawConn) FlushLane() {
 		r.conn.CloseWrite()
 	}
 	r.finish()
-	if r.x != nil && !r.blocked && r.conn.Buffered() > stream.HighWater {
+	if r.x != nil && !r.blocked && r.conn.Buffered() > highOf(r.host.Cluster()) {
 		r.blocked = true
 		r.x.User.OnBlocked(true)
 	}

@@ -67,7 +67,7 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	case "external":
 		c.origin = fromOutside
 	}
-	c.fractions(m)
+	c.fractions(ctx, m)
 	if m.RateLimitedAsResourceExhausted {
 		c.grpcStatus = 8
 	}
@@ -98,18 +98,19 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 	return &factory{c}, nil
 }
 
-func (c *config) fractions(m *httpv3.RateLimit) {
+func (c *config) fractions(ctx *filter.ParseContext, m *httpv3.RateLimit) {
 	if m.FailureModeDeny {
 		c.denyErrors.Numerator = 100
 	}
 	if f := m.FailureModeDenyPercent; f != nil {
-		c.denyErrors = match.Fraction(f.DefaultValue)
+		c.denyErrors = match.Share(ctx, f)
 	}
+	c.enabled.Key, c.enforced.Key = ctx.Runtime.Key("ratelimit.http_filter_enabled"), ctx.Runtime.Key("ratelimit.http_filter_enforcing")
 	if f := m.FilterEnabled; f != nil {
-		c.enabled = match.Fraction(f.DefaultValue)
+		c.enabled = match.Share(ctx, f)
 	}
 	if f := m.FilterEnforced; f != nil {
-		c.enforced = match.Fraction(f.DefaultValue)
+		c.enforced = match.Share(ctx, f)
 	}
 }
 

@@ -40,11 +40,11 @@ func TestRefused(t *testing.T) {
 		_, err := HTTPKind().Parse(ctx, a)
 		return err
 	}), map[string]string{
-		typ + `,"rateLimitService":{"grpcService":{"googleGrpc":{"targetUri":"x","statPrefix":"y"}}}}`:            "rate_limit_service.grpc_service.google_grpc",
-		typ + `,"rateLimitService":{"grpcService":{"envoyGrpc":{"clusterName":"c"}},"transportApiVersion":"V2"}}`: "transport_api_version",
-		typ + service + `,"enableRetryAfterHeader":true}`:                                                         "enable_retry_after_header",
-		typ + service + `,"rateLimits":[{"actions":[{"extension":{"name":"x"}}]}]}`:                               "rate_limits[0].actions[0].extension",
-		typ + service + `,"requestType":"some"}`:                                                                  "RequestType",
+		typ + `,"rateLimitService":{"grpcService":{"googleGrpc":{"targetUri":"x","statPrefix":"y"}}}}`:                                                                  "rate_limit_service.grpc_service.google_grpc",
+		typ + `,"rateLimitService":{"grpcService":{"envoyGrpc":{"clusterName":"c"}},"transportApiVersion":"V2"}}`:                                                       "transport_api_version",
+		typ + service + `,"enableRetryAfterHeader":true}`:                                                                                                               "enable_retry_after_header",
+		typ + service + `,"rateLimits":[{"actions":[{"extension":{"name":"x","typedConfig":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}}}]}]}`: "rate_limits[0].actions[0].extension",
+		typ + service + `,"requestType":"some"}`:                                                                                                                        "RequestType",
 	})
 	filtertest.Refused(t, parser(func(ctx *filter.ParseContext, a *anypb.Any) error {
 		_, err := HTTPKind().ParseRoute(ctx, a)

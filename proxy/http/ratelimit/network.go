@@ -21,14 +21,19 @@ type connections struct {
 func (x *connections) New() filter.NetworkFilter { return x }
 
 // Open asks. A connection that has just arrived has a goroutine of its own until
-// it is handed on, where the handshake was waited for too; the timeout bounds this.
+// it is handed on, where the handshake was waited for too; the timeout bounds this,
+// and the client's end.
 func (x *connections) Open(_ stream.Conn, info *filter.ConnInfo) filter.Verdict {
 	x.total.Add(1)
 	x.active.Add(1)
 	answer := make(chan *verdict, 1)
-	x.ask(x.domain, x.descriptors, func(v *verdict) { answer <- v })
-	v := <-answer
+	cancel := x.ask(x.domain, x.descriptors, func(v *verdict) { answer <- v })
+	v, there := filter.Await(info, answer)
 	x.active.Add(-1)
+	if !there {
+		cancel()
+		return filter.Reply
+	}
 	switch {
 	case v == nil && x.deny:
 		x.failed.Add(1)

@@ -3,7 +3,8 @@
 // counts requests by the descriptors that routes make of them, and says when there are too many.
 //
 // A request waits for the answer without holding anything up, for the timeout
-// at most. Counting when a request is done, and a service's quotas, are refused or not looked at.
+// at most. What is counted when a request is over waits for nothing. A service's
+// quotas are not looked at.
 package ratelimit
 
 import (
@@ -87,6 +88,7 @@ type instance struct {
 	filter.PassThrough
 	cfg      *config
 	asking   bool
+	counts   bool // the request is one of those that the service counts
 	cancel   func()
 	response []filter.Field
 	limited  bool
@@ -99,7 +101,8 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 	if !c.enabled.Chosen(c.random()) || c.origin == fromInside && !inside || c.origin == fromOutside && inside || s.Cluster() == "" {
 		return filter.Continue
 	}
-	domain, ds := c.descriptors(s)
+	x.counts = true
+	domain, ds := c.descriptors(s, false)
 	if len(ds) == 0 {
 		return filter.Continue
 	}
@@ -110,9 +113,9 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 
 // descriptors are those of the route's configuration for the filter, else of the
 // filter's own, else of the route itself.
-func (c *config) descriptors(s filter.Stream) (domain string, ds []descriptor.Descriptor) {
+func (c *config) descriptors(s filter.Stream, done bool) (domain string, ds []descriptor.Descriptor) {
 	domain = c.domain
-	f := descriptor.Facts{Stream: s, Source: c.source}
+	f := descriptor.Facts{Stream: s, Source: c.source, Done: done}
 	own, _ := s.RouteConfig(c.name).(*perRoute)
 	if own != nil && own.domain != "" {
 		domain = own.domain
@@ -218,11 +221,16 @@ func (x *instance) ResponseHeaders(s filter.Stream, h *filter.Headers, _ bool) f
 	return filter.Continue
 }
 
-// Done gives up waiting.
-func (x *instance) Done(filter.Stream) {
-	if x.asking {
+// Done gives up waiting, or counts the request by the rules that want it over.
+func (x *instance) Done(s filter.Stream) {
+	switch {
+	case x.asking:
 		x.asking = false
 		x.cancel()
+	case x.counts:
+		if domain, ds := x.cfg.descriptors(s, true); len(ds) > 0 {
+			x.cfg.ask(domain, ds, func(*verdict) {}) // whatever it says, it is too late
+		}
 	}
 }
 

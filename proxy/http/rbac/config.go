@@ -1,25 +1,31 @@
 package rbac
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
-	"net/netip"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
 
+	xdsmatcherv3 "github.com/cncf/xds/go/xds/type/matcher/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	networkv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
 	templatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
+	mtlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/rbac/principals/mtls_authenticated/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/filter/cel"
+	"github.com/weftmesh/weft/proxy/http/choose"
 	"github.com/weftmesh/weft/proxy/http/match"
-	"github.com/weftmesh/weft/proxy/route"
 )
 
 // Names of the filters, in Envoy's words.
@@ -37,30 +43,33 @@ func HTTPKind() filter.HTTPKind {
 		TypeURLs: []string{typePrefix + "http.rbac.v3.RBAC", typePrefix + "http.rbac.v3.RBACPerRoute"},
 		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.HTTPFactory, error) {
 			m := &httpv3.RBAC{}
-			if err := match.Open(a, m, supported); err != nil {
+			if err := match.Open(a, m, supported, choose.Supported, match.SupportedTrees); err != nil {
 				return nil, err
 			}
 			x := &httpFilter{name: ctx.FilterName}
 			var err error
-			if x.sets, err = parseSets(m.Rules, m.ShadowRules, m.ShadowRulesStatPrefix); err != nil {
+			if x.sets, err = parseSets(ctx, m); err != nil {
 				return nil, err
 			}
-			x.counters = counters{
-				ctx.Counter("rbac." + dotted(m.RulesStatPrefix) + "allowed"), ctx.Counter("rbac." + dotted(m.RulesStatPrefix) + "denied"),
-				ctx.Counter("rbac." + dotted(m.ShadowRulesStatPrefix) + "shadow_allowed"),
-				ctx.Counter("rbac." + dotted(m.ShadowRulesStatPrefix) + "shadow_denied"),
+			counter := func(stat string) *filter.Counter { return ctx.Counter("rbac." + stat) }
+			x.counters = newCounters(m, counter)
+			if m.TrackPerRuleStats {
+				x.sets.track(m, counter)
 			}
 			return x, nil
 		},
-		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) {
+		ParseRoute: func(ctx *filter.ParseContext, a *anypb.Any) (any, error) {
 			m := &httpv3.RBACPerRoute{}
-			if err := match.Open(a, m, supported); err != nil {
+			if err := match.Open(a, m, supported, choose.Supported, match.SupportedTrees); err != nil {
 				return nil, err
 			}
 			r := m.GetRbac()
-			s, err := parseSets(r.GetRules(), r.GetShadowRules(), r.GetShadowRulesStatPrefix())
+			s, err := parseSets(ctx, r)
 			if err != nil {
 				return nil, fmt.Errorf("rbac.%w", err)
+			}
+			if r.GetTrackPerRuleStats() {
+				s.track(r, func(stat string) *filter.Counter { return ctx.Counter("rbac." + stat) })
 			}
 			return &perRoute{s}, nil
 		},
@@ -74,20 +83,59 @@ func NetworkKind() filter.NetworkKind {
 		TypeURLs: []string{typePrefix + "network.rbac.v3.RBAC"},
 		Parse: func(ctx *filter.ParseContext, a *anypb.Any) (filter.NetworkFactory, error) {
 			m := &networkv3.RBAC{}
-			if err := match.Open(a, m, supported); err != nil {
+			if err := match.Open(a, m, supported, choose.Supported, match.SupportedTrees); err != nil {
 				return nil, err
 			}
-			x := &networkFilter{}
+			x := &networkFilter{delay: m.DelayDeny.AsDuration()}
 			var err error
-			if x.sets, err = parseSets(m.Rules, m.ShadowRules, m.ShadowRulesStatPrefix); err != nil {
+			if x.sets, err = parseSets(ctx, m); err != nil {
 				return nil, err
 			}
-			counter := func(stat string) *filter.Counter { return networkCounter(ctx.Stats, m.StatPrefix, stat) }
-			x.counters = counters{
-				counter("allowed"), counter("denied"), counter(dotted(m.ShadowRulesStatPrefix) + "shadow_allowed"), counter(dotted(m.ShadowRulesStatPrefix) + "shadow_denied"),
+			x.counters = newCounters(m, func(stat string) *filter.Counter { return networkCounter(ctx.Stats, m.StatPrefix, stat) })
+			if choose.ReadsServerName(m.Matcher) || choose.ReadsServerName(m.ShadowMatcher) {
+				return sniFilter{x}, nil
 			}
 			return x, nil
 		},
+	}
+}
+
+// both are the rules of a filter of requests or of connections.
+type both interface {
+	GetRules() *rbacv3.RBAC
+	GetMatcher() *xdsmatcherv3.Matcher
+	GetShadowRules() *rbacv3.RBAC
+	GetShadowMatcher() *xdsmatcherv3.Matcher
+	GetShadowRulesStatPrefix() string
+}
+
+// prefixOf is what stands before the statistics of rules that hold: network
+// filters have nothing.
+func prefixOf(m both) string {
+	if h, ok := m.(*httpv3.RBAC); ok {
+		return dotted(h.GetRulesStatPrefix())
+	}
+	return ""
+}
+
+func newCounters(m both, counter func(string) *filter.Counter) counters {
+	rules, shadow := prefixOf(m), dotted(m.GetShadowRulesStatPrefix())
+	return counters{counter(rules + "allowed"), counter(rules + "denied"), counter(shadow + "shadow_allowed"), counter(shadow + "shadow_denied")}
+}
+
+// track makes the counters of each policy.
+func (s *sets) track(m both, counter func(string) *filter.Counter) {
+	if s.rules != nil {
+		rules := prefixOf(m) + "policy."
+		s.rules.each(func(p *policy, _ bool) {
+			p.counted = [2]*filter.Counter{counter(rules + p.name + ".allowed"), counter(rules + p.name + ".denied")}
+		})
+	}
+	if s.shadow != nil {
+		shadow := dotted(m.GetShadowRulesStatPrefix()) + "policy."
+		s.shadow.each(func(p *policy, _ bool) {
+			p.counted = [2]*filter.Counter{counter(shadow + p.name + ".shadow_allowed"), counter(shadow + p.name + ".shadow_denied")}
+		})
 	}
 }
 
@@ -107,30 +155,70 @@ func networkCounter(s *filter.Stats, prefix, stat string) *filter.Counter {
 	return s.Counter(strings.TrimSuffix(prefix, "."), "rbac", stat)
 }
 
-// parseSets reads the rules that are enforced and those that are only tried.
-func parseSets(rules, shadow *rbacv3.RBAC, prefix string) (s sets, err error) {
-	if s.rules, err = parse(rules); err != nil {
+// parseSets reads the rules that are enforced and those that are only tried. A
+// matcher counts where both are there.
+func parseSets(ctx *filter.ParseContext, m both) (s sets, err error) {
+	if s.rules, err = parse(m.GetRules()); err != nil {
 		return s, fmt.Errorf("rules.%w", err)
 	}
-	if s.shadow, err = parse(shadow); err != nil {
+	if s.shadow, err = parse(m.GetShadowRules()); err != nil {
 		return s, fmt.Errorf("shadow_rules.%w", err)
 	}
-	s.tell(prefix)
+	if t := m.GetMatcher(); t != nil {
+		if s.rules, err = parseTree(ctx, t); err != nil {
+			return s, fmt.Errorf("matcher.%w", err)
+		}
+	}
+	if t := m.GetShadowMatcher(); t != nil {
+		if s.shadow, err = parseTree(ctx, t); err != nil {
+			return s, fmt.Errorf("shadow_matcher.%w", err)
+		}
+	}
+	rules := ""
+	if h, ok := m.(*httpv3.RBAC); ok {
+		rules = h.GetRulesStatPrefix()
+	}
+	s.prepare(rules, m.GetShadowRulesStatPrefix())
 	return s, nil
+}
+
+// parseTree compiles a matcher whose actions are policies of their own.
+func parseTree(ctx *filter.ParseContext, m *xdsmatcherv3.Matcher) (*Rules, error) {
+	r := &Rules{}
+	var err error
+	r.tree, err = choose.Parse(ctx, m, func(a *anypb.Any) (*policy, error) {
+		m := &rbacv3.Action{}
+		if !a.MessageIs(m) {
+			return nil, fmt.Errorf("%q is not supported, only envoy.config.rbac.v3.Action", a.GetTypeUrl())
+		}
+		if err := a.UnmarshalTo(m); err != nil {
+			return nil, err
+		}
+		p := &policy{name: m.Name, details: denial(m.Name), deny: m.Action == rbacv3.RBAC_DENY, log: m.Action == rbacv3.RBAC_LOG}
+		r.logs = r.logs || p.log
+		r.all = append(r.all, p)
+		return p, nil
+	})
+	return r, err
 }
 
 // supported lists what is read. Action LOG only marks requests for Envoy's own access log.
 var supported = strict.Table{
-	"envoy.extensions.filters.http.rbac.v3.RBAC":         "rules rules_stat_prefix shadow_rules shadow_rules_stat_prefix",
-	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute": "rbac",
-	"envoy.extensions.filters.network.rbac.v3.RBAC":      "rules stat_prefix shadow_rules shadow_rules_stat_prefix enforcement_type=ONE_TIME_ON_FIRST_BYTE",
-	"envoy.config.rbac.v3.RBAC":                          "action policies",
-	"envoy.config.rbac.v3.Policy":                        "permissions principals",
+	"envoy.extensions.filters.http.rbac.v3.RBAC":                      "rules rules_stat_prefix matcher shadow_rules shadow_matcher shadow_rules_stat_prefix track_per_rule_stats",
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute":              "rbac",
+	"envoy.extensions.filters.network.rbac.v3.RBAC":                   "rules matcher stat_prefix shadow_rules shadow_matcher shadow_rules_stat_prefix delay_deny enforcement_type=ONE_TIME_ON_FIRST_BYTE",
+	"envoy.config.rbac.v3.RBAC":                                       "action policies",
+	"envoy.config.rbac.v3.Policy":                                     "permissions principals condition~ checked_condition~ cel_config",
+	"envoy.config.rbac.v3.Action":                                     "name action",
+	"envoy.config.core.v3.CelExpressionConfig":                        "enable_string_conversion enable_string_concat enable_string_functions",
+	"envoy.extensions.rbac.principals.mtls_authenticated.v3.Config":   "san_matcher any_validated_client_certificate",
+	"envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher": "san_type matcher",
+	"envoy.type.matcher.v3.AddressMatcher":                            "ranges invert_match",
 	"envoy.config.rbac.v3.Permission": "and_rules or_rules any header url_path destination_ip destination_port destination_port_range " +
 		"not_rule requested_server_name uri_template metadata sourced_metadata",
 	"envoy.config.rbac.v3.Permission.Set": "rules",
 	"envoy.config.rbac.v3.Principal": "and_ids or_ids any authenticated source_ip direct_remote_ip remote_ip header url_path " +
-		"filter_state not_id metadata sourced_metadata",
+		"filter_state not_id metadata sourced_metadata custom",
 	"envoy.config.rbac.v3.SourcedMetadata":                               "metadata_matcher metadata_source",
 	"envoy.type.matcher.v3.MetadataMatcher":                              "filter path value invert",
 	"envoy.type.matcher.v3.MetadataMatcher.PathSegment":                  "key",
@@ -142,11 +230,10 @@ var supported = strict.Table{
 	"envoy.type.matcher.v3.OrMatcher":                                    "value_matchers",
 	"envoy.config.rbac.v3.Principal.Set":                                 "ids",
 	"envoy.config.rbac.v3.Principal.Authenticated":                       "principal_name",
-	"envoy.config.core.v3.CidrRange":                                     "address_prefix prefix_len",
 	"envoy.config.core.v3.TypedExtensionConfig":                          "name typed_config",
 	"envoy.extensions.path.match.uri_template.v3.UriTemplateMatchConfig": "path_template",
 	"envoy.type.matcher.v3.PathMatcher":                                  "path",
-	"envoy.type.matcher.v3.FilterStateMatcher":                           "key string_match",
+	"envoy.type.matcher.v3.FilterStateMatcher":                           "key string_match address_match",
 	"envoy.type.v3.Int32Range":                                           "start end",
 }
 
@@ -175,9 +262,27 @@ func parse(m *rbacv3.RBAC) (*Rules, error) {
 		if p.principals, err = principals(in.Principals); err != nil {
 			return nil, fmt.Errorf("policies[%q].principals%w", name, err)
 		}
+		if p.condition, err = condition(in); err != nil {
+			return nil, fmt.Errorf("policies[%q].%w", name, err)
+		}
 		r.policies = append(r.policies, p)
 	}
 	return r, nil
+}
+
+// condition compiles what has to hold besides; nil: there is nothing.
+func condition(m *rbacv3.Policy) (*cel.Program, error) {
+	c := m.GetCelConfig()
+	on := cel.Enabled{Conversion: c.GetEnableStringConversion(), Concat: c.GetEnableStringConcat(), Functions: c.GetEnableStringFunctions()}
+	switch {
+	case m.Condition != nil:
+		p, err := cel.CompileParsed(m.Condition, on)
+		return p, prefixed("condition: ", err)
+	case m.CheckedCondition != nil:
+		p, err := cel.CompileChecked(m.CheckedCondition, on)
+		return p, prefixed("checked_condition: ", err)
+	}
+	return nil, nil //nolint:nilnil // nothing has to hold
 }
 
 // permissions compiles a list. Errors begin with the index: "[2].header: …".
@@ -212,7 +317,7 @@ func permission(m *rbacv3.Permission) (rule, error) {
 	case *rbacv3.Permission_UrlPath:
 		return path(p.UrlPath)
 	case *rbacv3.Permission_DestinationIp:
-		c, err := cidr(p.DestinationIp)
+		c, err := match.Prefix(p.DestinationIp)
 		return localIP{c}, prefixed("destination_ip: ", err)
 	case *rbacv3.Permission_DestinationPort:
 		return localPort{uint16(p.DestinationPort), uint16(p.DestinationPort)}, nil
@@ -259,19 +364,21 @@ func principal(m *rbacv3.Principal) (rule, error) {
 	case *rbacv3.Principal_Authenticated_:
 		return authenticated(p.Authenticated)
 	case *rbacv3.Principal_SourceIp:
-		c, err := cidr(p.SourceIp)
+		c, err := match.Prefix(p.SourceIp)
 		return peerIP{c}, prefixed("source_ip: ", err)
 	case *rbacv3.Principal_DirectRemoteIp:
-		c, err := cidr(p.DirectRemoteIp)
+		c, err := match.Prefix(p.DirectRemoteIp)
 		return directIP{c}, prefixed("direct_remote_ip: ", err)
 	case *rbacv3.Principal_RemoteIp:
-		c, err := cidr(p.RemoteIp)
+		c, err := match.Prefix(p.RemoteIp)
 		return clientIP{c}, prefixed("remote_ip: ", err)
 	case *rbacv3.Principal_Header:
 		t, err := match.Headers(p.Header)
 		return &headers{t}, prefixed("header: ", err)
 	case *rbacv3.Principal_UrlPath:
 		return path(p.UrlPath)
+	case *rbacv3.Principal_Custom:
+		return certificate(p.Custom)
 	case *rbacv3.Principal_FilterState:
 		return filterState(p.FilterState)
 	case *rbacv3.Principal_Metadata: //nolint:staticcheck // deprecated, and in use
@@ -302,18 +409,6 @@ func ports(start, end int32) (rule, error) {
 	return localPort{uint16(start), uint16(end - 1)}, nil
 }
 
-func cidr(m *corev3.CidrRange) (netip.Prefix, error) {
-	a, err := netip.ParseAddr(m.GetAddressPrefix())
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	bits := int(m.GetPrefixLen().GetValue())
-	if a.Is4In6() && bits >= 96 {
-		a, bits = a.Unmap(), bits-96
-	}
-	return a.Prefix(bits)
-}
-
 func authenticated(m *rbacv3.Principal_Authenticated) (rule, error) {
 	if m.GetPrincipalName() == nil {
 		return &identity{}, nil
@@ -326,15 +421,62 @@ func authenticated(m *rbacv3.Principal_Authenticated) (rule, error) {
 const istioPrincipal = "io.istio.peer_principal"
 
 func filterState(m *matcherv3.FilterStateMatcher) (rule, error) {
-	if m.Key != istioPrincipal {
-		return nil, fmt.Errorf("filter_state.key: %q is not supported, only %q", m.Key, istioPrincipal)
+	if r := m.GetAddressMatch(); r != nil {
+		out := &stateAddr{key: m.Key, invert: r.InvertMatch}
+		var err error
+		out.ranges, err = match.Prefixes(r.Ranges)
+		return out, strict.At(err, "filter_state.address_match.ranges")
 	}
 	if m.GetStringMatch() == nil {
-		return nil, errors.New("filter_state.string_match: is missing")
+		return nil, errors.New("filter_state: wants string_match or address_match")
 	}
-	var t route.Strings
 	t, err := match.Strings(m.GetStringMatch())
-	return &spiffe{t}, prefixed("filter_state.string_match: ", err)
+	if m.Key == istioPrincipal {
+		return &spiffe{t}, prefixed("filter_state.string_match: ", err)
+	}
+	return &state{m.Key, t}, prefixed("filter_state.string_match: ", err)
+}
+
+// certificate reads the principal that is an extension: who a checked certificate is of.
+func certificate(m *corev3.TypedExtensionConfig) (rule, error) {
+	in := &mtlsv3.Config{}
+	if !m.GetTypedConfig().MessageIs(in) {
+		return nil, fmt.Errorf("custom.typed_config: %q is not supported", m.GetTypedConfig().GetTypeUrl())
+	}
+	if err := m.GetTypedConfig().UnmarshalTo(in); err != nil {
+		return nil, prefixed("custom.typed_config: ", err)
+	}
+	if in.SanMatcher == nil {
+		if !in.AnyValidatedClientCertificate {
+			return nil, errors.New("custom.typed_config: wants san_matcher or any_validated_client_certificate")
+		}
+		return &validated{}, nil
+	}
+	name, err := nameTest(in.SanMatcher)
+	return &validated{name}, prefixed("custom.typed_config.san_matcher.", err)
+}
+
+// nameTest compiles a test of the names of one kind that a certificate has.
+func nameTest(m *tlsv3.SubjectAltNameMatcher) (func(*x509.Certificate) bool, error) {
+	t, err := match.Strings(m.GetMatcher())
+	if err != nil {
+		return nil, prefixed("matcher", err)
+	}
+	switch m.GetSanType() {
+	case tlsv3.SubjectAltNameMatcher_DNS:
+		return func(c *x509.Certificate) bool { return slices.ContainsFunc(c.DNSNames, t.Any) }, nil
+	case tlsv3.SubjectAltNameMatcher_EMAIL:
+		return func(c *x509.Certificate) bool { return slices.ContainsFunc(c.EmailAddresses, t.Any) }, nil
+	case tlsv3.SubjectAltNameMatcher_URI:
+		return func(c *x509.Certificate) bool {
+			return slices.ContainsFunc(c.URIs, func(u *url.URL) bool { return t.Any(u.String()) })
+		}, nil
+	case tlsv3.SubjectAltNameMatcher_IP_ADDRESS:
+		return func(c *x509.Certificate) bool {
+			return slices.ContainsFunc(c.IPAddresses, func(ip net.IP) bool { return t.Any(ip.String()) })
+		}, nil
+	}
+	return nil, fmt.Errorf("san_type: %s is not supported", m.GetSanType())
 }
 
 func uriTemplate(m *corev3.TypedExtensionConfig) (rule, error) {

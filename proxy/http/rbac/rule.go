@@ -1,7 +1,9 @@
 package rbac
 
 import (
+	"crypto/x509"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
@@ -12,8 +14,9 @@ import (
 type facts struct {
 	conn   *filter.ConnInfo
 	h      *filter.Headers
-	remote netip.Addr   // the client, as a trusted x-forwarded-for says
-	info   *filter.Info // nil for a connection
+	remote netip.Addr // the client, as a trusted x-forwarded-for says
+	port   uint16
+	info   *filter.Info
 }
 
 // rule is a permission or a principal.
@@ -37,6 +40,18 @@ type (
 	identity struct{ tests *route.Strings }
 	// spiffe is the peer's first URI SAN, as Istio puts it into filter state.
 	spiffe struct{ tests route.Strings }
+	// state is a text of filter state, stateAddr an address there.
+	state struct {
+		key   string
+		tests route.Strings
+	}
+	stateAddr struct {
+		key    string
+		ranges []netip.Prefix
+		invert bool
+	}
+	// validated is a client's certificate that was checked, with one of the names; nil: any.
+	validated struct{ name func(*x509.Certificate) bool }
 	// metadata is a value that a filter has set, or the route's.
 	metadata struct {
 		namespace       string
@@ -50,9 +65,6 @@ type (
 type valueTest func(v any, there bool) bool
 
 func (r *metadata) match(f facts) bool {
-	if f.info == nil {
-		return r.value(nil, false) != r.invert
-	}
 	all := f.info.Metadata
 	if r.ofRoute {
 		all = f.info.RouteMetadata
@@ -107,6 +119,35 @@ func (r directIP) match(f facts) bool {
 
 func (r clientIP) match(f facts) bool { return within(r.p, f.remote) }
 func (r *spiffe) match(f facts) bool  { return f.conn.PeerURI != "" && r.tests.Any(f.conn.PeerURI) }
+
+func (r *state) match(f facts) bool {
+	s, ok := f.info.Object(r.key).(string)
+	return ok && r.tests.Any(s)
+}
+
+func (r *stateAddr) match(f facts) bool {
+	var a netip.Addr
+	switch v := f.info.Object(r.key).(type) {
+	case netip.AddrPort:
+		a = v.Addr()
+	case string:
+		p, err := netip.ParseAddrPort(v)
+		if err != nil {
+			return false
+		}
+		a = p.Addr()
+	default:
+		return false
+	}
+	return slices.ContainsFunc(r.ranges, func(p netip.Prefix) bool { return within(p, a) }) != r.invert
+}
+
+func (r *validated) match(f facts) bool {
+	if !f.conn.Verified || len(f.conn.TLS.PeerCertificates) == 0 {
+		return false
+	}
+	return r.name == nil || r.name(f.conn.TLS.PeerCertificates[0])
+}
 
 func (r localPort) match(f facts) bool {
 	p := f.conn.Local.Port()

@@ -58,7 +58,7 @@ func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 	switch {
 	case m.Host != "":
 		s.h.Authority = m.Host
-	case !m.KeepHost:
+	case !m.KeepHost && r.cfg.Messages == nil:
 		s.h.Authority = shadowed(s.h.Authority)
 	}
 	if m.NotSampled {
@@ -68,13 +68,8 @@ func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 		s.trailer = new(filter.Headers)
 		s.trailer.CopyFrom(r.trailer)
 	}
-	want := pool.WantHTTP1
-	if p := c.Spec().Protocol; p == cluster.HTTP2 || p == cluster.UseDownstream && r.ds.Info().Protocol == "HTTP/2" {
-		want = pool.WantHTTP2
-	} else if p == cluster.AutoALPN && host.Secure() {
-		want = pool.WantALPN
-	}
 	s.x.Lane, s.x.User, s.x.Cluster, s.x.Host = &s.lane, s, c, host
+	want := r.wantOf(&s.x, host)
 	s.x.Limits = c.Limits(cluster.Default)
 	timeout := r.plan.timeout
 	if timeout <= 0 {

@@ -12,7 +12,13 @@ import (
 )
 
 // plan holds the timeouts of one request. 0: none.
-type plan struct{ timeout, perTry, perTryIdle, stream time.Duration }
+type plan struct {
+	timeout, perTry, perTryIdle, stream time.Duration
+	// hedge: an attempt whose time is over goes on beside the next one.
+	hedge bool
+	// grpc: the timeout is told in grpc-timeout too.
+	grpc bool
+}
 
 // planRequest settles timeouts and retry policy from the route and, for trusted
 // requests, from the head.
@@ -28,6 +34,7 @@ func (r *Router) planRequest(f *route.Forward) {
 		p.perTry, p.perTryIdle = r.retry.PerTryTimeout, r.retry.PerTryIdleTimeout
 	}
 	p.stream = r.cluster.Spec().HTTP.MaxStreamDuration
+	p.hedge = r.Entry.Hedges()
 	if r.Trusted {
 		r.ownWishes()
 	}
@@ -45,15 +52,28 @@ func (r *Router) planRequest(f *route.Forward) {
 	if r.retry != nil && !r.retry.Applies(h) {
 		r.retry = nil
 	}
+	p.grpc = grpcBound
+	r.sayTimeout(0)
+}
+
+// sayTimeout tells the upstream how long it has, after that much of the whole time.
+func (r *Router) sayTimeout(elapsed time.Duration) {
+	p := &r.plan
 	expected := p.perTry
-	if expected == 0 {
+	if expected == 0 || p.hedge { // a hedged request's attempts have all of the time
 		expected = p.timeout
 	}
-	if expected > 0 && !r.cfg.SuppressHeaders {
-		r.setInt(h, "x-envoy-expected-rq-timeout-ms", expected.Milliseconds())
+	if expected <= 0 {
+		return
 	}
-	if expected > 0 && grpcBound {
-		SetGRPCTimeout(h, expected)
+	if p.timeout > 0 {
+		expected = max(min(expected, p.timeout-elapsed), time.Millisecond) // 0 would be without end
+	}
+	if !r.cfg.SuppressHeaders {
+		r.setInt(r.h, "x-envoy-expected-rq-timeout-ms", expected.Milliseconds())
+	}
+	if p.grpc {
+		SetGRPCTimeout(r.h, expected)
 	}
 }
 
@@ -79,6 +99,12 @@ func (r *Router) ownWishes() {
 	}
 	if d, ok := parseMillis(take(h, "x-envoy-upstream-rq-per-try-timeout-ms")); ok {
 		r.plan.perTry = d
+	}
+	switch take(h, "x-envoy-hedge-on-per-try-timeout") {
+	case "true":
+		r.plan.hedge = true
+	case "false":
+		r.plan.hedge = false
 	}
 	on, grpcOn := take(h, "x-envoy-retry-on"), take(h, "x-envoy-retry-grpc-on")
 	most := take(h, "x-envoy-max-retries")
@@ -202,7 +228,17 @@ func hostOnly(authority string) string {
 	return strings.Trim(authority, "[]")
 }
 
-func (r *Router) countStatus(code int) { r.cluster.Stats().Status(code) }
+func (r *Router) countStatus(code int) {
+	r.cluster.Stats().Status(code)
+	r.Entry.Route().Stats.Count(code)
+	r.share.Count(code)
+}
+
+// note counts an event for the route and the virtual cluster.
+func (r *Router) note(e route.Event) {
+	r.Entry.Route().Stats.Add(e)
+	r.share.Add(e)
+}
 
 // grpcStatus reads the grpc-status field.
 func grpcStatus(h *filter.Headers) (int, bool) {

@@ -19,7 +19,7 @@ func (r *Router) resolved() bool {
 			r.notResolved("DNS resolution failure", "dns_resolution_failure", filter.FlagDNSResolutionFailed)
 		}
 	})
-	switch r.cluster.Resolve(r.h.Authority, func(ok bool) {
+	switch r.cluster.Resolve(r.forwardTo(), func(ok bool) {
 		if ok {
 			wake()
 		} else {
@@ -40,21 +40,15 @@ func (r *Router) resolved() bool {
 	return false
 }
 
+// forwardTo is the authority of the host to go to.
+func (r *Router) forwardTo() string {
+	if to := r.ds.Info().ForwardTo; to != "" {
+		return to
+	}
+	return r.h.Authority
+}
+
 func (r *Router) notResolved(text, details string, flags filter.ResponseFlags) {
 	r.ds.Info().Upstream = filter.Upstream{Cluster: r.cluster.Name(), Service: r.cluster.Spec().Service}
 	r.reply(filter.LocalReply{Status: 503, Body: text, Details: details, Flags: flags})
-}
-
-// textAt is the string at a path in dynamic metadata, "" when there is none.
-func textAt(m map[string]any, path []string) string {
-	var v any = m
-	for _, key := range path {
-		inner, ok := v.(map[string]any)
-		if !ok {
-			return ""
-		}
-		v = inner[key]
-	}
-	s, _ := v.(string)
-	return s
 }

@@ -26,8 +26,17 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 	r.phase = waiting
 	r.endTry()
 	if r.retryReset(reset) {
+		r.timedOutTry = false
 		r.later(nil)
 		return
+	}
+	status := 503
+	if flags == filter.FlagUpstreamProtocolError {
+		status = 502
+	}
+	r.countStatus(status)
+	if len(r.hedges) > 0 {
+		return // one of them may answer
 	}
 	var body strings.Builder
 	body.WriteString("upstream connect error or disconnect/reset before headers. ")
@@ -39,10 +48,6 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 	if info.Upstream.Failure != "" {
 		why += "|" + underscored(info.Upstream.Failure)
 	}
-	status := 503
-	if flags == filter.FlagUpstreamProtocolError {
-		status = 502
-	}
 	l := filter.LocalReply{
 		Status: status, Body: body.String(), Flags: flags,
 		Details: "upstream_reset_before_response_started{" + why + "}",
@@ -50,8 +55,21 @@ func (r *Router) failed(reset route.Reset, reason string, flags filter.ResponseF
 	if reset == route.ResetOverflow {
 		l.Header = []filter.Field{{Name: "x-envoy-overloaded", Value: "true"}}
 	}
-	r.countStatus(status)
 	r.reply(l)
+}
+
+// resetStatus is what an attempt counts as that was cut off.
+func resetStatus(code codec.ResetCode) int {
+	if violated(code) {
+		return 502
+	}
+	return 503
+}
+
+// violated tells whether a stream was cut off because one side says that the other has
+// broken the protocol.
+func violated(code codec.ResetCode) bool {
+	return code == codec.ResetProtocol || code&codec.ResetLocal != 0
 }
 
 func underscored(s string) string { return strings.ReplaceAll(s, " ", "_") }
@@ -89,17 +107,20 @@ func (r *Router) mayRetry() bool {
 	if r.retries >= int(r.retry.Retries) {
 		info.Flags |= filter.FlagUpstreamRetryLimitExceeded
 		st.UpstreamRqRetryLimitExceeded.Add(1)
+		r.note(route.RetryLimitExceeded)
 		return false
 	}
 	if !r.held {
 		if !r.limits.Acquire(cluster.Retries) {
 			info.Flags |= filter.FlagUpstreamOverflow
+			r.note(route.RetryOverflow)
 			return false
 		}
 		r.held = true
 	}
 	r.retries++
 	st.UpstreamRqRetry.Add(1)
+	r.note(route.Retried)
 	return true
 }
 
@@ -147,9 +168,11 @@ func (r *Router) later(h *filter.Headers) {
 	}
 	if asked {
 		r.cluster.Stats().UpstreamRqRetryBackoffRatelimited.Add(1)
+		r.note(route.RetryBackoffRatelimited)
 	} else {
 		d = r.retry.Backoff(r.retries, rand.Uint64())
 		r.cluster.Stats().UpstreamRqRetryBackoffExponential.Add(1)
+		r.note(route.RetryBackoffExponential)
 	}
 	r.retryAt = r.ds.Now().Add(d)
 	r.ds.Arm(r.retryAt)
@@ -157,11 +180,19 @@ func (r *Router) later(h *filter.Headers) {
 
 // timedOut: the route's timeout.
 func (r *Router) timedOut() {
-	r.cluster.Stats().UpstreamRqTimeout.Add(1)
 	if r.x.Active() {
-		r.host.Report(cluster.RequestTimedOut)
+		r.cluster.Stats().UpstreamRqTimeout.Add(1)
+		r.note(route.Timeout)
+		if !r.softened {
+			r.host.Report(cluster.RequestTimedOut)
+		}
 		r.host.Stats().RqTimeout.Add(1)
 		r.cluster.Stats().UpstreamRqTxReset.Add(1)
+	}
+	for _, g := range r.hedges {
+		r.cluster.Stats().UpstreamRqTimeout.Add(1)
+		g.host.Stats().RqTimeout.Add(1)
+		r.countStatus(504)
 	}
 	r.giveUp(timeoutText, "response_timeout", filter.FlagUpstreamRequestTimeout)
 }
@@ -208,6 +239,10 @@ func (r *Router) giveUp(text, details string, flags filter.ResponseFlags) {
 
 // tryTimedOut: the timeout of one attempt.
 func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
+	if r.plan.hedge {
+		r.hedge()
+		return
+	}
 	c.Add(1)
 	r.endTry()
 	r.host.Report(cluster.RequestTimedOut)
@@ -215,6 +250,7 @@ func (r *Router) tryTimedOut(details string, c *cluster.Counter) {
 	r.cluster.Stats().UpstreamRqTxReset.Add(1)
 	r.x.Reset(codec.ResetCancel)
 	if r.phase != responding && r.retryReset(route.ResetTimeout) {
+		r.timedOutTry = true
 		r.later(nil)
 		return
 	}

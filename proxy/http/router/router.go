@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	l7 "github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/codec"
 	"github.com/weftmesh/weft/proxy/http/pool"
@@ -47,6 +48,8 @@ type Config struct {
 	Stats    *Stats
 	// BufferLimit bounds the request body that is kept.
 	BufferLimit int
+	// Messages, when set, is the protocol of requests, which is not HTTP.
+	Messages *l7.Protocol
 	// SuppressHeaders sends none of the x-envoy- headers.
 	SuppressHeaders bool
 	// RespectExpectedTimeout takes the timeout from x-envoy-expected-rq-timeout-ms.
@@ -102,7 +105,10 @@ type Router struct {
 	limits  *cluster.Limits
 	prio    cluster.Priority
 	host    *cluster.Host
-	x       pool.Exchange
+	// x is the present attempt's, first unless requests are hedged.
+	x      *pool.Exchange
+	first  pool.Exchange
+	hedges []*hedge // attempts that go on beside it
 
 	h       *filter.Headers // the request's, the owner's
 	trailer *filter.Headers
@@ -112,27 +118,36 @@ type Router struct {
 	paused  bool   // PauseRequest(true) was called
 	full    bool   // the upstream is slow
 
-	phase    phase
-	headSent bool // of this attempt
-	bodySent bool // of this attempt: some of the body
-	retry    *route.Retry
-	plan     plan
-	retries  int // counted ones
-	resends  int // free ones
-	tried    [maxTried]*cluster.Host
-	nTried   int
-	avoided  priorities
-	held     bool // Retries acquired
-	hash     uint64
-	hasHash  bool
-	cookie   string
-	mirrors  bool
-	follow   bool // redirects may be followed
-	tunnel   bool // the upgrade was granted
-	open     bool // and the upstream takes the tunnel's bytes
+	phase       phase
+	softened    bool // this attempt's time was over, it goes on
+	timedOutTry bool // and why there is another one
+	headSent    bool // of this attempt
+	bodySent    bool // of this attempt: some of the body
+	// loadTaken: the host has reported its load with this attempt.
+	loadTaken bool
+	retry     *route.Retry
+	plan      plan
+	retries   int // counted ones
+	resends   int // free ones
+	tried     [maxTried]*cluster.Host
+	nTried    int
+	avoided   priorities
+	held      bool // Retries acquired
+	wanted    cluster.Wanted
+	share     *route.Stats // of the virtual cluster; nil: there is none
+	hash      uint64
+	hasHash   bool
+	cookie    string
+	mirrors   bool
+	follow    bool // redirects may be followed
+	tunnel    bool // the upgrade was granted
+	open      bool // and the upstream takes the tunnel's bytes
+	keyed     bool // the WebSocket key is ours
 
 	respPaused bool
 	owed       int // window to give back when the response goes on
+
+	sentBytes, gotBytes uint64 // of the bodies of request and response
 
 	began    time.Time // of this attempt
 	deadline time.Time // of the whole
@@ -145,7 +160,7 @@ type Router struct {
 }
 
 // Init ties the Router to its stream.
-func (r *Router) Init(cfg *Config, ds Downstream) { r.cfg, r.ds = cfg, ds }
+func (r *Router) Init(cfg *Config, ds Downstream) { r.cfg, r.ds, r.x = cfg, ds, &r.first }
 
 // Reset makes the Router ready for another request; the present one must be over.
 func (r *Router) Reset() {
@@ -154,9 +169,9 @@ func (r *Router) Reset() {
 		body = nil
 	}
 	cfg, ds := r.cfg, r.ds
-	spare := r.x.Spare()
+	spare := r.first.Spare()
 	*r = Router{} // without a copy: it is large
-	r.cfg, r.ds, r.body = cfg, ds, body
+	r.cfg, r.ds, r.body, r.x = cfg, ds, body, &r.first
 	r.x.UseSpare(spare)
 }
 
@@ -213,6 +228,7 @@ func (r *Router) reply(l filter.LocalReply) {
 
 func (r *Router) forward() {
 	f := r.Entry.Forward()
+	r.share = r.Entry.VirtualHost().ClusterStats(r.h)
 	r.cluster = r.cfg.Clusters.Get(r.Target.Cluster)
 	if r.cluster == nil {
 		r.cfg.Stats.NoCluster.Add(1)
@@ -232,7 +248,9 @@ func (r *Router) forward() {
 		r.prio = cluster.High
 	}
 	r.limits = r.cluster.Limits(r.prio)
-	if len(f.Hash) > 0 {
+	if hash := r.cluster.Spec().LB.Hash; hash != nil {
+		r.hash, r.hasHash = hash(r.h, r.ds.Info().Conn)
+	} else if len(f.Hash) > 0 {
 		r.hash, r.hasHash, r.cookie = r.Entry.Hash(r.h, r.ds.Info().Conn)
 	}
 	r.planRequest(f)
@@ -270,6 +288,7 @@ func (r *Router) Data(b []byte, end bool) {
 		return
 	}
 	r.ended = end
+	r.sentBytes += uint64(len(b))
 	ready := r.ready()
 	if !ready || r.keep {
 		r.save(b, ready)
@@ -370,7 +389,8 @@ func (r *Router) resume() {
 
 // try begins an attempt: chooses a host and asks for a connection to it.
 func (r *Router) try() {
-	r.phase, r.headSent, r.bodySent, r.full = trying, false, false, false
+	r.phase, r.headSent, r.bodySent, r.full, r.softened = trying, false, false, false, false
+	r.loadTaken = false
 	r.retryAt = time.Time{}
 	info := r.ds.Info()
 	info.Attempts++
@@ -396,7 +416,7 @@ func (r *Router) try() {
 	info.Upstream.Failure = ""
 	r.began = r.ds.Now()
 	info.UpstreamStart = r.began.Sub(info.Start)
-	x := &r.x
+	x := r.x
 	x.Lane, x.User, x.Cluster, x.Host, x.Limits = r.ds.Lane(), (*upstream)(r), r.cluster, host, r.limits
 	if r.cluster.Spec().Type == cluster.Aggregate {
 		x.Cluster = host.Cluster()
@@ -410,51 +430,6 @@ func (r *Router) try() {
 		r.ds.Arm(r.tryLife)
 	}
 	x.Start(r.want())
-}
-
-// pick asks the load balancer.
-func (r *Router) pick() (*cluster.Host, filter.ResponseFlags) {
-	info := r.ds.Info()
-	p := cluster.Pick{
-		Random: rand.Uint64(), Hash: r.hash, HasHash: r.hasHash, Subset: r.Target.Subset,
-		Dst: info.Conn.Local,
-	}
-	if r.cluster.Spec().Type == cluster.DynamicForward {
-		p.Authority = r.h.Authority
-	}
-	if path := r.cluster.Spec().Original.Metadata; path != nil {
-		if a, ok := parseAddrPort(textAt(info.Metadata, path)); ok {
-			p.Dst = a
-		}
-	}
-	if name := r.cluster.Spec().Original.Header; name != "" {
-		if a, ok := parseAddrPort(r.h.Get(name)); ok {
-			p.Dst = a
-		}
-	}
-	if r.retries == 0 {
-		p.Override, p.Strict = info.Override.Host, info.Override.Strict
-	}
-	if r.retry != nil && r.retries > 0 {
-		if r.retry.AvoidPrevious {
-			p.Avoid, p.Tries = r.tried[:r.nTried], max(r.retry.HostAttempts, 1)
-		}
-		if len(r.retry.OmitHosts) > 0 {
-			p.Omit, p.Tries = r.retry.OmitHosts, max(r.retry.HostAttempts, 1)
-		}
-		r.avoided.update(r.retry.AvoidPriorities)
-		p.SkipPriorities = r.avoided.skip
-	}
-	h, flags := r.cluster.Pick(&p)
-	r.avoided.picked(&p)
-	return h, flags
-}
-
-func (r *Router) remember(h *cluster.Host) {
-	if r.nTried < maxTried {
-		r.tried[r.nTried] = h
-		r.nTried++
-	}
 }
 
 func (r *Router) dialOptions(x *pool.Exchange) {
@@ -471,6 +446,13 @@ func (r *Router) dialOptions(x *pool.Exchange) {
 		}
 	}
 	info := r.ds.Info()
+	if spec.HTTP.OwnPool {
+		x.Dial.For = info.Conn.ID
+	}
+	x.Dial.Origin = info.Conn.Origin
+	if info.Origin.Addr.IsValid() {
+		x.Dial.Origin = info.Origin
+	}
 	if spec.ProxyProtocol != 0 {
 		c := info.Conn
 		x.Dial.Source, x.Dial.Dest = c.Remote, c.Local
@@ -493,30 +475,11 @@ func (r *Router) dialOptions(x *pool.Exchange) {
 	}
 }
 
-// want is the protocol for the upstream.
-func (r *Router) want() pool.Want {
-	if r.Terminate != nil {
-		return pool.WantRaw
-	}
-	switch r.x.Cluster.Spec().Protocol {
-	case cluster.HTTP2:
-		return pool.WantHTTP2
-	case cluster.UseDownstream:
-		if r.ds.Info().Protocol == "HTTP/2" {
-			return pool.WantHTTP2
-		}
-	case cluster.AutoALPN:
-		if r.host.Secure() {
-			return pool.WantALPN
-		}
-	}
-	return pool.WantHTTP1
-}
-
 // Abort gives up what is under way. Nothing more is heard from the Router.
 func (r *Router) Abort() {
 	r.phase = idle
 	r.x.Reset(codec.ResetCancel)
+	r.dropHedges()
 	r.deadline, r.retryAt = time.Time{}, time.Time{}
 	r.endTry()
 	r.releaseRetry()
@@ -543,7 +506,7 @@ func (r *Router) PauseResponse(on bool) {
 // Next is the time of the next Tick, zero: none.
 func (r *Router) Next() time.Time {
 	next := r.deadline
-	for _, t := range [...]time.Time{r.tryUntil, r.tryIdle, r.tryLife, r.retryAt} {
+	for _, t := range [...]time.Time{r.tryUntil, r.tryIdle, r.tryLife, r.retryAt, r.hedgeLife()} {
 		if !t.IsZero() && (next.IsZero() || t.Before(next)) {
 			next = t
 		}
@@ -561,7 +524,7 @@ func (r *Router) Tick(now time.Time) {
 		r.tryTimedOut("upstream_per_try_timeout", &r.cluster.Stats().UpstreamRqPerTryTimeout)
 	case due(r.tryIdle, now):
 		r.tryTimedOut("upstream_per_try_idle_timeout", &r.cluster.Stats().UpstreamRqPerTryIdleTimeout)
-	case due(r.tryLife, now):
+	case due(r.tryLife, now), due(r.hedgeLife(), now):
 		r.cluster.Stats().UpstreamRqMaxDurationReached.Add(1)
 		r.giveUp("upstream max stream duration reached", "upstream_max_stream_duration_reached", filter.FlagUpstreamMaxStreamDuration)
 	case due(r.retryAt, now):

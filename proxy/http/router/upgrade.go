@@ -16,8 +16,9 @@ import (
 // completeUpgrade gives an HTTP/1 upstream the key that an HTTP/2 client did not send.
 func (r *Router) completeUpgrade(h *filter.Headers) {
 	if !websocket(h.Protocol) || r.x.Protocol == "HTTP/2" || h.Has("sec-websocket-key") {
-		return
+		return // one that another attempt has made serves this one too
 	}
+	r.keyed = true
 	var key [16]byte
 	_, _ = rand.Read(key[:]) // never fails
 	h.Set("sec-websocket-key", base64.StdEncoding.EncodeToString(key[:]))
@@ -26,6 +27,10 @@ func (r *Router) completeUpgrade(h *filter.Headers) {
 // completeUpgraded gives an HTTP/1 client the answer to its key that an HTTP/2
 // upstream did not send.
 func (r *Router) completeUpgraded(h *filter.Headers) {
+	if r.keyed {
+		h.Del("sec-websocket-accept") // the client has not asked (RFC 8441 5)
+		return
+	}
 	if h.Status != 101 || !websocket(r.h.Protocol) || h.Has("sec-websocket-accept") {
 		return
 	}

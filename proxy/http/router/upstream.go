@@ -1,6 +1,7 @@
 package router
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/weftmesh/weft/proxy/cluster"
@@ -23,6 +24,7 @@ func (u *upstream) OnReady() {
 	info.Upstream.TLS, info.Upstream.State = r.x.TLS != nil, r.x.TLS
 	info.Upstream.PeerURI = r.x.PeerURI
 	r.phase = sent
+	r.note(route.Sent)
 	if r.respPaused { // before there was anything to pause
 		r.x.Reading(false)
 	}
@@ -76,6 +78,12 @@ func (r *Router) sendHead() {
 	if !r.cfg.SuppressHeaders && r.Entry.VirtualHost().AttemptCount {
 		r.setInt(h, "x-envoy-attempt-count", int64(r.ds.Info().Attempts))
 	}
+	if r.retries > 0 && r.Entry.VirtualHost().TimeoutRetryHeader {
+		h.Set("x-envoy-is-timeout-retry", strconv.FormatBool(r.timedOutTry))
+	}
+	if r.retries > 0 && !r.deadline.IsZero() {
+		r.sayTimeout(r.ds.Now().Sub(r.deadline.Add(-r.plan.timeout)))
+	}
 	if f := r.cfg.Attempt; f != nil {
 		f(r.ds.Info(), h, r.ds.Now())
 	}
@@ -120,12 +128,14 @@ func (u *upstream) OnReset(code codec.ResetCode) {
 	}
 	reset, reason := route.ResetRemote, "remote reset"
 	flags := filter.FlagUpstreamRemoteReset
-	switch code {
-	case codec.ResetConnection:
+	switch {
+	case code == codec.ResetConnection:
 		reason, flags = "connection termination", filter.FlagUpstreamConnectionTermination
-	case codec.ResetRefused:
+	case code == codec.ResetRefused:
 		reset, reason = route.ResetRefused, "remote refused stream reset"
-	case codec.ResetProtocol, codec.ResetCompression, codec.ResetFrameSize, codec.ResetFlowControl:
+	case code == codec.ResetConnect:
+		reason = "remote error with CONNECT request"
+	case violated(code):
 		reason, flags = "protocol error", filter.FlagUpstreamProtocolError
 	}
 	if code == codec.ResetCancel && r.overdue() {
@@ -165,6 +175,10 @@ func replayable(method string) bool {
 
 // OnInterim implements pool.User.
 func (u *upstream) OnInterim(h *filter.Headers) {
+	if r := (*Router)(u); len(r.hedges) > 0 {
+		r.dropHedges()
+		r.retry = nil // as in Envoy: the client has been told to go on by this one
+	}
 	u.ds.RespondInterim(h)
 	pool.PutHeaders(h)
 }
@@ -178,18 +192,22 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 	r.tryUntil = time.Time{}
 	r.touchIdle(now)
 	r.report(h)
+	r.takeLoad(h)
 	if r.retryResponse(h) {
 		r.x.Reset(codec.ResetCancel)
+		r.timedOutTry = false
 		r.later(h)
 		pool.PutHeaders(h)
 		return
 	}
-	if r.followed(h) {
+	if r.followed(h) || r.leaveToHedges(h) {
 		return
 	}
+	r.dropHedges()
 	r.phase = responding
 	if r.retries > 0 && h.Status < 500 {
 		r.cluster.Stats().UpstreamRqRetrySuccess.Add(1)
+		r.note(route.RetrySuccess)
 	}
 	granted := h.Status == 101 || r.Upgrade == "CONNECT" && h.Status/100 == 2
 	if !r.mirrors {
@@ -199,6 +217,7 @@ func (u *upstream) OnHeaders(h *filter.Headers, end bool) {
 		}
 	}
 	r.countStatus(h.Status)
+	r.trackHead(h)
 	if r.h.Protocol != "" {
 		r.completeUpgraded(h)
 	}
@@ -252,6 +271,9 @@ func (r *Router) finishHead(h *filter.Headers, now time.Time) {
 
 // report tells outlier detection about a response.
 func (r *Router) report(h *filter.Headers) {
+	if r.host.ReportResponse(h) {
+		return
+	}
 	if r.ds.Info().GRPC {
 		if s, ok := grpcStatus(h); ok {
 			r.host.ReportStatus(httpOfGRPC(s))
@@ -264,10 +286,18 @@ func (r *Router) report(h *filter.Headers) {
 	r.host.ReportStatus(h.Status)
 }
 
+// takeLoad passes the load that the host reports on, once per attempt.
+func (r *Router) takeLoad(h *filter.Headers) {
+	if !r.loadTaken && r.host.WantsLoad() {
+		r.loadTaken = r.host.TakeLoad(h)
+	}
+}
+
 // OnData implements pool.User.
 func (u *upstream) OnData(b []byte, end bool) {
 	r := (*Router)(u)
 	r.touchIdle(r.ds.Now())
+	r.gotBytes += uint64(len(b))
 	if end {
 		r.finish()
 	}
@@ -293,6 +323,7 @@ func (u *upstream) OnTrailers(h *filter.Headers) {
 			r.host.ReportStatus(httpOfGRPC(s))
 		}
 	}
+	r.takeLoad(h)
 	r.finish()
 	u.ds.RespondTrailers(h)
 }
@@ -313,6 +344,7 @@ func (u *upstream) OnBlocked(on bool) {
 func (r *Router) finish() {
 	d := r.ds.Now().Sub(r.began)
 	r.cluster.Stats().RequestTime(d)
+	r.trackEnd(r.ds.Now())
 	r.phase = idle
 	if r.tunnel && !r.ended {
 		r.phase = responding // the client's direction is still open

@@ -26,7 +26,12 @@ func Kind() filter.HTTPKind {
 				return nil, err
 			}
 			c, err := parse(m)
-			return &factory{name: ctx.FilterName, own: c}, err
+			f := &factory{name: ctx.FilterName, own: c}
+			if m.StatPrefix != "" {
+				counter := func(stat string) *filter.Counter { return ctx.Counter("stateful_session." + m.StatPrefix + "." + stat) }
+				f.stats = &counters{counter("routed"), counter("failed_open"), counter("failed_closed"), counter("no_session")}
+			}
+			return f, err
 		},
 		ParseRoute: func(_ *filter.ParseContext, a *anypb.Any) (any, error) {
 			m := &sessionv3.StatefulSessionPerRoute{}
@@ -46,7 +51,7 @@ func Kind() filter.HTTPKind {
 }
 
 var supported = strict.Table{
-	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession":         "session_state strict status_on_strict_destination_not_found",
+	"envoy.extensions.filters.http.stateful_session.v3.StatefulSession":         "session_state strict status_on_strict_destination_not_found stat_prefix",
 	"envoy.extensions.filters.http.stateful_session.v3.StatefulSessionPerRoute": "disabled stateful_session",
 	"envoy.extensions.http.stateful_session.cookie.v3.CookieBasedSessionState":  "cookie",
 	"envoy.extensions.http.stateful_session.header.v3.HeaderBasedSessionState":  "name",

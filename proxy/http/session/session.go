@@ -31,9 +31,14 @@ type config struct {
 }
 
 type factory struct {
-	name string
-	own  *config
+	name  string
+	own   *config
+	stats *counters // nil: nothing is counted; of routes' configurations nothing ever is
 }
+
+// counters say what became of sessions: their host was chosen, another was, or
+// none; none: the request is not of one.
+type counters struct{ routed, open, closed, none *filter.Counter }
 
 // New implements filter.HTTPFactory.
 func (f *factory) New(filter.Stream) filter.HTTPFilter { return &instance{factory: f} }
@@ -60,6 +65,9 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 			text = string(b)
 		}
 	default:
+		if st := x.factory.stats; st != nil && c == x.factory.own && c.cookie != "" {
+			st.none.Add(1)
+		}
 		return filter.Continue
 	}
 	x.cfg = c
@@ -73,6 +81,7 @@ func (x *instance) RequestHeaders(s filter.Stream, h *filter.Headers, _ bool) fi
 // ResponseHeaders tells the client its host, when it is another.
 func (x *instance) ResponseHeaders(s filter.Stream, h *filter.Headers, _ bool) filter.Verdict {
 	host := s.Info().Upstream.Host
+	x.count(s.Info(), host)
 	if x.cfg == nil || !host.IsValid() || host == x.host {
 		return filter.Continue
 	}
@@ -82,6 +91,22 @@ func (x *instance) ResponseHeaders(s filter.Stream, h *filter.Headers, _ bool) f
 	}
 	h.Add("set-cookie", x.cfg.setCookie(host))
 	return filter.Continue
+}
+
+// count tells of the host that was chosen.
+func (x *instance) count(i *filter.Info, host netip.AddrPort) {
+	st := x.factory.stats
+	switch {
+	case st == nil || x.cfg != x.factory.own:
+	case !host.IsValid():
+		if x.cfg.strict && i.Flags&filter.FlagNoHealthyUpstream != 0 {
+			st.closed.Add(1)
+		}
+	case host == x.host:
+		st.routed.Add(1)
+	default:
+		st.open.Add(1)
+	}
 }
 
 // under tells whether a path is at or below that of the cookie.

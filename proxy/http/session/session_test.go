@@ -19,7 +19,6 @@ func TestRefused(t *testing.T) {
 		return err
 	}
 	filtertest.Refused(t, parse, map[string]string{
-		typ + `,"statPrefix":"x"}`: "stat_prefix",
 		typ + `,"sessionState":{"name":"x","typedConfig":{"@type":"type.googleapis.com/google.protobuf.Duration","value":"1s"}}}`: "session_state.typed_config",
 	})
 }

@@ -25,7 +25,7 @@ type conn struct {
 	done    func(stream.Conn, error) // nil: it has been called, or nobody waits
 	h       stream.Handler           // nil: not bound
 	granted bool
-	early   []byte // came before somebody read
+	early   []byte // came while nobody read; goes before all that comes later
 	owed    int    // window to give back
 	paused  bool
 	blocked bool // the pool has enough

@@ -65,7 +65,9 @@ func (k *conn) OnData(b []byte, end bool) {
 	}
 	if len(b) > 0 {
 		k.owed += len(b)
-		if k.h == nil || k.paused {
+		// What was kept goes first, also when who was to read it is bound or reads again
+		// already: that takes effect as an event of its own, behind others.
+		if k.h == nil || k.paused || len(k.early) > 0 {
 			k.early = append(k.early, b...)
 		} else {
 			k.h.OnData(b)

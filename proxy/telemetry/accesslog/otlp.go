@@ -102,7 +102,7 @@ func (l *OTLP) Log(i *filter.Info) {
 		}
 	}
 	for _, key := range l.objects {
-		var v any = i.FilterState[key]
+		v := i.FilterState[key]
 		if p := i.PeerOf(key); p != nil {
 			v = p.Attributes()
 		}

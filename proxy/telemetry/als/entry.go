@@ -232,7 +232,7 @@ func flags(f filter.ResponseFlags) *datav3.ResponseFlags {
 		StreamIdleTimeout: has(filter.FlagStreamIdleTimeout), DownstreamProtocolError: has(filter.FlagDownstreamProtocolError),
 		UpstreamProtocolError: has(filter.FlagUpstreamProtocolError), OverloadManager: has(filter.FlagOverload),
 		NoFilterConfigFound: has(filter.FlagNoFilterConfig), FailedLocalHealthcheck: has(filter.FlagFailedLocalHealthCheck),
-		UpstreamMaxStreamDurationReached: has(filter.FlagUpstreamMaxStreamDuration),
+		UpstreamMaxStreamDurationReached: has(filter.FlagUpstreamMaxStreamDuration), DownstreamRemoteReset: has(filter.FlagDownstreamRemoteReset),
 	}
 	if has(filter.FlagUnauthorizedExternal) {
 		out.UnauthorizedDetails = &datav3.ResponseFlags_Unauthorized{Reason: datav3.ResponseFlags_Unauthorized_EXTERNAL_SERVICE}

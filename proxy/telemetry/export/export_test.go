@@ -40,6 +40,7 @@ func TestBatchesBySizeTimeAndEnd(t *testing.T) {
 		synctest.Wait()
 		b.Add("c")
 		time.Sleep(2 * time.Second) // the bubble's clock
+		synctest.Wait()
 		fail = true
 		b.Add("dddd")
 		synctest.Wait()

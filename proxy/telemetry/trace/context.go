@@ -118,8 +118,11 @@ func unhex(dst []byte, s string) bool {
 }
 
 // inject writes a span's context: in the tracer's form, and in those that the
-// request came with. c.spanID is the span's parent.
+// request came with, unless it is to be silent. c.spanID is the span's parent.
 func (t *Tracer) inject(h *filter.Headers, tr *filter.Trace, id [8]byte, c carried) {
+	if t.Silent {
+		return
+	}
 	trace, span := hex.EncodeToString(tr.TraceID[:]), hex.EncodeToString(id[:])
 	flags, decision := "-00", "0"
 	if tr.Sampled {

@@ -55,6 +55,8 @@ type Options struct {
 	// KeepRequestID leaves the decision out of x-request-id; Chance decides by
 	// chance instead of by the request id.
 	KeepRequestID, Chance bool
+	// Silent leaves the headers of requests as they are: contexts end here.
+	Silent bool
 	// Node is the tag node_id.
 	Node     string
 	Exporter Exporter

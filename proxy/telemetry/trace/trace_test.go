@@ -72,6 +72,20 @@ func TestStartContinuesTheTrace(t *testing.T) {
 	}
 }
 
+// TestSilent: a trace that came is not passed on anew, and the proxy's own span
+// is part of it all the same.
+func TestSilent(t *testing.T) {
+	in := "00-" + traceID + "-" + spanID + "-01"
+	h, i := headers("traceparent", in), &filter.Info{}
+	New(Options{Silent: true}).Start(i, h)
+	if got := h.Get("traceparent"); got != in || h.Has("x-b3-traceid") {
+		t.Errorf("traceparent is %q, want it as it came", got)
+	}
+	if got := hex.EncodeToString(i.Trace.TraceID[:]); got != traceID || !i.Trace.Sampled {
+		t.Errorf("the span is of trace %s, sampled %v", got, i.Trace.Sampled)
+	}
+}
+
 func TestSamplingIsByPercent(t *testing.T) {
 	tr := New(Options{Random: 25, Overall: 100})
 	n := 0

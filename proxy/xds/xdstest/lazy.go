@@ -53,6 +53,9 @@ func (s *Server) RemoveLazy(typeURL, name string) {
 // without a body, instead of a removal: what stock Envoy needs of virtual hosts.
 func (s *Server) Hollow(typeURL string) { s.edit(func() { s.hollow[typeURL] = true }) }
 
+// Mute leaves the names of a type that do not exist without an answer.
+func (s *Server) Mute(typeURL string) { s.edit(func() { s.mute[typeURL] = true }) }
+
 // bundle notes what goes unasked before what is asked for.
 func (s *Server) bundle(subs map[string]*sub) {
 	s.mu.Lock()

@@ -33,6 +33,7 @@ type Server struct {
 	seen      chan struct{}     // closed at every request
 	lazy      map[string]map[string]*lazy
 	hollow    map[string]bool
+	mute      map[string]bool
 	grpc      *grpc.Server
 	done      chan struct{}
 }
@@ -42,7 +43,7 @@ func New() *Server {
 	return &Server{
 		resources: map[string]map[string]*discoveryv3.Resource{}, changed: make(chan struct{}),
 		nacks: map[string]string{}, acks: map[string]int{}, seen: make(chan struct{}),
-		lazy: map[string]map[string]*lazy{}, hollow: map[string]bool{},
+		lazy: map[string]map[string]*lazy{}, hollow: map[string]bool{}, mute: map[string]bool{},
 	}
 }
 
@@ -260,7 +261,7 @@ func (s *Server) response(typeURL string, b *sub) *discoveryv3.DeltaDiscoveryRes
 	}
 	known := s.lazyResponse(typeURL, b, r)
 	for n := range b.names {
-		if _, told := b.have[n]; told || known[n] || s.resources[typeURL][n] != nil {
+		if _, told := b.have[n]; told || known[n] || s.resources[typeURL][n] != nil || s.mute[typeURL] {
 			continue
 		}
 		b.have[n] = ""

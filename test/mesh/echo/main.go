@@ -1,12 +1,25 @@
 // Echo is a program for the end-to-end tests: it upgrades connections and sends
-// back what comes, and answers who it is.
+// back what comes, answers who it is ($NAME), over HTTP, on $STREAM over TCP and on
+// $SECURE over TLS, counts what it was asked (/echo/count), and calls others when it is
+// told to.
 package main
 
 import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
 	"io"
 	"log"
+	"math/big"
+	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
+	"time"
 )
 
 func main() {
@@ -33,9 +46,112 @@ func main() {
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 		_, _ = io.Copy(c, rw)
 	})
+	mux.HandleFunc("GET /echo/name", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, os.Getenv("NAME")) })
+	mux.HandleFunc("GET /echo/call", call)
+	mux.HandleFunc("GET /echo/dial", dial)
+	mux.HandleFunc("GET /echo/lookup", func(w http.ResponseWriter, r *http.Request) {
+		list, err := net.DefaultResolver.LookupNetIP(r.Context(), "ip4", r.FormValue("host"))
+		if err != nil {
+			fmt.Fprint(w, err)
+			return
+		}
+		for _, a := range list {
+			fmt.Fprintln(w, a.Unmap())
+		}
+	})
+	mux.HandleFunc("GET /echo/counted", func(http.ResponseWriter, *http.Request) { counted.Add(1) })
+	mux.HandleFunc("GET /echo/count", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "count %d.", counted.Load()) })
+	if stream := os.Getenv("STREAM"); stream != "" {
+		go serveStream(stream, nil)
+	}
+	if secure := os.Getenv("SECURE"); secure != "" {
+		go serveStream(secure, selfSigned())
+	}
 	port := os.Getenv("PORT")
 	if port == "" {
 		port = "9080"
 	}
 	log.Fatal(http.ListenAndServe(":"+port, mux))
+}
+
+const patience = time.Minute
+
+// call asks ?url= for the host ?host= and answers with code and body.
+func call(w http.ResponseWriter, r *http.Request) {
+	q, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.FormValue("url"), nil)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	q.Host = r.FormValue("host")
+	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Do(q)
+	if err != nil {
+		fmt.Fprint(w, err)
+		return
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	fmt.Fprintf(w, "%d %s", resp.StatusCode, body)
+}
+
+// counted is how often /echo/counted was asked.
+var counted atomic.Int64
+
+// dial connects to ?to=, with TLS where ?sni= has a name, says something and answers with what comes back.
+func dial(w http.ResponseWriter, r *http.Request) {
+	c, err := (&net.Dialer{Timeout: patience}).DialContext(r.Context(), "tcp", r.FormValue("to"))
+	if err != nil {
+		fmt.Fprint(w, err)
+		return
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(patience))
+	if sni := r.FormValue("sni"); sni != "" {
+		c = tls.Client(c, &tls.Config{ServerName: sni, InsecureSkipVerify: true}) //nolint:gosec // who answers is what the test asks
+	}
+	_, _ = io.WriteString(c, "hello\n")
+	line, err := bufio.NewReader(c).ReadString('\n')
+	if err != nil {
+		fmt.Fprint(w, err)
+		return
+	}
+	_, _ = io.WriteString(w, line)
+}
+
+// selfSigned is a certificate that nobody knows.
+func selfSigned() *tls.Config {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		log.Fatal(err)
+	}
+	t := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(24 * time.Hour)}
+	raw, err := x509.CreateCertificate(rand.Reader, t, t, key.Public(), key)
+	if err != nil {
+		log.Fatal(err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+}
+
+// serveStream answers each line with the name, over TLS when there is a configuration.
+func serveStream(port string, secure *tls.Config) {
+	l, err := net.Listen("tcp", ":"+port)
+	if err != nil {
+		log.Fatal(err)
+	}
+	if secure != nil {
+		l = tls.NewListener(l, secure)
+	}
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			defer c.Close()
+			lines := bufio.NewScanner(c)
+			for lines.Scan() {
+				fmt.Fprintln(c, os.Getenv("NAME"))
+			}
+		}()
+	}
 }

@@ -8,6 +8,7 @@
 //	adsload run   open streams, change, measure
 //	adsload mcp   serve a configuration as an MCP-over-XDS source
 //	adsload check subscribe once as one sidecar and show what comes
+//	adsload weft  gen and run against `weft control`, which it starts
 package main
 
 import (
@@ -21,9 +22,9 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	commands := map[string]func(context.Context, []string) error{"gen": genMain, "run": runMain, "mcp": mcpMain, "check": checkMain}
+	commands := map[string]func(context.Context, []string) error{"gen": genMain, "run": runMain, "mcp": mcpMain, "check": checkMain, "weft": weftMain}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
-		fmt.Fprintln(os.Stderr, "usage: adsload gen|run|mcp|check [flags]   (-h after the word for its flags)")
+		fmt.Fprintln(os.Stderr, "usage: adsload gen|run|mcp|check|weft [flags]   (-h after the word for its flags)")
 		os.Exit(2)
 	}
 	if err := commands[os.Args[1]](ctx, os.Args[2:]); err != nil {

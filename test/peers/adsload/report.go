@@ -47,7 +47,7 @@ type roundResult struct {
 // result is a run.
 type result struct {
 	Label, Addr, Proto, Change, Source string
-	S, E, N, Rounds                    int
+	S, E, N, Use, Rounds               int
 	// MiB.
 	IdleRSS, WarmRSS, WarmPeakRSS, EndRSS, HWM float64
 	FirstPushWall                              float64 // ms until the last stream has everything
@@ -61,6 +61,8 @@ type result struct {
 	CPUPerPush, ClientCPUPerPush               float64
 	PerRound                                   []roundResult
 	Types                                      []string
+	Reconnect                                  reconnectResult
+	Storm                                      stormResult
 }
 
 // add takes a round in.
@@ -95,7 +97,7 @@ func (r *result) sumUp(quiet float64) {
 		fmt.Printf("push latency, all streams of %d rounds: %v\n", r.Rounds, r.Push)
 		fmt.Printf("push latency, last stream of a round:  %v\n", r.PushLast)
 		fmt.Printf("in %d quiet rounds: all %v | last %v\n", r.Quiet, r.PushQuiet, r.PushLastQuiet)
-		fmt.Printf("CPU per push: server %.3f s, client %.3f s\n", r.CPUPerPush, r.ClientCPUPerPush)
+		fmt.Printf("CPU per push: server %.4f s, client %.4f s\n", r.CPUPerPush, r.ClientCPUPerPush)
 	}
 	fmt.Printf("RSS at end %.0f MiB, peak since start %.0f MiB\n", r.EndRSS, r.HWM)
 }

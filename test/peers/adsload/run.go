@@ -23,9 +23,11 @@ type load struct {
 	nodes *nodeOpts
 
 	addr, proto, dir, mcp, change, out, label string
-	n, pid, rounds, window, seq               int
+	n, pid, rounds, window, seq, use          int
 	settle, warm, timeout                     time.Duration
-	ramp, quiet                               float64
+	ramp, quiet, rate                         float64
+	soak                                      time.Duration
+	again                                     bool // reconnect
 
 	streams []*stream
 	count   counters
@@ -53,6 +55,10 @@ func loadFlags(fs *flag.FlagSet) *load {
 	fs.Float64Var(&l.quiet, "quiet", 0.5, "a round is quiet when other processes use fewer cores than this")
 	fs.StringVar(&l.out, "out", "", "append the result to this file as one line of JSON")
 	fs.StringVar(&l.label, "label", "", "name of the run in the result")
+	fs.IntVar(&l.use, "use", 0, "services that each proxy asks for, on demand; 0: proxies are not on demand")
+	fs.BoolVar(&l.again, "reconnect", false, "end all streams after the rounds, and let them come back at once with what they hold (delta)")
+	fs.DurationVar(&l.soak, "soak", 0, "change endpoints for so long, -rate times a second, and check at the end what each stream has (delta)")
+	fs.Float64Var(&l.rate, "rate", 100, "changes per second of -soak")
 	fs.IntVar(&l.seq, "seq", 0, "first marker number (give another one to repeat against the same control plane)")
 	return l
 }
@@ -69,12 +75,15 @@ func runMain(ctx context.Context, args []string) error {
 	if l.rounds > 0 && l.dir == "" && l.mcp == "" {
 		return errors.New("-dir or -mcp is needed to make changes")
 	}
+	if (l.use > 0 || l.again || l.soak > 0) && l.proto != "delta" {
+		return errors.New("-use, -reconnect and -soak need -proto delta")
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go l.peak.run(ctx, l.pid)
 	l.failed = make(chan error, l.n)
 	l.result = result{
-		Label: l.label, Addr: l.addr, Proto: l.proto, Change: l.change, Source: "file", S: l.shape.S, E: l.shape.E, N: l.n, Rounds: l.rounds, Types: types,
+		Label: l.label, Addr: l.addr, Proto: l.proto, Change: l.change, Source: "file", S: l.shape.S, E: l.shape.E, N: l.n, Use: l.use, Rounds: l.rounds, Types: types[:],
 	}
 	if l.mcp != "" {
 		l.result.Source = "mcp"
@@ -88,6 +97,16 @@ func runMain(ctx context.Context, args []string) error {
 			return err
 		}
 		l.result.add(rr, i)
+	}
+	if l.again {
+		if err := l.reconnect(ctx); err != nil {
+			return err
+		}
+	}
+	if l.soak > 0 {
+		if err := l.storm(ctx); err != nil {
+			return err
+		}
 	}
 	end, err := readProc(l.pid)
 	if err != nil {
@@ -122,6 +141,12 @@ func (l *load) firstPush(ctx context.Context) error {
 			return err
 		}
 		s := newStream(i, node, l.proto == "delta", &l.count, &l.probe)
+		for _, svc := range l.uses(i) {
+			s.use = append(s.use, virtualHost(svc))
+		}
+		if l.again {
+			s.held = map[string]map[string]string{}
+		}
 		l.streams = append(l.streams, s)
 		ready.Go(func() { <-s.ready })
 		go l.keep(ctx, s)
@@ -152,6 +177,9 @@ func (l *load) firstPush(ctx context.Context) error {
 	fmt.Printf("first push: %d streams in %.0f ms (%d refused and retried); per stream %v\n", l.n, r.FirstPushWall, r.Reconnects, r.FirstPush)
 	fmt.Printf("  server CPU %.2f s, client CPU %.2f s, RSS before %.0f after %.0f peak %.0f MiB\n", r.FirstCPU, r.FirstClientCPU, r.IdleRSS, r.WarmRSS, r.WarmPeakRSS)
 	printSnap("  received", r.First, l.n)
+	if l.warm <= 0 {
+		return nil
+	}
 	time.Sleep(l.warm)
 	idle := l.usage()
 	r.IdleCPUPerSec = (idle.server.CPU - after.server.CPU) / l.warm.Seconds()
@@ -170,7 +198,7 @@ func (l *load) keep(ctx context.Context, s *stream) {
 		if err == nil {
 			err = s.run()
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || s.away {
 			return
 		}
 		l.count.errs.Add(1)
@@ -201,18 +229,26 @@ func (l *load) wait(wg *sync.WaitGroup) error {
 	}
 }
 
-// round changes service i*7 mod S and waits until every stream has it.
+// round changes service i*7 mod S, or of those that are used, and waits until every
+// stream that uses it has it.
 func (l *load) round(i int) (*roundResult, error) {
 	seq, svc := l.seq+i, i*7%l.shape.S
+	if l.use > 0 {
+		svc = l.used(i * 7)
+	}
+	users := l.users(svc)
 	addr := fmt.Sprintf("198.18.%d.%d", 100+seq/100%100, 100+seq%100)
 	mark := fmt.Sprintf("/mark-%06d/", seq)
 	p := &probe{typeURL: typeEDS, marker: []byte(addr), wg: &sync.WaitGroup{}}
 	text := l.shape.fileText(svc, addr, "")
 	if l.change == "route" {
 		p.typeURL, p.marker = typeRDS, []byte(mark)
+		if l.use > 0 {
+			p.typeURL = typeVHDS
+		}
 		text = l.shape.fileText(svc, "", mark)
 	}
-	p.wg.Add(len(l.streams))
+	p.wg.Add(len(users))
 	got, before, busy := l.count.snap(), l.usage(), machineBusy()
 	p.start = time.Now()
 	l.probe.Store(p)
@@ -230,7 +266,7 @@ func (l *load) round(i int) (*roundResult, error) {
 		Service: svc, CPU: after.server.CPU - before.server.CPU, ClientCPU: after.client.CPU - before.client.CPU,
 		Got: l.count.snap().sub(got), RSS: after.server.RSS, PeakRSS: l.peak.reset(), Other: max(0, other) / wall,
 	}
-	for _, s := range l.streams {
+	for _, s := range users {
 		s.hitMu.Lock()
 		if s.hit == p {
 			rr.lats = append(rr.lats, s.hitAt)

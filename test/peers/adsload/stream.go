@@ -26,12 +26,12 @@ type probe struct {
 }
 
 type counters struct {
-	msgs, bytes, res [4]atomic.Int64
+	msgs, bytes, res [len(types)]atomic.Int64
 	errs             atomic.Int64
 }
 
 // snapshot is counters by type, for the difference between two moments.
-type snapshot struct{ Msgs, Bytes, Res [4]int64 }
+type snapshot struct{ Msgs, Bytes, Res [len(types)]int64 }
 
 func (c *counters) snap() (s snapshot) {
 	for i := range types {
@@ -59,15 +59,24 @@ type stream struct {
 	ready   chan struct{} // closed when the first full set is in
 	readyAt time.Duration
 	isReady bool
+	// away: the stream is to come back; ended is closed when it has ended, returned
+	// when it has all again.
+	away            bool
+	ended, returned chan struct{}
+	returnedAt      time.Duration
 
 	hit    *probe // last probe seen
 	hitAt  time.Duration
 	hitMu  sync.Mutex
+	storm  atomic.Pointer[storm]
+	seen   map[int]int                // storm: number of the newest change by service
 	subs   map[string][]string        // type -> names asked for
 	have   map[string]map[string]bool // EDS/RDS names received
 	gotAny map[string]bool
 	depsBy map[string]map[string][]string // delta: type -> resource -> dependents
-	keep   func(response)                 // check: sees every response
+	keep   func(response)                 // sees every response
+	use    []string                       // virtual hosts that the proxy asks for; none: it is not on demand
+	held   map[string]map[string]string   // type -> resource -> version, to come back with; nil: not kept
 }
 
 func newStream(id int, node *corev3.Node, delta bool, cnt *counters, p *atomic.Pointer[probe]) *stream {
@@ -82,11 +91,22 @@ func (s *stream) reset() {
 		_ = s.cc.Close()
 	}
 	s.subs, s.gotAny = map[string][]string{}, map[string]bool{}
-	s.have = map[string]map[string]bool{typeEDS: {}, typeRDS: {}}
+	s.have = map[string]map[string]bool{typeEDS: {}, typeRDS: {}, typeVHDS: {}}
 	s.depsBy = map[string]map[string][]string{typeCDS: {}, typeLDS: {}}
 }
 
+// open opens a stream, and asks for clusters: Envoy asks for listeners once they are in.
 func (s *stream) open(ctx context.Context, addr string, window int) error {
+	if s.began.IsZero() {
+		s.began = time.Now()
+	}
+	if err := s.connect(ctx, addr, window); err != nil {
+		return err
+	}
+	return s.request(ask{typ: typeCDS, node: s.node})
+}
+
+func (s *stream) connect(ctx context.Context, addr string, window int) error {
 	cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1<<30), grpc.ForceCodec(rawCodec{})),
 		grpc.WithInitialWindowSize(int32(window)), grpc.WithInitialConnWindowSize(int32(window)),
@@ -99,15 +119,8 @@ func (s *stream) open(ctx context.Context, addr string, window int) error {
 	if s.delta {
 		m = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources"
 	}
-	if s.began.IsZero() {
-		s.began = time.Now()
-	}
 	s.cs, err = cc.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m, grpc.WaitForReady(true))
-	if err != nil {
-		return err
-	}
-	// Envoy asks for clusters first and for listeners once clusters are in.
-	return s.request(ask{typ: typeCDS, node: s.node})
+	return err
 }
 
 // ask is one request: of the state of the world it carries all names, of delta
@@ -117,6 +130,7 @@ type ask struct {
 	names, drop    []string
 	version, nonce string
 	node           *corev3.Node
+	held           map[string]string // delta: versions by name
 }
 
 func (s *stream) request(a ask) error {
@@ -124,6 +138,7 @@ func (s *stream) request(a ask) error {
 	if s.delta {
 		m = &discoveryv3.DeltaDiscoveryRequest{
 			Node: a.node, TypeUrl: a.typ, ResponseNonce: a.nonce, ResourceNamesSubscribe: a.names, ResourceNamesUnsubscribe: a.drop,
+			InitialResourceVersions: a.held,
 		}
 	} else {
 		m = &discoveryv3.DiscoveryRequest{Node: a.node, TypeUrl: a.typ, VersionInfo: a.version, ResponseNonce: a.nonce, ResourceNames: a.names}
@@ -139,6 +154,9 @@ type lastResp struct{ version, nonce string }
 
 // run takes responses until the stream ends, and acknowledges them.
 func (s *stream) run() error {
+	ended := make(chan struct{})
+	s.ended = ended
+	defer close(ended)
 	last := map[string]lastResp{}
 	var buf []byte
 	for {
@@ -156,6 +174,10 @@ func (s *stream) run() error {
 		if s.keep != nil {
 			s.keep(r)
 		}
+		s.hold(r)
+		for _, x := range r.rs {
+			s.see(r.typeURL, x, now)
+		}
 		if err := s.answer(r, last); err != nil {
 			return err
 		}
@@ -170,6 +192,9 @@ func (s *stream) run() error {
 // count counts a response, and looks for the change that streams wait for.
 func (s *stream) count(r response, raw []byte, now time.Time) error {
 	i := typeIndex(r.typeURL)
+	if r.typeURL == typeGhost {
+		return nil
+	}
 	if i < 0 {
 		return fmt.Errorf("type %s came without being asked for", r.typeURL)
 	}
@@ -195,6 +220,10 @@ func (s *stream) answer(r response, last map[string]lastResp) error {
 	if err := s.request(ask{typ: r.typeURL, names: names, version: r.version, nonce: r.nonce}); err != nil {
 		return err
 	}
+	if r.typeURL == typeGhost {
+		s.back()
+		return nil
+	}
 	first := !s.gotAny[r.typeURL]
 	s.gotAny[r.typeURL] = true
 	switch {
@@ -206,6 +235,9 @@ func (s *stream) answer(r response, last map[string]lastResp) error {
 			return s.request(ask{typ: typeLDS})
 		}
 	case !s.isReady:
+		if err := s.demand(r, first); err != nil {
+			return err
+		}
 		for _, x := range r.rs {
 			name := x.name
 			if name == "" {
@@ -226,7 +258,32 @@ func (s *stream) complete() bool {
 			return false
 		}
 	}
+	for _, name := range s.use {
+		if !s.have[typeVHDS][name] {
+			return false
+		}
+	}
 	return true
+}
+
+// demand asks for virtual hosts: Envoy first for none, and then, as requests come, for
+// one after the other.
+func (s *stream) demand(r response, first bool) error {
+	if len(s.use) == 0 || !first {
+		return nil
+	}
+	if r.typeURL == typeRDS {
+		return s.request(ask{typ: typeVHDS})
+	}
+	if r.typeURL != typeVHDS {
+		return nil
+	}
+	for _, name := range s.use {
+		if err := s.request(ask{typ: typeVHDS, names: []string{name}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // follow subscribes to what a CDS or LDS response names.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"strings"
 	"sync"
@@ -17,9 +18,10 @@ const (
 	typeEDS    = typePrefix + "endpoint.v3.ClusterLoadAssignment"
 	typeLDS    = typePrefix + "listener.v3.Listener"
 	typeRDS    = typePrefix + "route.v3.RouteConfiguration"
+	typeVHDS   = typePrefix + "route.v3.VirtualHost"
 )
 
-var types = []string{typeCDS, typeEDS, typeLDS, typeRDS}
+var types = [5]string{typeCDS, typeEDS, typeLDS, typeRDS, typeVHDS}
 
 func typeIndex(u string) int {
 	for i, t := range types {
@@ -46,11 +48,11 @@ func (rawCodec) Unmarshal(b []byte, v any) error {
 // Name is that of the codec which it stands for.
 func (rawCodec) Name() string { return "proto" }
 
-// rsrc is one resource of a response: its name where delta gives one, and
-// its serialized message.
+// rsrc is one resource of a response: its name and version where delta gives them,
+// and its serialized message.
 type rsrc struct {
-	name string
-	val  []byte
+	name, version string
+	val           []byte
 }
 
 // response is what both protocols' responses have in common.
@@ -117,6 +119,8 @@ func parseResponse(b []byte, delta bool) (response, error) {
 			var x rsrc
 			eachField(v, func(n protowire.Number, y []byte, _ uint64) {
 				switch n {
+				case 1:
+					x.version = string(y)
 				case 2:
 					x.val = anyValue(y)
 				case 3:
@@ -245,4 +249,23 @@ func dependents(r response) *depInfo {
 	}
 	v, _ := depCache.LoadOrStore(key, d)
 	return v.(*depInfo)
+}
+
+// socketAddresses are the texts in a cluster or load assignment that look like IPv4
+// addresses of the 100.64.0.0/10 that changes write: it is read as bytes, since
+// thousands of streams take thousands of them.
+func socketAddresses(b []byte) (out []string) {
+	for {
+		at := bytes.Index(b, []byte("100."))
+		if at < 0 {
+			return out
+		}
+		b = b[at:]
+		end := 0
+		for end < len(b) && (b[end] == '.' || b[end] >= '0' && b[end] <= '9') {
+			end++
+		}
+		out = append(out, string(b[:end]))
+		b = b[end:]
+	}
 }

@@ -69,3 +69,36 @@ func TestConfigurationIsWritten(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestMarkers: a change is found again in what comes of it.
+func TestMarkers(t *testing.T) {
+	for _, n := range []int{0, 1, 255, 256, 65535, 65536, 1 << 21} {
+		if got, ok := markerOf(marker(n)); !ok || got != n {
+			t.Errorf("marker %d is %s, which is %d %t", n, marker(n), got, ok)
+		}
+	}
+	if _, ok := markerOf("11.0.0.1"); ok {
+		t.Error("an address of the configuration is taken for a change")
+	}
+	if got := socketAddresses([]byte("\x0a\x0811.0.0.1\x12100.64.1.2\x1a")); len(got) != 1 || got[0] != "100.64.1.2" {
+		t.Errorf("addresses %q", got)
+	}
+	if n, ok := serviceOf("outbound|80||" + host(17)); !ok || n != 17 {
+		t.Errorf("service %d %t", n, ok)
+	}
+}
+
+// TestUsers: each service that is used is used by as many proxies as a proxy uses.
+func TestUsers(t *testing.T) {
+	for _, c := range []struct{ s, n, use int }{{1000, 100, 10}, {100, 100, 3}, {5000, 200, 10}} {
+		l := &load{shape: &shape{S: c.s}, n: c.n, use: c.use}
+		for i := range l.n {
+			l.streams = append(l.streams, &stream{id: i})
+		}
+		for i := range l.n {
+			if got := len(l.users(l.used(i))); got != c.use {
+				t.Fatalf("%+v: service %d has %d users", c, l.used(i), got)
+			}
+		}
+	}
+}

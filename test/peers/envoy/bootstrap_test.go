@@ -2,7 +2,9 @@ package envoy
 
 import (
 	"net"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -49,20 +51,59 @@ func (p place) hide() *strings.Replacer {
 // two proxies in addresses and in the log's name only.
 func bootstrap(t *testing.T, cases []*caseFile, p place) []byte {
 	t.Helper()
-	var listeners, clusters []any
+	var listeners []any
+	clusters := []any{localCluster()}
 	for i, c := range cases {
 		listeners = append(listeners, c.listener(p, listenPort+i))
 		clusters = append(clusters, c.clusterList(t, p, i)...)
 	}
-	raw, err := yaml.Marshal(object{
-		"node":             object{"id": "peer", "cluster": "peers"},
+	all := object{
+		"node":             object{"id": "peer", "cluster": "peers", "locality": object{"region": "r", "zone": "z1"}},
+		"cluster_manager":  object{"local_cluster_name": "local", "outlier_detection": object{"event_log_path": p.log + ".ejections"}},
 		"admin":            object{"address": address(p.proxy, adminPort)},
 		"static_resources": object{"listeners": listeners, "clusters": clusters},
-	})
+	}
+	values := object{}
+	for _, c := range cases {
+		merge(values, c.object("runtime"))
+		merge(all, c.object("bootstrap"))
+	}
+	merge(all, object{"layered_runtime": object{"layers": []any{object{"name": "base", "static_layer": values}, object{"name": "admin", "admin_layer": object{}}}}})
+	raw, err := yaml.Marshal(all)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return raw
+	return upstreamAt.ReplaceAllFunc(raw, func(m []byte) []byte {
+		name := string(upstreamAt.FindSubmatch(m)[1])
+		if name == "" {
+			return strconv.AppendQuote(nil, p.upstream)
+		}
+		for i, c := range cases {
+			for k, u := range c.upstreams {
+				if c.cluster(u.name) == name {
+					return strconv.AppendQuote(nil, strconv.Itoa(upstreamPort(i, k)))
+				}
+			}
+		}
+		t.Fatalf("there is no upstream %q", name)
+		return nil
+	})
+}
+
+// upstreamAt stands for the address of the upstreams, or the port of one.
+var upstreamAt = regexp.MustCompile(`"?~upstream ([^~]*)~"?`)
+
+// localCluster has one proxy in the own zone, z1, and one in z2; nothing goes there.
+func localCluster() object {
+	at := func(zone string, port int) object {
+		a := assignment("", address("127.0.0.1", port))["endpoints"].([]any)[0].(object)
+		a["locality"] = object{"region": "r", "zone": zone}
+		return a
+	}
+	return object{
+		"name": "local", "type": "STATIC", "connect_timeout": "5s",
+		"load_assignment": object{"cluster_name": "local", "endpoints": []any{at("z1", 1), at("z2", 2)}},
+	}
 }
 
 func address(ip string, port int) object {
@@ -70,6 +111,9 @@ func address(ip string, port int) object {
 }
 
 func (c *caseFile) listener(p place, port int) object {
+	if c.config["udp"] != nil {
+		return c.udpListener(p, port)
+	}
 	chain := object{"filters": c.network(p)}
 	merge(chain, c.object("chain"))
 	l := object{"name": c.id, "address": address(p.proxy, port), "filter_chains": []any{chain}}

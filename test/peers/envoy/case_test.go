@@ -23,6 +23,7 @@ type caseFile struct {
 	clients   []script
 	upstreams []script
 	config    map[string]any // sections of configuration, by name
+	stats     []*regexp.Regexp
 }
 
 // script is what one client or one upstream does.
@@ -42,7 +43,7 @@ type step struct {
 }
 
 // yamlSections are sections that hold configuration.
-var yamlSections = []string{"routes", "vhost", "vhosts", "route-config", "filters", "hcm", "network", "chain", "chains", "listener", "cluster", "clusters"}
+var yamlSections = []string{"routes", "vhost", "vhosts", "route-config", "filters", "hcm", "network", "chain", "chains", "listener", "cluster", "clusters", "udp", "runtime", "bootstrap"}
 
 func loadCases(t *testing.T) []*caseFile {
 	t.Helper()
@@ -117,6 +118,16 @@ func (c *caseFile) section(title, text string) error {
 		c.upstreams = append(c.upstreams, s)
 		return err
 	}
+	if kind == "stats" {
+		for line := range strings.Lines(c.expand(text)) {
+			re, err := regexp.Compile("^(?:" + strings.TrimSpace(line) + ")$")
+			if err != nil {
+				return err
+			}
+			c.stats = append(c.stats, re)
+		}
+		return nil
+	}
 	for _, y := range yamlSections {
 		if y != kind {
 			continue
@@ -133,12 +144,19 @@ func (c *caseFile) section(title, text string) error {
 
 var variable = regexp.MustCompile(`\$[a-z][a-z0-9-]*`)
 
-// expand replaces $file:NAME by the path of a certificate, and any other $NAME
+// expand replaces $file:NAME by the path of a certificate, $upstream-host and
+// $upstream-port-NAME by where upstreams are, and any other $NAME
 // by the name of this case's own cluster.
 func (c *caseFile) expand(text string) string {
 	return variable.ReplaceAllStringFunc(text, func(v string) string {
 		if f := certFile(v[1:]); f != "" {
 			return f
+		}
+		if v == "$upstream-host" {
+			return "~upstream ~"
+		}
+		if name, ok := strings.CutPrefix(v, "$upstream-port-"); ok {
+			return "~upstream " + c.cluster(name) + "~"
 		}
 		return c.cluster(v[1:])
 	})
@@ -180,7 +198,7 @@ func parseScript(name, text string) (script, error) {
 			s.opt[k] = v
 			continue
 		}
-		if n := len(s.steps); st.verb == "write" && n > 0 && s.steps[n-1].verb == "write" {
+		if n := len(s.steps); st.verb == "write" && n > 0 && s.steps[n-1].verb == "write" && s.opt["udp"] == "" {
 			s.steps[n-1].text += st.text
 			continue
 		}

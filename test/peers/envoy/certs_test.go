@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net/url"
 	"os"
@@ -22,7 +23,8 @@ var certs struct {
 	pairs map[string]tls.Certificate
 }
 
-// certFile is the path for $ca, $cert-NAME and $key-NAME; "": it is none of them.
+// certFile is the path for $ca, $cert-NAME, $key-NAME, and $sds-NAME, which holds the
+// certificate NAME (or ca) as a secret of that name, and $pressure, which says that all is in use; "": it is none of them.
 func certFile(name string) string {
 	if name == "ca" {
 		return filepath.Join(certs.dir, "ca.pem")
@@ -30,7 +32,19 @@ func certFile(name string) string {
 	if len(name) > 5 && name[:5] == "cert-" || len(name) > 4 && name[:4] == "key-" {
 		return filepath.Join(certs.dir, name+".pem")
 	}
+	if name == "pressure" {
+		return filepath.Join(certs.dir, name)
+	}
+	if len(name) > 4 && name[:4] == "sds-" {
+		return filepath.Join(certs.dir, name+".yaml")
+	}
 	return ""
+}
+
+// writeSDS writes a file for path_config_source.
+func writeSDS(name, secret string) error {
+	text := fmt.Sprintf("resources:\n- \"@type\": %stransport_sockets.tls.v3.Secret\n  name: %s\n  %s\n", typeURL, name, secret)
+	return os.WriteFile(certFile("sds-"+name), []byte(text), 0o600)
 }
 
 // makeCerts issues a, b (servers), client (a workload) and other (of another root).
@@ -41,6 +55,12 @@ func makeCerts(dir string) error {
 		return err
 	}
 	certs.roots.AddCert(ca)
+	if err := os.WriteFile(certFile("pressure"), []byte("1"), 0o600); err != nil {
+		return err
+	}
+	if err := writeSDS("ca", fmt.Sprintf("validation_context: {trusted_ca: {filename: %s}}", certFile("ca"))); err != nil {
+		return err
+	}
 	if err := writePEM(filepath.Join(dir, "ca.pem"), "CERTIFICATE", ca.Raw); err != nil {
 		return err
 	}
@@ -73,6 +93,11 @@ func makeCerts(dir string) error {
 			return err
 		}
 		if err := writePEM(certFile("key-"+name), "PRIVATE KEY", der); err != nil {
+			return err
+		}
+		pair := fmt.Sprintf("tls_certificate: {certificate_chain: {filename: %s}, private_key: {filename: %s}, watched_directory: {path: %s}}",
+			certFile("cert-"+name), certFile("key-"+name), dir)
+		if err := writeSDS(name, pair); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,9 @@ package envoy
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -27,6 +28,18 @@ type h2Conn struct {
 	enc *hpack.Encoder
 	// noFlow: received bytes are not given back.
 	noFlow bool
+
+	// Of the reader alone: the header block that is coming.
+	dec   *hpack.Decoder
+	block *headBlock
+}
+
+// headBlock is a HEADERS frame with its CONTINUATIONs.
+type headBlock struct {
+	id     uint32
+	raw    []byte
+	ended  bool
+	fields []field
 }
 
 // h2Stream is what came on a stream.
@@ -36,15 +49,80 @@ type h2Stream struct {
 	body   []byte
 	ended  bool
 	reset  string
+	shut   bool // reset by us
 	conn   *h2Conn
 }
 
 func newH2(r *run, nc net.Conn) *h2Conn {
 	c := &h2Conn{r: r, nc: nc, fr: http2.NewFramer(nc, nc)}
+	// Illegal frames are to be seen too. The Framer does not join header blocks then: next does.
 	c.fr.AllowIllegalReads, c.fr.AllowIllegalWrites = true, true
-	c.fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	c.fr.SetMaxReadFrameSize(1 << 16) // as far as scripts allow peers to go; text read as a header is beyond it
 	c.enc = hpack.NewEncoder(&c.buf)
+	c.dec = hpack.NewDecoder(4096, nil)
+	c.dec.SetAllowedMaxDynamicTableSize(1 << 20) // whatever a script's SETTINGS allow
 	return c
+}
+
+// next is the next frame. head is set with the frame that completes a header block.
+// What cannot be read is a fault of the harness or of the proxy, and fails the case.
+func (c *h2Conn) next() (f http2.Frame, head *headBlock, err error) {
+	if f, err = c.fr.ReadFrame(); err == nil {
+		if head, err = c.join(f); err == nil {
+			return f, head, nil
+		}
+	}
+	if !connectionEnd(err) {
+		c.r.change(func() { c.r.broken = append(c.r.broken, fmt.Sprintf("HTTP/2 of %s: %v", c.nc.RemoteAddr(), err)) })
+		c.nc.Close() // nothing that follows could be told
+	}
+	return nil, nil, err
+}
+
+// join collects header blocks.
+func (c *h2Conn) join(f http2.Frame) (*headBlock, error) {
+	id := f.Header().StreamID
+	switch h := f.(type) {
+	case *http2.HeadersFrame:
+		if c.block != nil {
+			return nil, fmt.Errorf("HEADERS inside of a header block")
+		}
+		c.block = &headBlock{id: id, raw: slices.Clone(h.HeaderBlockFragment()), ended: h.StreamEnded()}
+		if !h.HeadersEnded() {
+			return nil, nil
+		}
+	case *http2.ContinuationFrame:
+		if c.block == nil || c.block.id != id {
+			return nil, fmt.Errorf("CONTINUATION of nothing")
+		}
+		c.block.raw = append(c.block.raw, h.HeaderBlockFragment()...)
+		if !h.HeadersEnded() {
+			return nil, nil
+		}
+	default:
+		if c.block != nil {
+			return nil, fmt.Errorf("%s inside of a header block", f.Header().Type)
+		}
+		return nil, nil
+	}
+	b := c.block
+	c.block = nil
+	list, err := c.dec.DecodeFull(b.raw)
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range list {
+		b.fields = append(b.fields, field{h.Name, h.Value})
+	}
+	return b, nil
+}
+
+// connectionEnd tells whether a read failed because the connection is over: all else
+// is bytes that make no sense, or a harness that cannot see.
+func connectionEnd(err error) bool {
+	var op *net.OpError
+	var alert tls.AlertError
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &op) || errors.As(err, &alert)
 }
 
 func (c *h2Conn) write(f func() error) {
@@ -78,14 +156,7 @@ func (c *h2Conn) do(st step, id uint32) bool {
 		code, _ := strconv.Atoi(arg(st, 1, "0"))
 		c.write(func() error { return c.fr.WriteGoAway(uint32(last), http2.ErrCode(code), nil) })
 	case "settings":
-		var list []http2.Setting
-		for _, a := range st.args {
-			k, v, _ := strings.Cut(a, "=")
-			id, _ := strconv.Atoi(k)
-			val, _ := strconv.ParseUint(v, 10, 32)
-			list = append(list, http2.Setting{ID: http2.SettingID(id), Val: uint32(val)})
-		}
-		c.write(func() error { return c.fr.WriteSettings(list...) })
+		c.write(func() error { return c.fr.WriteSettings(settings(st.args)...) })
 	case "window":
 		s, _ := strconv.Atoi(st.args[0])
 		n, _ := strconv.ParseUint(st.args[1], 10, 32)
@@ -104,6 +175,27 @@ func (c *h2Conn) do(st step, id uint32) bool {
 		return false
 	}
 	return true
+}
+
+// settings are of the form ID=VALUE.
+func settings(args []string) (list []http2.Setting) {
+	for _, a := range args {
+		k, v, _ := strings.Cut(a, "=")
+		id, _ := strconv.Atoi(k)
+		val, _ := strconv.ParseUint(v, 10, 32)
+		list = append(list, http2.Setting{ID: http2.SettingID(id), Val: uint32(val)})
+	}
+	return list
+}
+
+// begin sends the first SETTINGS, as the script's options say.
+func (c *h2Conn) begin(opt map[string]string) {
+	c.noFlow = opt["noflow"] != ""
+	list := settings(strings.FieldsFunc(opt["settings"], func(r rune) bool { return r == ',' }))
+	if w := opt["window"]; w != "" {
+		list = append(list, settings([]string{"4=" + w})...)
+	}
+	c.write(func() error { return c.fr.WriteSettings(list...) })
 }
 
 // headers writes a block; "split" puts each field into a CONTINUATION of its own.
@@ -148,20 +240,20 @@ func (c *h2Conn) data(id uint32, end bool, b []byte) error {
 }
 
 // keep notes a frame of a stream; it is called with the run's lock held.
-func (s *h2Stream) keep(f http2.Frame) {
+func (s *h2Stream) keep(f http2.Frame, head *headBlock) {
+	if head != nil {
+		s.blocks, s.ended = append(s.blocks, head.fields), s.ended || head.ended
+	}
 	switch f := f.(type) {
-	case *http2.MetaHeadersFrame:
-		var list []field
-		for _, h := range f.Fields {
-			list = append(list, field{h.Name, h.Value})
-		}
-		s.blocks, s.ended = append(s.blocks, list), s.ended || f.StreamEnded()
 	case *http2.DataFrame:
 		s.body, s.ended = append(s.body, f.Data()...), s.ended || f.StreamEnded()
 	case *http2.RSTStreamFrame:
 		s.reset = f.ErrCode.String()
 	}
 }
+
+// unfinished: the proxy has to end it still, or to reset it.
+func (s *h2Stream) unfinished() bool { return !s.ended && !s.shut && s.reset == "" }
 
 // answer does what protocol demands of either side.
 func (c *h2Conn) answer(f http2.Frame) {
@@ -203,203 +295,4 @@ func (s *h2Stream) String() string {
 		fmt.Fprintf(&b, "  body %s\n", showBytes(s.body))
 	}
 	return b.String()
-}
-
-// h2Client is a client whose script is made of frames.
-type h2Client struct {
-	r  *run
-	s  script
-	nc net.Conn
-	*h2Conn
-
-	// Guarded by the run's lock.
-	streams []*h2Stream
-	goaway  string
-	pong    bool
-	end     string
-}
-
-func (c *h2Client) stream(id uint32) *h2Stream {
-	for _, s := range c.streams {
-		if s.id == id {
-			return s
-		}
-	}
-	return nil
-}
-
-func (c *h2Client) read() {
-	for {
-		f, err := c.fr.ReadFrame()
-		if err == nil {
-			c.answer(f)
-		}
-		c.r.change(func() {
-			if err != nil {
-				c.end = endOf(err)
-				return
-			}
-			switch f := f.(type) {
-			case *http2.PingFrame:
-				c.pong = c.pong || f.IsAck()
-			case *http2.GoAwayFrame:
-				c.goaway = f.ErrCode.String()
-			}
-			if id := f.Header().StreamID; id != 0 {
-				if c.stream(id) == nil {
-					if _, update := f.(*http2.WindowUpdateFrame); update {
-						return
-					}
-					c.streams = append(c.streams, &h2Stream{id: id})
-				}
-				c.stream(id).keep(f)
-			}
-		})
-		if err != nil {
-			if _, ok := err.(http2.StreamError); ok {
-				continue
-			}
-			return
-		}
-	}
-}
-
-func (c *h2Client) play(t *testing.T) string {
-	c.h2Conn = newH2(c.r, c.nc)
-	c.noFlow = c.s.opt["noflow"] != ""
-	if c.s.opt["preface"] != "no" {
-		_, _ = io.WriteString(c.nc, http2.ClientPreface)
-		var first []http2.Setting
-		if w := c.s.opt["window"]; w != "" {
-			v, _ := strconv.Atoi(w)
-			first = append(first, http2.Setting{ID: http2.SettingInitialWindowSize, Val: uint32(v)})
-		}
-		c.write(func() error { return c.fr.WriteSettings(first...) })
-	}
-	c.r.wg.Go(c.read)
-	fate := ""
-	for _, st := range c.s.steps {
-		id := uint32(1)
-		if v, err := strconv.ParseUint(arg(st, 0, ""), 10, 32); err == nil {
-			id = uint32(v)
-		}
-		switch st.verb {
-		case "write":
-			text := st.text
-			c.write(func() error { _, err := io.WriteString(c.nc, text); return err })
-		case "request":
-			// request STREAM METHOD PATH [end], with fields below it
-			st.verb = "headers"
-			st.fields = append([]string{":method: " + st.args[1], ":scheme: http", ":authority: a.example", ":path: " + st.args[2]}, st.fields...)
-			c.do(st, id)
-		case "wait":
-			c.waitFor(st, id)
-		case "half-close":
-			(&client{nc: c.nc}).halfClose()
-		case "end":
-			fate = st.args[0]
-		default:
-			if !c.do(st, id) {
-				c.r.shared(t, st)
-			}
-		}
-	}
-	shown := c.finish(fate)
-	c.nc.Close()
-	return shown
-}
-
-func (c *h2Client) waitFor(st step, id uint32) {
-	head := slices.Contains(st.args, "head")
-	c.r.until("client: wait "+strings.Join(st.args, " "), func() bool {
-		switch st.args[0] {
-		case "eof":
-			return c.end != ""
-		case "goaway":
-			return c.goaway != "" || c.end != ""
-		}
-		s := c.stream(id)
-		return c.end != "" || c.goaway != "" && c.goaway != "NO_ERROR" || s != nil && (s.ended || s.reset != "" || head && len(s.blocks) > 0)
-	})
-}
-
-func (c *h2Client) finish(fate string) string {
-	switch fate {
-	case "drop":
-	case "eof":
-		c.r.until("client: end eof", func() bool { return c.end != "" })
-	default:
-		c.write(func() error { return c.fr.WritePing(false, [8]byte{'p'}) })
-		c.r.until("client: ping", func() bool { return c.pong || c.end != "" })
-	}
-	c.r.mu.Lock()
-	defer c.r.mu.Unlock()
-	var b strings.Builder
-	slices.SortFunc(c.streams, func(a, b *h2Stream) int { return int(a.id) - int(b.id) })
-	for _, s := range c.streams {
-		b.WriteString(s.String())
-	}
-	if c.goaway != "" {
-		fmt.Fprintf(&b, "goaway %s\n", c.goaway)
-	}
-	switch {
-	case fate == "drop":
-	case c.end != "":
-		b.WriteString("connection: closed\n")
-	default:
-		b.WriteString("connection: open\n")
-	}
-	return b.String()
-}
-
-// serveH2 is an upstream that speaks HTTP/2 from the first byte.
-func (c *upConn) serveH2() {
-	h := newH2(c.u.r, c.nc)
-	preface := make([]byte, len(http2.ClientPreface))
-	if _, err := io.ReadFull(c.nc, preface); err != nil {
-		c.u.r.change(func() { c.ended = true })
-		return
-	}
-	h.write(func() error { return h.fr.WriteSettings() })
-	for {
-		f, err := h.fr.ReadFrame()
-		if err != nil {
-			c.u.r.change(func() { c.ended = true })
-			return
-		}
-		h.answer(f)
-		var fresh *h2Stream
-		c.u.r.change(func() {
-			id := f.Header().StreamID
-			i := slices.IndexFunc(c.streams, func(s *h2Stream) bool { return s.id == id })
-			switch {
-			case i >= 0:
-				c.streams[i].keep(f)
-			case f.Header().Type == http2.FrameHeaders:
-				fresh = &h2Stream{id: id, conn: h}
-				fresh.keep(f)
-				c.streams = append(c.streams, fresh)
-			}
-		})
-		if fresh != nil {
-			c.u.r.wg.Go(func() { c.answerH2(fresh) })
-		}
-	}
-}
-
-func (c *upConn) answerH2(s *h2Stream) {
-	steps := c.u.take()
-	if len(steps) == 0 || steps[0].verb != "early" {
-		if !c.arrives(func() bool { return s.ended || s.reset != "" }) {
-			return
-		}
-	}
-	if len(steps) == 0 {
-		steps = []step{{verb: "headers", fields: []string{":status: 200"}}, {verb: "data", args: []string{"end"}, text: "end ok"}}
-	}
-	for _, st := range steps {
-		if !s.conn.do(st, s.id) && !c.do(st) {
-			return
-		}
-	}
 }

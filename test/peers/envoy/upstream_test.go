@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ type upstream struct {
 	// Guarded by the run's lock.
 	next  int
 	conns []*upConn
+	udp   udpServer
 	over  bool // connections that still come are closed
 }
 
@@ -34,7 +36,10 @@ type upConn struct {
 	raw   bool // a tunnel
 	holds bool // a step waits for the client, or for the proxy to close
 	// HTTP/2 only.
+	h2      *h2Conn
 	streams []*h2Stream
+	pinged  bool // settle sent a PING
+	pong    bool // and it came back
 }
 
 func exchanges(steps []step) [][]step {
@@ -52,6 +57,9 @@ func exchanges(steps []step) [][]step {
 const defaultAnswer = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 func (u *upstream) listen(addr string) error {
+	if u.s.opt["udp"] != "" {
+		return u.listenUDP(addr)
+	}
 	var err error
 	if u.l, err = net.Listen("tcp", addr); err != nil {
 		return err
@@ -80,10 +88,11 @@ func (u *upstream) listen(addr string) error {
 // to wait for.
 func (u *upstream) settle() {
 	limit := time.Now().Add(stepLimit)
+	u.pingH2()
 	u.r.until("settle", func() bool {
 		for _, c := range u.conns {
 			list, _ := c.requests()
-			busy := c.holds || c.raw || len(list) > 0 && !list[len(list)-1].complete
+			busy := c.holds || c.pinged && !c.pong || slices.ContainsFunc(c.streams, (*h2Stream).unfinished) || c.raw || len(list) > 0 && !list[len(list)-1].complete
 			if busy && !c.ended && !c.shut {
 				return time.Now().After(limit)
 			}
@@ -95,6 +104,9 @@ func (u *upstream) settle() {
 func (u *upstream) close() {
 	if u.l != nil {
 		u.l.Close()
+	}
+	if u.udp.pc != nil {
+		u.udp.pc.Close()
 	}
 	u.r.change(func() {
 		u.over = true
@@ -108,8 +120,13 @@ func (u *upstream) close() {
 // has: a number of whole requests, or bytes.
 func (u *upstream) has(what string) bool {
 	n, err := strconv.Atoi(what)
+	for _, d := range u.udp.got {
+		if n--; err != nil && d.text == what {
+			return true
+		}
+	}
 	for _, c := range u.conns {
-		if err != nil && strings.Contains(string(c.got), what) {
+		if err != nil && c.holdsText(what) {
 			return true
 		}
 		list, _ := c.requests()
@@ -119,15 +136,18 @@ func (u *upstream) has(what string) bool {
 			}
 		}
 		for _, s := range c.streams {
-			if s.ended || err != nil && strings.Contains(string(s.body), what) {
+			if s.ended {
 				n--
-			}
-			if err != nil && strings.Contains(string(s.body), what) {
-				return true
 			}
 		}
 	}
 	return err == nil && n <= 0
+}
+
+// holdsText tells whether a text has come, as bytes or in the body of a stream.
+func (c *upConn) holdsText(text string) bool {
+	return strings.Contains(string(c.got), text) ||
+		slices.ContainsFunc(c.streams, func(s *h2Stream) bool { return strings.Contains(string(s.body), text) })
 }
 
 func (u *upstream) lost() bool {
@@ -150,6 +170,7 @@ func (u *upstream) take() (steps []step) {
 
 func (u *upstream) String() string {
 	var b strings.Builder
+	u.udp.write(&b, u.s.opt["peer"] != "")
 	n := 0
 	for _, c := range u.conns {
 		if u.s.opt["tcp"] == "" && len(c.got)+len(c.streams) == 0 && c.tls == "" {
@@ -157,6 +178,9 @@ func (u *upstream) String() string {
 		}
 		n++
 		fmt.Fprintf(&b, "connection %d%s\n", n, c.tls)
+		if a, ok := c.nc.RemoteAddr().(*net.TCPAddr); ok && u.s.opt["peer"] != "" {
+			fmt.Fprintf(&b, "  from %s\n", a.IP)
+		}
 		switch {
 		case u.s.opt["tcp"] != "":
 			fmt.Fprintf(&b, "  bytes %s\n", showBytes(c.got))
@@ -299,7 +323,7 @@ func (c *upConn) do(st step) bool {
 		c.u.r.change(func() { c.holds = false })
 		return ok
 	case "until":
-		return c.arrives(func() bool { return strings.Contains(string(c.got), st.text) })
+		return c.arrives(func() bool { return c.holdsText(st.text) })
 	case "eof":
 		return c.arrives(func() bool { return c.ended })
 	case "half-close":
@@ -317,6 +341,8 @@ func (c *upConn) do(st step) bool {
 		c.u.r.change(func() { c.shut = true })
 		c.nc.Close()
 		return false
+	case "release":
+		c.u.r.change(func() { c.u.r.released[c.u.s.name]++ })
 	case "early":
 	default:
 		c.u.r.change(func() { c.u.r.late = append(c.u.r.late, fmt.Sprintf("upstream: there is no step %q", st.verb)) })

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 // bootstrap has one listener and one cluster; %[1]s to %[3]s are the addresses
@@ -72,7 +73,7 @@ func through(t *testing.T, io, way, server string) string {
 // run starts a proxy in front of an address and returns its own.
 func run(t *testing.T, io, up, downstreamTLS, upstreamTLS string) string {
 	t.Helper()
-	listen, admin := freeAddr(t), freeAddr(t)
+	listen, admin := freeport.Addr(t), freeport.Addr(t)
 	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
 	text := fmt.Sprintf(bootstrap, address(admin), address(listen), address(up), downstreamTLS, upstreamTLS)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -105,16 +106,6 @@ func ready(t *testing.T, admin string) {
 		}
 	}
 	t.Fatal("the proxy is not ready")
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func address(hostPort string) string {

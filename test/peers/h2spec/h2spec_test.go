@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/freeport"
 )
 
 const bootstrap = `
@@ -52,7 +53,7 @@ func TestConformance(t *testing.T) {
 		_, _ = io.WriteString(w, strings.Repeat("x", 100))
 	}))
 	defer up.Close()
-	listen, admin := freePort(t), freePort(t)
+	listen, admin := int(freeport.Port(t)), int(freeport.Port(t))
 	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, bootstrap, admin, listen, up.Listener.Addr().(*net.TCPAddr).Port), 0o600); err != nil {
 		t.Fatal(err)
@@ -73,16 +74,6 @@ func TestConformance(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", m[0])
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func ready(t *testing.T, admin int) {

@@ -33,6 +33,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy"
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -46,17 +47,21 @@ type world struct {
 	admin   string
 	backend string
 	log     []string
+	boot    string // more of the bootstrap
 	stop    func()
 }
 
-const limit = 20 * time.Second
+const limit = 60 * time.Second
 
 func newWorld(t *testing.T, engine string) *world {
 	t.Helper()
-	w := &world{Server: xdstest.New(), t: t, engine: engine, sock: filepath.Join(t.TempDir(), "xds"), addr: freeAddr(t), admin: freeAddr(t)}
+	w := &world{Server: xdstest.New(), t: t, engine: engine, sock: filepath.Join(t.TempDir(), "xds"), addr: freeport.Addr(t), admin: freeport.Addr(t)}
 	b := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(rw, "%s %s %s %d", r.Method, r.Host, r.URL.Path, n)
+		if seen := r.Header["X-Seen"]; seen != nil {
+			fmt.Fprintf(rw, " %v", seen)
+		}
 	}))
 	t.Cleanup(b.Close)
 	w.backend = b.Listener.Addr().String()
@@ -66,16 +71,6 @@ func newWorld(t *testing.T, engine string) *world {
 	// The server says nothing about a type that it has nothing of: proxies would wait.
 	w.Set(wire.TypeCluster, "base", message(t, "{name: base, type: STATIC, connect_timeout: 1s}", &clusterv3.Cluster{}))
 	return w
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (w *world) listen() {
@@ -108,7 +103,7 @@ func (w *world) start() {
 	w.t.Helper()
 	_, port, _ := net.SplitHostPort(w.admin)
 	file := filepath.Join(w.t.TempDir(), "bootstrap.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, bootstrap, port, w.sock), 0o600); err != nil {
+	if err := os.WriteFile(file, append(fmt.Appendf(nil, bootstrap, port, w.sock), w.boot...), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
 	gone := make(chan struct{})
@@ -327,6 +322,18 @@ func (w *world) asked(typeURL string) (names []string) {
 // line, is what has to come out; nil: only that it is the same.
 func both(t *testing.T, play func(w *world), want ...string) {
 	t.Helper()
+	theirs, ours := run(t, play)
+	if theirs != ours {
+		t.Errorf("Envoy:\n%s\nWeft:\n%s", theirs, ours)
+	}
+	if all := strings.Join(want, "\n"); len(want) > 0 && ours != all {
+		t.Errorf("Weft:\n%s\nwant:\n%s", ours, all)
+	}
+}
+
+// run plays a script on both engines and returns what they said, in lines.
+func run(t *testing.T, play func(w *world)) (theirs, ours string) {
+	t.Helper()
 	t.Parallel()
 	logs := map[string][]string{}
 	for _, engine := range []string{"envoy", "weft"} {
@@ -336,11 +343,5 @@ func both(t *testing.T, play func(w *world), want ...string) {
 			logs[engine] = w.log
 		})
 	}
-	theirs, ours := strings.Join(logs["envoy"], "\n"), strings.Join(logs["weft"], "\n")
-	if theirs != ours {
-		t.Errorf("Envoy:\n%s\nWeft:\n%s", theirs, ours)
-	}
-	if all := strings.Join(want, "\n"); len(want) > 0 && ours != all {
-		t.Errorf("Weft:\n%s\nwant:\n%s", ours, all)
-	}
+	return strings.Join(logs["envoy"], "\n"), strings.Join(logs["weft"], "\n")
 }

@@ -1,0 +1,156 @@
+package finding
+
+import "github.com/weftmesh/weft/control/model"
+
+// Severities, short.
+const (
+	info    = model.Info
+	warning = model.Warning
+	failure = model.Error
+)
+
+// ist is a message of Istio's that says the same about some kinds, or all.
+func ist(code string, kinds ...model.Kind) Equal { return Equal{code, kinds} }
+
+// codes are all codes, sorted by ID.
+var codes = []Code{
+	// What one document shows.
+	{"WEFT0101", failure, "A document is not valid YAML.", "See the line that is named; most often it is the indentation.", []Equal{ist("IST0106")}},
+	{"WEFT0102", failure, "A file is no text, is too large, or cannot be read.", "Remove it, give it another name than *.yaml, or let it be read.", nil},
+	{"WEFT0103", failure, "A document has no apiVersion or no kind.", "Say what it is.", []Equal{ist("IST0106")}},
+	{"WEFT0104", failure, "There is no such kind, or no such version of it.", "Check the spelling, or use a version that is named.", []Equal{ist("IST0106")}},
+	{"WEFT0105", failure, "There is no field of that name here.", "Check the spelling and the indentation.", []Equal{ist("IST0106")}},
+	{"WEFT0106", failure, "A value is of the wrong type.", "Write one of the type that is named.", []Equal{ist("IST0106")}},
+	{"WEFT0107", failure, "A value is out of range, malformed, or contradicts another. A Warning when the object is used all the same.", "Write one that is allowed.", []Equal{ist("IST0106")}},
+	{"WEFT0108", failure, "A field that is required is missing.", "Write it.", []Equal{ist("IST0106")}},
+	{"WEFT0109", failure, "The same object is there twice; the first counts.", "Remove one, or rename it.", nil},
+	{"WEFT0110", failure, "The same field is written twice.", "Keep one.", []Equal{ist("IST0106")}},
+	{"WEFT0111", failure, "Weft knows the field or kind and does not carry it out; passing over it would send traffic elsewhere or let somebody in, so the object is refused.", "Use what is named in its place.", []Equal{ist("IST0002", model.KindSidecar)}},
+	{"WEFT0112", warning, "Weft knows the field or kind and it has no effect here.", "Remove it, or use what is named in its place.", []Equal{ist("IST0133")}},
+	{"WEFT0113", info, "A kind is for Kubernetes or others, and passed over.", "Nothing, if that is meant.", nil},
+	{"WEFT0114", info, "The new version of an object is bad: the last good one stays in force.", "Correct the faults that are named beside it.", nil},
+	{"WEFT0115", warning, "A spelling is deprecated.", "Write the newer one that is named.", []Equal{ist("IST0002")}},
+	{"WEFT0116", warning, "The keys for tokens cannot be fetched.", "Check the address, and that the control plane may reach it.", nil},
+	{"WEFT0117", warning, "A server of configuration cannot be reached, or sends what cannot be read: what it had sent before stands.", "Start it, correct what it serves, or take it out of --config.", nil},
+	{"WEFT0120", warning, "A rule of a VirtualService is never reached: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0130")}},
+	{"WEFT0121", info, "A match of a rule has no effect: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0131")}},
+	{"WEFT0122", warning, "An annotation of Istio's stands on a kind of object that it is not for.", "Write it where it has an effect, or remove it.", []Equal{ist("IST0107")}},
+	{"WEFT0123", warning, "Istio has no annotation of that name.", "Check the spelling.", []Equal{ist("IST0108")}},
+	{"WEFT0124", warning, "The value of an annotation is not one that it may have.", "See Istio's reference of annotations.", []Equal{ist("IST0125")}},
+	{"WEFT0125", info, "An annotation is deprecated.", "Use what is named in its place.", []Equal{ist("IST0135")}},
+	{"WEFT0126", warning, "The status of a document says that something was wrong when it was read from a cluster.", "See to what it says, and read the object anew.", []Equal{ist("IST0171")}},
+	{"WEFT0127", info, "The name of a Service's port says no protocol, and appProtocol is not set: the protocol is found out by the first bytes.", "Begin the name with the protocol, as http or tcp-db, or set appProtocol.", []Equal{ist("IST0118")}},
+	{"WEFT0128", warning, "A port of an ExternalName Service is plain TCP: it takes the traffic to every address on that port.", "Name the port by its protocol, as http or tls.", []Equal{ist("IST0150")}},
+	{"WEFT0129", failure, "A VirtualService is bound to a Gateway that a control plane has made of one of the Gateway API.", "Attach an HTTPRoute to that Gateway.", []Equal{ist("IST0165")}},
+
+	// What several objects show together.
+	{"WEFT0201", failure, "A destination, or a service that a provider names, does not exist.", "Correct the host, or add a Service or ServiceEntry for it.", []Equal{ist("IST0101")}},
+	{"WEFT0202", failure, "No DestinationRule has the subset.", "Correct the name, or add the subset to a DestinationRule for the host.", []Equal{ist("IST0101")}},
+	{"WEFT0203", failure, "A service has no such port.", "Use one of the ports that are named.", []Equal{ist("IST0101")}},
+	{"WEFT0204", failure, "There is no such Gateway.", "Correct the name, with the namespace where it is another; or add the Gateway.", []Equal{ist("IST0101")}},
+	{"WEFT0205", failure, "There is no such Secret.", "Correct the name, or add the Secret beside the workload that shows the certificate.", []Equal{ist("IST0101")}},
+	{"WEFT0206", failure, "There is no such ServiceAccount.", "Correct the name, or add it.", nil},
+	{"WEFT0207", failure, "A delegate does not exist, is none, or is nobody's.", "Correct the reference, or remove spec.hosts of the delegate.", nil},
+	{"WEFT0208", failure, "Two objects claim the same: a host, an address, a port, a namespace's default. Both are named; the older one counts.", "Put them into one, or let one claim something else.",
+		[]Equal{ist("IST0109", model.KindVirtualService), ist("IST0111", model.KindSidecar), ist("IST0145", model.KindGateway), ist("IST0160", model.KindTelemetry)}},
+	{"WEFT0209", warning, "An object selects nothing that runs.", "Check the labels.",
+		[]Equal{ist("IST0101", model.KindSidecar, model.KindTelemetry, model.KindGateway), ist("IST0127", model.KindAuthorizationPolicy, model.KindRequestAuthentication, model.KindPeerAuthentication), ist("IST0173", model.KindDestinationRule)}},
+	{"WEFT0210", warning, "The weights of a route do not add up to 100: traffic is shared in proportion.", "Write what you mean.", nil},
+	{"WEFT0211", warning, "No service has the host that a rule is for: the rule is not used.", "Correct the host, or add a Service or ServiceEntry for it.", []Equal{ist("IST0174", model.KindDestinationRule)}},
+	{"WEFT0212", failure, "What is referred to exists and is not exported to the namespace.", "Add the namespace to its exportTo.", []Equal{ist("IST0101")}},
+	{"WEFT0213", warning, "There are several mesh configurations; one is used.", "Keep one.", nil},
+	{"WEFT0214", failure, "The mesh configuration has no extension provider of that name, or it is for something else.", "Correct the name, or add the provider to extensionProviders.", nil},
+	{"WEFT0215", warning, "A condition looks at a request's token where no RequestAuthentication reads one.", "Add a RequestAuthentication for the same workloads.", nil},
+	{"WEFT0216", info, "No discovery selector of the mesh configuration picks a namespace: its objects do not count.", "Nothing, if that is meant; else label the namespace.", nil},
+	{"WEFT0220", warning, "No server of the Gateway has a host of the VirtualService that is bound to it.", "Add the host to the Gateway, or remove it here.", []Equal{ist("IST0132")}},
+	{"WEFT0221", failure, "A destination names none of the ports of a service that has several, and it cannot be known which is meant.", "Write port: {number: …}.", []Equal{ist("IST0112")}},
+	{"WEFT0222", info, "Routes between workloads choose a subset of the service; those through a gateway do not, and the former do not hold there.", "Choose a subset in the routes of the gateway too, if that is meant.", []Equal{ist("IST0140")}},
+	{"WEFT0223", failure, "A route goes by claims of the request's token, and no RequestAuthentication is for the gateway's workloads: it never matches.", "Add one with the gateway's selector, in the gateway's namespace.", []Equal{ist("IST0149")}},
+	{"WEFT0225", info, "A DestinationRule has clients talk TLS and names no authority: the server's certificate is checked against those of the system.", "Set caCertificates when the server's authority is another.", []Equal{ist("IST0128")}},
+	{"WEFT0226", info, "The same, for one port.", "Set caCertificates when the server's authority is another.", []Equal{ist("IST0129")}},
+	{"WEFT0227", failure, "The TLS mode of a DestinationRule and the mTLS mode that a PeerAuthentication demands exclude each other: connections fail.", "Change one of the two.", nil},
+	{"WEFT0228", warning, "Several Gateways show one certificate for different hosts: HTTP/2 clients take a connection to one of them for the other, and get 404.", "Put the hosts into one Gateway, or give each a certificate of its own.", []Equal{ist("IST0138")}},
+	{"WEFT0229", warning, "No Service leads to a port of a Gateway.", "Add the port to the Service of the gateway's pods.", []Equal{ist("IST0162")}},
+	{"WEFT0230", failure, "A Secret is there and cannot be used: a part is missing, or its time has passed.", "Put tls.crt and tls.key (and ca.crt) there, or renew the certificate.", []Equal{ist("IST0161", model.KindGateway)}},
+	{"WEFT0231", warning, "A TCP port of a ServiceEntry has no addresses, and none can be found: it takes the traffic to every address on that port.", "List spec.addresses, or use a resolution other than NONE.", []Equal{ist("IST0134")}},
+	{"WEFT0232", warning, "ServiceEntries give one port of a host different protocols.", "Write the same in both.", []Equal{ist("IST0177")}},
+	{"WEFT0233", warning, "Several objects of which one counts select the same workload.", "Let each workload have one.", []Equal{ist("IST0110", model.KindSidecar), ist("IST0159", model.KindTelemetry)}},
+	{"WEFT0234", warning, "A Telemetry resource asks for access logs and no provider is named anywhere: it has no effect.", "Name a provider, there or in defaultProviders.accessLogging of the mesh configuration.", []Equal{ist("IST0157")}},
+	{"WEFT0235", info, "A policy picks proxies of a Gateway of the Gateway API by labels, which not every mesh carries out.", "Use targetRefs.", []Equal{ist("IST0166")}},
+	{"WEFT0236", warning, "A Sidecar is for workloads in ambient mode, which have no sidecars.", "Remove it.", []Equal{ist("IST0167")}},
+	{"WEFT0237", warning, "A rule of an AuthorizationPolicy names a namespace in which there is nothing.", "Correct the name.", []Equal{ist("IST0101")}},
+	{"WEFT0238", warning, "Services of one workload use one port with protocols of different kinds.", "Give each a port of its own.", []Equal{ist("IST0116")}},
+	{"WEFT0239", warning, "Services of one workload lead to one target port by different ports.", "Use one port for it.", []Equal{ist("IST0137")}},
+
+	// What runs in a Kubernetes cluster; only where its objects are among the files.
+	{"WEFT0240", info, "A namespace does not say whether its pods get a sidecar: they get none.", "Label it istio-injection=enabled or =disabled.", []Equal{ist("IST0102")}},
+	{"WEFT0241", warning, "A pod has no sidecar although its namespace is injected.", "Start it anew.", []Equal{ist("IST0103")}},
+	{"WEFT0242", warning, "A namespace has several labels about injection.", "Keep one.", []Equal{ist("IST0123")}},
+	{"WEFT0243", info, "A namespace without labels is injected by default.", "Label it, to make that plain.", []Equal{ist("IST0148")}},
+	{"WEFT0244", warning, "Sidecars of a namespace are of another image than the injector's.", "Start the pods anew.", []Equal{ist("IST0158")}},
+	{"WEFT0245", failure, "A container has image: auto, and no injector replaces it.", "Label the namespace or the pods for injection.", []Equal{ist("IST0147", model.KindPod), ist("IST0146")}},
+	{"WEFT0246", warning, "A program runs as user 1337, the sidecar's: its traffic is not caught.", "Use another user.", []Equal{ist("IST0144")}},
+	{"WEFT0247", failure, "Webhooks of sidecar injectors overlap, or lead to no Service.", "Narrow the selectors; name the control plane's Service.", []Equal{ist("IST0139")}},
+	{"WEFT0248", warning, "A webhook does not say where the control plane is.", "Name a Service or a URL.", []Equal{ist("IST0163")}},
+	{"WEFT0249", info, "A webhook names the control plane by an IP address.", "Use a name, so that it may move.", []Equal{ist("IST0164")}},
+	{"WEFT0250", warning, "A CustomResourceDefinition of the Gateway API is older than the version from which its kind is read.", "Install a newer one.", []Equal{ist("IST0176")}},
+	{"WEFT0251", warning, "An istiod fetches keys of tokens from any address that a RequestAuthentication names.", "Set BLOCKED_CIDRS_IN_JWKS_URIS.", []Equal{ist("IST0175")}},
+	{"WEFT0252", warning, "A CustomResourceDefinition is of a kind that Istio has removed.", "Use what has taken its place.", []Equal{ist("IST0002")}},
+	{"WEFT0260", failure, "Proxies of an engine refuse what comes of a patch of an EnvoyFilter, which is kept from them; a Warning while it is not known which of several it is.", "Change the patch, or match only proxies that take it.", nil},
+	{"WEFT0261", info, "A patch of an EnvoyFilter depends on what is there already, and nothing but age orders EnvoyFilters.", "Set spec.priority, or use INSERT_FIRST or ADD.", []Equal{ist("IST0151")}},
+	{"WEFT0262", info, "The same, and another patch of that filter is for some versions of proxies only.", "Set spec.priority, or use INSERT_FIRST or ADD.", []Equal{ist("IST0155")}},
+	{"WEFT0263", warning, "Istio has no REPLACE for what a patch is for.", "Use MERGE, or REMOVE and ADD.", []Equal{ist("IST0152")}},
+	{"WEFT0264", warning, "Istio passes ADD over for what a patch is for.", "Use INSERT_FIRST, or MERGE.", []Equal{ist("IST0153")}},
+	{"WEFT0265", warning, "Istio passes REMOVE over for what a patch is for.", "Use MERGE.", []Equal{ist("IST0154")}},
+	{"WEFT0270", warning, "Capture is limited to the VIP range (--capture-range vip), and no address there can stand for a service: its traffic does not enter sidecars, so that routes, policies and metrics of clients have no effect for it.", "Set resolution DYNAMIC_DNS for wildcards, name hosts instead of address ranges, or give endpoints; or capture all traffic.", nil},
+	{"WEFT0271", info, "Capture is limited to the VIP range, and a service has addresses outside: who goes to these goes there past the sidecar.", "Call the service by its name, or write an address of the range.", nil},
+	{"WEFT0272", warning, "Capture is limited to the VIP range, so that an outbound policy (REGISTRY_ONLY, an egressProxy) holds for addresses of the range only: what goes elsewhere is not seen by sidecars.", "Capture all traffic where the policy has to hold.", nil},
+	{"WEFT0273", failure, "The range of services' addresses is full, and a service has none.", "Choose a larger range (--vip-range), or remove services.", nil},
+
+	// What shows when proxies are configured.
+	{"WEFT0301", failure, "Delegates cannot be joined with what delegates to them.", "Let the matches of both agree.", nil},
+	{"WEFT0302", info, "A patch of an EnvoyFilter needs what proxies on demand do not have: the proxies that it is for get all that they may see.", "Leave out what names it, if the patch may apply to all traffic of the kind.", nil},
+	{"WEFT0310", failure, "A route does nothing.", "Give it a destination, a redirect or a direct response.", nil},
+	{"WEFT0311", failure, "There is no gRPC status of that name.", "Use one of gRPC's, as UNAVAILABLE.", nil},
+	{"WEFT0312", warning, "Another set of routes has the host already.", "Put the routes into one object.", nil},
+	{"WEFT0321", failure, "A proxy may not have the client certificate that a DestinationRule names.", "Put the Secret into the namespace of the clients.", nil},
+	{"WEFT0322", warning, "A proxyless gRPC program does not carry out something of a DestinationRule.", "Use what is named, or give the program a sidecar.", nil},
+	{"WEFT0323", warning, "A proxyless gRPC program does not carry out something of its routes or services.", "Use what is named, or give the program a sidecar.", nil},
+	{"WEFT0324", warning, "Zones are to be kept to, and proxies do not know how many of their kind are in theirs.", "Set the metadata that is named.", nil},
+	{"WEFT0330", failure, "A value of an AuthorizationPolicy cannot be read; its rule errs on the safe side.", "Correct it.", nil},
+	{"WEFT0331", failure, "The service that a CUSTOM policy asks cannot be asked: what the policy matches is denied.", "Correct the provider in the mesh configuration.", nil},
+	{"WEFT0332", failure, "There is no condition key of that name; its rule errs on the safe side.", "See Istio's list of conditions.", nil},
+	{"WEFT0333", warning, "A proxyless gRPC server does not carry out something of an AuthorizationPolicy; its rule errs on the safe side.", "Use what is named, or give the program a sidecar.", nil},
+	{"WEFT0335", warning, "There are no keys for the tokens of an issuer: they are refused.", "See to the address of the keys.", nil},
+	{"WEFT0340", warning, "Two things want one listener of a proxy; the first has it.", "Use another port or address.", nil},
+	{"WEFT0341", failure, "A bind address cannot be carried out.", "Use an address of the proxy, or none.", nil},
+	{"WEFT0342", failure, "The TLS settings of a server cannot be carried out.", "See what is named.", nil},
+	{"WEFT0343", failure, "An ingress listener of a Sidecar cannot be carried out.", "See what is named.", nil},
+	{"WEFT0344", failure, "A gateway may not have the credential that a server names.", "Put the Secret into the namespace of the gateway's proxies.", nil},
+	{"WEFT0345", failure, "A provider of telemetry cannot be reached.", "Name a service of the mesh.", nil},
+	{"WEFT0346", warning, "An engine cannot make the metrics that a Telemetry resource asks for.", "Use what is named, or the other engine.", nil},
+	{"WEFT0347", failure, "A tunnel cannot be made.", "See what is named.", nil},
+	{"WEFT0348", failure, "A Sidecar's egressProxy is not there for the proxy, so that unknown traffic goes nowhere.", "Import the host in spec.egress, and name a port and subset that it has.", nil},
+	{"WEFT0350", failure, "The value of a patch of an EnvoyFilter is not what Envoy takes; a Warning when it applies without a field that is not known.", "Write it as Envoy's v3 API has it.", nil},
+	{"WEFT0351", failure, "A patch of an EnvoyFilter breaks what it changes, and is left out.", "Change it so that the result is what Envoy takes.", nil},
+	{"WEFT0352", failure, "A patch of an EnvoyFilter cannot be merged into what it matches.", "Write the type that is there, or REPLACE it.", nil},
+
+	// The conditions of the Gateway API and of Ingress.
+	{"WEFT0401", failure, "Accepted would be False: an object of the Gateway API is not taken.", "See what is named.", nil},
+	{"WEFT0402", failure, "ResolvedRefs would be False: a reference leads nowhere, or may not be made.", "Correct it, or add a ReferenceGrant.", nil},
+	{"WEFT0403", failure, "Programmed would be False: an object of the Gateway API cannot be carried out.", "See what is named.", nil},
+	{"WEFT0404", failure, "Conflicted would be True: two listeners exclude each other.", "Change one of the two.", nil},
+	{"WEFT0405", warning, "An object is another controller's, and passed over.", "Nothing, if that is meant.", nil},
+}
+
+// Absent are the messages of istioctl analyze that Weft has no equal of, and why.
+var Absent = map[string]string{
+	"IST0001": "an internal error is an error of the command",
+	"IST0126": "networks of several clusters are not carried out, which WEFT0112 says",
+	"IST0136": "istioctl does not run that analyzer either",
+	"IST0141": "permissions to install are no part of a configuration", "IST0142": "the version of Kubernetes is no part of a configuration",
+	"IST0143": "whether a program listens on localhost shows in its pod only",
+	"IST0156": "the version of a running control plane's API is no part of a configuration", "IST0172": "the version of a running control plane's API is no part of a configuration",
+	"IST0168": "upgrades of istiod are istiod's", "IST0169": "upgrades of istiod are istiod's",
+	"IST0170": "services of several clusters are not compared",
+}

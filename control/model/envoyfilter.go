@@ -1,0 +1,158 @@
+package model
+
+// EnvoyFilter is a list of patches to what Envoys get.
+type EnvoyFilter struct {
+	Meta
+	// Selector nil: the whole namespace, or the mesh in the root namespace.
+	Selector map[string]string
+	// Gateways are those of the Gateway API whose proxies are meant (targetRefs);
+	// nil: Selector decides.
+	Gateways []string
+	// Priority orders filters: lower ones are applied first.
+	Priority int32
+	Patches  []EnvoyPatch
+}
+
+// EnvoyPatch is one of an EnvoyFilter's configPatches.
+type EnvoyPatch struct {
+	ApplyTo   ApplyTo
+	Operation PatchOperation
+	Context   PatchContext
+	// ProxyVersion (RE2) and Metadata are what the proxy must be; empty: any.
+	ProxyVersion string
+	Metadata     map[string]string
+	// At most one of these is not nil.
+	Listener *ListenerMatch
+	Route    *RouteConfigMatch
+	Cluster  *ClusterMatch
+	// Value is Envoy's message in JSON; empty where the operation needs none.
+	Value string
+}
+
+// ApplyTo says what a patch changes, by Istio's word: "HTTP_FILTER".
+type ApplyTo string
+
+// What patches apply to.
+const (
+	ToListener       ApplyTo = "LISTENER"
+	ToListenerFilter ApplyTo = "LISTENER_FILTER"
+	ToFilterChain    ApplyTo = "FILTER_CHAIN"
+	ToNetworkFilter  ApplyTo = "NETWORK_FILTER"
+	ToHTTPFilter     ApplyTo = "HTTP_FILTER"
+	ToRouteConfig    ApplyTo = "ROUTE_CONFIGURATION"
+	ToVirtualHost    ApplyTo = "VIRTUAL_HOST"
+	ToHTTPRoute      ApplyTo = "HTTP_ROUTE"
+	ToCluster        ApplyTo = "CLUSTER"
+	ToExtension      ApplyTo = "EXTENSION_CONFIG"
+	ToBootstrap      ApplyTo = "BOOTSTRAP"
+)
+
+// PatchOperation says how a patch changes it, by Istio's word: "INSERT_BEFORE".
+type PatchOperation string
+
+// Operations of patches.
+const (
+	PatchMerge        PatchOperation = "MERGE"
+	PatchMergeReplace PatchOperation = "MERGE_AND_REPLACE_LIST"
+	PatchAdd          PatchOperation = "ADD"
+	PatchRemove       PatchOperation = "REMOVE"
+	PatchInsertBefore PatchOperation = "INSERT_BEFORE"
+	PatchInsertAfter  PatchOperation = "INSERT_AFTER"
+	PatchInsertFirst  PatchOperation = "INSERT_FIRST"
+	PatchReplace      PatchOperation = "REPLACE"
+)
+
+// PatchContext says in which traffic a patch applies, by Istio's word.
+type PatchContext string
+
+// Contexts of patches.
+const (
+	AnyContext      PatchContext = "ANY"
+	SidecarInbound  PatchContext = "SIDECAR_INBOUND"
+	SidecarOutbound PatchContext = "SIDECAR_OUTBOUND"
+	GatewayContext  PatchContext = "GATEWAY"
+)
+
+// ListenerMatch picks listeners and what is in them. Empty fields match anything.
+type ListenerMatch struct {
+	Name           string
+	Port           uint32
+	ListenerFilter string
+	Chain          *ChainMatch
+}
+
+// ChainMatch picks filter chains. Empty fields match anything.
+type ChainMatch struct {
+	Name, SNI, TransportProtocol string
+	// ApplicationProtocols must all be there.
+	ApplicationProtocols []string
+	Port                 uint32
+	// Filter is the name of a network filter, nil: any; SubFilter one of an HTTP
+	// filter in it, nil: any.
+	Filter, SubFilter *string
+}
+
+// RouteConfigMatch picks route configurations and what is in them.
+type RouteConfigMatch struct {
+	Name string
+	Port uint32
+	// PortName and Gateway ("namespace/name") are of gateways.
+	PortName, Gateway string
+	Host              *VirtualHostMatch
+}
+
+// VirtualHostMatch picks virtual hosts and what is in them.
+type VirtualHostMatch struct {
+	Name, Domain string
+	Route        *PatchRouteMatch
+}
+
+// PatchRouteMatch picks routes.
+type PatchRouteMatch struct {
+	Name string
+	// Action is "ROUTE", "REDIRECT" or "DIRECT_RESPONSE"; empty: any.
+	Action string
+}
+
+// ClusterMatch picks clusters. Name, when set, decides alone.
+type ClusterMatch struct {
+	Name, Service, Subset string
+	Port                  uint32
+}
+
+// PatchRef names one patch of one version of an EnvoyFilter.
+type PatchRef struct {
+	Filter *EnvoyFilter
+	Index  int
+}
+
+// Patch is what the reference names.
+func (r PatchRef) Patch() *EnvoyPatch { return &r.Filter.Patches[r.Index] }
+
+// Quarantine keeps a patch from proxies of one engine, since they refuse what comes
+// of it. It ends with that version of the EnvoyFilter.
+type Quarantine struct {
+	Meta
+	// Filter and Version (its Hash) name the EnvoyFilter, Index the patch.
+	Filter  Key
+	Version uint64
+	Index   int
+	Engine  string
+	// Reason is what a proxy said. Suspect: it is not known yet whether it is this
+	// patch that it minds.
+	Reason  string
+	Suspect bool
+}
+
+// BootstrapPatch is merged into what a proxy begins with.
+type BootstrapPatch struct {
+	Filter Key
+	// Selector as in EnvoyFilter, Context, ProxyVersion and Metadata as in EnvoyPatch.
+	Selector     map[string]string `json:",omitempty"`
+	Gateways     []string
+	Context      PatchContext
+	ProxyVersion string            `json:",omitempty"`
+	Metadata     map[string]string `json:",omitempty"`
+	// Value is Envoy's message Bootstrap in its binary form.
+	Value []byte
+}

@@ -1,0 +1,186 @@
+package mesh
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/weftmesh/weft/test/freeport"
+)
+
+// dubboMesh: a page that calls Dubbo services, of which there are two versions.
+const dubboMesh = `apiVersion: v1
+kind: ServiceAccount
+metadata: {name: page, namespace: default}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: demo, namespace: default}
+spec: {selector: {app: demo}, ports: [{name: tcp-dubbo, port: 20880}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: page, namespace: default}
+spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
+---
+apiVersion: weft.dev/v1alpha1
+kind: Process
+metadata: {name: demo-v1, namespace: default, labels: {app: demo, version: v1}}
+spec: {command: [%[1]s/dubbo, serve, v1], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: Process
+metadata: {name: demo-v2, namespace: default, labels: {app: demo, version: v2}}
+spec: {command: [%[1]s/dubbo, serve, v2], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
+---
+apiVersion: weft.dev/v1alpha1
+kind: Process
+metadata: {name: page, namespace: default, labels: {app: page}, annotations: {%[3]s}}
+spec: {command: [%[1]s/dubbo, call], serviceAccountName: page, ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: in, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: %[2]d, name: http, protocol: HTTP}
+    hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: in, namespace: default}
+spec:
+  hosts: ["*"]
+  gateways: [in]
+  http:
+  - route: [{destination: {host: page}}]
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: default}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: demo, namespace: default}
+spec:
+  selector: {matchLabels: {app: demo}}
+  action: DENY
+  rules:
+  - from: [{source: {principals: ["cluster.local/ns/default/sa/page"]}}]
+    to: [{operation: {methods: [secret]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: demo, namespace: default}
+spec:
+  host: demo
+  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
+`
+
+// The same routes in two ways; faults are VirtualService's only.
+const (
+	dubboVirtualService = `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: demo, namespace: default}
+spec:
+  hosts: [demo]
+  http:
+  - match: [{headers: {user: {exact: jason}}}]
+    route: [{destination: {host: demo, subset: v2}}]
+  - match: [{method: {exact: slow}}]
+    fault: {delay: {fixedDelay: 5s, percentage: {value: 100}}}
+    timeout: 0.2s
+    route: [{destination: {host: demo, subset: v2}}]
+  - match: [{method: {exact: broken}}]
+    fault: {abort: {httpStatus: 503, percentage: {value: 100}}}
+    route: [{destination: {host: demo, subset: v2}}]
+  - headers: {request: {set: {added: "yes"}}}
+    route: [{destination: {host: demo, subset: v1}}]
+`
+	dubboMetaRouter = `---
+apiVersion: metaprotocol.aeraki.io/v1alpha1
+kind: MetaRouter
+metadata: {name: demo, namespace: default}
+spec:
+  hosts: [demo]
+  routes:
+  - match: {attributes: {user: {exact: jason}, interface: {prefix: org.x}}}
+    route: [{destination: {host: demo, subset: v2}}]
+  - route: [{destination: {host: demo, subset: v1}}]
+    requestMutation: [{key: added, value: "yes"}]
+`
+)
+
+// requestID is what proxies add to requests for traces and logs.
+var requestID = regexp.MustCompile(` x-request-id [-0-9a-f]{36}`)
+
+// TestDubbo: a protocol that is not HTTP has routes on its fields, changes of them, faults, mutual TLS, authorization and metrics.
+func TestDubbo(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []struct{ name, annotation, routes string }{
+		{"eager", "", dubboVirtualService},
+		{"on demand", "weft.dev/config-mode: on-demand", dubboMetaRouter},
+	} {
+		t.Run(mode.name, func(t *testing.T) {
+			t.Parallel()
+			dir := filepath.Join(work(t), "m")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			port := int(freeport.Port(t))
+			if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), fmt.Appendf(nil, dubboMesh+mode.routes, bin, port, mode.annotation), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			m := start(t, dir, options{engine: "go"})
+			m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+			call := func(method, more string) string {
+				t.Helper()
+				a := m.get("/?service=org.x.Demo&host=demo&method="+method+more, "")
+				return fmt.Sprint(a.code, " ", requestID.ReplaceAllString(strings.TrimSpace(a.body), ""))
+			}
+			for query, want := range map[string]string{
+				"hello":                 "200 20 1 v1 2.0.2 org.x.Demo 0.0.0 hello  added yes",
+				"hello&user=" + "jason": "200 20 1 v2 2.0.2 org.x.Demo 0.0.0 hello  user jason",
+				"secret":                "200 40 RBAC: access denied",
+				"broken":                "200 80 fault filter abort",
+				"fail":                  "200 20 0 v1 fails",
+			} {
+				method, more, _ := strings.Cut(query, "&")
+				if method == "broken" && mode.routes == dubboMetaRouter {
+					continue
+				}
+				if more != "" {
+					more = "&" + more
+				}
+				if got := call(url.QueryEscape(method), more); got != want {
+					t.Errorf("%s: %q, want %q", query, got, want)
+				}
+			}
+			m.eventually("metrics", func() error {
+				for instance, part := range map[string]string{"page-0": `reporter="source"`, "demo-v1-0": `reporter="destination"`} {
+					if !counted(m.admin(instance, "/stats/prometheus"), part) {
+						return fmt.Errorf("%s has no istio_requests_total of dubbo with %s", instance, part)
+					}
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// counted tells whether requests of Dubbo were counted with that label.
+func counted(stats, label string) bool {
+	for line := range strings.Lines(stats) {
+		if strings.HasPrefix(line, "istio_requests_total") && strings.Contains(line, `request_protocol="dubbo"`) && strings.Contains(line, label) {
+			return true
+		}
+	}
+	return false
+}
