@@ -1,6 +1,7 @@
 // Package freeport finds TCP ports for tests. They are below those that the system gives
 // away, so that nobody's outgoing connection takes one between the finding and the
-// listening; none is given twice in a process. Two processes may still be given the same.
+// listening. None is given twice: a process takes ports from blocks that are its alone,
+// for as long as it runs. It does not keep programs off that are no tests.
 package freeport
 
 import (
@@ -11,30 +12,60 @@ import (
 	"testing"
 )
 
-// Below the range of ephemeral ports, which begins at 32768 (ip_local_port_range).
+// Below the range of ephemeral ports, which begins at 32768 (ip_local_port_range), and
+// below the ports that test/peers/envoy numbers its cases by, from 20000.
 const (
-	first = 16_000 // above Istio's ports (15000 to 15199), which a gateway has for itself
-	many  = 16_000
+	first  = 16_000 // above Istio's ports (15000 to 15199), which a gateway has for itself
+	size   = 32     // ports of a block
+	blocks = 125
 )
 
-var given sync.Map // ports that Port has returned
+// blocked are the ports of this process that have not been given. Whoever listens at a
+// block's first port owns the block; guards holds those listeners.
+var blocked struct {
+	sync.Mutex
+	ports  []uint16
+	guards []net.Listener
+}
 
-// Port finds a port that is free at all addresses, another one each time.
+// Port finds a port that is free at all addresses, another one each time, and none that
+// another process was given.
 func Port(t testing.TB) uint16 {
 	t.Helper()
-	for range 10_000 {
-		port := uint16(first + rand.IntN(many)) //nolint:gosec // no secret
-		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			continue
+	blocked.Lock()
+	defer blocked.Unlock()
+	for {
+		if len(blocked.ports) == 0 && !take() {
+			t.Fatal("no port is free")
 		}
-		l.Close()
-		if _, twice := given.LoadOrStore(port, true); !twice {
+		port := blocked.ports[0]
+		blocked.ports = blocked.ports[1:]
+		if l, err := listen(port); err == nil {
+			l.Close()
 			return port
 		}
 	}
-	t.Fatal("no port is free")
-	return 0
+}
+
+// take makes another block this process's.
+func take() bool {
+	for range 10 * blocks {
+		port := first + size*uint16(rand.IntN(blocks)) //nolint:gosec // no secret
+		guard, err := listen(port)
+		if err != nil {
+			continue
+		}
+		blocked.guards = append(blocked.guards, guard)
+		for p := port + 1; p < port+size; p++ {
+			blocked.ports = append(blocked.ports, p)
+		}
+		return true
+	}
+	return false
+}
+
+func listen(port uint16) (net.Listener, error) {
+	return net.Listen("tcp", fmt.Sprintf(":%d", port))
 }
 
 // Addr is such a port at the loopback address, "127.0.0.1:12345".

@@ -152,7 +152,7 @@ spec:
   - {port: {number: 9080, name: http, protocol: HTTP}, defaultEndpoint: "127.0.0.1:9080"}
   - {port: {number: 9088, name: http-bound, protocol: HTTP}, captureMode: NONE, defaultEndpoint: "127.0.0.1:9080"}
   egress:
-  - {port: {number: 18080, name: http, protocol: HTTP}, captureMode: NONE, hosts: ["istio-system/*"]}
+  - {port: {number: 14080, name: http, protocol: HTTP}, captureMode: NONE, hosts: ["istio-system/*"]}
   - {hosts: ["*/*"]}
 `
 
@@ -178,8 +178,8 @@ func TestRareFields(t *testing.T) {
 				{"AUTO_PASSTHROUGH", "/echo/call?url=http://through.istio-system:9080/echo/name", "200 v2"},
 				{"DYNAMIC_DNS", "/echo/call?url=" + url.QueryEscape("http://host.weft.internal:"+outside+"/"), "200 outside"},
 				{"sourceSubnet", "/echo/dial?to=echo.default:7000", "v2"},
-				{"captureMode NONE, egress", "/echo/call?host=through.istio-system&url=http://127.0.0.1:18080/echo/name", "200 v2"},
-				{"captureMode NONE, a stranger", "/echo/call?host=stranger.test&url=http://127.0.0.1:18080/echo/name", "502"},
+				{"captureMode NONE, egress", "/echo/call?host=through.istio-system&url=http://127.0.0.1:14080/echo/name", "200 v2"},
+				{"captureMode NONE, a stranger", "/echo/call?host=stranger.test&url=http://127.0.0.1:14080/echo/name", "502"},
 				{"captureMode NONE, ingress", "/echo/call?url=http://127.0.0.1:9088/echo/name", "200 client"},
 			} {
 				m.eventually(tc.name, func() error {
