@@ -70,6 +70,16 @@ func (s *toyServer) saw() string {
 	return strings.Join(s.seen, "|")
 }
 
+// await returns once a message with the text has come in.
+func (s *toyServer) await(text string) {
+	s.t.Helper()
+	for end := time.Now().Add(time.Minute); !strings.Contains(s.saw(), text); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatalf("%s saw no %q", s.name, text)
+		}
+	}
+}
+
 func (s *toyServer) serve(nc net.Conn) {
 	defer nc.Close()
 	var held [][]byte
@@ -283,6 +293,7 @@ func TestMessagesInOrder(t *testing.T) {
 		k := start(t, routes(quick, to("slow")), speakToy(order), upstreamSpec("slow", slow.addr()), upstreamSpec("fast", fast.addr()))
 		c := dialToy(t, k.addr)
 		c.send(l7.Request, 0, ":method=hold\n\n1")
+		slow.await("hold") // so that what follows finds the connection
 		c.send(l7.Request, 0, ":method=quick\n\n2")
 		if e := k.log.next(t); e.Cluster != "fast" {
 			t.Errorf("logged %+v", e)
