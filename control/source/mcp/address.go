@@ -79,7 +79,7 @@ func (f files) check() error {
 		}
 	}
 	if f.token != "" {
-		if _, err := f.GetRequestMetadata(context.Background()); err != nil {
+		if _, err := f.bearer(); err != nil {
 			return err
 		}
 	}
@@ -140,7 +140,9 @@ func (f files) verify(s tls.ConnectionState) error {
 }
 
 // GetRequestMetadata implements credentials.PerRPCCredentials.
-func (f files) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+func (f files) GetRequestMetadata(context.Context, ...string) (map[string]string, error) { return f.bearer() }
+
+func (f files) bearer() (map[string]string, error) {
 	b, err := os.ReadFile(f.token)
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
