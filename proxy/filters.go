@@ -48,6 +48,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		admission.Kind(),
 		alpn.Kind(r.spokenTo),
 		buffer.Kind(),
+		r.convertKind(),
 		compress.CompressorKind(),
 		compress.DecompressorKind(),
 		cors.Kind(),

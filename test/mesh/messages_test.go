@@ -54,6 +54,8 @@ spec:
   hosts: ["*"]
   gateways: [in]
   http:
+  - match: [{uri: {prefix: /org.x.Demo/}}]
+    route: [{destination: {host: demo, subset: v2}}]
   - route: [{destination: {host: page}}]
 ---
 apiVersion: security.istio.io/v1
@@ -68,8 +70,7 @@ spec:
   selector: {matchLabels: {app: demo}}
   action: DENY
   rules:
-  - from: [{source: {principals: ["cluster.local/ns/default/sa/page"]}}]
-    to: [{operation: {methods: [secret]}}]
+  - to: [{operation: {methods: [secret]}}]
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -148,6 +149,17 @@ func TestDubbo(t *testing.T) {
 				}
 				if got := call(url.QueryEscape(method), more); got != want {
 					t.Errorf("%s: %q, want %q", query, got, want)
+				}
+			}
+			// The gateway makes generic calls of HTTP and JSON.
+			for path, want := range map[string]string{
+				"/org.x.Demo/hello?version=1.0.0": `200 "v2 2.0.2 org.x.Demo 1.0.0 $invoke Ljava/lang/String;[Ljava/lang/String;[Ljava/lang/Object; hello `,
+				"/org.x.Demo/secret":              `400 {"error":"RBAC: access denied"}`,
+				"/org.x.Demo/a/b":                 "400 path /org.x.Demo/a/b: want /SERVICE/METHOD",
+			} {
+				a := m.get(path, "dubbo-user: jason")
+				if got := fmt.Sprint(a.code, " ", a.body); !strings.HasPrefix(got, want) || strings.HasPrefix(path, "/org.x.Demo/hello") && !strings.Contains(got, "generic true user jason") {
+					t.Errorf("%s: %q, want %q", path, got, want)
 				}
 			}
 			m.eventually("metrics", func() error {

@@ -140,7 +140,9 @@ func (f files) verify(s tls.ConnectionState) error {
 }
 
 // GetRequestMetadata implements credentials.PerRPCCredentials.
-func (f files) GetRequestMetadata(context.Context, ...string) (map[string]string, error) { return f.bearer() }
+func (f files) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return f.bearer()
+}
 
 func (f files) bearer() (map[string]string, error) {
 	b, err := os.ReadFile(f.token)
