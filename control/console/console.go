@@ -36,6 +36,7 @@ type Proxies interface {
 	Findings() []model.Finding
 	Config(proxy string) *serve.State
 	Reach(keys []model.Key) map[model.Key]fleet.Reach
+	History(k model.Key, now []model.Finding) fleet.History
 	Subscribe() (<-chan fleet.Event, func())
 	Members() []fleet.Member
 }
