@@ -50,10 +50,13 @@ type Snapshot struct {
 	Quarantines  []*Quarantine
 	ProxyConfigs []*ProxyConfig
 	Groups       []*WorkloadGroup
-	Secrets      []*Secret
-	Namespaces   []*Namespace
-	Accounts     []*ServiceAccount
-	Processes    []*Process
+	// Registries are to be followed, and RegistrySources what of them is left out.
+	Registries      []*Registry
+	RegistrySources []*RegistrySource
+	Secrets         []*Secret
+	Namespaces      []*Namespace
+	Accounts        []*ServiceAccount
+	Processes       []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.
