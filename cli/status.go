@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,8 +23,10 @@ type Status struct {
 	Services  []console.ServiceRow `json:"services"`
 	Proxies   []fleet.ProxyStatus  `json:"proxies"`
 	Instances []wire.Instance      `json:"instances"`
-	Findings  []model.Finding      `json:"findings"`
-	Healthy   bool                 `json:"healthy"`
+	// Registries are those that services are taken from.
+	Registries []model.RegistryStatus `json:"registries,omitempty"`
+	Findings   []model.Finding        `json:"findings"`
+	Healthy    bool                   `json:"healthy"`
 }
 
 func (e *Env) statusCommand() *cobra.Command {
@@ -105,7 +108,7 @@ func (e *Env) status(ctx context.Context) (Status, error) {
 		return st, err
 	}
 	st.Healthy = st.Mesh.Applied
-	for path, v := range map[string]any{"/v1/services": &st.Services, "/v1/proxies": &st.Proxies, "/v1/findings": &st.Findings} {
+	for path, v := range map[string]any{"/v1/services": &st.Services, "/v1/proxies": &st.Proxies, "/v1/findings": &st.Findings, "/v1/registries": &st.Registries} {
 		if err := con.get(ctx, path, nil, v); err != nil {
 			// The control plane may be restarting: the rest is still worth showing.
 			st.Healthy = false
@@ -136,6 +139,10 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 	fmt.Fprintln(out)
 	proxyTable(st.Proxies).Write(out, colour)
 	fmt.Fprintln(out)
+	if len(st.Registries) > 0 {
+		registryTable(st.Registries).Write(out, colour)
+		fmt.Fprintln(out)
+	}
 	instanceTable(st.Instances).Write(out, colour)
 	for _, u := range st.Mesh.URLs {
 		fmt.Fprintf(out, "\n%s  %s", Strong.Paint(u.URL, colour), u.For)
@@ -192,6 +199,22 @@ func proxyTable(list []fleet.ProxyStatus) *Table {
 		}
 		t.Row(p.Name+"."+p.Namespace, p.Type, p.Engine, p.Address, status,
 			typeCell(p, wire.TypeListener), typeCell(p, wire.TypeRoute), typeCell(p, wire.TypeCluster), typeCell(p, wire.TypeEndpoint))
+	}
+	return t
+}
+
+func registryTable(list []model.RegistryStatus) *Table {
+	t := &Table{Head: []string{"REGISTRY", "NAMESPACE", "TYPE", "STATE", "LAST SUCCESS", "SERVICES", "INSTANCES", "RETAINED"}, Empty: "no registries"}
+	for _, r := range list {
+		state := Cell{r.State, Warn}
+		if r.State == "synced" {
+			state.Style = Good
+		}
+		last := "never"
+		if !r.LastSuccess.IsZero() {
+			last = time.Since(r.LastSuccess).Round(time.Second).String() + " ago"
+		}
+		t.Row(r.Registry.Name, r.Registry.Namespace, r.Type, state, last, strconv.Itoa(r.Services), strconv.Itoa(r.Instances), strconv.Itoa(r.Retained))
 	}
 	return t
 }

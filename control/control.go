@@ -32,6 +32,12 @@ import (
 	"github.com/weftmesh/weft/control/source/process"
 	"github.com/weftmesh/weft/control/source/quarantine"
 	"github.com/weftmesh/weft/control/source/registration"
+	"github.com/weftmesh/weft/control/source/registry"
+	"github.com/weftmesh/weft/control/source/registry/consul"
+	"github.com/weftmesh/weft/control/source/registry/etcd"
+	"github.com/weftmesh/weft/control/source/registry/eureka"
+	"github.com/weftmesh/weft/control/source/registry/nacos"
+	"github.com/weftmesh/weft/control/source/registry/zookeeper"
 	"github.com/weftmesh/weft/control/store"
 	"github.com/weftmesh/weft/wire"
 )
@@ -88,6 +94,13 @@ func configured(o Options) ([]source.Source, error) {
 	return sources, nil
 }
 
+// registryMakers are the clients of registries.
+func registryMakers() map[string]registry.Maker {
+	return map[string]registry.Maker{
+		model.ZooKeeper: zookeeper.New, model.Consul: consul.New, model.Etcd: etcd.New, model.Nacos: nacos.New, model.Eureka: eureka.New,
+	}
+}
+
 // Run runs a control plane until ctx ends.
 func Run(ctx context.Context, o Options) error {
 	sources, err := configured(o)
@@ -97,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 	// Snapshot: merge, check, publish.
 	book := snapshot.OpenBook(o.StateDir, o.Log)
 	publisher := snapshot.New(snapshot.Options{
-		Sources: append(names(sources), jwks.Name), Essential: []string{file.Name},
+		Sources: append(names(sources), jwks.Name, registry.Name), Essential: []string{file.Name},
 		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
@@ -116,6 +129,9 @@ func Run(ctx context.Context, o Options) error {
 	registered := registration.New(snapshots, registration.Grace, o.Log)
 	proxies.Registrar = registered
 	sources = append(sources, registered)
+	// And services of registries, which objects of a snapshot name.
+	registries := registry.New(registry.Options{Snapshots: snapshots, Makers: registryMakers(), Dir: o.StateDir, Log: o.Log})
+	sources = append(sources, registries)
 	// Serve.
 	ca, err := identity.Load(o.StateDir)
 	if err != nil {
@@ -137,7 +153,7 @@ func Run(ctx context.Context, o Options) error {
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
-		Said: publisher.Said, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
+		Said: publisher.Said, Registries: registries.Status, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
 		CaptureRange: o.CaptureRange, VIPRange: o.VIPRange.String(),
 		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})

@@ -36,6 +36,7 @@ type Proxies interface {
 	Findings() []model.Finding
 	Config(proxy string) *serve.State
 	Reach(keys []model.Key) map[model.Key]fleet.Reach
+	History(k model.Key, now []model.Finding) fleet.History
 	Subscribe() (<-chan fleet.Event, func())
 	Members() []fleet.Member
 }
@@ -68,10 +69,12 @@ type Options struct {
 	Socket    string
 	Snapshots fleet.Snapshots
 	// Said is what the sources have said: snapshot.Publisher's.
-	Said    func(context.Context) ([]model.Delta, error)
-	Proxies Proxies
-	Store   Store
-	Metrics prometheus.Gatherer
+	Said func(context.Context) ([]model.Delta, error)
+	// Registries is how it stands with the registries that are followed; nil: none are.
+	Registries func() []model.RegistryStatus
+	Proxies    Proxies
+	Store      Store
+	Metrics    prometheus.Gatherer
 	// Version of the program, and what it was started with.
 	Version, ConfigMode, CaptureRange, VIPRange string
 	Families                                    []int
@@ -95,6 +98,7 @@ func New(o Options) *Console {
 	c.mux.HandleFunc("GET /v1/objects", c.objects)
 	c.mux.HandleFunc("GET /v1/findings", c.findings)
 	c.mux.HandleFunc("GET /v1/services", c.services)
+	c.mux.HandleFunc("GET /v1/registries", c.registries)
 	c.mux.HandleFunc("GET /v1/state", c.state)
 	c.mux.HandleFunc("GET /v1/events", c.events)
 	c.mux.HandleFunc("GET /v1/local", c.local)
@@ -158,6 +162,14 @@ func (c *Console) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (c *Console) proxies(w http.ResponseWriter, _ *http.Request) { reply(w, c.Proxies.Status()) }
+
+func (c *Console) registries(w http.ResponseWriter, _ *http.Request) {
+	out := []model.RegistryStatus{}
+	if c.Registries != nil {
+		out = append(out, c.Registries()...)
+	}
+	reply(w, out)
+}
 
 // findings lists all Findings: ?suppress=annotations leaves out those that annotations
 // of objects suppress.

@@ -44,7 +44,10 @@ type proxies struct {
 	events chan fleet.Event
 	gone   chan struct{} // a subscriber has left
 	reach  map[string]fleet.Reach
-	state  *serve.State
+	// history is what was, by object, found when the Findings that there are came.
+	history map[string]fleet.History
+	found   time.Time
+	state   *serve.State
 }
 
 func (p *proxies) Status() []fleet.ProxyStatus {
@@ -70,6 +73,14 @@ func (p *proxies) Reach(keys []model.Key) map[model.Key]fleet.Reach {
 		}
 	}
 	return out
+}
+
+func (p *proxies) History(k model.Key, now []model.Finding) fleet.History {
+	h := p.history[k.Name]
+	for _, f := range now {
+		h.Findings = append(h.Findings, fleet.Found{Finding: f, From: p.found})
+	}
+	return h
 }
 
 func (p *proxies) Subscribe() (<-chan fleet.Event, func()) {

@@ -88,7 +88,7 @@ func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings ma
 			r = &x
 		}
 		list[i].Status = statusOf(true, list[i].Findings, r)
-		list[i].Status.Version = s.Versions.Get(list[i].Key)
+		list[i].Status.Version = s.Ages.Get(list[i].Key).Formed
 	}
 	for k, f := range findings {
 		if k.Name == "" || s.Objects.Get(k) != nil || !asked(k) || !slices.ContainsFunc(f, func(x model.Finding) bool { return finding.Condition(x) == finding.Accepted }) {
@@ -98,6 +98,7 @@ func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings ma
 	}
 	c.transitions.keep(func(k model.Key) bool { return s.Objects.Get(k) != nil || len(findings[k]) > 0 })
 	for i := range list {
+		date(list[i].Status.Conditions, c.Proxies.History(list[i].Key, list[i].Findings), list[i].Status.Reach)
 		c.transitions.mark(list[i].Key, list[i].Status.Conditions)
 	}
 	return list

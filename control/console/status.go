@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/control/fleet"
@@ -27,8 +28,10 @@ type Condition struct {
 	Status  string `json:"status"`
 	Reason  string `json:"reason"`
 	Message string `json:"message,omitempty"`
-	// Since is when the status was first seen to be what it is, RFC 3339.
+	// Since is when the status became what it is, RFC 3339.
 	Since string `json:"lastTransitionTime,omitempty"`
+	// event is when what made it so happened; zero: it is not known.
+	event time.Time
 }
 
 // Message is a Finding as Istio's status has it.

@@ -42,6 +42,9 @@ var codes = []Code{
 	{"WEFT0127", info, "The name of a Service's port says no protocol, and appProtocol is not set: the protocol is found out by the first bytes.", "Begin the name with the protocol, as http or tcp-db, or set appProtocol.", []Equal{ist("IST0118")}},
 	{"WEFT0128", warning, "A port of an ExternalName Service is plain TCP: it takes the traffic to every address on that port.", "Name the port by its protocol, as http or tls.", []Equal{ist("IST0150")}},
 	{"WEFT0129", failure, "A VirtualService is bound to a Gateway that a control plane has made of one of the Gateway API.", "Attach an HTTPRoute to that Gateway.", []Equal{ist("IST0165")}},
+	{"WEFT0150", warning, "A registry cannot be reached, or refuses: what it has said before stands.", "Start it, or correct addresses and credentials.", nil},
+	{"WEFT0151", info, "A registry has no instance any more of services that had some: the last ones stay for a while.", "Nothing, if that is meant; else shorten spec.retain.", nil},
+	{"WEFT0152", warning, "Instances in a registry cannot be used: they have no address, no port, or a name that no host can have.", "Correct what registers them, or leave them out with spec.services.", nil},
 
 	// What several objects show together.
 	{"WEFT0201", failure, "A destination, or a service that a provider names, does not exist.", "Correct the host, or add a Service or ServiceEntry for it.", []Equal{ist("IST0101")}},

@@ -45,10 +45,11 @@ type events struct {
 	open []*push
 	subs map[chan Event]struct{}
 	// before are the Findings of the push before.
-	before []model.Finding
+	before  []model.Finding
+	moments *moments
 }
 
-func newEvents() *events { return &events{subs: map[chan Event]struct{}{}} }
+func newEvents(m *moments) *events { return &events{subs: map[chan Event]struct{}{}, moments: m} }
 
 // push is one snapshot on its way. Its fields are guarded by events.mu.
 type push struct {
@@ -86,6 +87,7 @@ func (p *push) sealed(findings []model.Finding) {
 	p.event.Findings = without(findings, e.before)
 	p.event.Resolved = without(e.before, findings)
 	e.before = findings
+	e.moments.find(p.event.Findings, p.event.Resolved, time.Now())
 	p.seal = time.AfterFunc(pushBound, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
@@ -98,13 +100,10 @@ func (p *push) sealed(findings []model.Finding) {
 func without(list, other []model.Finding) (out []model.Finding) {
 	known := make(map[model.Finding]bool, len(other))
 	for _, f := range other {
-		f.Origin.Line = 0
-		known[f] = true
+		known[placeless(f)] = true
 	}
 	for _, f := range list {
-		key := f
-		key.Origin.Line = 0
-		if !known[key] {
+		if !known[placeless(f)] {
 			out = append(out, f)
 		}
 	}
@@ -126,6 +125,9 @@ func (p *push) finishLocked() {
 	p.events.open = slices.Delete(p.events.open, i, i+1)
 	p.seal.Stop()
 	p.event.Time = time.Now()
+	if len(p.waiting) == 0 {
+		p.events.moments.taken(p.version, p.event.Time)
+	}
 	p.event.Proxies = len(p.proxies)
 	p.event.Millis = time.Since(p.start).Milliseconds()
 	for s := range p.waiting {

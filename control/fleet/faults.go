@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -11,8 +12,8 @@ import (
 // stay rejected until a later version of them is taken, whatever happens to
 // others. A text that names none stands until anything of the type is taken.
 type faults struct {
-	byName  map[string]fault
-	unnamed fault
+	byName  map[string]*fault
+	unnamed *fault // nil: none
 }
 
 // fault is a rejection: its text, and of which versions of the mesh it was, those after
@@ -20,64 +21,70 @@ type faults struct {
 type fault struct {
 	text     string
 	from, to uint64
+	// names are the resources that may be meant.
+	names []string
 }
 
-func (f *faults) rejected(names []string, x fault) {
+// of tells whether a rejection may be of what came with a version.
+func (x *fault) of(version uint64) bool { return x.from < version && version <= x.to }
+
+// rejected notes that a response with these resources was refused. It was of the versions
+// after from, up to to.
+func (f *faults) rejected(names []string, text string, from, to uint64) {
 	// What has been refused before, and is refused again, was never taken.
 	for _, n := range names {
-		if old, ok := f.byName[n]; ok {
-			x.from = min(x.from, old.from)
+		if old := f.byName[n]; old != nil {
+			from = min(from, old.from)
 		}
 	}
-	if f.unnamed.text != "" {
-		x.from = min(x.from, f.unnamed.from)
+	if f.unnamed != nil {
+		from = min(from, f.unnamed.from)
 	}
 	f.taken(names)
 	found := false
 	for _, n := range names {
-		if mentions(x.text, n) {
+		if mentions(text, n) {
 			if f.byName == nil {
-				f.byName = map[string]fault{}
+				f.byName = map[string]*fault{}
 			}
-			f.byName[n], found = x, true
+			f.byName[n], found = &fault{text: text, from: from, to: to, names: []string{n}}, true
 		}
 	}
 	if !found {
-		f.unnamed = x
+		f.unnamed = &fault{text: text, from: from, to: to, names: slices.Clone(names)}
 	}
 }
 
-// at is the text of a rejection that may be of what came with a version; "": none is.
-func (f *faults) at(version uint64) string {
-	var out []string
-	for _, x := range f.byName {
-		if x.from < version && version <= x.to {
-			out = append(out, x.text)
-		}
+// all are the rejections that stand.
+func (f *faults) all() []*fault {
+	out := slices.Collect(maps.Values(f.byName))
+	if f.unnamed != nil {
+		out = append(out, f.unnamed)
 	}
-	if x := f.unnamed; x.from < version && version <= x.to {
-		out = append(out, x.text)
-	}
-	slices.Sort(out)
-	return strings.Join(slices.Compact(out), "; ")
+	return out
 }
 
-// taken notes that the proxy has the newest version of these, or that they are gone.
-func (f *faults) taken(names []string) {
-	f.unnamed = fault{}
+// taken notes that the proxy has the newest version of these, or that they are gone, and
+// returns the rejections that no longer stand.
+func (f *faults) taken(names []string) (gone []*fault) {
+	if f.unnamed != nil {
+		gone = append(gone, f.unnamed)
+	}
+	f.unnamed = nil
 	for _, n := range names {
+		if x := f.byName[n]; x != nil {
+			gone = append(gone, x)
+		}
 		delete(f.byName, n)
 	}
+	return gone
 }
 
 // String is every text once.
 func (f *faults) String() string {
 	var out []string
-	for _, x := range f.byName {
+	for _, x := range f.all() {
 		out = append(out, x.text)
-	}
-	if f.unnamed.text != "" {
-		out = append(out, f.unnamed.text)
 	}
 	slices.Sort(out)
 	return strings.Join(slices.Compact(out), "; ")

@@ -48,6 +48,8 @@ type Fleet struct {
 	log       *slog.Logger
 	metrics   *metrics
 	events    *events
+	moments   *moments
+	blames    blames
 	cache     *translate.Cache
 	gate      *gate
 	// Registrar, when set before Run, makes workloads of proxies that ask for it.
@@ -103,12 +105,14 @@ func tokens(s *model.Snapshot) map[string]*model.Workload {
 // New makes a fleet that follows the snapshots. mode is the one of proxies whose
 // workloads name none: wire.ModeEager or wire.ModeOnDemand.
 func New(s Snapshots, mode string, log *slog.Logger) *Fleet {
+	times := newMoments()
 	return &Fleet{
 		onDemand:  mode == wire.ModeOnDemand,
 		snapshots: s,
 		log:       log.With("component", "fleet"),
 		metrics:   newMetrics(),
-		events:    newEvents(),
+		events:    newEvents(times),
+		moments:   times,
 		cache:     translate.NewCache(),
 		gate:      newGate(),
 		sessions:  map[*session]struct{}{},
@@ -147,6 +151,7 @@ func (f *Fleet) apply(ctx context.Context, s *model.Snapshot) {
 	}
 	start := time.Now()
 	push := f.events.begin(s, start)
+	f.moments.published(s, start)
 	// Sessions that open from here on are built with the new index, or are in
 	// the list.
 	idx := nextIndex(last, s)
@@ -189,6 +194,7 @@ func (f *Fleet) remove(p *session) {
 	f.log.Info("disconnected", "proxy", p.id, "agent", p.proxy.Meta.Agent)
 	if !p.proxy.Meta.Agent {
 		f.metrics.connected.Dec()
+		f.moments.lose(p.identity, time.Now())
 		f.events.left(p)
 	}
 }

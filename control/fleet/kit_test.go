@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -184,8 +185,10 @@ type consumer struct {
 	// refuse names a type whose next response is rejected; hold one whose next
 	// response is not answered.
 	refuse, hold string
-	unanswered   *discoverypb.DeltaDiscoveryResponse
-	barriers     int
+	// because is what a rejection says.
+	because    string
+	unanswered *discoverypb.DeltaDiscoveryResponse
+	barriers   int
 }
 
 // dial opens a stream for a workload's proxy.
@@ -309,7 +312,7 @@ func (c *consumer) answer(r *discoverypb.DeltaDiscoveryResponse) {
 	answer := &discoverypb.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}
 	if c.refuse == r.GetTypeUrl() {
 		c.refuse = ""
-		answer.ErrorDetail = &statuspb.Status{Message: "field x is not for me"}
+		answer.ErrorDetail = &statuspb.Status{Message: cmp.Or(c.because, "field x is not for me")}
 	}
 	c.send(answer)
 }

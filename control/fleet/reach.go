@@ -2,8 +2,10 @@ package fleet
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
@@ -17,20 +19,24 @@ type Reach struct {
 	Of         int `json:"of"`
 	// Pending are the others, sorted.
 	Pending []Pending `json:"pending,omitempty"`
+	// Since is when the last of them had it; with Pending, since when not all have it;
+	// of none, when the object took its form. Zero when it is not known.
+	Since time.Time `json:"since,omitzero"`
 }
 
 // Pending is a proxy that has not taken an object, by "name.namespace", and why.
 type Pending struct {
 	Proxy string `json:"proxy"`
 	Why   string `json:"why"`
-	// Rejected: the proxy has refused what the object became, or something that came
-	// with it.
+	// Rejected: the proxy has refused what the object became. Where it is not known of
+	// what a refused resource was made, all that came with it counts.
 	Rejected bool `json:"rejected,omitempty"`
 }
 
 // member is a proxy for which it is to be told whether it has an object.
 type member struct {
 	name  string
+	key   model.Key // of the workload
 	proxy scope.Proxy
 	view  *scope.View
 	// session is nil for a proxy that should be connected.
@@ -71,9 +77,17 @@ func (f *Fleet) Reach(keys []model.Key) map[model.Key]Reach {
 		if len(parts) == 0 {
 			parts = []model.Object{o}
 		}
-		out[k] = reach(members, parts, idx.Snapshot.Versions.Get(k))
+		out[k] = f.reach(idx, members, subject{k, parts, idx.Snapshot.Ages.Get(k).Formed})
 	}
 	return out
+}
+
+// subject is an object of which it is asked who has it: what it became, and with which
+// version of the mesh.
+type subject struct {
+	key    model.Key
+	parts  []model.Object
+	formed uint64
 }
 
 // configures tells whether proxies can be configured by a kind of object.
@@ -95,20 +109,20 @@ func (f *Fleet) members(idx *index) []member {
 	views := map[scope.Group]*scope.View{}
 	seen := map[model.Key]bool{}
 	var out []member
-	add := func(p scope.Proxy, s *session) {
+	add := func(id model.Key, p scope.Proxy, s *session) {
 		key, who := idx.Group(p)
 		v := views[key]
 		if v == nil || who.Gateway() {
 			v = scope.Build(idx.Index, who)
 			views[key] = v
 		}
-		out = append(out, member{who.ID.Name + "." + who.Namespace(), who, v, s})
+		out = append(out, member{who.ID.Name + "." + who.Namespace(), id, who, v, s})
 	}
 	for _, s := range sessions {
 		p := s.proxy
 		p.Workload = s.findWorkload(idx)
 		seen[s.identity] = true
-		add(p, s)
+		add(s.identity, p, s)
 	}
 	for _, w := range idx.Snapshot.Workloads {
 		if seen[w.Key] || w.TokenHash == "" || w.Engine == engineNone {
@@ -118,30 +132,46 @@ func (f *Fleet) members(idx *index) []member {
 		if w.Gateway {
 			p.ID.Type = wire.Router
 		}
-		add(p, nil)
+		add(w.Key, p, nil)
 	}
 	slices.SortFunc(out, func(a, b member) int { return cmp.Compare(a.name, b.name) })
 	return out
 }
 
-// reach counts the members that have what an object became with a version.
-func reach(members []member, parts []model.Object, version uint64) Reach {
+// reach counts the members that have an object.
+func (f *Fleet) reach(idx *index, members []member, what subject) Reach {
 	var r Reach
+	when := f.moments.of(what.formed)
+	had, lacked := when.held(), time.Time{}
 	for i := range members {
 		m := &members[i]
-		if !slices.ContainsFunc(parts, m.has) {
+		if !slices.ContainsFunc(what.parts, m.has) {
 			continue
 		}
 		r.Of++
-		if m.session == nil {
-			r.Pending = append(r.Pending, Pending{Proxy: m.name, Why: "is not connected"})
+		p := Pending{Proxy: m.name, Why: "is not connected"}
+		began := f.moments.lost(m.key)
+		if m.session != nil {
+			began = m.session.since
+			p.Why, p.Rejected = m.session.lacks(idx, what)
+		}
+		if p.Why == "" {
+			r.Programmed++
+			had = later(had, m.session.had(what.formed, when))
 			continue
 		}
-		if why, rejected := m.session.lacks(version); why != "" {
-			r.Pending = append(r.Pending, Pending{m.name, why, rejected})
-			continue
+		r.Pending = append(r.Pending, p)
+		if began = later(began, when.published); lacked.IsZero() || began.Before(lacked) {
+			lacked = began
 		}
-		r.Programmed++
+	}
+	switch {
+	case len(r.Pending) > 0:
+		r.Since = lacked
+	case r.Of > 0:
+		r.Since = had
+	default:
+		r.Since = when.published
 	}
 	return r
 }
@@ -170,24 +200,47 @@ func (p *session) holds(s *model.Secret) bool {
 	return false
 }
 
-// lacks says why the proxy does not have what came with a version of the mesh; "":
-// it has it.
-func (p *session) lacks(version uint64) (why string, rejected bool) {
+// lacks says why the proxy does not have an object; "": it has it.
+func (p *session) lacks(idx *index, what subject) (why string, rejected bool) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, f := range p.faults {
-		if text := f.at(version); text != "" {
-			return "rejected: " + text, true
+	held := p.holdsLocked()
+	faults := p.standingLocked(func(x *fault) bool { return x.of(what.formed) })
+	p.mu.Unlock()
+	for _, x := range faults {
+		switch keys := p.causes(idx, x.url, x.fault); {
+		case keys == nil:
+			return "rejected what came with it: " + x.text, true
+		case keys[what.key]:
+			return "rejected: " + x.text, true
 		}
 	}
-	held := p.holdsLocked()
 	switch {
-	case held >= version:
+	case held >= what.formed:
 		return "", false
 	case held == 0:
 		return "has not taken its first configuration yet", false
 	}
 	return "has not taken it yet", false
+}
+
+// standing is a fault that stands, and the type of what was refused.
+type standing struct {
+	*fault
+	url string
+}
+
+// standingLocked are the faults for which wanted holds (nil: all), in one order. p.mu is
+// held.
+func (p *session) standingLocked(wanted func(*fault) bool) (out []standing) {
+	for _, url := range slices.Sorted(maps.Keys(p.faults)) {
+		for _, x := range p.faults[url].all() {
+			if wanted == nil || wanted(x) {
+				out = append(out, standing{x, url})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b standing) int { return strings.Compare(a.text, b.text) })
+	return out
 }
 
 // holdsLocked is the newest version of the mesh that the proxy has whole, whether or not

@@ -1,7 +1,10 @@
 package fleet
 
 import (
+	"net/netip"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -13,17 +16,17 @@ import (
 // versions gives the objects of a snapshot their versions: those of before, unless
 // they are named.
 func versions(s, before *model.Snapshot, now ...model.Key) *model.Snapshot {
-	out := map[model.Key]uint64{}
+	out := map[model.Key]model.Age{}
 	for k := range s.Objects.All {
-		out[k] = s.Version
+		out[k] = model.Age{Born: s.Version, Formed: s.Version}
 		if before != nil {
-			out[k] = before.Versions.Get(k)
+			out[k] = before.Ages.Get(k)
 		}
 	}
 	for _, k := range now {
-		out[k] = s.Version
+		out[k] = model.Age{Born: max(out[k].Born, 1), Formed: s.Version}
 	}
-	s.Versions = cow.Of(out)
+	s.Ages = cow.Of(out)
 	return s
 }
 
@@ -39,9 +42,9 @@ func TestReach(t *testing.T) {
 	f.publish(t, first)
 	takes, refuses, behind := f.connect(t, "shop", "web"), f.connect(t, "shop", "api"), f.connect(t, "shop", "job")
 	f.connect(t, "bank", "till")
-	reach := func(k model.Key) Reach { return f.Reach([]model.Key{k})[k] }
+	reach := func(k model.Key) Reach { return f.timeless(k) }
 	late := Pending{Proxy: "away.shop", Why: "is not connected"}
-	if d := cmp.Diff(Reach{3, 4, []Pending{late}}, reach(web80.Key)); d != "" {
+	if d := cmp.Diff(Reach{Programmed: 3, Of: 4, Pending: []Pending{late}}, reach(web80.Key)); d != "" {
 		t.Errorf("at first, -want +got:\n%s", d)
 	}
 
@@ -54,13 +57,13 @@ func TestReach(t *testing.T) {
 	refuses.until(wire.TypeListener)
 	refuses.barrier()
 	behind.until(wire.TypeListener)
-	want := Reach{1, 4, []Pending{
+	want := Reach{Programmed: 1, Of: 4, Pending: []Pending{
 		{"api.shop", "rejected: field x is not for me", true}, late, {Proxy: "job.shop", Why: "has not taken it yet"},
 	}}
 	if d := cmp.Diff(want, reach(web.Key)); d != "" {
 		t.Errorf("after the change, -want +got:\n%s", d)
 	}
-	if d := cmp.Diff(Reach{1, 1, nil}, reach(other.Key)); d != "" {
+	if d := cmp.Diff(Reach{Programmed: 1, Of: 1}, reach(other.Key)); d != "" {
 		t.Errorf("what has not changed, -want +got:\n%s", d)
 	}
 
@@ -75,7 +78,7 @@ func TestReach(t *testing.T) {
 		c.until(wire.TypeListener)
 		c.barrier()
 	}
-	if d := cmp.Diff(Reach{3, 4, []Pending{late}}, reach(third.Key)); d != "" {
+	if d := cmp.Diff(Reach{Programmed: 3, Of: 4, Pending: []Pending{late}}, reach(third.Key)); d != "" {
 		t.Errorf("in the end, -want +got:\n%s", d)
 	}
 	if got := f.Reach([]model.Key{{Kind: model.KindService, Namespace: "shop", Name: "nobody"}}); len(got) != 0 {
@@ -83,24 +86,155 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// timeless is who has an object, whenever.
+func (f *testFleet) timeless(k model.Key) Reach {
+	r := f.Reach([]model.Key{k})[k]
+	r.Since = time.Time{}
+	return r
+}
+
+// TestBlame: of what came with a refused version only those objects count as not
+// programmed that the refused resource was made of, and the status names them. A refusal
+// that names no resource is one of all that were in the response.
+func TestBlame(t *testing.T) {
+	for _, tc := range []struct {
+		name, because string
+		guilty        []string
+	}{
+		{"by name", "listener 10.96.0.1_81: field x is not for me", []string{"web"}},
+		{"both by name", "10.96.0.1_81, and 10.96.0.8_91", []string{"shelf", "web"}},
+		{"without a name", "field x is not for me", []string{"shelf", "web"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			f := start(t)
+			at := func(s *model.Service, vip string) *model.Service {
+				s.VIPs = []netip.Prefix{netip.MustParsePrefix(vip)}
+				return s
+			}
+			quiet, far := at(service("shop", "quiet", 70), "10.96.0.7/32"), service("bank", "till", 90)
+			first := versions(snapshot(1, "start", shop, bank, service("shop", "web", 80), at(service("shop", "shelf", 90), "10.96.0.8/32"), quiet, far), nil)
+			f.publish(t, first)
+			c := f.connect(t, "shop", "web")
+			c.refuse, c.because = wire.TypeListener, tc.because
+			web, shelf := service("shop", "web", 80, 81), at(service("shop", "shelf", 90, 91), "10.96.0.8/32")
+			other := at(service("shop", "other"), "10.96.0.9/32") // without ports: it is in no listener
+			other.Ports = nil
+			keys := []model.Key{other.Key, shelf.Key, web.Key}
+			f.snapshots.Store(versions(snapshot(2, "change", shop, bank, web, shelf, other, quiet, far), first, keys...))
+			c.until(wire.TypeListener)
+			c.barrier()
+			var guilty, causes []string
+			for _, k := range keys {
+				if r := f.timeless(k); r.Programmed == 0 && r.Of == 1 && r.Pending[0].Rejected {
+					guilty = append(guilty, k.Name)
+				}
+			}
+			if d := cmp.Diff(tc.guilty, guilty); d != "" {
+				t.Errorf("rejected objects, -want +got:\n%s", d)
+			}
+			for _, p := range f.Status() {
+				for _, k := range p.Types[wire.TypeListener].Causes {
+					causes = append(causes, k.Name)
+				}
+			}
+			if d := cmp.Diff(tc.guilty, causes); d != "" {
+				t.Errorf("causes in the status, -want +got:\n%s", d)
+			}
+		})
+	}
+}
+
 // TestFaultsKeepTheirVersions: what is refused again was not taken meanwhile.
 func TestFaultsKeepTheirVersions(t *testing.T) {
 	var f faults
-	f.rejected([]string{"a", "b"}, fault{"a is bad", 3, 5})
-	f.rejected([]string{"a"}, fault{"a is bad still", 5, 7})
+	at := func(version uint64) string {
+		for _, x := range f.all() {
+			if x.of(version) {
+				return x.text
+			}
+		}
+		return ""
+	}
+	f.rejected([]string{"a", "b"}, "a is bad", 3, 5)
+	f.rejected([]string{"a"}, "a is bad still", 5, 7)
 	for v, want := range map[uint64]string{3: "", 4: "a is bad still", 5: "a is bad still", 7: "a is bad still", 8: ""} {
-		if got := f.at(v); got != want {
+		if got := at(v); got != want {
 			t.Errorf("version %d: %q, want %q", v, got, want)
 		}
 	}
 	f.taken([]string{"a"})
-	if got := f.at(5); got != "" {
+	if got := at(5); got != "" {
 		t.Errorf("after it was taken: %q", got)
 	}
-	f.rejected([]string{"x"}, fault{"no name in it", 0, 9})
-	f.rejected([]string{"x"}, fault{"nor here", 9, 10})
-	if f.at(1) != "nor here" || f.at(11) != "" {
-		t.Errorf("without a name: %q, %q", f.at(1), f.at(11))
+	f.rejected([]string{"x"}, "no name in it", 0, 9)
+	f.rejected([]string{"x"}, "nor here", 9, 10)
+	if at(1) != "nor here" || at(11) != "" {
+		t.Errorf("without a name: %q, %q", at(1), at(11))
+	}
+}
+
+// TestReachKnowsWhen: the times are those of events, not of questions.
+func TestReachKnowsWhen(t *testing.T) {
+	inBubble(t, func(t *testing.T, b *bubble) {
+		web := service("shop", "web", 80)
+		since := func() time.Duration {
+			return time.Since(b.Reach([]model.Key{web.Key})[web.Key].Since)
+		}
+		want := func(step string, d time.Duration) {
+			t.Helper()
+			if got := since(); got != d {
+				t.Errorf("%s: %v ago, want %v", step, got, d)
+			}
+		}
+		first := versions(snapshot(1, "start", shop, web), nil)
+		b.store(first)
+		b.want(Event{Why: []string{"start"}})
+		time.Sleep(time.Minute)
+		p := b.open("shop", "web")
+		time.Sleep(time.Second)
+		want("it has not answered", time.Second) // since it came: before, there was nobody
+		settled(p, 1)
+		time.Sleep(time.Minute)
+		want("it has answered", time.Minute)
+
+		web = service("shop", "web", 81)
+		b.store(versions(snapshot(2, "change", shop, web), first, web.Key))
+		synctest.Wait()
+		time.Sleep(2 * time.Second)
+		want("the change has not been taken", 2*time.Second)
+		settled(p, 2)
+		b.want(Event{Why: []string{"change"}, Proxies: 1, Millis: 2000})
+		time.Sleep(time.Hour)
+		want("the change has been taken", time.Hour)
+		h := b.History(web.Key, nil)
+		if got, want := time.Since(h.Born), time.Hour+2*time.Minute+3*time.Second; got != want {
+			t.Errorf("the object came %v ago, want %v", got, want)
+		}
+		p.Close()
+		time.Sleep(time.Minute)
+		want("the proxy is gone", time.Minute)
+	})
+}
+
+// TestMoments: of many versions those are kept that objects are of.
+func TestMoments(t *testing.T) {
+	m := newMoments()
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	k := model.Key{Kind: model.KindService, Namespace: "shop", Name: "web"}
+	const last = 3000
+	for v := uint64(1); v <= last; v++ {
+		if v == 7 {
+			continue // it went out with the next
+		}
+		m.published(&model.Snapshot{Version: v, Ages: cow.Of(map[model.Key]model.Age{k: {Born: 7, Formed: max(7, v/2)}})}, begin.Add(time.Duration(v)*time.Second))
+	}
+	for version, want := range map[uint64]uint64{7: 8, last: last} {
+		if got := m.of(version).published.Sub(begin); got != time.Duration(want)*time.Second {
+			t.Errorf("version %d went out after %v, want %d s", version, got, want)
+		}
+	}
+	if n := len(m.list); n > 600 {
+		t.Errorf("%d versions are remembered for one object", n)
 	}
 }
 

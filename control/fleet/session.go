@@ -70,6 +70,7 @@ type session struct {
 	// of which something went out, by type.
 	settled uint64
 	sent    map[string]uint64
+	moments sessionMoments
 	// seen is the newest version that was looked at for the proxy, whether or not it
 	// was different.
 	seen atomic.Uint64
@@ -149,8 +150,12 @@ func (p *session) State(context.Context) (*serve.State, <-chan struct{}, error) 
 func (p *session) Report(r serve.Report) {
 	p.fleet.metrics.report(r)
 	if r.Kind == serve.Settled {
+		now := time.Now()
 		p.mu.Lock()
-		p.settled = r.Version
+		if p.settled == 0 {
+			p.moments.ready = now
+		}
+		p.settled, p.moments.settled = r.Version, now
 		p.mu.Unlock()
 		if !p.proxy.Meta.Agent {
 			p.fleet.events.settled(p, r.Version)
@@ -172,10 +177,12 @@ func (p *session) Report(r serve.Report) {
 		p.sent[r.Type] = r.Version
 	case serve.Acked:
 		t.Acked++
-		faults.taken(r.Names)
+		for _, x := range faults.taken(r.Names) {
+			p.moments.cleared = cleared{x, time.Now()}
+		}
 	case serve.Rejected:
 		t.Rejected++
-		faults.rejected(r.Names, fault{r.Error, p.settled, p.sent[r.Type]})
+		faults.rejected(r.Names, r.Error, p.settled, p.sent[r.Type])
 	}
 	t.Error = faults.String()
 	p.mu.Unlock()

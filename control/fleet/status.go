@@ -19,6 +19,9 @@ type TypeStatus struct {
 	// Error is the rejections that stand: of resources of which no later version
 	// was taken.
 	Error string `json:"error,omitempty"`
+	// Causes are the objects that the refused resources were made of; empty with an Error:
+	// it is not known.
+	Causes []model.Key `json:"causes,omitempty"`
 }
 
 // ProxyStatus is one proxy as `weft status` shows it.
@@ -46,17 +49,20 @@ func (f *Fleet) Status() []ProxyStatus {
 	seen := map[model.Key]bool{}
 	out := []ProxyStatus{}
 	f.mu.Lock()
-	for _, p := range f.proxiesLocked() {
+	sessions := f.proxiesLocked()
+	f.mu.Unlock()
+	idx := f.index.Load()
+	for _, p := range sessions {
 		seen[p.identity] = true
 		st := p.status()
+		p.accuse(idx, &st)
 		if i := slices.IndexFunc(out, st.same); p.proxy.Proxyless() && i >= 0 {
 			out[i].join(&st)
 		} else {
 			out = append(out, st)
 		}
 	}
-	f.mu.Unlock()
-	if idx := f.index.Load(); idx != nil {
+	if idx != nil {
 		for _, w := range idx.Snapshot.Workloads {
 			if !seen[w.Key] && w.TokenHash != "" && w.Engine != engineNone {
 				out = append(out, missing(w))
@@ -122,7 +128,7 @@ func (s *ProxyStatus) join(x *ProxyStatus) {
 		have := s.Types[url]
 		s.Types[url] = TypeStatus{
 			Sent: have.Sent + t.Sent, Acked: have.Acked + t.Acked, Rejected: have.Rejected + t.Rejected,
-			Bytes: have.Bytes + t.Bytes, Error: cmp.Or(have.Error, t.Error),
+			Bytes: have.Bytes + t.Bytes, Error: cmp.Or(have.Error, t.Error), Causes: slices.Concat(have.Causes, t.Causes),
 		}
 	}
 }
@@ -146,4 +152,21 @@ func (p *session) status() ProxyStatus {
 		st.Synced = st.Synced && t.Error == ""
 	}
 	return st
+}
+
+// accuse adds to a status of which objects the refused resources were made.
+func (p *session) accuse(idx *index, st *ProxyStatus) {
+	p.mu.Lock()
+	faults := p.standingLocked(nil)
+	p.mu.Unlock()
+	for _, x := range faults {
+		t := st.Types[x.url]
+		for k := range p.causes(idx, x.url, x.fault) {
+			if !slices.Contains(t.Causes, k) {
+				t.Causes = append(t.Causes, k)
+			}
+		}
+		slices.SortFunc(t.Causes, compareKeys)
+		st.Types[x.url] = t
+	}
 }

@@ -145,6 +145,9 @@ type Service struct {
 	Families []int
 	// ExternalName is the target of an ExternalName Service.
 	ExternalName string
+	// Registry names the registries that the service was taken from. Inline instances at
+	// the address of a workload are that workload then.
+	Registry string
 	// Instance, when set, is the one workload of those that Selector picks: the service
 	// stands for an instance of a headless one, under the instance's name.
 	Instance string

@@ -50,10 +50,13 @@ type Snapshot struct {
 	Quarantines  []*Quarantine
 	ProxyConfigs []*ProxyConfig
 	Groups       []*WorkloadGroup
-	Secrets      []*Secret
-	Namespaces   []*Namespace
-	Accounts     []*ServiceAccount
-	Processes    []*Process
+	// Registries are to be followed, and RegistrySources what of them is left out.
+	Registries      []*Registry
+	RegistrySources []*RegistrySource
+	Secrets         []*Secret
+	Namespaces      []*Namespace
+	Accounts        []*ServiceAccount
+	Processes       []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.
@@ -61,11 +64,15 @@ type Snapshot struct {
 	Findings []Finding
 	// Objects by key, of every kind above.
 	Objects cow.Map[Key, Object]
-	// Versions are those of the snapshots with which the objects took their form.
-	Versions cow.Map[Key, uint64]
+	// Ages says since when the objects are what they are.
+	Ages cow.Map[Key, Age]
 	// Why lists the reasons of the changes since the previous version.
 	Why []string
 }
+
+// Age is the version of the snapshot with which an object came, and of the one with which
+// it took its present form.
+type Age struct{ Born, Formed uint64 }
 
 // SortObjects sorts a slice in the order that Snapshot promises.
 func SortObjects[T Object](s []T) {
@@ -90,4 +97,44 @@ func Before(x, y *Meta) int {
 type Instance struct {
 	Endpoint Endpoint
 	Workload *Workload
+}
+
+// Without is the snapshot without some objects and what was made of them. What others
+// were given because of them (addresses) stays, as do Findings.
+func (s *Snapshot) Without(gone map[Key]bool) *Snapshot {
+	out := *s
+	out.Services = without(s.Services, gone)
+	out.Workloads = without(s.Workloads, gone)
+	out.Routes = without(s.Routes, gone)
+	out.Policies = without(s.Policies, gone)
+	out.Gateways = without(s.Gateways, gone)
+	out.Sidecars = without(s.Sidecars, gone)
+	out.PeerAuths = without(s.PeerAuths, gone)
+	out.Authz = without(s.Authz, gone)
+	out.RequestAuths = without(s.RequestAuths, gone)
+	out.KeySets = without(s.KeySets, gone)
+	out.Telemetry = without(s.Telemetry, gone)
+	out.EnvoyFilters = without(s.EnvoyFilters, gone)
+	out.Quarantines = without(s.Quarantines, gone)
+	out.ProxyConfigs = without(s.ProxyConfigs, gone)
+	out.Groups = without(s.Groups, gone)
+	out.Secrets = without(s.Secrets, gone)
+	var keys []Key
+	for k := range gone {
+		keys = append(keys, k)
+		if k.Kind == KindMeshConfig {
+			out.Mesh = DefaultMesh()
+		}
+	}
+	out.Objects = s.Objects.With(nil, keys...)
+	return &out
+}
+
+// without is the list itself where it has none of them.
+func without[T Object](list []T, gone map[Key]bool) []T {
+	is := func(o T) bool { return gone[o.Head().Key] || gone[o.Head().Written()] }
+	if !slices.ContainsFunc(list, is) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), is)
 }

@@ -61,11 +61,10 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 			c.Services = append(c.Services, Changed[*model.Service]{a, b})
 		}
 	}
-	if sameList(old.Workloads, s.Workloads) {
-		return c
+	if !sameList(old.Workloads, s.Workloads) {
+		c.Workloads = compareWorkloads(old.Workloads, s.Workloads)
 	}
-	c.Workloads = compareWorkloads(old.Workloads, s.Workloads)
-	if !x.selectedBy(c, s) {
+	if !x.settled(c, s) || len(c.Workloads) > 0 && !x.selectedBy(c, s) {
 		return nil
 	}
 	return c

@@ -157,6 +157,13 @@ func (x *Index) indexServices() {
 		if s.Instance != "" {
 			found = slices.DeleteFunc(found, func(w *model.Workload) bool { return w.Name != s.Instance })
 		}
+		if s.Registry != "" {
+			for _, e := range s.Inline {
+				if w := x.resident(e.Address); w != nil && !slices.Contains(served[w], s) {
+					served[w] = append(served[w], s)
+				}
+			}
+		}
 		for _, w := range found {
 			served[w] = append(served[w], s)
 		}
@@ -211,6 +218,9 @@ func (x *Index) WorkloadAt(a netip.Addr) *model.Workload { return x.byAddress.Ge
 
 // Instances returns who serves a service, in a stable order.
 func (x *Index) Instances(s *model.Service) []model.Instance {
+	if s.Registry != "" {
+		return x.residents(s)
+	}
 	return instancesOf(s, x.selected.Get(s))
 }
 

@@ -157,6 +157,10 @@ func (x *Index) PlainMTLS(in model.Instance, s *model.Service, port *model.Servi
 // TargetPort returns the workload port behind a service port; not ok when the
 // workload has no port of the name that the service targets.
 func TargetPort(in model.Instance, s *model.Service, port *model.ServicePort) (uint16, bool) {
+	if s.Registry != "" {
+		n, ok := in.Endpoint.Ports[port.Name]
+		return n, ok
+	}
 	if w := in.Workload; w != nil {
 		if w.Key.Kind == model.KindWorkloadEntry {
 			if n, ok := w.Ports[port.Name]; ok {

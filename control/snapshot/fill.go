@@ -30,6 +30,8 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.Telemetry = slice(m, every, last.Telemetry, model.KindTelemetry)
 	s.EnvoyFilters = slice(m, every, last.EnvoyFilters, model.KindEnvoyFilter)
 	s.Groups = slice(m, every, last.Groups, model.KindWorkloadGroup)
+	s.Registries = slice(m, every, last.Registries, model.KindRegistry)
+	s.RegistrySources = slice(m, every, last.RegistrySources, model.KindRegistrySource)
 	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)
 	s.Quarantines = slice(m, every, last.Quarantines, model.KindQuarantine)
 	s.Secrets = slice(m, every, last.Secrets, model.KindSecret, model.KindConfigMap)

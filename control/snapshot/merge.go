@@ -179,7 +179,7 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 	whole := last == nil || last.Mesh != m.mesh || m.reselected // what is derived from the mesh configuration changes with it
 	m.fill(s, last, whole)
 	s.Objects = m.objects(last, whole)
-	s.Versions = m.versions(s, last, whole)
+	s.Ages = m.ages(s, last, whole)
 	m.attach(s, last)
 	for _, src := range m.order {
 		s.Findings = append(s.Findings, m.findings[src]...)
@@ -254,32 +254,41 @@ func (m *merger) objects(last *model.Snapshot, whole bool) cow.Map[model.Key, mo
 	return last.Objects.With(set, gone...)
 }
 
-// versions are those of before, but for objects with other content. An object that has
-// only moved in its file keeps its version.
-func (m *merger) versions(s, last *model.Snapshot, whole bool) cow.Map[model.Key, uint64] {
+// ages are those of before, but for objects with other content. An object that has only
+// moved in its file keeps its age.
+func (m *merger) ages(s, last *model.Snapshot, whole bool) cow.Map[model.Key, model.Age] {
 	if last == nil || whole {
-		out := make(map[model.Key]uint64, s.Objects.Len())
+		out := make(map[model.Key]model.Age, s.Objects.Len())
 		for k, o := range s.Objects.All {
-			out[k] = s.Version
-			if last != nil {
-				if old := last.Objects.Get(k); old != nil && old.Head().Hash == o.Head().Hash {
-					out[k] = last.Versions.Get(k)
-				}
-			}
+			out[k] = age(s, last, k, o)
 		}
 		return cow.Of(out)
 	}
-	set := make(map[model.Key]uint64, len(m.changed))
+	set := make(map[model.Key]model.Age, len(m.changed))
 	var gone []model.Key
 	for k := range m.changed {
-		switch now, old := s.Objects.Get(k), last.Objects.Get(k); {
-		case now == nil:
+		if now := s.Objects.Get(k); now != nil {
+			set[k] = age(s, last, k, now)
+		} else {
 			gone = append(gone, k)
-		case old == nil || old.Head().Hash != now.Head().Hash:
-			set[k] = s.Version
 		}
 	}
-	return last.Versions.With(set, gone...)
+	return last.Ages.With(set, gone...)
+}
+
+// age is an object's, by what it was in the snapshot before; last may be nil.
+func age(s, last *model.Snapshot, k model.Key, now model.Object) model.Age {
+	a := model.Age{Born: s.Version, Formed: s.Version}
+	if last == nil {
+		return a
+	}
+	if old := last.Objects.Get(k); old != nil {
+		was := last.Ages.Get(k)
+		if a.Born = was.Born; old.Head().Hash == now.Head().Hash {
+			a.Formed = was.Formed
+		}
+	}
+	return a
 }
 
 // overlaps names objects that more than one source has.

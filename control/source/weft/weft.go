@@ -1,5 +1,5 @@
-// Package weft is the front end of Weft's own kinds (api/weft): Process, and
-// the mark of a deleted object.
+// Package weft is the front end of Weft's own kinds (api/weft): Process, Registry (with
+// Slime's RegistrySource, which is about the same), and the mark of a deleted object.
 //
 // Each conversion is a pure function from one document to model objects and
 // Findings. Whether a program exists and can be reached is the supervisor's to
@@ -22,13 +22,16 @@ import (
 // FrontEnds returns the front ends of the group weft.dev.
 func FrontEnds() []document.FrontEnd {
 	s := shapes()
-	return []document.FrontEnd{
+	return append(s.registries, []document.FrontEnd{
 		{Kind: "Process", Group: api.Group, Versions: []string{api.Version}, Shape: s.process, Convert: convertProcess},
 		{Kind: "Deleted", Group: api.Group, Versions: []string{api.Version}, Shape: s.deleted, Convert: convertDeleted},
-	}
+	}...)
 }
 
-type shapeSet struct{ process, deleted *document.Shape }
+type shapeSet struct {
+	process, deleted *document.Shape
+	registries       []document.FrontEnd
+}
 
 var rules = document.Rules{
 	"ProcessSpec.replicas":      {Min: 0, Max: 100},
@@ -57,7 +60,7 @@ var shapes = sync.OnceValue(func() shapeSet {
 	if bad := rules.Unused(b.Used); bad != nil {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
 	}
-	return shapeSet{process: document.Spec(process), deleted: document.Spec(b.GoType(reflect.TypeFor[api.DeletedSpec]()))}
+	return shapeSet{process: document.Spec(process), deleted: document.Spec(b.GoType(reflect.TypeFor[api.DeletedSpec]())), registries: registryFronts(b)}
 })
 
 // Tombstone is what a Deleted document stands for. Sources apply it; it never

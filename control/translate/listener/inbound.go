@@ -144,18 +144,20 @@ func (b *Builder) ports() []port {
 			if p.Protocol == model.UDP {
 				continue
 			}
-			target, ok := scope.TargetPort(model.Instance{Workload: w}, s, p)
-			if !ok {
-				continue
+			for _, own := range b.v.Index.Own(s, w) {
+				target, ok := scope.TargetPort(own, s, p)
+				if !ok {
+					continue
+				}
+				if j, taken := at[target]; taken {
+					b.joinPort(&out[j], s, p)
+					continue
+				}
+				at[target] = len(out)
+				out = append(out, port{service: p.Port, Inbound: cluster.Inbound{
+					Port: target, Protocol: p.Protocol, Service: s, All: []*model.Service{s},
+				}})
 			}
-			if j, taken := at[target]; taken {
-				b.joinPort(&out[j], s, p)
-				continue
-			}
-			at[target] = len(out)
-			out = append(out, port{service: p.Port, Inbound: cluster.Inbound{
-				Port: target, Protocol: p.Protocol, Service: s, All: []*model.Service{s},
-			}})
 		}
 	}
 	slices.SortFunc(out, func(x, y port) int { return int(x.Port) - int(y.Port) })

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/route"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -40,4 +41,18 @@ func (o *outboundSet) messages(d *draft, listener int, s *model.Service, p *mode
 	o.addChain(d, s, match, []*listenerv3.Filter{o.http(httpChain{
 		stage: outbound, stat: wire.ClusterName(wire.Outbound, p.Port, "", s.Host), rds: o.serviceRoutes(listener, s, p.Port), messages: p.Protocol.Messages(), asks: o.v.Proxy.OnDemand,
 	})})
+}
+
+// registered adds what takes connections to the instances of a registry themselves: programs that ask the registry call these, and not the service.
+func (o *outboundSet) registered(listener int, s *model.Service, p *model.ServicePort) {
+	d := o.at(spot{port: p.Port}, nil)
+	if d.rds != "" || d.rest != nil {
+		return
+	}
+	name := route.RegisteredName(p)
+	if !o.routes[name] {
+		o.routes[name] = true
+		o.addRoutes(o.Builder.routes.Registered(listener, p))
+	}
+	o.addChain(d, s, nil, []*listenerv3.Filter{o.http(httpChain{stage: outbound, stat: name, rds: name, messages: p.Protocol.Messages()})})
 }

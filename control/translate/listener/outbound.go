@@ -172,6 +172,9 @@ func (o *outboundSet) port(listener int, s *model.Service, p *model.ServicePort)
 		for _, d := range o.spots(s, p) {
 			o.messages(d, listener, s, p)
 		}
+		if s.Registry != "" && !o.v.Proxy.OnDemand {
+			o.registered(listener, s, p)
+		}
 	default:
 		for _, d := range o.spots(s, p) {
 			o.bytes(d, s, p)

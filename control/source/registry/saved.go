@@ -1,0 +1,82 @@
+package registry
+
+import (
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/weftmesh/weft/base/wholefile"
+	"github.com/weftmesh/weft/control/model"
+)
+
+// file is the name of the file in Options.Dir.
+const file = "registries.json"
+
+// saved is what is known of one registry. Credentials are not in it: they print as nothing.
+type saved struct {
+	Spec     model.Registry
+	Success  time.Time
+	Services []savedService
+}
+
+type savedService struct {
+	Service
+	EmptySince time.Time
+}
+
+// load takes over what was saved. A file that cannot be read is as good as none.
+func (s *Source) load() map[hostKey]bool {
+	dirty := map[hostKey]bool{}
+	if s.opts.Dir == "" {
+		return dirty
+	}
+	raw, err := os.ReadFile(filepath.Join(s.opts.Dir, file))
+	var list []saved
+	if err == nil {
+		err = json.Unmarshal(raw, &list)
+	}
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			s.log.Warn("the saved services of registries cannot be read", "error", err)
+		}
+		return dirty
+	}
+	for i := range list {
+		f := newFollower(&list[i].Spec)
+		f.state, f.success = stale, list[i].Success
+		for _, known := range list[i].Services {
+			f.services[known.Name] = &service{Service: known.Service, emptySince: known.EmptySince}
+		}
+		s.followers[f.spec.Key] = f
+		s.remake(f, dirty)
+	}
+	return dirty
+}
+
+// save writes all that is known, whole or not at all.
+func (s *Source) save() {
+	if s.opts.Dir == "" || !s.unsaved {
+		return
+	}
+	s.unsaved = false
+	list := make([]saved, 0, len(s.followers))
+	for _, f := range s.followers {
+		spec := *f.spec
+		spec.Password, spec.Token = nil, nil
+		one := saved{Spec: spec, Success: f.success}
+		for _, known := range f.services {
+			one.Services = append(one.Services, savedService{known.Service, known.emptySince})
+		}
+		list = append(list, one)
+	}
+	raw, err := json.Marshal(list)
+	if err == nil {
+		err = wholefile.Write(filepath.Join(s.opts.Dir, file), raw, 0o600)
+	}
+	if err != nil {
+		s.log.Warn("the services of registries cannot be saved", "error", err)
+	}
+}
