@@ -131,7 +131,7 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 	out := c.OutOrStdout()
 	colour := Colour(out)
 	fmt.Fprintf(out, "mesh %s from %s, up %s, capture %s\n\n", Strong.Paint(st.Mesh.Name, colour), st.Mesh.Folder,
-		time.Since(st.Mesh.Started).Round(time.Second), st.Mesh.Capture)
+		time.Since(st.Mesh.Started).Round(time.Second), captured(&st.Mesh))
 	ServiceTable(st.Services).Write(out, colour)
 	fmt.Fprintln(out)
 	proxyTable(st.Proxies).Write(out, colour)
@@ -149,6 +149,14 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 	for _, f := range st.Findings {
 		fmt.Fprintln(out, "\n"+SeverityStyle(f.Severity).Paint(f.Severity.String(), colour)+": "+f.String())
 	}
+}
+
+// captured says what enters the sidecars, and how.
+func captured(m *wire.MeshInfo) string {
+	if m.CaptureRange != wire.CaptureVIP {
+		return m.Capture
+	}
+	return m.Capture + " of services only, at " + strings.Join(m.VIPs, ", ") + " (--capture-range vip)"
 }
 
 // SeverityStyle is how a severity is shown.
@@ -183,7 +191,7 @@ func proxyTable(list []fleet.ProxyStatus) *Table {
 		var errs []string
 		for _, ts := range p.Types {
 			if ts.Error != "" {
-				errs = append(errs, ts.Error)
+				errs = append(errs, ts.Error+madeOf(ts.Causes))
 			}
 		}
 		if len(errs) > 0 {
@@ -194,6 +202,24 @@ func proxyTable(list []fleet.ProxyStatus) *Table {
 			typeCell(p, wire.TypeListener), typeCell(p, wire.TypeRoute), typeCell(p, wire.TypeCluster), typeCell(p, wire.TypeEndpoint))
 	}
 	return t
+}
+
+// fewCauses is how many objects a line names.
+const fewCauses = 4
+
+// madeOf names the objects that a refused resource was made of.
+func madeOf(causes []model.Key) string {
+	if len(causes) == 0 {
+		return ""
+	}
+	var names []string
+	for _, k := range causes[:min(len(causes), fewCauses)] {
+		names = append(names, k.Title())
+	}
+	if n := len(causes) - fewCauses; n > 0 {
+		names = append(names, fmt.Sprintf("%d more", n))
+	}
+	return " (made of " + strings.Join(names, ", ") + ")"
 }
 
 func typeCell(p fleet.ProxyStatus, url string) Cell {
