@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strings"
 	"time"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -174,7 +173,7 @@ func Run(ctx context.Context, o Options) error {
 // split tells folders and files from servers.
 func split(config []string) (folders, servers []string) {
 	for _, c := range config {
-		if strings.HasPrefix(c, mcp.Scheme) {
+		if mcp.Is(c) {
 			servers = append(servers, c)
 		} else {
 			folders = append(folders, c)

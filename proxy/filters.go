@@ -35,6 +35,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/session"
 	"github.com/weftmesh/weft/proxy/http/snicluster"
+	"github.com/weftmesh/weft/proxy/http/transcode"
 	"github.com/weftmesh/weft/proxy/peer"
 	"github.com/weftmesh/weft/wire"
 )
@@ -47,6 +48,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		admission.Kind(),
 		alpn.Kind(r.spokenTo),
 		buffer.Kind(),
+		r.convertKind(),
 		compress.CompressorKind(),
 		compress.DecompressorKind(),
 		cors.Kind(),
@@ -55,7 +57,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		fault.Kind(),
 		filterstate.Kind(r.formats()),
 		forward.HTTPKind(r.clusters.CheckDNSCache),
-		grpcbridge.Kind(),
+		grpcbridge.Kind(), transcode.Kind(),
 		grpcstats.Kind(r.statName),
 		grpcweb.Kind(),
 		headermutation.Kind(r.formats()),

@@ -40,9 +40,15 @@ const (
 // MessageProxy is the name of the network filter whose configuration is weft.wire.v1.MessageProxy.
 const MessageProxy = "weft.filters.network.message_proxy"
 
+// MessageConversion is the name of the HTTP filter whose configuration is weft.wire.v1.MessageConversion.
+const MessageConversion = "weft.filters.http.convert"
+
 // MessageProtocols are the protocols of messages that every data plane of this version speaks, sorted: the names
 // of MessageProxy.protocol.
 var MessageProtocols = []string{"dubbo", "thrift"}
+
+// ConvertedProtocols are those of MessageProtocols that requests of HTTP with JSON can be made of.
+var ConvertedProtocols = []string{"dubbo"}
 
 // Ports of a proxy, Istio's (reference: istio.io/docs/ops/deployment/application-requirements).
 const (

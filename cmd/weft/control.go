@@ -95,7 +95,7 @@ func controlCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML, or xds://host:port of a server of MCP over xDS (may be repeated)")
+	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML, or a server of MCP over xDS: xds://host:port, or xds+tls://host:port?ca=FILE&cert=FILE&key=FILE&server-name=NAME&token=FILE (may be repeated)")
 	f.StringVar(&o.Overlay, "overlay", "", "folder of applied objects, which win over --config")
 	f.StringVar(&o.ProcessState, "process-state", "", "file in which a supervisor says what runs")
 	f.StringVar(&o.XDSSocket, "xds-socket", "", "unix socket for xDS and certificate requests")

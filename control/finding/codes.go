@@ -113,6 +113,7 @@ var codes = []Code{
 	{"WEFT0310", failure, "A route does nothing.", "Give it a destination, a redirect or a direct response.", nil},
 	{"WEFT0311", failure, "There is no gRPC status of that name.", "Use one of gRPC's, as UNAVAILABLE.", nil},
 	{"WEFT0312", warning, "Another set of routes has the host already.", "Put the routes into one object.", nil},
+	{"WEFT0313", failure, "A gateway leads requests of HTTP to a port whose protocol they cannot be made of.", "Lead them to one that speaks HTTP, or run the gateway on Weft's own proxy.", nil},
 	{"WEFT0321", failure, "A proxy may not have the client certificate that a DestinationRule names.", "Put the Secret into the namespace of the clients.", nil},
 	{"WEFT0322", warning, "A proxyless gRPC program does not carry out something of a DestinationRule.", "Use what is named, or give the program a sidecar.", nil},
 	{"WEFT0323", warning, "A proxyless gRPC program does not carry out something of its routes or services.", "Use what is named, or give the program a sidecar.", nil},

@@ -1,20 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/weftmesh/weft/examples/own-codec/quote"
 	"github.com/weftmesh/weft/proxy"
 	"github.com/weftmesh/weft/proxy/codec"
+	"github.com/weftmesh/weft/test/dataplane"
 	"github.com/weftmesh/weft/test/freeport"
 )
 
@@ -55,21 +52,8 @@ func TestQuote(t *testing.T) {
 	go serve(ln)
 	t.Cleanup(func() { ln.Close() })
 	port := freeport.Port(t)
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, bootstrap, port, ln.Addr().(*net.TCPAddr).Port), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- proxy.Run(ctx, proxy.Options{Bootstrap: file, Protocols: []*codec.Protocol{&quote.Protocol}, DrainTime: time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
+	text := fmt.Sprintf(bootstrap, port, ln.Addr().(*net.TCPAddr).Port)
+	dataplane.Start(t, text, "", proxy.Options{Protocols: []*codec.Protocol{&quote.Protocol}})
 	nc := dial(t, fmt.Sprintf("127.0.0.1:%d", port))
 	for i, x := range []struct {
 		kind        byte

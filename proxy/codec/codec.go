@@ -145,4 +145,15 @@ type Protocol struct {
 	MutableRequests, MutableResponses bool
 	// MaxMessage bounds a message, in bytes; 0: 8 MiB.
 	MaxMessage int
+	// JSON, where it is set, lets clients that speak HTTP call services of the protocol.
+	JSON JSON
+}
+
+// JSON makes requests of HTTP with JSON in their bodies requests of a protocol, and its answers responses.
+// Calls may come from any goroutine.
+type JSON interface {
+	// Request makes a whole message of a request's head and body. Errors are for the client (400).
+	Request(h *filter.Headers, body []byte) (message []byte, err error)
+	// Response makes a status and a body of a whole answer.
+	Response(message []byte) (status int, body []byte, err error)
 }

@@ -284,6 +284,9 @@ type Info struct {
 	// UpstreamALPN, when not nil, is what the TLS connection to the upstream host
 	// offers for this request, instead of its cluster's protocols.
 	UpstreamALPN []string
+	// Messages, when not nil, is the protocol that a filter has made the request a message of: a
+	// *codec.Protocol, which this package does not know.
+	Messages any
 	// Forward: the host that the request names may be looked up.
 	Forward bool
 	// ForwardTo replaces the authority there; "": it does not.

@@ -25,6 +25,9 @@ type half struct {
 	tail    bool
 }
 
+// ends tells whether the head is all: a filter may have made a body meanwhile.
+func (h *half) ends() bool { return h.headEnd && !h.dataEnd && len(h.data) == 0 && !h.tail }
+
 // makeFilters makes the call's filters.
 func (s *call) makeFilters(fs []NamedFilter) {
 	s.links = s.links[:0]
@@ -228,7 +231,7 @@ func (s *call) resumeRequest(i int) {
 		s.pauseRequest(pauseHeld, false)
 	}
 	if h.head {
-		s.requestHeaders(i+1, h.headEnd)
+		s.requestHeaders(i+1, h.ends())
 	}
 	if !s.over && !s.local && (len(h.data) > 0 || h.dataEnd) {
 		s.requestData(i+1, h.data, h.dataEnd)
@@ -251,7 +254,7 @@ func (s *call) resumeResponse(i int) {
 		s.pauseResponse(pauseHeld, false)
 	}
 	if h.head {
-		s.responseHeaders(i-1, h.headEnd)
+		s.responseHeaders(i-1, h.ends())
 	}
 	if !s.over && s.resp == was && (len(h.data) > 0 || h.dataEnd) {
 		s.responseData(i-1, h.data, h.dataEnd)

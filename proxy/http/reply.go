@@ -2,7 +2,6 @@ package http
 
 import (
 	"strconv"
-	"strings"
 
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http/pool"
@@ -98,48 +97,15 @@ func (s *call) localGRPC(r *filter.LocalReply) {
 	h.Add("content-type", "application/grpc")
 	code := r.GRPCStatus
 	if code < 0 || code == 0 && r.Status != 200 {
-		code = grpcOfHTTP(r.Status)
+		code = filter.GRPCOfHTTP(r.Status)
 	}
 	h.Add("grpc-status", strconv.Itoa(code))
 	if r.Body != "" {
-		h.Add("grpc-message", grpcMessage(r.Body))
+		h.Add("grpc-message", filter.GRPCMessage(r.Body))
 	}
 	for _, f := range r.Header {
 		if f.Name != "content-type" && f.Name != "content-length" {
 			h.Add(f.Name, f.Value)
 		}
 	}
-}
-
-// grpcOfHTTP maps an HTTP status to a gRPC status.
-func grpcOfHTTP(status int) int {
-	switch status {
-	case 400:
-		return 13 // internal
-	case 401:
-		return 16 // unauthenticated
-	case 403:
-		return 7 // permission denied
-	case 404:
-		return 12 // unimplemented
-	case 429, 502, 503, 504:
-		return 14 // unavailable
-	}
-	return 2 // unknown
-}
-
-// grpcMessage percent-encodes what the gRPC protocol does not take as it is.
-func grpcMessage(s string) string {
-	const hex = "0123456789ABCDEF"
-	var b strings.Builder
-	for i := range len(s) {
-		if c := s[i]; c >= ' ' && c <= '~' && c != '%' {
-			b.WriteByte(c)
-		} else {
-			b.WriteByte('%')
-			b.WriteByte(hex[c>>4])
-			b.WriteByte(hex[c&15])
-		}
-	}
-	return b.String()
 }

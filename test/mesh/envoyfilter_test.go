@@ -8,7 +8,6 @@ import (
 	"testing"
 
 	"github.com/weftmesh/weft/control/model"
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // patchable is a mesh of a gateway and a program that EnvoyFilters are applied to.
@@ -43,7 +42,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -82,7 +81,7 @@ spec:
   workloadSelector: {labels: {istio: ingressgateway}}
   configPatches:
   - applyTo: HTTP_ROUTE
-    match: {context: GATEWAY, routeConfiguration: {portNumber: GATEWAY}}
+    match: {context: GATEWAY, routeConfiguration: {portNumber: INGRESS}}
     patch: {operation: INSERT_FIRST, value: {name: teapot, match: {path: /teapot}, direct_response: {status: 418, body: {inline_string: tea}}}}
 `,
 	"limit": `apiVersion: networking.istio.io/v1alpha3
@@ -177,22 +176,14 @@ func TestEnvoyFilterEnvoy(t *testing.T) { envoyFilterMesh(t, "envoy") }
 
 func envoyFilterMesh(t *testing.T, engine string) {
 	t.Parallel()
-	dir, apart, port := filepath.Join(work(t), "e"), work(t), int(freeport.Port(t))
-	fill := strings.NewReplacer("BIN", bin, "GATEWAY}", fmt.Sprint(port)+"}", "GATEWAY, name", fmt.Sprint(port)+", name")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
+	// On demand, so that what moves a workload away from it shows.
+	m := startText(t, patchable, options{engine: engine, args: []string{"--config-mode", "on-demand"}})
+	apart := work(t)
 	for name, text := range patches {
-		if err := os.WriteFile(filepath.Join(apart, name+".yaml"), []byte(fill.Replace(text)), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(apart, name+".yaml"), []byte(m.fill.Replace(text)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(fill.Replace(patchable)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	// On demand, so that what moves a workload away from it shows.
-	m := start(t, dir, options{engine: engine, args: []string{"--config-mode", "on-demand"}})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
 	apply := func(name string) { m.must("apply", "-f", filepath.Join(apart, name+".yaml")) }
 	const headers = "/echo/headers"
 	m.want(headers, "", 200, "")

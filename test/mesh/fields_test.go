@@ -3,8 +3,6 @@ package mesh
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -95,7 +93,7 @@ metadata: {name: edge, namespace: default}
 spec:
   selector: {istio: ingressgateway}
   servers:
-  - {port: {number: PORT, name: http, protocol: HTTP}, hosts: ["*"], defaultEndpoint: "127.0.0.1:15021"}
+  - {port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"], defaultEndpoint: "127.0.0.1:15021"}
   - {port: {number: WAY-ON, name: tls, protocol: TLS}, hosts: ["*.local"], tls: {mode: AUTO_PASSTHROUGH}}
 ---
 apiVersion: networking.istio.io/v1
@@ -162,17 +160,8 @@ func TestRareFields(t *testing.T) {
 	for _, engine := range []string{"go", "envoy"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join(work(t), "fields")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			port, outside := int(freeport.Port(t)), fmt.Sprint(beyond(t))
-			text := strings.NewReplacer("BIN", bin, "PORT", fmt.Sprint(port), "WAY-ON", fmt.Sprint(freeport.Port(t)), "OUTSIDE", outside).Replace(fields)
-			if err := os.WriteFile(filepath.Join(dir, "mesh.all.yaml"), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			m := start(t, dir, options{engine: engine})
-			m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+			outside := fmt.Sprint(beyond(t))
+			m := startText(t, fields, options{engine: engine}, "WAY-ON", fmt.Sprint(freeport.Port(t)), "OUTSIDE", outside)
 			for _, tc := range []struct{ name, path, part string }{
 				{"Server.defaultEndpoint", "/healthz/ready", ""},
 				{"AUTO_PASSTHROUGH", "/echo/call?url=http://through.istio-system:9080/echo/name", "200 v2"},

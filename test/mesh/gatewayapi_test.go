@@ -2,12 +2,7 @@ package mesh
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // gatewayAPI is a mesh whose way in is written in Gateway API and Ingress alone.
@@ -29,7 +24,7 @@ kind: Gateway
 metadata: {name: edge, namespace: default}
 spec:
   gatewayClassName: weft
-  listeners: [{name: http, port: PORT, protocol: HTTP}]
+  listeners: [{name: http, port: INGRESS, protocol: HTTP}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -75,17 +70,8 @@ func TestGatewayAPI(t *testing.T) {
 	for _, engine := range []string{"go", "envoy"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			dir, port := filepath.Join(work(t), "api"), int(freeport.Port(t))
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			text := strings.NewReplacer("BIN", bin, "PORT", fmt.Sprint(port)).Replace(gatewayAPI)
-			if err := os.WriteFile(filepath.Join(dir, "mesh.all.yaml"), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
 			// It never is quite ready: two references lead nowhere.
-			m := start(t, dir, options{engine: engine, unready: true})
-			m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+			m := startText(t, gatewayAPI, options{engine: engine, unready: true})
 			m.eventually("the gateway answers", func() error {
 				a, err := m.try("/echo/headers", "")
 				if err == nil && a.code != 200 {

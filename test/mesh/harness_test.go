@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/weftmesh/weft/cli"
+	"github.com/weftmesh/weft/test/freeport"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -106,7 +107,8 @@ type mesh struct {
 	ended  chan struct{}
 	out    *output
 	http   *http.Client
-	base   string // of the gateway
+	base   string            // of the gateway
+	fill   *strings.Replacer // what startText replaces
 }
 
 // output collects what weft up says.
@@ -140,6 +142,23 @@ func work(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
+}
+
+// startText runs weft up on a folder with one file, in which BIN stands for the folder of the
+// built programs, INGRESS for the gateway's port, and what more names for what follows it.
+func startText(t *testing.T, text string, o options, more ...string) *mesh {
+	t.Helper()
+	folder, port := filepath.Join(work(t), "m"), fmt.Sprint(freeport.Port(t))
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	fill := strings.NewReplacer(append([]string{"BIN", bin, "INGRESS", port}, more...)...)
+	if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(fill.Replace(text)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	m := start(t, folder, o)
+	m.base, m.fill = "http://127.0.0.1:"+port, fill
+	return m
 }
 
 // start runs weft up on a folder and waits until everything is ready.

@@ -33,7 +33,7 @@ func large(t *testing.T, engine, mode string, n int) {
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	files := map[string]string{"mesh.yaml": strings.NewReplacer("BIN", bin, "GATEWAY", fmt.Sprint(port), "mode: REGISTRY_ONLY", "mode: ALLOW_ANY").Replace(demanding)}
+	files := map[string]string{"mesh.yaml": strings.NewReplacer("BIN", bin, "INGRESS", fmt.Sprint(port), "mode: REGISTRY_ONLY", "mode: ALLOW_ANY").Replace(demanding)}
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: s%d, namespace: default}\nspec:\n  hosts: [s%d.large.example]\n  location: MESH_INTERNAL\n  resolution: STATIC\n  ports: [{number: 80, name: http, protocol: HTTP}]\n  endpoints:\n", i, i)

@@ -3,12 +3,8 @@ package mesh
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // What the bookstore's README promises holds too when proxies ask for what they use.
@@ -32,7 +28,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -135,16 +131,7 @@ spec: {selector: {app: server, version: v2}, ports: [{name: http, port: 9080}]}
 
 func onDemandMesh(t *testing.T, engine string) {
 	t.Parallel()
-	dir, port := filepath.Join(work(t), "d"), int(freeport.Port(t))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("BIN", bin, "GATEWAY", fmt.Sprint(port)).Replace(demanding)
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: engine, args: []string{"--config-mode", "on-demand", "--idle-after", "8s"}})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, demanding, options{engine: engine, args: []string{"--config-mode", "on-demand", "--idle-after", "8s"}})
 	call := func(u, host string) string {
 		return "/echo/call?" + url.Values{"url": {u}, "host": {host}}.Encode()
 	}
@@ -167,9 +154,7 @@ func onDemandMesh(t *testing.T, engine string) {
 			t.Errorf("%s as %q: %d %q, want %q", tc.url, tc.host, a.code, a.body, tc.answer)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "late.yaml"), []byte(late), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	m.write("late.yaml", late)
 	m.want(call("http://server:9080/echo/name", "late:9080"), "", 200, "200 v2")
 	m.want(call("http://late:9080/echo/name", ""), "", 200, "200 v2")
 

@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // threeKinds is a mesh of one gRPC program under three engines: Weft's proxy, Envoy, and
@@ -33,7 +31,7 @@ kind: Gateway
 metadata: {name: front}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: %d, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -94,17 +92,11 @@ type peers struct{ *mesh }
 
 func startPeers(t *testing.T, args ...string) peers {
 	t.Helper()
-	folder := work(t)
-	port := int(freeport.Port(t))
-	text := fmt.Sprintf(threeKinds, port)
+	text := threeKinds
 	for kind, flag := range map[string]string{"go": "", "envoy": "", "none": ", -xds"} {
-		text += fmt.Sprintf(oneKind, kind, filepath.Join(bin, "peer"), flag)
+		text += fmt.Sprintf(oneKind, kind, "BIN/peer", flag)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, folder, options{engine: "go", args: args})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, text, options{engine: "go", args: args})
 	return peers{m}
 }
 

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // trio is a small mesh: four sidecars, three of them of one app, and a gateway.
@@ -25,7 +23,7 @@ kind: Process
 metadata: {name: echo, namespace: default, labels: {app: echo}}
 spec:
   replicas: 3
-  command: [%[1]s/echo]
+  command: [BIN/echo]
   ports: [{name: http, containerPort: 9080}]
   readinessProbe: {timeoutSeconds: 60, httpGet: {path: /healthz, port: 9080}}
 ---
@@ -33,7 +31,7 @@ apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: other, namespace: default, labels: {app: other}}
 spec:
-  command: [%[1]s/echo]
+  command: [BIN/echo]
   ports: [{name: http, containerPort: 9080}]
   readinessProbe: {timeoutSeconds: 60, httpGet: {path: /healthz, port: 9080}}
 ---
@@ -43,7 +41,7 @@ metadata: {name: in, namespace: default}
 spec:
   selector: {istio: ingressgateway}
   servers:
-  - port: {number: %[2]d, name: http, protocol: HTTP}
+  - port: {number: INGRESS, name: http, protocol: HTTP}
     hosts: ["*"]
 ---
 apiVersion: networking.istio.io/v1
@@ -61,16 +59,7 @@ spec:
 // flag that says which and when, while requests go through them.
 func TestRollout(t *testing.T) {
 	t.Parallel()
-	dir := filepath.Join(work(t), "m")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	port := int(freeport.Port(t))
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), fmt.Appendf(nil, trio, bin, port), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: "go"})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, trio, options{engine: "go"})
 	m.want("/echo/headers", "", 200, "X-Request-Id")
 	stop := m.load("/echo/headers")
 

@@ -9,14 +9,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // tokens is a mesh of a gateway, a program, and a service that authorizes. Requests
@@ -72,7 +68,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -168,16 +164,7 @@ func tokenMesh(t *testing.T, engine string) {
 	// The control plane fetches from here.
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, k.jwks) }))
 	defer srv.Close()
-	dir, port := filepath.Join(work(t), "t"), int(freeport.Port(t))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	text := strings.NewReplacer("BIN", bin, "@KEYS@", k.jwks, "GATEWAY", fmt.Sprint(port), "FETCH", srv.URL).Replace(tokens)
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: engine})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, tokens, options{engine: engine}, "@KEYS@", k.jwks, "FETCH", srv.URL)
 	admin := map[string]any{"iss": "https://inline.test", "sub": "ann", "aud": "echo", "roles": []string{"user", "admin"}, "user": map[string]any{"name": "Ann"}}
 	with := func(more map[string]any) string {
 		claims := map[string]any{}

@@ -16,15 +16,13 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // crowd is a mesh of servers on both engines, which speak mTLS only, and of clients on
 // both engines in both config modes, each behind the gateway by the header "client".
-func crowd(gateway, outside int, clients ...string) string {
+func crowd(outside int, clients ...string) string {
 	var b strings.Builder
-	b.WriteString(strings.NewReplacer("GATEWAY", strconv.Itoa(gateway), "OUTSIDE", strconv.Itoa(outside)).Replace(crowded))
+	b.WriteString(strings.ReplaceAll(crowded, "OUTSIDE", strconv.Itoa(outside)))
 	for _, c := range clients {
 		engine, mode, _ := strings.Cut(c, "-")
 		fmt.Fprintf(&b, `---
@@ -72,7 +70,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -138,16 +136,7 @@ func (c client) once(path, part string) error {
 // startCrowd starts a crowd and returns its folder too.
 func startCrowd(t *testing.T, outside int, clients []string, args ...string) *mesh {
 	t.Helper()
-	dir, port := filepath.Join(work(t), "d"), int(freeport.Port(t))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(crowd(port, outside, clients...)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: "go", args: args})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
-	return m
+	return startText(t, crowd(outside, clients...), options{engine: "go", args: args})
 }
 
 // beyond answers on this machine, outside of the mesh.

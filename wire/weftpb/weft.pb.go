@@ -424,6 +424,53 @@ func (x *MessageProxy) GetManager() *anypb.Any {
 	return nil
 }
 
+// MessageConversion is the configuration of the HTTP filter weft.filters.http.convert, in a chain without
+// a protocol and on routes with one: requests of HTTP with JSON become messages of it, and its answers JSON.
+type MessageConversion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The codec, "dubbo". Empty: the filter does nothing.
+	Protocol      string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MessageConversion) Reset() {
+	*x = MessageConversion{}
+	mi := &file_weft_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MessageConversion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MessageConversion) ProtoMessage() {}
+
+func (x *MessageConversion) ProtoReflect() protoreflect.Message {
+	mi := &file_weft_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MessageConversion.ProtoReflect.Descriptor instead.
+func (*MessageConversion) Descriptor() ([]byte, []int) {
+	return file_weft_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *MessageConversion) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
 var File_weft_proto protoreflect.FileDescriptor
 
 const file_weft_proto_rawDesc = "" +
@@ -459,7 +506,9 @@ const file_weft_proto_rawDesc = "" +
 	" \x01(\tR\vtrustDomain\"Z\n" +
 	"\fMessageProxy\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12.\n" +
-	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanagerB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
+	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanager\"/\n" +
+	"\x11MessageConversion\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\tR\bprotocolB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
 
 var (
 	file_weft_proto_rawDescOnce sync.Once
@@ -473,19 +522,20 @@ func file_weft_proto_rawDescGZIP() []byte {
 	return file_weft_proto_rawDescData
 }
 
-var file_weft_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_weft_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_weft_proto_goTypes = []any{
-	(*Host)(nil),         // 0: weft.wire.v1.Host
-	(*HostEndpoint)(nil), // 1: weft.wire.v1.HostEndpoint
-	(*HostPort)(nil),     // 2: weft.wire.v1.HostPort
-	(*Workload)(nil),     // 3: weft.wire.v1.Workload
-	(*MessageProxy)(nil), // 4: weft.wire.v1.MessageProxy
-	(*anypb.Any)(nil),    // 5: google.protobuf.Any
+	(*Host)(nil),              // 0: weft.wire.v1.Host
+	(*HostEndpoint)(nil),      // 1: weft.wire.v1.HostEndpoint
+	(*HostPort)(nil),          // 2: weft.wire.v1.HostPort
+	(*Workload)(nil),          // 3: weft.wire.v1.Workload
+	(*MessageProxy)(nil),      // 4: weft.wire.v1.MessageProxy
+	(*MessageConversion)(nil), // 5: weft.wire.v1.MessageConversion
+	(*anypb.Any)(nil),         // 6: google.protobuf.Any
 }
 var file_weft_proto_depIdxs = []int32{
 	1, // 0: weft.wire.v1.Host.endpoints:type_name -> weft.wire.v1.HostEndpoint
 	2, // 1: weft.wire.v1.Host.ports:type_name -> weft.wire.v1.HostPort
-	5, // 2: weft.wire.v1.MessageProxy.manager:type_name -> google.protobuf.Any
+	6, // 2: weft.wire.v1.MessageProxy.manager:type_name -> google.protobuf.Any
 	3, // [3:3] is the sub-list for method output_type
 	3, // [3:3] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
@@ -504,7 +554,7 @@ func file_weft_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_weft_proto_rawDesc), len(file_weft_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

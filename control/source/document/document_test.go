@@ -39,7 +39,7 @@ func TestFQDN(t *testing.T) {
 func TestPortProtocol(t *testing.T) {
 	for name, want := range map[string]model.Protocol{
 		"http": model.HTTP, "http-web": model.HTTP, "HTTP2-x": model.HTTP2, "grpc": model.GRPC, "grpc-web": model.GRPCWeb, "grpc-web-x": model.GRPCWeb,
-		"tcp-db": model.TCP, "redis": model.Redis, "mysql-1": model.MySQL, "mongo": model.Mongo, "tls": model.TLS, "https": model.HTTPS,
+		"tcp-db": model.TCP, "redis": model.Redis, "mysql-1": model.MySQL, "mongo": model.Mongo, "mongodb": model.Mongo, "mariadb": model.MySQL, "postgres": model.TCP, "kafka-1": model.TCP, "tls": model.TLS, "https": model.HTTPS,
 		"web": model.Unknown, "": model.Unknown, "httpx": model.Unknown, "h2c": model.Unknown, "udp-dns": model.UDP,
 	} {
 		if got := document.PortProtocol(name); got != want {

@@ -172,11 +172,13 @@ func Protocol(name string) (p model.Protocol, ok bool) {
 		return model.HTTP, true
 	case "tls":
 		return model.TLS, true
-	case "tcp":
+	case "tcp",
+		// Whose servers may speak first, or who is better not guessed at: bytes, with mutual TLS.
+		"amqp", "cassandra", "kafka", "ldap", "memcached", "mqtt", "nats", "postgres", "postgresql", "rocketmq", "smtp", "ssh":
 		return model.TCP, true
-	case "mongo":
+	case "mongo", "mongodb":
 		return model.Mongo, true
-	case "mysql":
+	case "mysql", "mariadb":
 		return model.MySQL, true
 	case "redis":
 		return model.Redis, true

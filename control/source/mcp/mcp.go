@@ -7,7 +7,7 @@
 // there the last good one stays. A server that cannot be reached, or that sends what
 // cannot be read, changes nothing: its last state stands, and a Finding says so.
 //
-// It connects in plain text, and asks for all namespaces.
+// It asks for all namespaces.
 package mcp
 
 import (
@@ -26,7 +26,6 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/types/known/structpb"
 
@@ -35,9 +34,6 @@ import (
 	"github.com/weftmesh/weft/control/source"
 	"github.com/weftmesh/weft/control/source/document"
 )
-
-// Scheme begins the addresses of servers.
-const Scheme = "xds://"
 
 // CodeUnreachable is the code of Findings about a server.
 const CodeUnreachable = "WEFT0117"
@@ -73,21 +69,21 @@ type offer struct {
 	refused  string // why the newest response could not be read
 }
 
-// New returns a source of a server: "xds://HOST:PORT". The decoder reads documents.
+// New returns a source of a server's address, as the flag --config has it: "xds://HOST:PORT", or
+// "xds+tls://HOST:PORT?ca=FILE&cert=FILE&key=FILE&server-name=NAME&token=FILE". The decoder reads documents.
 func New(address string, dec *document.Decoder, log *slog.Logger) (*Source, error) {
-	host, ok := strings.CutPrefix(address, Scheme)
-	if !ok || host == "" || strings.ContainsAny(host, "/?") || !strings.Contains(host, ":") {
-		return nil, fmt.Errorf("%q: want %sHOST:PORT", address, Scheme)
+	host, opts, err := dialing(address)
+	if err != nil {
+		return nil, err
 	}
 	s := &Source{address: host, log: log.With("component", "source/mcp", "server", host), dec: dec, types: map[string]*offer{}}
 	for _, k := range kinds {
 		s.types[k] = &offer{}
 	}
-	s.dial = []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+	s.dial = append(opts,
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(largest)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: alive, Timeout: alive}),
-	}
+	)
 	return s, nil
 }
 

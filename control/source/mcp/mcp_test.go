@@ -88,7 +88,7 @@ func (s *server) set(typ string, list ...*anypb.Any) {
 }
 
 // serve serves on an address ("" for a free one) until stop.
-func (s *server) serve(t *testing.T, address string) (at string, stop func()) {
+func (s *server) serve(t *testing.T, address string, opts ...grpc.ServerOption) (at string, stop func()) {
 	t.Helper()
 	if address == "" {
 		address = "127.0.0.1:0"
@@ -97,7 +97,7 @@ func (s *server) serve(t *testing.T, address string) (at string, stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := grpc.NewServer()
+	g := grpc.NewServer(opts...)
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(g, s)
 	ended := make(chan error, 1)
 	go func() { ended <- g.Serve(l) }()
@@ -134,7 +134,13 @@ func routes(t *testing.T, name, host string) *anypb.Any {
 // run runs a source of a server and returns its deltas.
 func run(t *testing.T, address string) <-chan model.Delta {
 	t.Helper()
-	s, err := New(Scheme+address, file.NewDecoder(), slog.New(slog.DiscardHandler))
+	return runAt(t, Scheme+address)
+}
+
+// runAt does so with the whole address.
+func runAt(t *testing.T, address string) <-chan model.Delta {
+	t.Helper()
+	s, err := New(address, file.NewDecoder(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,6 +273,8 @@ func TestSilentType(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for address, good := range map[string]bool{
+		"xds+tls://istiod:15012": true, "xds+tls://h:1?ca=/nowhere": false, "xds+tls://h:1?nope=x": false, "xds+tls://h:1?cert=x": false, "xds://h:1?ca=x": false,
+		"xds+tls://h:1?server-name=a&server-name=b": false, "xds+tls://h:1?token=": false, "xds+tls://h": false,
 		"xds://istiod:15010": true, "xds://[::1]:1": true, "xds://": false, "xds://host": false, "xds://host:1/path": false, "http://host:1": false,
 	} {
 		if _, err := New(address, file.NewDecoder(), slog.New(slog.DiscardHandler)); (err == nil) != good {

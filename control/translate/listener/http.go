@@ -138,6 +138,9 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 			httpFilter("envoy.filters.http.fault", &faultv3.HTTPFault{}),
 			httpFilter("envoy.filters.http.cors", &corsv3.Cors{}))
 	}
+	if h.stage == gateway && h.messages == "" && b.convertible() {
+		out = append(out, httpFilter(wire.MessageConversion, &weftpb.MessageConversion{}))
+	}
 	if h.sniffed {
 		out = append(out, httpFilter("envoy.filters.http.set_filter_state", announceHTTP()))
 	}

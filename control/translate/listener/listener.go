@@ -56,6 +56,7 @@ type Builder struct {
 	out      Output
 	streams  *streamTable
 	policy   *policies // made when first asked for
+	converts *bool     // convertible, once it was asked
 	// telemetry by side.
 	telemetry map[model.Mode]*scope.Telemetry
 }

@@ -1,6 +1,8 @@
 package listener
 
 import (
+	"slices"
+
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 
 	"github.com/weftmesh/weft/control/model"
@@ -12,6 +14,20 @@ import (
 // are bytes to it.
 func (b *Builder) speaks(p model.Protocol) bool {
 	return p.Messages() != "" && b.v.Proxy.Engine() == scope.EngineGo
+}
+
+// convertible tells whether the proxy may meet a service whose protocol requests of HTTP are made of.
+func (b *Builder) convertible() bool {
+	if b.v.Proxy.Engine() != scope.EngineGo {
+		return false
+	}
+	if b.converts == nil {
+		found := slices.ContainsFunc(b.v.Services, func(s *model.Service) bool {
+			return slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return slices.Contains(wire.ConvertedProtocols, p.Protocol.Messages()) })
+		})
+		b.converts = &found
+	}
+	return *b.converts
 }
 
 // messages adds the chain of a service's port whose clients speak a protocol of messages. Its routes

@@ -151,6 +151,7 @@ func (s *site) route(set *model.RouteSet, r *model.Route, m *model.Match, index 
 		out.Decorator = decorator(out, set.Key.Name, s.port)
 	}
 	s.filters(out, r)
+	s.convert(out, set, index)
 	return out
 }
 

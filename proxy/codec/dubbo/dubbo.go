@@ -2,7 +2,8 @@
 // Hessian 2. It reads the service, the method, the version and all attachments of requests, and the attachments
 // of answers; arguments and results are walked over, and not decoded.
 //
-// Fields: :authority and "interface" are the service's path, :method the method, :path
+// Fields: :authority and "interface" are the service's path, :method the method (of a generic call the one
+// that it is for), :path
 // "/path/method", "version" the service's version; and each attachment whose value is a string, its name in lower case.
 // Attachments can be changed and added. A new one has its name in lower case, for fields have.
 //
@@ -24,7 +25,7 @@ import (
 // Protocol is Dubbo.
 var Protocol = codec.Protocol{
 	Name: "dubbo", New: func() codec.Codec { return &conn{} }, Order: codec.ByID,
-	MutableRequests: true, MutableResponses: true,
+	MutableRequests: true, MutableResponses: true, JSON: converter{},
 }
 
 const (
@@ -136,18 +137,26 @@ func (c *conn) request(body []byte, m *codec.Message) error {
 	h.Authority = h.Keep(r.str())
 	version := h.Keep(r.str())
 	h.Method = h.Keep(r.str())
-	path := append(append(h.Buffer(), '/'), h.Authority...)
-	h.Path = h.Kept(append(append(path, '/'), h.Method...))
 	h.Add("interface", h.Authority)
 	if version != "" {
 		h.Add("version", version)
 	}
-	for range arguments(r.str()) {
+	n := arguments(r.str())
+	if generic(h.Method) && n > 0 && r.isStr() {
+		h.Method = h.Keep(r.str()) // the method that is meant: rules are about it
+		n--
+	}
+	path := append(append(h.Buffer(), '/'), h.Authority...)
+	h.Path = h.Kept(append(append(path, '/'), h.Method...))
+	for range n {
 		r.skip()
 	}
 	c.attachments(m)
 	return r.bad
 }
+
+// generic tells whether a method takes another one's name and arguments.
+func generic(method string) bool { return method == genericMethod || method == genericAsync }
 
 // trim lets go of the message, and of much memory.
 func (c *conn) trim() {

@@ -41,9 +41,22 @@ func (c *conn) change(out, raw []byte, changes []codec.Change) ([]byte, error) {
 	out = append(out, body[:n]...)
 	out = c.place(out, changes, ":authority") // path
 	out = c.place(out, changes, "version")
-	out = c.place(out, changes, ":method")
+	k := r.i
+	isGeneric := generic(string(r.str()))
+	if r.i = k; isGeneric {
+		out = c.place(out, nil, "")
+	} else {
+		out = c.place(out, changes, ":method")
+	}
 	n = r.i
-	for range arguments(r.str()) {
+	args := arguments(r.str())
+	if isGeneric && args > 0 && r.bad == nil && r.isStr() {
+		out = append(out, body[n:r.i]...)
+		out = c.place(out, changes, ":method")
+		n = r.i
+		args--
+	}
+	for range args {
 		r.skip()
 	}
 	if r.bad != nil {

@@ -42,7 +42,7 @@ func grpcStatus(form string) (value, error) {
 				if i.Status == 0 {
 					return dst, false
 				}
-				n := grpcOfHTTP(i.Status)
+				n := filter.GRPCOfHTTP(i.Status)
 				if form == "NUMBER" {
 					return strconv.AppendInt(dst, int64(n), 10), true
 				}
@@ -67,22 +67,5 @@ func GRPCStatusOf(i *filter.Info) int {
 	if n, err := strconv.Atoi(s); ok && err == nil {
 		return n
 	}
-	return grpcOfHTTP(i.Status)
-}
-
-// grpcOfHTTP is what a response without a gRPC status means to a gRPC client.
-func grpcOfHTTP(status int) int {
-	switch status {
-	case 400:
-		return 13
-	case 401:
-		return 16
-	case 403:
-		return 7
-	case 404:
-		return 12
-	case 429, 502, 503, 504:
-		return 14
-	}
-	return 2
+	return filter.GRPCOfHTTP(i.Status)
 }

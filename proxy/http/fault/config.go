@@ -84,40 +84,11 @@ func parse(ctx *filter.ParseContext, a *anypb.Any) (*Config, error) {
 			c.reply.Body = b.ResponseBody
 		}
 		if g, ok := b.ErrorType.(*faultv3.FaultAbort_GrpcStatus); ok {
-			c.reply.GRPCStatus, c.reply.Status = int(g.GrpcStatus), httpOfGRPC(g.GrpcStatus)
+			c.reply.GRPCStatus, c.reply.Status = int(g.GrpcStatus), filter.HTTPOfGRPC(int(g.GrpcStatus))
 			c.code = key(ctx, m.AbortGrpcStatusRuntime, "abort.grpc_status")
 		} else {
 			c.code = key(ctx, m.AbortHttpStatusRuntime, "abort.http_status")
 		}
 	}
 	return c, nil
-}
-
-// httpOfGRPC is what a caller that does not speak gRPC gets.
-func httpOfGRPC(code uint32) int {
-	switch code {
-	case 0: // OK
-		return 200
-	case 1: // CANCELLED
-		return 499
-	case 3, 9, 11: // INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
-		return 400
-	case 4: // DEADLINE_EXCEEDED
-		return 504
-	case 5: // NOT_FOUND
-		return 404
-	case 6, 10: // ALREADY_EXISTS, ABORTED
-		return 409
-	case 7: // PERMISSION_DENIED
-		return 403
-	case 8: // RESOURCE_EXHAUSTED
-		return 429
-	case 12: // UNIMPLEMENTED
-		return 501
-	case 14: // UNAVAILABLE
-		return 503
-	case 16: // UNAUTHENTICATED
-		return 401
-	}
-	return 500
 }

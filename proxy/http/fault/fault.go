@@ -114,7 +114,7 @@ func (c *Config) replyNow() filter.LocalReply {
 	switch {
 	case v == nil || !v.IsInteger:
 	case r.GRPCStatus >= 0:
-		r.GRPCStatus, r.Status = int(v.Integer), httpOfGRPC(uint32(v.Integer)) //nolint:gosec // what is too large is unknown
+		r.GRPCStatus, r.Status = int(v.Integer), filter.HTTPOfGRPC(int(v.Integer))
 	case v.Integer >= 200 && v.Integer < 600:
 		r.Status = int(v.Integer) //nolint:gosec // bounded
 	}

@@ -124,11 +124,11 @@ const maxForeign = 16 << 10
 // translate makes a response that is not gRPC one that says the same by its status.
 func (x *instance) translate(s filter.Stream) {
 	h := s.Response()
-	status := grpcOf(h.Status)
+	status := filter.GRPCOfHTTP(h.Status)
 	x.setType(h)
 	h.Set("grpc-status", strconv.Itoa(status))
 	if len(x.body) > 0 {
-		h.Set("grpc-message", encoded(x.body))
+		h.Set("grpc-message", filter.GRPCMessage(string(x.body)))
 	}
 	h.Set("content-length", "0")
 }
@@ -198,35 +198,4 @@ func (x *instance) ResponseTrailers(s filter.Stream, h *filter.Headers) filter.V
 	}
 	s.Inject(x, filter.ToDownstream, frame, true)
 	return filter.Stop
-}
-
-// grpcOf is the gRPC status that says the same as an HTTP status.
-func grpcOf(status int) int {
-	switch status {
-	case 400:
-		return 13
-	case 401:
-		return 16
-	case 403:
-		return 7
-	case 404:
-		return 12
-	case 429, 502, 503, 504:
-		return 14
-	}
-	return 2
-}
-
-// encoded is a grpc-message: percent-encoded.
-func encoded(b []byte) string {
-	const digits = "0123456789ABCDEF"
-	var out strings.Builder
-	for _, c := range b {
-		if c >= ' ' && c <= '~' && c != '%' {
-			out.WriteByte(c)
-		} else {
-			out.WriteString(string([]byte{'%', digits[c>>4], digits[c&15]}))
-		}
-	}
-	return out.String()
 }

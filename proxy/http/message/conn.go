@@ -262,7 +262,7 @@ func (s *side) keep(st *stream, h *filter.Headers) {
 	st.head.Authority = st.head.KeepString(h.Authority)
 	n := len(h.Method) + len(h.Path) + len(h.Authority)
 	for i := range h.Len() {
-		if f := h.At(i); public(f.Name) {
+		if f := h.At(i); Public(f.Name) {
 			st.head.Add(st.head.KeepString(f.Name), st.head.KeepString(f.Value))
 			n += len(f.Name) + len(f.Value)
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// public tells whether a field may go into a message: what the proxy notes for HTTP's or for
+// Public tells whether a field may go into a message: what the proxy notes for HTTP's or for
 // its own sake stays here.
-func public(name string) bool {
+func Public(name string) bool {
 	switch name {
 	case "content-length", "content-type", "date", "server", "via", "connection", "te":
 		return false
@@ -37,7 +37,7 @@ func differences(out []codec.Change, was, is *filter.Headers) []codec.Change {
 		}
 	}
 	for i := range was.Len() {
-		if name := was.At(i).Name; public(name) && first(was, name) == i && !is.Has(name) {
+		if name := was.At(i).Name; Public(name) && first(was, name) == i && !is.Has(name) {
 			out = append(out, codec.Change{Name: name, Remove: true})
 		}
 	}

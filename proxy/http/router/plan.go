@@ -249,32 +249,3 @@ func grpcStatus(h *filter.Headers) (int, bool) {
 	n, err := strconv.Atoi(v)
 	return n, err == nil
 }
-
-// httpOfGRPC maps a gRPC status to the HTTP status that says the same.
-func httpOfGRPC(s int) int {
-	switch s {
-	case 0:
-		return 200
-	case 1:
-		return 499
-	case 3, 9, 11:
-		return 400
-	case 4:
-		return 504
-	case 5:
-		return 404
-	case 6, 10:
-		return 409
-	case 7:
-		return 403
-	case 8:
-		return 429
-	case 12:
-		return 501
-	case 14:
-		return 503
-	case 16:
-		return 401
-	}
-	return 500
-}

@@ -276,7 +276,7 @@ func (r *Router) report(h *filter.Headers) {
 	}
 	if r.ds.Info().GRPC {
 		if s, ok := grpcStatus(h); ok {
-			r.host.ReportStatus(httpOfGRPC(s))
+			r.host.ReportStatus(filter.HTTPOfGRPC(s))
 			return
 		}
 		if h.Status == 200 {
@@ -320,7 +320,7 @@ func (u *upstream) OnTrailers(h *filter.Headers) {
 	r := (*Router)(u)
 	if r.ds.Info().GRPC {
 		if s, ok := grpcStatus(h); ok {
-			r.host.ReportStatus(httpOfGRPC(s))
+			r.host.ReportStatus(filter.HTTPOfGRPC(s))
 		}
 	}
 	r.takeLoad(h)

@@ -2,6 +2,7 @@ package router
 
 import (
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/http/pool"
 )
 
@@ -15,7 +16,10 @@ func (r *Router) want() pool.Want {
 
 // wantOf is the protocol of an exchange with a host, by its cluster.
 func (r *Router) wantOf(x *pool.Exchange, h *cluster.Host) pool.Want {
-	if x.Messages = r.cfg.Messages; x.Messages != nil {
+	if x.Messages = r.cfg.Messages; x.Messages == nil {
+		x.Messages, _ = r.ds.Info().Messages.(*codec.Protocol) // a filter has made it a message
+	}
+	if x.Messages != nil {
 		return pool.WantMessages
 	}
 	switch x.Cluster.Spec().Protocol {

@@ -1,7 +1,6 @@
 package grpcinterop
 
 import (
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -9,16 +8,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
-	"log/slog"
 	"math/big"
-	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/dataplane"
 	"github.com/weftmesh/weft/test/freeport"
 )
 
@@ -74,43 +71,9 @@ func through(t *testing.T, io, way, server string) string {
 func run(t *testing.T, io, up, downstreamTLS, upstreamTLS string) string {
 	t.Helper()
 	listen, admin := freeport.Addr(t), freeport.Addr(t)
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	text := fmt.Sprintf(bootstrap, address(admin), address(listen), address(up), downstreamTLS, upstreamTLS)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- proxy.Run(ctx, proxy.Options{Bootstrap: file, IO: io, DrainTime: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	ready(t, admin)
+	text := fmt.Sprintf(bootstrap, dataplane.SocketAddress(admin), dataplane.SocketAddress(listen), dataplane.SocketAddress(up), downstreamTLS, upstreamTLS)
+	dataplane.Start(t, text, admin, proxy.Options{IO: io})
 	return listen
-}
-
-func ready(t *testing.T, admin string) {
-	t.Helper()
-	defer http.DefaultClient.CloseIdleConnections()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if resp, err := http.Get("http://" + admin + "/ready"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-	}
-	t.Fatal("the proxy is not ready")
-}
-
-func address(hostPort string) string {
-	host, port, _ := net.SplitHostPort(hostPort)
-	return fmt.Sprintf("{address: %s, port_value: %s}", host, port)
 }
 
 // certificate writes one that is root, server and client.

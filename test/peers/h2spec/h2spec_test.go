@@ -3,27 +3,24 @@
 package h2spec
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/dataplane"
 	"github.com/weftmesh/weft/test/freeport"
 )
 
 const bootstrap = `
 node: {id: h2spec, cluster: peers}
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
+admin: {address: {socket_address: %s}}
 static_resources:
   listeners:
   - name: l
@@ -53,41 +50,13 @@ func TestConformance(t *testing.T) {
 		_, _ = io.WriteString(w, strings.Repeat("x", 100))
 	}))
 	defer up.Close()
-	listen, admin := int(freeport.Port(t)), int(freeport.Port(t))
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, bootstrap, admin, listen, up.Listener.Addr().(*net.TCPAddr).Port), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- proxy.Run(ctx, proxy.Options{Bootstrap: file, DrainTime: 100 * time.Millisecond}) }()
-	defer func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	}()
-	ready(t, admin)
+	listen, admin := freeport.Port(t), freeport.Addr(t)
+	text := fmt.Sprintf(bootstrap, dataplane.SocketAddress(admin), listen, up.Listener.Addr().(*net.TCPAddr).Port)
+	dataplane.Start(t, text, admin, proxy.Options{})
 	out, err := exec.Command("go", "tool", "-modfile=tool/go.mod", "h2spec", "--strict", "--timeout", "5", "--port", fmt.Sprint(listen)).CombinedOutput()
 	m := summary.FindSubmatch(out)
 	if err != nil || m == nil || string(m[1]) != string(m[2]) || len(m[1]) < 3 {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	t.Logf("%s", m[0])
-}
-
-func ready(t *testing.T, admin int) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for range 500 {
-		if resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/ready", admin)); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		<-tick.C
-	}
-	t.Fatal("the proxy is not ready")
 }

@@ -4,11 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +11,7 @@ import (
 	apache "github.com/apache/thrift/lib/go/thrift"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/dataplane"
 	"github.com/weftmesh/weft/test/freeport"
 )
 
@@ -77,43 +73,9 @@ static_resources:
 func run(t *testing.T, io string, one, two *server) string {
 	t.Helper()
 	listen, admin := freeport.Addr(t), freeport.Addr(t)
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	text := fmt.Sprintf(bootstrap, address(admin), address(listen), address(one.addr), address(two.addr))
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() {
-		ended <- proxy.Run(ctx, proxy.Options{Bootstrap: file, IO: io, DrainTime: 100 * time.Millisecond, Log: slog.New(slog.DiscardHandler)})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
-		}
-	})
-	ready(t, admin)
+	text := fmt.Sprintf(bootstrap, dataplane.SocketAddress(admin), dataplane.SocketAddress(listen), dataplane.SocketAddress(one.addr), dataplane.SocketAddress(two.addr))
+	dataplane.Start(t, text, admin, proxy.Options{IO: io})
 	return listen
-}
-
-func ready(t *testing.T, admin string) {
-	t.Helper()
-	defer http.DefaultClient.CloseIdleConnections()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		if resp, err := http.Get("http://" + admin + "/ready"); err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return
-			}
-		}
-	}
-	t.Fatal("the proxy is not ready")
-}
-
-func address(hostPort string) string {
-	host, port, _ := net.SplitHostPort(hostPort)
-	return fmt.Sprintf("{address: %s, port_value: %s}", host, port)
 }
 
 // client is a connection of Apache's library.

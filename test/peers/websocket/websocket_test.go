@@ -3,11 +3,9 @@ package websocket
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/weftmesh/weft/proxy"
+	"github.com/weftmesh/weft/test/dataplane"
 	"github.com/weftmesh/weft/test/freeport"
 )
 
@@ -42,7 +41,7 @@ func TestCases(t *testing.T) {
 		names[list[i].name] = true
 	}
 	t.Logf("%d cases", len(list))
-	sides := []*side{newSide(t, startEnvoy), newSide(t, startWeft)}
+	sides := []*side{newSide(t, true), newSide(t, false)}
 	for _, down := range []bool{false, true} {
 		for _, up := range []bool{false, true} {
 			t.Run(version(down)+" to "+version(up), func(t *testing.T) {
@@ -115,7 +114,7 @@ type side struct {
 
 const bootstrap = `
 node: {id: websocket, cluster: peers}
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
+admin: {address: {socket_address: %s}}
 static_resources:
   listeners:
   - name: l
@@ -144,35 +143,30 @@ static_resources:
         explicit_http_config: {http2_protocol_options: {allow_connect: true}}
 `
 
-func newSide(t *testing.T, start func(t *testing.T, file string)) *side {
+func newSide(t *testing.T, envoy bool) *side {
 	t.Helper()
 	s := &side{t: t}
 	one, two := s.listen(s.serve1), s.listen(s.serve2)
-	listen, admin := int(freeport.Port(t)), int(freeport.Port(t))
+	listen, admin := freeport.Port(t), freeport.Addr(t)
 	s.addr = fmt.Sprintf("127.0.0.1:%d", listen)
-	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, bootstrap, admin, listen, one, two), 0o600); err != nil {
-		t.Fatal(err)
+	text := fmt.Sprintf(bootstrap, dataplane.SocketAddress(admin), listen, one, two)
+	if !envoy {
+		dataplane.Start(t, text, admin, proxy.Options{DrainTime: time.Second})
+		return s
 	}
-	start(t, file)
-	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
-		resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/ready", admin))
-		if err == nil {
-			resp.Body.Close()
-			if resp.StatusCode == http.StatusOK {
-				return s
-			}
-		}
-		if time.Now().After(end) {
-			t.Fatal("a proxy is not ready")
-		}
-	}
+	startEnvoy(t, text)
+	dataplane.Ready(t, admin, nil)
+	return s
 }
 
-func startEnvoy(t *testing.T, file string) {
+func startEnvoy(t *testing.T, bootstrap string) {
 	name := os.Getenv("WEFT_ENVOY")
 	if name == "" {
 		name = "envoy"
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
+	if err := os.WriteFile(file, []byte(bootstrap), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	cmd := exec.Command(name, "-c", file, "--concurrency", "1", "--disable-hot-restart", "-l", "error")
 	cmd.Stderr = os.Stderr
@@ -182,20 +176,6 @@ func startEnvoy(t *testing.T, file string) {
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	})
-}
-
-func startWeft(t *testing.T, file string) {
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	done := make(chan error, 1)
-	go func() {
-		done <- proxy.Run(ctx, proxy.Options{Bootstrap: file, Log: slog.New(slog.DiscardHandler), DrainTime: time.Second})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("weft proxy: %v", err)
-		}
 	})
 }
 
