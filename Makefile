@@ -34,6 +34,7 @@ lint: ## the linters that tools/go.mod pins
 docs: ## write the pages that come from the code
 	$(GO) run ./cmd/weft proxy features > docs/ENVOY_API.md
 	$(GO) run ./cmd/weft analyze --codes -o markdown > docs/FINDINGS.md
+	$(GO) run ./api/reference > docs/REFERENCE.md
 
 golden: ## rewrite the golden archives from what the code does now
 	$(GO) test ./test/golden -update

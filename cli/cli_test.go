@@ -17,9 +17,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
+	prom "github.com/prometheus/common/model"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/fleet"
+	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -40,7 +43,7 @@ func (r runs) List() []string {
 	return out
 }
 
-// serve answers a path on a socket of a mesh's.
+// serve answers a path on a socket of a mesh's with a value, or what a function returns.
 func serve(t *testing.T, dir, socket string, answers map[string]any) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -52,6 +55,9 @@ func serve(t *testing.T, dir, socket string, answers map[string]any) {
 	}
 	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if v, ok := answers[r.URL.Path]; ok {
+			if f, ok := v.(func() any); ok {
+				v = f()
+			}
 			_ = json.NewEncoder(w).Encode(v)
 			return
 		}
@@ -129,6 +135,86 @@ func TestStatusIsHealthy(t *testing.T) {
 	}
 }
 
+// TestApplyTellsWhatItBreaks: what is wrong since is said, with other objects too; what was
+// wrong before, and has only moved, is not.
+func TestApplyTellsWhatItBreaks(t *testing.T) {
+	finding := func(name, message string, line int) model.Finding {
+		return model.Finding{
+			Code: "WEFT0201", Severity: model.Error, Object: model.Key{Kind: model.KindVirtualService, Namespace: "default", Name: name}, Message: message,
+			Origin: model.Origin{File: "x.yaml", Line: line},
+		}
+	}
+	applied := false
+	r := runs{t.TempDir()}
+	serve(t, r.Dir("m"), wire.SupervisorSocket, nil)
+	serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{
+		"/v1/findings": func() any {
+			if !applied {
+				return []model.Finding{finding("old", "is as wrong as ever", 1)}
+			}
+			return []model.Finding{finding("old", "is as wrong as ever", 9), finding("other", "there is no subset v3", 4)}
+		},
+		"/v1/apply": func() any {
+			applied = true
+			return []console.Applied{{Object: model.Key{Kind: model.KindDestinationRule, Namespace: "default", Name: "reviews"}, Result: "unchanged"}}
+		},
+	})
+	file := filepath.Join(t.TempDir(), "x.yaml")
+	if err := os.WriteFile(file, []byte("kind: x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run(t, r, "apply", "-f", file)
+	if err != nil || !strings.Contains(out, "VirtualService default/other: there is no subset v3") || strings.Contains(out, "as ever") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestNothingIsSaid: an empty answer is a word on standard error, and valid output.
+func TestNothingIsSaid(t *testing.T) {
+	r := runs{t.TempDir()}
+	serve(t, r.Dir("m"), wire.SupervisorSocket, nil)
+	serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/objects": []any{}})
+	for _, args := range [][]string{{"get", "vs"}, {"get", "vs", "-o", "yaml"}, {"status", "vs"}} {
+		if out, err := run(t, r, args...); err != nil || strings.TrimSpace(out) != noObjects {
+			t.Errorf("%v: %v, %q", args, err, out)
+		}
+	}
+	if out, err := run(t, r, "get", "vs", "-o", "json"); err != nil || strings.TrimSpace(out) != "[]" {
+		t.Errorf("-o json: %v, %q", err, out)
+	}
+}
+
+// TestStatusSaysWhatIsCaptured: and of which objects a refused resource was made.
+func TestStatusSaysWhatIsCaptured(t *testing.T) {
+	r := runs{t.TempDir()}
+	serve(t, r.Dir("m"), wire.SupervisorSocket, map[string]any{
+		"/v1/mesh":      wire.MeshInfo{Name: "m", Applied: true, Capture: "redirect", CaptureRange: wire.CaptureVIP, VIPs: []string{"10.96.0.0/16"}},
+		"/v1/instances": []any{},
+	})
+	key := model.Key{Kind: model.KindVirtualService, Namespace: "default", Name: "reviews"}
+	serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{
+		"/v1/services": []any{}, "/v1/findings": []any{},
+		"/v1/proxies": []fleet.ProxyStatus{{Name: "web-0", Namespace: "default", Connected: true, Types: map[string]fleet.TypeStatus{
+			wire.TypeRoute: {Error: "9080: no", Causes: []model.Key{key}},
+		}}},
+	})
+	out, err := run(t, r, "status")
+	for _, part := range []string{"capture redirect of services only, at 10.96.0.0/16 (--capture-range vip)", "rejected: 9080: no (made of VirtualService default/reviews)"} {
+		if Code(err) != CodeNotHealthy || !strings.Contains(out, part) {
+			t.Errorf("%v: no %q in\n%s", err, part, out)
+		}
+	}
+}
+
+func TestProxiesAreCalled(t *testing.T) {
+	i := &wire.Instance{Name: "web-0", Namespace: "shop"}
+	for name, want := range map[string]bool{"web-0": true, "web-0.shop": true, "shop/web-0": true, "gateway/web-0": true, "web": false, "web-0.other": false} {
+		if called(i, name) != want {
+			t.Errorf("%s: %v", name, !want)
+		}
+	}
+}
+
 func TestParseKind(t *testing.T) {
 	for in, want := range map[string]string{
 		"vs": "VirtualService", "virtualservices": "VirtualService", "DestinationRule": "DestinationRule",
@@ -173,7 +259,7 @@ func TestQuantile(t *testing.T) {
 
 func families(t *testing.T, text string) map[string]*dto.MetricFamily {
 	t.Helper()
-	p := expfmt.NewTextParser(model.UTF8Validation)
+	p := expfmt.NewTextParser(prom.UTF8Validation)
 	f, err := p.TextToMetricFamilies(strings.NewReader(text))
 	if err != nil {
 		t.Fatal(err)

@@ -56,7 +56,7 @@ or whole with -o json. With --made it asks the control plane what it made for th
 				return typ != "" && !strings.Contains(strings.ToLower(r.Type), typ) || name != "" && r.Name != name
 			})
 			return e.print(c, list, func() *Table {
-				t := &Table{Head: []string{"TYPE", "NAME", "VERSION"}, Empty: "nothing"}
+				t := &Table{Head: []string{"TYPE", "NAME", "VERSION"}, Empty: "no resources: the proxy holds none that --type and --name are for"}
 				for _, r := range list {
 					t.Row(r.Type, r.Name, r.Version)
 				}
@@ -96,7 +96,8 @@ func (e *Env) instanceNames(ctx context.Context) []string {
 	return out
 }
 
-// instance finds an instance with a proxy by "name" or "name.namespace".
+// instance finds an instance with a proxy by "name", "name.namespace", or as files have
+// it: "namespace/name", "gateway/name".
 func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) {
 	list, err := e.instances(ctx)
 	if err != nil {
@@ -109,7 +110,7 @@ func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) 
 			continue
 		}
 		names = append(names, i.Name+"."+i.Namespace)
-		if name == i.Name || name == i.Name+"."+i.Namespace {
+		if called(&i, name) {
 			found = append(found, i)
 		}
 	}
@@ -121,6 +122,15 @@ func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) 
 		return wire.Instance{}, fail(CodeFailed, "no proxy %q: there are %s", name, strings.Join(names, ", "))
 	}
 	return wire.Instance{}, fail(CodeUsage, "%q is in several namespaces: write %s.%s", name, name, found[0].Namespace)
+}
+
+// called tells whether a name is an instance's.
+func called(i *wire.Instance, name string) bool {
+	switch name {
+	case i.Name, i.Name + "." + i.Namespace, i.Namespace + "/" + i.Name, "gateway/" + i.Name:
+		return true
+	}
+	return false
 }
 
 // held reads what a proxy holds from its admin API, which has Envoy's form

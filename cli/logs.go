@@ -44,8 +44,12 @@ func (e *Env) logsCommand() *cobra.Command {
 				return err
 			}
 			defer r.Close()
-			if _, err = io.Copy(c.OutOrStdout(), r); err != nil && c.Context().Err() == nil {
+			n, err := io.Copy(c.OutOrStdout(), r)
+			if err != nil && c.Context().Err() == nil {
 				return fmt.Errorf("logs: %w", err)
+			}
+			if n == 0 {
+				fmt.Fprintln(c.ErrOrStderr(), "no lines: it has written nothing yet")
 			}
 			return nil
 		},

@@ -99,7 +99,8 @@ func (e *Env) applyCommand() *cobra.Command {
 		Long: `Apply adds or changes objects of the running mesh, until it ends: the folder that the mesh
 was started from is not touched, and what was applied wins over it. A bad object is
 named and refused; the others of the same file are applied. An object that is then changed in
-the folder is the folder's again. Apply ends when the proxies have what is new.`,
+the folder is the folder's again. Apply ends when the proxies have what is new, and says what
+is wrong with the mesh since, of other objects too.`,
 		Example: "  weft apply -f split.yaml\n  cat split.yaml | weft apply -f -",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
@@ -139,6 +140,9 @@ func read(c *cobra.Command, paths []string) ([]document, error) {
 			out = append(out, document{"standard input", data})
 			continue
 		}
+		if info, err := os.Stat(p); err == nil && info.IsDir() {
+			p = strings.TrimSuffix(p, string(filepath.Separator)) + string(filepath.Separator) // of a link: where it leads
+		}
 		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
@@ -173,6 +177,7 @@ func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
 	}
 	reach := s.follow(c.Context())
 	defer reach.stop()
+	before := s.findings(c.Context())
 	results := []console.Applied{}
 	for _, d := range docs {
 		q := url.Values{"name": {d.name}}
@@ -185,11 +190,12 @@ func (e *Env) apply(c *cobra.Command, paths []string, remove bool) error {
 		}
 		results = append(results, part...)
 	}
-	return e.showApplied(c, results, reach)
+	return e.showApplied(c, results, reach, func() []model.Finding { return without(s.findings(c.Context()), before) })
 }
 
-// showApplied says what became of the objects and who has it.
-func (e *Env) showApplied(c *cobra.Command, results []console.Applied, reach *reach) error {
+// showApplied says what became of the objects, who has it, and what is wrong with the
+// mesh since: elsewhere tells that, once the change has reached the proxies.
+func (e *Env) showApplied(c *cobra.Command, results []console.Applied, reach *reach, elsewhere func() []model.Finding) error {
 	bad := 0
 	t := &Table{Head: []string{"OBJECT", "RESULT"}, Empty: "no objects: no documents"}
 	for _, r := range results {
@@ -222,6 +228,17 @@ func (e *Env) showApplied(c *cobra.Command, results []console.Applied, reach *re
 		reach.await(c.Context(), results, c.OutOrStdout())
 	} else {
 		reach.await(c.Context(), results, io.Discard)
+	}
+	told := map[model.Finding]bool{}
+	for _, r := range results {
+		for _, f := range r.Findings {
+			told[placeless(f)] = true
+		}
+	}
+	for _, f := range elsewhere() {
+		if !told[placeless(f)] {
+			fmt.Fprintln(c.ErrOrStderr(), f.Severity.String()+": "+f.String())
+		}
 	}
 	if bad > 0 {
 		return fail(CodeInvalid, "%d of %d objects not found or refused", bad, len(results))
@@ -256,6 +273,7 @@ the folder comes back with the next weft up: the folder is not touched.`,
 			}
 			reach := s.follow(c.Context())
 			defer reach.stop()
+			before := s.findings(c.Context())
 			results := []console.Applied{}
 			for _, name := range args[1:] {
 				q := url.Values{"kind": {string(kind)}, "namespace": {namespace}, "name": {name}}
@@ -265,7 +283,7 @@ the folder comes back with the next weft up: the folder is not touched.`,
 				}
 				results = append(results, part...)
 			}
-			return e.showApplied(c, results, reach)
+			return e.showApplied(c, results, reach, func() []model.Finding { return without(s.findings(c.Context()), before) })
 		},
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "delete the objects of a file, a folder, or - for standard input")
@@ -274,6 +292,9 @@ the folder comes back with the next weft up: the folder is not touched.`,
 	e.outputFlag(c)
 	return c
 }
+
+// noObjects is what is said instead of nothing.
+const noObjects = "no objects found"
 
 func (e *Env) getCommand() *cobra.Command {
 	var namespace string
@@ -333,6 +354,9 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 		return fail(CodeFailed, "no %s %s/%s in the mesh", q.Get("kind"), q.Get("namespace"), name)
 	}
 	if asYAML {
+		if len(list) == 0 {
+			fmt.Fprintln(c.ErrOrStderr(), noObjects)
+		}
 		sep := ""
 		for _, o := range list {
 			if o.Raw == "" {
@@ -345,7 +369,7 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 		return nil
 	}
 	return e.print(c, list, func() *Table {
-		t := &Table{Head: []string{"KIND", "NAMESPACE", "NAME", "HOSTS", "PROXIES", "STATUS", "SOURCE"}, Empty: "no objects found"}
+		t := &Table{Head: []string{"KIND", "NAMESPACE", "NAME", "HOSTS", "PROXIES", "STATUS", "SOURCE"}, Empty: noObjects}
 		for _, o := range list {
 			status := Cell{"ok", Good}
 			worst := model.Info

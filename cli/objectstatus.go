@@ -48,7 +48,7 @@ func (e *Env) objectStatus(c *cobra.Command, args []string, namespace string, al
 			writeStatus(c.OutOrStdout(), &list[i])
 		}
 		if len(list) == 0 {
-			fmt.Fprintln(c.OutOrStdout(), "no objects found")
+			fmt.Fprintln(c.ErrOrStderr(), noObjects)
 		}
 	} else if err := e.print(c, list, nil); err != nil {
 		return err

@@ -13,12 +13,17 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// print writes v as JSON or YAML, or what table makes of it.
+// print writes v as JSON or YAML, or what table makes of it: a table without rows says so
+// on standard error.
 func (e *Env) print(c *cobra.Command, v any, table func() *Table) error {
 	out := c.OutOrStdout()
 	switch e.output {
 	case "", "table":
-		table().Write(out, Colour(out))
+		t := table()
+		if len(t.rows) == 0 {
+			out = c.ErrOrStderr()
+		}
+		t.Write(out, Colour(out))
 		return nil
 	case "json":
 		enc := json.NewEncoder(out)

@@ -134,7 +134,7 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 	out := c.OutOrStdout()
 	colour := Colour(out)
 	fmt.Fprintf(out, "mesh %s from %s, up %s, capture %s\n\n", Strong.Paint(st.Mesh.Name, colour), st.Mesh.Folder,
-		time.Since(st.Mesh.Started).Round(time.Second), st.Mesh.Capture)
+		time.Since(st.Mesh.Started).Round(time.Second), captured(&st.Mesh))
 	ServiceTable(st.Services).Write(out, colour)
 	fmt.Fprintln(out)
 	proxyTable(st.Proxies).Write(out, colour)
@@ -156,6 +156,14 @@ func (e *Env) showStatus(c *cobra.Command, st Status) {
 	for _, f := range st.Findings {
 		fmt.Fprintln(out, "\n"+SeverityStyle(f.Severity).Paint(f.Severity.String(), colour)+": "+f.String())
 	}
+}
+
+// captured says what enters the sidecars, and how.
+func captured(m *wire.MeshInfo) string {
+	if m.CaptureRange != wire.CaptureVIP {
+		return m.Capture
+	}
+	return m.Capture + " of services only, at " + strings.Join(m.VIPs, ", ") + " (--capture-range vip)"
 }
 
 // SeverityStyle is how a severity is shown.
@@ -190,7 +198,7 @@ func proxyTable(list []fleet.ProxyStatus) *Table {
 		var errs []string
 		for _, ts := range p.Types {
 			if ts.Error != "" {
-				errs = append(errs, ts.Error)
+				errs = append(errs, ts.Error+madeOf(ts.Causes))
 			}
 		}
 		if len(errs) > 0 {
@@ -217,6 +225,24 @@ func registryTable(list []model.RegistryStatus) *Table {
 		t.Row(r.Registry.Name, r.Registry.Namespace, r.Type, state, last, strconv.Itoa(r.Services), strconv.Itoa(r.Instances), strconv.Itoa(r.Retained))
 	}
 	return t
+}
+
+// fewCauses is how many objects a line names.
+const fewCauses = 4
+
+// madeOf names the objects that a refused resource was made of.
+func madeOf(causes []model.Key) string {
+	if len(causes) == 0 {
+		return ""
+	}
+	var names []string
+	for _, k := range causes[:min(len(causes), fewCauses)] {
+		names = append(names, k.Title())
+	}
+	if n := len(causes) - fewCauses; n > 0 {
+		names = append(names, fmt.Sprintf("%d more", n))
+	}
+	return " (made of " + strings.Join(names, ", ") + ")"
 }
 
 func typeCell(p fleet.ProxyStatus, url string) Cell {

@@ -17,7 +17,8 @@ const (
 )
 
 // Apply makes what runs equal to spec: new workloads start, those that are not
-// in it go, changed ones are replaced one after the other. It returns at once;
+// in it go, changed ones are replaced one after the other; of those whose proxies have
+// other settings only the proxies are. It returns at once;
 // a later Apply overtakes. The error says what is wrong with the spec itself,
 // and then nothing is changed; what fails later is told in events.
 func (h *Host) Apply(spec Spec) error {
@@ -63,16 +64,16 @@ func (h *Host) pass(ctx context.Context, spec *Spec) {
 	if err != nil {
 		panic("BUG: host: a spec that was checked is wrong: " + err.Error())
 	}
-	gone, changed := h.compare(wants)
+	d := h.compare(wants)
 	h.mu.Lock()
 	h.services = spec.Services
 	h.mu.Unlock()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	if h.hub != nil {
-		wg.Go(func() { h.dismiss(ctx, gone) })
+		wg.Go(func() { h.dismiss(ctx, d.gone) })
 	} else {
-		h.dismiss(ctx, gone) // those that come may want its ports
+		h.dismiss(ctx, d.gone) // those that come may want its ports
 	}
 	h.ports.hold(spec.hostPorts())
 	fresh := h.create(wants)
@@ -84,24 +85,35 @@ func (h *Host) pass(ctx context.Context, spec *Spec) {
 	}
 	h.touch()
 	h.openOutside(h.outsideWants(spec))
-	h.replace(ctx, groups, changed, wants)
+	h.replace(ctx, groups, d.changed, wants)
+	h.resettle(ctx, groups, d.resettled, wants)
 }
 
-// compare lists the replicas that must go, and the keys of those that differ.
-func (h *Host) compare(wants map[string]*want) (gone []*replica, changed map[string]bool) {
+// difference is what of the replicas that there are is not as it should be: those that
+// must go, and the keys of those that are others, and of those whose proxies only have
+// other settings.
+type difference struct {
+	gone               []*replica
+	changed, resettled map[string]bool
+}
+
+// compare compares what runs with what should.
+func (h *Host) compare(wants map[string]*want) difference {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	changed = map[string]bool{}
+	d := difference{changed: map[string]bool{}, resettled: map[string]bool{}}
 	for key, r := range h.replicas {
 		w := wants[key]
 		switch {
 		case w == nil:
-			gone = append(gone, r)
+			d.gone = append(d.gone, r)
+		case w.frame() != r.frame:
+			d.changed[key] = true
 		case w.fingerprint() != r.fingerprint:
-			changed[key] = true
+			d.resettled[key] = true
 		}
 	}
-	return gone, changed
+	return d
 }
 
 // create makes the replicas that are not there.

@@ -82,7 +82,7 @@ func (h *Host) openOutside(wants []outsideWant) {
 
 func (h *Host) listenOutside(w outsideWant) (*outsidePort, error) {
 	asked := loopback4(w.port)
-	ln, note, err := handsocket.Loopback(asked)
+	ln, note, err := handsocket.Loopback(asked, func(netip.AddrPort) bool { return false })
 	if err != nil {
 		return nil, err
 	}

@@ -75,12 +75,15 @@ func loopback4(port uint16) netip.AddrPort {
 // proxyInfo describes the replica's proxy.
 func (r *replica) proxyInfo() Proxy {
 	h := r.host
+	h.mu.Lock()
+	settings, executable := r.settings, r.executable
+	h.mu.Unlock()
 	p := Proxy{
 		Relays: r.relays(),
 		Name:   r.want.Name, Namespace: r.want.Namespace, App: r.want.App, Kind: r.want.Kind, Engine: r.want.Engine,
 		Capture: h.capture, Dir: r.dir, Bootstrap: filepath.Join(r.dir, "bootstrap.yaml"),
 		XDSSocket: h.o.Dir.Join(wire.XDSSocketFile), HandSocket: h.o.Dir.Join(wire.HandSocketFile),
-		Settings: r.want.Proxy, Token: r.token, Addresses: r.addresses, Ports: r.proxyPorts,
+		Settings: settings, Executable: executable, Token: r.token, Addresses: r.addresses, Ports: r.proxyPorts,
 	}
 	if h.hub != nil {
 		p.Mesh = append([]netip.Prefix{h.layout.V4, h.layout.V6}, h.layout.Services...)
@@ -121,7 +124,7 @@ func (r *replica) writeBootstrap(p Proxy) error {
 			ClusterID: h.o.ClusterID, MeshID: h.o.MeshID, Labels: r.want.Labels, InstanceIPs: strings.Join(ips, ","),
 			Engine: p.Engine, ALSSocket: p.ALSSocket,
 		},
-		More: r.want.Proxy.Metadata, Runtime: r.want.Proxy.Runtime, Kept: r.want.Proxy.Stats, Patches: r.want.Proxy.Patches,
+		More: p.Settings.Metadata, Runtime: p.Settings.Runtime, Kept: p.Settings.Stats, Patches: p.Settings.Patches,
 		Admin: loopback4(p.Ports.Admin), XDSSocket: p.XDSSocket, Token: p.Token, SDSSocket: p.SDSSocket, ALSSocket: p.ALSSocket,
 	}
 	if h.capture == CaptureProxy {

@@ -27,31 +27,35 @@ import (
 type replica struct {
 	host *Host
 	// Set at construction.
-	want        *want
-	fingerprint string
-	dir         string // of the proxy's files
-	admin       string // path of the socket that leads to the proxy's admin API
-	addresses   []netip.Addr
-	number      uint16
-	token       string
-	proxyPorts  ProxyPorts
-	inbound     map[uint16]wire.ReplicaPort // capture mode proxy
-	allotted    []uint16
-	started     time.Time
-	programLog  *process.Log // nil for a gateway
-	proxyLog    *process.Log
-	program     *process.Keeper // nil for a gateway
-	proxy       *process.Keeper
-	leave       context.Context // of the program
-	cancel      context.CancelFunc
-	done        chan struct{}
-	up          chan struct{} // closed when the workload is ready for the first time
-	upOnce      sync.Once
-	proxyUp     chan struct{} // the same of its proxy
-	proxyOnce   sync.Once
+	want       *want
+	frame      string
+	dir        string // of the proxy's files
+	admin      string // path of the socket that leads to the proxy's admin API
+	addresses  []netip.Addr
+	number     uint16
+	token      string
+	proxyPorts ProxyPorts
+	inbound    map[uint16]wire.ReplicaPort // capture mode proxy
+	allotted   []uint16
+	started    time.Time
+	programLog *process.Log // nil for a gateway
+	proxyLog   *process.Log
+	program    *process.Keeper // nil for a gateway
+	proxy      *process.Keeper
+	leave      context.Context // of the program
+	cancel     context.CancelFunc
+	done       chan struct{}
+	up         chan struct{} // closed when the workload is ready for the first time
+	upOnce     sync.Once
+	proxyUp    chan struct{} // the same of its proxy
+	proxyOnce  sync.Once
 
 	// Guarded by host.mu.
-	state        string // as in wire.Instance
+	settings     ProxySettings // which may be newer than want's
+	fingerprint  string        // of want with settings
+	executable   string        // of the proxy since it was upgraded by itself
+	roll         *roll         // nil: the proxy is not being started again
+	state        string        // as in wire.Instance
 	message      string
 	programReady bool
 	proxyReady   bool
@@ -68,7 +72,7 @@ type replica struct {
 // newReplica prepares a replica without starting anything.
 func (h *Host) newReplica(w *want, id int) (*replica, error) {
 	r := &replica{
-		host: h, want: w, fingerprint: w.fingerprint(), dir: h.o.Dir.Join("proxies", strconv.Itoa(id)),
+		host: h, want: w, frame: w.frame(), fingerprint: w.fingerprint(), settings: w.Proxy, dir: h.o.Dir.Join("proxies", strconv.Itoa(id)),
 		admin: h.o.Dir.Join("a", strconv.Itoa(id)+".sock"), started: time.Now(), state: "starting",
 		done: make(chan struct{}), up: make(chan struct{}), proxyUp: make(chan struct{}), proxyPorts: wellKnownPorts(),
 	}
@@ -302,7 +306,7 @@ func (r *replica) set(f func()) {
 }
 
 func (r *replica) readyLocked() bool {
-	return !r.leaving && (r.program == nil || r.programReady) && r.proxyReady
+	return !r.leaving && r.roll == nil && (r.program == nil || r.programReady) && r.proxyReady
 }
 
 func (r *replica) replicaLocked() wire.Replica {

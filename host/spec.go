@@ -159,6 +159,17 @@ func (w *want) fingerprint() string {
 	return string(raw)
 }
 
+// frame is the fingerprint of all that is not only how the proxy is run.
+func (w *want) frame() string {
+	c := *w
+	c.Proxy = ProxySettings{}
+	if c.Process != nil {
+		p := *c.Process
+		p.Proxy, c.Process = ProxySettings{}, &p
+	}
+	return c.fingerprint()
+}
+
 // wants lists all replicas of a spec, by key, and the keys of each process in order.
 func (s *Spec) wants() (all map[string]*want, groups [][]string, err error) {
 	all = map[string]*want{}

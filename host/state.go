@@ -224,7 +224,7 @@ func (h *Host) Log(name string, part Part) *process.Log {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for key, r := range h.replicas {
-		if key != name && r.want.Name != name {
+		if key != name && r.want.Name != name && r.want.Name+"."+r.want.Namespace != name {
 			continue
 		}
 		if part == PartProxy || r.programLog == nil {

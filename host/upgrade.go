@@ -32,15 +32,23 @@ func (h *Host) Upgrade(ctx context.Context, key, executable string) (was, is wir
 	case r.want.Engine != EngineGo:
 		return was, is, errors.New("it has no proxy")
 	}
+	info := r.proxyInfo()
+	info.Executable = executable
+	if was, is, err = r.takeOver(ctx, info); err == nil {
+		r.set(func() { r.executable = executable })
+	}
+	return was, is, err
+}
+
+// takeOver replaces the proxy's process by one that is started for info.
+func (r *replica) takeOver(ctx context.Context, info Proxy) (was, is wire.HandoverStatus, err error) {
 	socket := r.handover()
 	if was, err = wire.AskHandoverStatus(ctx, socket); err != nil {
 		return was, is, fmt.Errorf("its proxy does not answer: %w", err)
 	}
-	info := r.proxyInfo()
-	info.Executable = executable
-	c := h.o.ProxyCommand(info)
+	c := r.host.o.ProxyCommand(info)
 	err = r.proxy.Replace(ctx, process.Replacement{
-		Command: c.Argv, Env: append([]string{h.o.Dir.Mark()}, c.Env...),
+		Command: c.Argv, Env: append([]string{r.host.o.Dir.Mark()}, c.Env...),
 		Taken: func(ctx context.Context) (err error) {
 			is, err = taken(ctx, socket, was)
 			return err

@@ -80,6 +80,11 @@ func (r *replica) loopbackOnly(port uint16) {
 // proxyEvent takes an event of the proxy's keeper.
 func (r *replica) proxyEvent(e process.Event) {
 	r.follow(e, &r.proxyReady, &r.proxyPID, r.program == nil)
+	r.set(func() {
+		if r.roll != nil && r.roll.follow(e) {
+			r.roll = nil
+		}
+	})
 	r.host.notify(r.fromProcess(PartProxy, e))
 	if e.Kind == process.Ready {
 		r.proxyOnce.Do(func() { close(r.proxyUp) })

@@ -409,6 +409,9 @@ func (r *runtime) follow() {
 	}
 	r.store.Connect(r.ads)
 	r.run(r.ads.Run)
+	if r.opt.Istio != nil && r.opt.Istio.Probe != nil {
+		r.run(func(ctx context.Context) error { return r.opt.Istio.Probe.Run(ctx, r.ads.Health) })
+	}
 }
 
 // foreign tells whether the control plane is istiod, by how the node is described:

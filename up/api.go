@@ -60,11 +60,15 @@ func writeJSON(w http.ResponseWriter, v any) {
 }
 
 func (m *mesh) info() wire.MeshInfo {
-	return wire.MeshInfo{
+	info := wire.MeshInfo{
 		Name: m.Name, Folder: m.Folder, RunDir: m.dir.Path, Capture: string(m.host.Capture()), Engine: m.Engine,
 		PID: os.Getpid(), Started: m.started, Version: m.Version,
-		Applied: m.applied.Load(), URLs: m.addresses(),
+		Applied: m.applied.Load(), URLs: m.addresses(), CaptureRange: cmp.Or(m.CaptureRange, wire.CaptureAll),
 	}
+	for _, p := range m.VIPRange.Prefixes() {
+		info.VIPs = append(info.VIPs, p.String())
+	}
+	return info
 }
 
 // generationBound is how long a proxy may take to say who it is.

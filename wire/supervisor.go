@@ -24,14 +24,17 @@ const (
 
 // MeshInfo describes a running mesh.
 type MeshInfo struct {
-	Name    string    `json:"name"`
-	Folder  string    `json:"folder"`
-	RunDir  string    `json:"runDir"`
-	Capture string    `json:"capture"` // "redirect" or "proxy"
-	Engine  string    `json:"engine"`
-	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`
-	Version string    `json:"version"`
+	Name    string `json:"name"`
+	Folder  string `json:"folder"`
+	RunDir  string `json:"runDir"`
+	Capture string `json:"capture"` // "redirect" or "proxy"
+	// CaptureRange is CaptureAll or CaptureVIP, VIPs where services' own addresses are.
+	CaptureRange string    `json:"captureRange,omitempty"`
+	VIPs         []string  `json:"vips,omitempty"`
+	Engine       string    `json:"engine"`
+	PID          int       `json:"pid"`
+	Started      time.Time `json:"started"`
+	Version      string    `json:"version"`
 	// Applied: the supervisor has learned from the control plane what is to run.
 	// Until then a mesh without instances is one that starts, not one that is done.
 	Applied bool `json:"applied"`

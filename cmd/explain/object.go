@@ -47,10 +47,6 @@ func Object(ctx context.Context, m *offline.Mesh, k model.Key) (*Effect, error) 
 	}
 	meta := o.Head()
 	x := &examiner{mesh: &mesh{m, ctx}, object: o}
-	switch o.(type) {
-	case *model.APIRoute, *model.Ingress:
-		return nil, fmt.Errorf("%s: the rules of several objects of its kind become the routes of one host: explain a request, or the Gateway", title(meta))
-	}
 	if x.look = looks(o); x.look == nil {
 		return nil, fmt.Errorf("a %s has no effect on proxies by itself: explain what refers to it", k.Kind)
 	}
@@ -119,6 +115,10 @@ func looks(o model.Object) look {
 	switch o.(type) {
 	case *model.RouteSet:
 		return func(x *examiner, v *scope.View) ([]string, string) { return x.routeSet(v, x.object.(*model.RouteSet)) }
+	case *model.APIRoute, *model.Ingress:
+		return (*examiner).rules
+	case *model.EnvoyFilter:
+		return (*examiner).envoyFilter
 	case *model.TrafficPolicySet:
 		return (*examiner).destinationRule
 	case *model.Service:

@@ -156,6 +156,7 @@ func (r *request) leave() error {
 		return nil
 	}
 	r.gateways(l)
+	r.patches(c, wire.TypeListener, l.Name)
 	r.info = &filter.Info{Conn: &filter.ConnInfo{Local: dst, Remote: r.address(), Direct: r.address(), SNI: facts.SNI, Outbound: true}, Remote: r.address()}
 	if r.to.tls {
 		r.info.Conn.TLS = &tls.ConnectionState{}

@@ -39,6 +39,7 @@ func (r *request) http(m *http.Manager) error {
 		return nil
 	}
 	vh, places := r.written(j.Routes.Name(), j.Trace.Host.Name)
+	r.patches(r.client, wire.TypeRoute, j.Routes.Name())
 	r.say("virtual host", nil, "%s in the routes %s, domains %s", j.Trace.Host.Name, j.Routes.Name(), few(xdstext.Domains(j.Trace.Host.Domains), 4))
 	r.contenders(vh, places)
 	if j.Trace.HTTPS {
@@ -46,7 +47,7 @@ func (r *request) http(m *http.Manager) error {
 		return nil
 	}
 	for i, tried := range j.Trace.Tried {
-		meta, at := placeOf(vh, places, i)
+		meta, at := r.placeOf(vh, places, i)
 		switch {
 		case tried.Misses != "":
 			r.say("route", meta, "%sdoes not match: %s", at, tried.Misses)
@@ -100,13 +101,18 @@ func (r *request) written(config, host string) (*routev3.VirtualHost, map[*route
 }
 
 // placeOf is where a route of a virtual host is written: "http[1], match[0] ".
-func placeOf(vh *routev3.VirtualHost, places map[*routev3.Route]maker.Place, i int) (*model.Meta, string) {
+func (r *request) placeOf(vh *routev3.VirtualHost, places map[*routev3.Route]maker.Place, i int) (*model.Meta, string) {
 	if vh == nil || i >= len(vh.Routes) {
 		return nil, ""
 	}
 	p, ok := places[vh.Routes[i]]
 	if !ok {
 		return nil, ""
+	}
+	if place := p.Set.HTTP[p.Rule].Place; place != nil && place.Field != "" {
+		if o := r.Snapshot.Objects.Get(place.Object); o != nil {
+			return o.Head(), strings.TrimPrefix(place.Field, "spec.") + " "
+		}
 	}
 	at := fmt.Sprintf("http[%d]", p.Rule)
 	if rule := &p.Set.HTTP[p.Rule]; rule.Place != nil {

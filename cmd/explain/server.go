@@ -96,6 +96,7 @@ func (r *request) cluster(share Share, c *clusterv3.Cluster) {
 		return
 	}
 	r.say(part, &svc.Meta, "%s", share.Cluster)
+	r.patches(r.client, wire.TypeCluster, share.Cluster)
 	p := v.Policy(svc)
 	for _, set := range p.Sets {
 		says := "for host " + set.Host + ", " + r.lookup(set)
@@ -193,7 +194,7 @@ func (r *request) endpoints(c *clusterv3.Cluster) {
 			out.MTLS = speaksMesh(c, e)
 			if a, ok := splitHostPort(out.Address); ok {
 				if w := r.Index.WorkloadAt(a.Addr()); w != nil {
-					out.Workload = w.Namespace + "/" + w.Name
+					out.Workload = w.Name + "." + w.Namespace
 				}
 			}
 			r.Endpoints = append(r.Endpoints, out)
@@ -253,6 +254,9 @@ func (r *request) enter(e *Endpoint, c *clusterv3.Cluster, told map[string]bool)
 		return nil
 	}
 	in = listener.Redirected(s.dry.Listeners, in, to)
+	if first {
+		r.patches(s, wire.TypeListener, in.Name)
+	}
 	conn, facts := r.connection(e, c, to)
 	chain, err := in.Choose(facts)
 	if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -59,8 +58,8 @@ would be refused.`,
 	f.StringArrayVar(&d.against, "against", nil, "compare with these files or folders instead of a running mesh (may be repeated)")
 	f.StringArrayVar(&d.remove, "delete", nil, "what is removed: kind/namespace/name, or kind/name in the namespace default (may be repeated)")
 	f.BoolVar(&d.whole, "whole", false, "NEW is all that is written")
-	f.StringVarP(&d.out, "output", "o", "text", "output: text or json")
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVarP(&d.out, "output", "o", "text", "output: "+strings.Join(outputs, ", "))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -82,11 +81,8 @@ func (d *diffFlags) run(c *cobra.Command) error {
 }
 
 func (d *diffFlags) write(c *cobra.Command, r *compare.Result) error {
-	if d.out == "json" {
-		e := json.NewEncoder(c.OutOrStdout())
-		e.SetEscapeHTML(false)
-		e.SetIndent("", "  ")
-		return e.Encode(r)
+	if d.out != "text" {
+		return encode(c, d.out, r)
 	}
 	xdstext.Diff(c.OutOrStdout(), r)
 	return nil
@@ -95,8 +91,8 @@ func (d *diffFlags) write(c *cobra.Command, r *compare.Result) error {
 // compare returns errRefused together with a result when some of what is new would
 // be refused.
 func (d *diffFlags) compare(c *cobra.Command) (*compare.Result, error) {
-	if d.out != "text" && d.out != "json" {
-		return nil, fmt.Errorf("-o %s: want text or json", d.out)
+	if !slices.Contains(outputs, d.out) {
+		return nil, fmt.Errorf("-o %s: want %s", d.out, strings.Join(outputs, ", "))
 	}
 	if len(d.Paths)+len(d.remove) == 0 {
 		return nil, errors.New("diff needs -f: a file, a folder, or - for standard input; or --delete")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -43,7 +42,7 @@ none for others.
 
 With -f both are told of files; otherwise of the running mesh.`,
 		Example: `  weft explain request GET reviews:9080/reviews/1 --from web.default
-  weft explain request GET reviews:9080/ --from default/web --header end-user=ada -f examples/bookstore
+  weft explain request GET reviews:9080/ --from web.default --header end-user=ada -f examples/bookstore
   weft explain request GET http://127.0.0.1:8080/ --gateway istio-ingressgateway
   weft explain virtualservice/reviews -n default`,
 		Args: cobra.RangeArgs(1, 3),
@@ -52,13 +51,13 @@ With -f both are told of files; otherwise of the running mesh.`,
 	e.add(c, "explain files instead of the running mesh")
 	e.live = env.LiveFlags(c)
 	f := c.Flags()
-	f.StringVar(&e.from, "from", "", "whose request it is: workload.namespace or namespace/workload")
+	f.StringVar(&e.from, "from", "", "whose request it is: workload.namespace")
 	f.StringVar(&e.gateway, "gateway", "", "the request comes from outside to this gateway")
 	f.StringArrayVarP(&e.headers, "header", "H", nil, "header of the request: name=value or name: value (may be repeated)")
 	f.BoolVar(&e.tls, "tls", false, "the client speaks TLS itself")
 	f.StringVarP(&e.namespace, "namespace", "n", "default", "namespace of the object")
-	f.StringVarP(&e.out, "output", "o", "text", "output: text or json")
-	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"text", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	f.StringVarP(&e.out, "output", "o", "text", "output: "+strings.Join(outputs, ", "))
+	_ = c.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(outputs, cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
 
@@ -66,8 +65,8 @@ With -f both are told of files; otherwise of the running mesh.`,
 type explained interface{ Write(w io.Writer) }
 
 func (e *explainFlags) run(c *cobra.Command, args []string) error {
-	if e.out != "text" && e.out != "json" {
-		return usage(fmt.Errorf("-o %s: want text or json", e.out))
+	if !slices.Contains(outputs, e.out) {
+		return usage(fmt.Errorf("-o %s: want %s", e.out, strings.Join(outputs, ", ")))
 	}
 	if args[0] == "request" && len(args) != 3 {
 		return usage(errors.New("want `weft explain request METHOD HOST:PORT/PATH`"))
@@ -88,11 +87,8 @@ func (e *explainFlags) run(c *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if e.out == "json" {
-		enc := json.NewEncoder(c.OutOrStdout())
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(a)
+	if e.out != "text" {
+		return encode(c, e.out, a)
 	}
 	a.Write(c.OutOrStdout())
 	return nil
@@ -129,6 +125,9 @@ func (e *explainFlags) request(c *cobra.Command, m *offline.Mesh, method, to str
 		name = e.namespace + "/" + name
 	}
 	found, err := m.Find(name)
+	if err == nil && strings.Contains(e.from, "/") {
+		found, err = find(c, m, name)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control/model"
@@ -50,6 +53,39 @@ func (f *fileFlags) load(c *cobra.Command) (*offline.Mesh, error) {
 	f.Stdin = c.InOrStdin()
 	return offline.Load(f.Options)
 }
+
+// find returns the proxies that a user's name means, and says how commands call them
+// where it is written otherwise.
+func find(c *cobra.Command, m *offline.Mesh, name string) ([]offline.Proxy, error) {
+	found, err := m.Find(name)
+	if err == nil && strings.Contains(name, "/") {
+		namespace, own, _ := strings.Cut(name, "/")
+		if namespace == "gateway" {
+			own, namespace = found[0].ID.Name, found[0].Namespace()
+		}
+		fmt.Fprintf(c.ErrOrStderr(), "note: %s is written %s.%s in all commands\n", name, own, namespace)
+	}
+	return found, err
+}
+
+// encode writes a result as JSON or YAML.
+func encode(c *cobra.Command, format string, v any) error {
+	if format == "yaml" {
+		raw, err := yaml.Marshal(v)
+		if err != nil {
+			return fmt.Errorf("output: %w", err)
+		}
+		_, err = c.OutOrStdout().Write(raw)
+		return err
+	}
+	e := json.NewEncoder(c.OutOrStdout())
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+// outputs are the forms of a result that encode and a writer of text know.
+var outputs = []string{"text", "json", "yaml"}
 
 func usage(err error) error { return &cli.Error{Code: cli.CodeUsage, Err: err} }
 

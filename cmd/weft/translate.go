@@ -42,17 +42,17 @@ Gateways that no Process has. Private keys are never shown.
 
 What is wrong with the configuration goes to standard error; the exit code is 4 when an object
 had to be refused, and the rest is shown all the same.`,
-		Example: `  weft translate -f examples/bookstore --for default/reviews-v1 -o text
-  weft translate -f examples/bookstore --for gateway/istio-ingressgateway --type routes
-  weft translate -f . --for default/web --type clusters --name '*reviews*' -o json
+		Example: `  weft translate -f examples/bookstore --for reviews-v1.default -o text
+  weft translate -f examples/bookstore --for istio-ingressgateway.istio-system --type routes
+  weft translate -f . --for web.default --type clusters --name '*reviews*' -o json
   weft translate -f . --node-id sidecar~10.0.0.1~web-0.shop~shop.svc.cluster.local --node-metadata '{"LABELS":{"app":"web"}}'
-  weft translate -f . --for default/web --config-mode on-demand --ask reviews:9080`,
+  weft translate -f . --for web.default --config-mode on-demand --ask reviews:9080`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return t.run(c) },
 	}
 	t.add(c, "what to translate")
 	f := c.Flags()
-	f.StringArrayVar(&t.who, "for", nil, "namespace/workload or gateway/name (may be repeated; default: all)")
+	f.StringArrayVar(&t.who, "for", nil, "workload.namespace (may be repeated; default: all)")
 	f.StringVar(&t.node, "node-id", "", "for a proxy that the files do not know: Istio's node id, type~ip~name.namespace~domain")
 	f.StringVar(&t.metadata, "node-metadata", "", "its node metadata: JSON, or a file of JSON or YAML; NAME and NAMESPACE stand in for --node-id")
 	f.StringVar(&t.types, "type", xdstext.AllTypes, "one of "+strings.Join(xdstext.TypeNames(), ", ")+"; several with commas")
@@ -80,7 +80,7 @@ func (t *translateFlags) run(c *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	proxies, err := t.proxies(m)
+	proxies, err := t.proxies(c, m)
 	if err != nil {
 		// What is wrong with the files may be why the proxy is not there.
 		_ = tell(c.ErrOrStderr(), m.Snapshot.Findings)
@@ -95,6 +95,9 @@ func (t *translateFlags) run(c *cobra.Command) error {
 	refused := tell(c.ErrOrStderr(), findings)
 	if err := write(c.OutOrStdout(), groups); err != nil {
 		return err
+	}
+	if !xdstext.Any(groups) {
+		fmt.Fprintln(c.ErrOrStderr(), "no resources: none that --type and --name are for")
 	}
 	return refused
 }
@@ -126,7 +129,7 @@ func (t *translateFlags) keep() func(string) bool {
 }
 
 // proxies are those that are asked for.
-func (t *translateFlags) proxies(m *offline.Mesh) ([]offline.Proxy, error) {
+func (t *translateFlags) proxies(c *cobra.Command, m *offline.Mesh) ([]offline.Proxy, error) {
 	var out []offline.Proxy
 	switch {
 	case t.node != "" || t.metadata != "":
@@ -142,7 +145,7 @@ func (t *translateFlags) proxies(m *offline.Mesh) ([]offline.Proxy, error) {
 		}
 	}
 	for _, name := range t.who {
-		found, err := m.Find(name)
+		found, err := find(c, m, name)
 		if err != nil {
 			return nil, fmt.Errorf("--for: %w", err)
 		}

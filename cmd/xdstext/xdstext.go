@@ -86,6 +86,13 @@ type Group struct {
 	Keep  func(name string) bool
 }
 
+// Any tells whether some groups have anything to show.
+func Any(groups []Group) bool {
+	return slices.ContainsFunc(groups, func(g Group) bool {
+		return slices.ContainsFunc(g.Types, func(t Type) bool { return len(g.list(t)) > 0 })
+	})
+}
+
 // list are the resources of a type that are to be shown, sorted by name.
 func (g *Group) list(t Type) []*resource.Resource {
 	return slices.DeleteFunc(slices.Clone(g.Resources.Of(t.URL)), func(r *resource.Resource) bool {

@@ -38,15 +38,22 @@ func (a *attacher) entries(at attachment, host string, in place) []entry {
 		if len(rule.Matches) == 0 {
 			e := entry{route: at.route, host: host, rule: i, out: base}
 			e.out = specialise(base, rule, nil, in)
+			e.out.Place = placed(at.route, rule.Field)
 			out = append(out, e)
 		}
 		for j := range rule.Matches {
 			e := entry{route: at.route, host: host, rule: i, pos: j, match: &rule.Matches[j]}
 			e.out = specialise(base, rule, e.match, in)
+			e.out.Place = placed(at.route, rule.Field+".matches["+strconv.Itoa(j)+"]")
 			out = append(out, e)
 		}
 	}
 	return out
+}
+
+// placed is where a part of a route is written.
+func placed(o model.Object, field string) *model.RulePlace {
+	return &model.RulePlace{Object: o.Head().Key, Field: field}
 }
 
 // base is a rule as a model.Route, references resolved.

@@ -200,7 +200,7 @@ func (a *attacher) stream(r *model.APIRoute) (model.Route, bool) {
 		return model.Route{}, false
 	}
 	rule := &r.Rules[0] // all that the front end takes
-	out := model.Route{Name: rule.Name, Destinations: a.destinations(r, rule)}
+	out := model.Route{Name: rule.Name, Destinations: a.destinations(r, rule), Place: placed(r, rule.Field)}
 	if len(out.Destinations) == 0 {
 		out.Destinations = []model.Destination{{Invalid: true, Weight: 1}}
 	}

@@ -148,7 +148,7 @@ func (a *attacher) ingressTLS(in *model.Ingress, secure map[string][]string) {
 }
 
 func (a *attacher) ingressRoute(e ingressEntry) model.Route {
-	out := model.Route{Name: e.in.Key.Namespace + "." + e.in.Key.Name}
+	out := model.Route{Name: e.in.Key.Namespace + "." + e.in.Key.Name, Place: placed(e.in, e.rule.Field)}
 	if e.match != nil {
 		out.Matches = []model.Match{*e.match}
 	}

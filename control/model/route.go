@@ -114,10 +114,13 @@ type Route struct {
 }
 
 // RulePlace is where a rule is written: rule Index of Object; of the zero Key: of the
-// RouteSet itself. Via is the rule of the RouteSet that delegates to it.
+// RouteSet itself. Via is the rule of the RouteSet that delegates to it. Of a RouteSet
+// that was made of other objects, Object is the one, and Field where the rule, or the
+// match, stands in it.
 type RulePlace struct {
 	Object     Key
 	Index, Via int
+	Field      string
 }
 
 // Destination is where a share of the traffic goes.

@@ -24,6 +24,7 @@ import (
 	"github.com/weftmesh/weft/control/attach"
 	"github.com/weftmesh/weft/control/check"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/resource"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/snapshot"
 	"github.com/weftmesh/weft/control/source/file"
@@ -125,6 +126,12 @@ func (m *Mesh) Translate(p Proxy) (*translate.Resources, []model.Finding) {
 	var findings []model.Finding
 	m.Each([]Proxy{p}, func(_ Proxy, r *translate.Resources, f []model.Finding) { out, findings = r, f })
 	return out, findings
+}
+
+// Patches are the patches of EnvoyFilters that have changed a resource that a proxy
+// gets.
+func (m *Mesh) Patches(url string, r *resource.Resource) []model.PatchRef {
+	return m.cache.Patches(url, []*resource.Resource{r})[r.Name]
 }
 
 // Each makes what each of some proxies gets, in their order; what a scope.Group

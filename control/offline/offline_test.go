@@ -39,8 +39,8 @@ func TestProxiesByName(t *testing.T) {
 		{"gateway/istio-ingressgateway", "istio-ingressgateway-0", ""},
 		{"gateway/bookstore", "istio-ingressgateway-0", ""},
 		{"istio-system/istio-ingressgateway", "istio-ingressgateway-0", ""},
-		{"default/revews-v1", "", "default/reviews-v1,"},
-		{"gateway/reviews-v1", "", "gateway/istio-ingressgateway"},
+		{"default/revews-v1", "", "reviews-v1.default,"},
+		{"gateway/reviews-v1", "", "istio-ingressgateway.istio-system"},
 		{"", "", `no proxy ""`},
 	} {
 		got, err := m.Find(tc.name)

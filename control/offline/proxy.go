@@ -19,13 +19,8 @@ type Proxy struct {
 	Asked translate.Asked
 }
 
-// Name is "namespace/name", as --for takes it; a gateway's is "gateway/name".
-func (p *Proxy) Name() string {
-	if p.Gateway() {
-		return gatewayPrefix + p.ID.Name
-	}
-	return p.Namespace() + "/" + p.ID.Name
-}
+// Name is "name.namespace", as all commands call a proxy.
+func (p *Proxy) Name() string { return p.ID.Name + "." + p.Namespace() }
 
 const gatewayPrefix = "gateway/"
 
@@ -68,11 +63,10 @@ func (m *Mesh) Of(w *model.Workload) Proxy {
 	return Proxy{Proxy: m.Index.Layout(p, m.parts.Mode == wire.ModeOnDemand)}
 }
 
-// Find returns the proxies that a name means: "namespace/workload", where the
-// workload is an instance ("reviews-v1-0"), or what it is an instance of
-// ("reviews-v1"); "gateway/name", which may also be a Gateway's own name; or
-// "workload.namespace" as the commands for a running mesh have it. Never both none
-// and no error; the error lists what there is.
+// Find returns the proxies that a name means: "workload.namespace", where the workload
+// is an instance ("reviews-v1-0"), or what it is an instance of ("reviews-v1");
+// "namespace/workload"; or "gateway/name", which may also be a Gateway's own name.
+// Never both none and no error; the error lists what there is.
 func (m *Mesh) Find(name string) ([]Proxy, error) {
 	for _, matches := range []func(*Proxy) bool{
 		func(p *Proxy) bool { return p.calls(name, p.ID.Name) },
@@ -118,11 +112,7 @@ func (m *Mesh) known() string {
 	var names []string
 	for i := range m.Proxies {
 		p := &m.Proxies[i]
-		name := p.Namespace() + "/" + cmp.Or(p.App(), p.ID.Name)
-		if p.Gateway() {
-			name = gatewayPrefix + cmp.Or(p.App(), p.ID.Name)
-		}
-		names = append(names, name)
+		names = append(names, cmp.Or(p.App(), p.ID.Name)+"."+p.Namespace())
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)

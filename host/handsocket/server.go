@@ -42,6 +42,11 @@ type Server struct {
 	Listened func(Listening)
 	// ResolvConf names the host's resolver file; "": /etc/resolv.conf.
 	ResolvConf string
+
+	// listening admits one request for a listening socket at a time; handed are the
+	// addresses of those that were handed out.
+	listening sync.Mutex
+	handed    map[netip.AddrPort]bool
 }
 
 // Listening is one listening socket that was handed out.

@@ -191,6 +191,32 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// TestFamiliesMoveTogether: a port that is taken over one family is another over both, in
+// whichever order they are asked for.
+func TestFamiliesMoveTogether(t *testing.T) {
+	for _, family := range []string{"127.0.0.1", "[::1]"} {
+		t.Run(family, func(t *testing.T) {
+			taken := freePort(t)
+			hold, err := net.Listen("tcp", fmt.Sprintf("%s:%d", family, taken))
+			if err != nil {
+				t.Skipf("no %s here: %v", family, err)
+			}
+			defer hold.Close()
+			c := serve(t, &handsocket.Server{})
+			for _, asked := range []string{"0.0.0.0", "[::]"} {
+				ln, note, err := c.Listen(t.Context(), netip.MustParseAddrPort(fmt.Sprintf("%s:%d", asked, taken)))
+				if err != nil {
+					t.Fatalf("%s: %v", asked, err)
+				}
+				defer ln.Close()
+				if got := ln.Addr().(*net.TCPAddr).Port; got != taken+8000 || note == "" {
+					t.Errorf("%s: port %d, note %q; want %d and a note", asked, got, note, taken+8000)
+				}
+			}
+		})
+	}
+}
+
 // freePort returns a port with room around it and 8000 higher.
 func freePort(t *testing.T) int {
 	t.Helper()

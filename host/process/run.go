@@ -41,6 +41,7 @@ type Keeper struct {
 	wishOnce sync.Once
 
 	mu      sync.Mutex
+	next    *Program              // guarded by mu: what to run instead from the next start on
 	old     map[*running]struct{} // guarded by mu: replaced, and not ended yet
 	oldWait sync.WaitGroup
 }
@@ -55,6 +56,23 @@ func (k *Keeper) Restart() {
 	select {
 	case k.kicked() <- struct{}{}:
 	default:
+	}
+}
+
+// RestartAs is Restart with another program, that has the same name and log.
+func (k *Keeper) RestartAs(p Program) {
+	k.mu.Lock()
+	k.next = &p
+	k.mu.Unlock()
+	k.Restart()
+}
+
+// renew makes the program of RestartAs the one to run.
+func (k *Keeper) renew() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.next != nil {
+		k.Program, k.next = *k.next, nil
 	}
 }
 
@@ -105,6 +123,7 @@ func (k *Keeper) notify(e Event) {
 
 // single runs the program once, to its end.
 func (k *Keeper) single(ctx context.Context) Event {
+	k.renew()
 	k.notify(Event{Kind: Starting})
 	argv := k.Program.Command
 	if k.Program.Prepare != nil {

@@ -6,8 +6,8 @@
 //
 // It reads once, when the proxy starts; a token is read again for each call,
 // since Kubernetes replaces it. It starts nothing and connects to nothing. Of
-// pilot-agent's variables those that are about Wasm, STS, health probes of the
-// program and Google's metadata server are not read.
+// pilot-agent's variables those that are about Wasm, STS and Google's metadata server
+// are not read.
 package istio
 
 import (
@@ -25,6 +25,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
+	"github.com/weftmesh/weft/proxy/health"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -58,6 +59,9 @@ type Agent struct {
 	// SPIFFE is the name to ask the authority for, TTL for how long.
 	SPIFFE string
 	TTL    time.Duration
+	// Probe is how the program is asked whether it is well (readinessProbe); nil: it is
+	// not.
+	Probe *health.Probe
 }
 
 // Endpoint is a server of the control plane.
@@ -93,6 +97,7 @@ type proxyConfig struct {
 	ControlPlaneAuthPolicy string            `json:"controlPlaneAuthPolicy"`
 	ProxyMetadata          map[string]string `json:"proxyMetadata"`
 	CACertificatesPEM      []string          `json:"caCertificatesPem"`
+	ReadinessProbe         json.RawMessage   `json:"readinessProbe"`
 }
 
 // reader is where it is read from.
@@ -120,6 +125,11 @@ func Load(kind wire.NodeType, dir string, environ []string) (*Agent, error) {
 	}
 	if a.Node, err = r.node(kind); err != nil {
 		return nil, err
+	}
+	if len(c.ReadinessProbe) > 0 && string(c.ReadinessProbe) != "null" {
+		if a.Probe, err = health.Read(c.ReadinessProbe); err != nil {
+			return nil, fmt.Errorf("PROXY_CONFIG: readinessProbe: %w", err)
+		}
 	}
 	a.Service = cmp.Or(c.ServiceCluster, "istio-proxy")
 	if a.Metadata, err = r.metadata(a, raw, c); err != nil {

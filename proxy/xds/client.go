@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -81,6 +82,8 @@ type Client struct {
 	versions map[string]map[string]string
 	// seen holds hashes of what was handed over in the state-of-the-world variant.
 	seen map[string]map[string]uint64
+	// health is the newest word on the program; nil: there is none.
+	health atomic.Pointer[string]
 }
 
 // New returns a client that does nothing until Run.
@@ -103,6 +106,26 @@ func (c *Client) Subscribe(typeURL string, names ...string) { c.subs.add(typeURL
 // Unsubscribe ends subscriptions by name. A later Subscribe brings the
 // resource again.
 func (c *Client) Unsubscribe(typeURL string, names ...string) { c.subs.remove(typeURL, names) }
+
+// Health tells the server how the program is that the proxy is for, as Istio's agents do,
+// now and after each reconnect: failure is what is wrong, "" when it is well.
+func (c *Client) Health(failure string) {
+	c.health.Store(&failure)
+	c.subs.signal()
+}
+
+// tell sends what has not been said of the program on a stream.
+func (c *Client) tell(s dialect, said *string) (*string, error) {
+	now := c.health.Load()
+	if now == said {
+		return said, nil
+	}
+	var detail *statuspb.Status
+	if *now != "" {
+		detail = &statuspb.Status{Code: int32(codes.Unavailable), Message: *now}
+	}
+	return now, s.health(detail)
+}
 
 // Names subscribes to names of one type.
 type Names struct {
@@ -149,6 +172,8 @@ type dialect interface {
 	subscribe() error
 	// answer hands a response over and acknowledges it, or not.
 	answer(r proto.Message) error
+	// health says how the program is; nil: well.
+	health(failure *statuspb.Status) error
 	// due is when later wants to be called; nil: not at all.
 	due() <-chan time.Time
 	later() error
@@ -177,6 +202,7 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	ended := make(chan error, 1)
 	go func() { ended <- receive(ctx, s, responses) }()
 	running := true
+	var said *string // of the program, on this stream
 	defer func() {
 		cancel()
 		if running {
@@ -189,6 +215,9 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	for {
 		wake := c.subs.changed()
 		if err := s.subscribe(); err != nil {
+			return answered, err
+		}
+		if said, err = c.tell(s, said); err != nil {
 			return answered, err
 		}
 		select {

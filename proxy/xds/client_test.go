@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/proxy/xds/xdstest"
+	"github.com/weftmesh/weft/wire"
 )
 
 const (
@@ -250,4 +252,36 @@ func TestDescribeIsBounded(t *testing.T) {
 	if xds.Describe(nil) != nil {
 		t.Error("an error for nothing")
 	}
+}
+
+// TestHealthIsTold: what is known of the program goes to the server, each time that it is
+// another, and again on the next stream.
+func TestHealthIsTold(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) })
+	sock := filepath.Join(t.TempDir(), "s")
+	srv := xdstest.New()
+	srv.Mute(wire.TypeHealth)
+	srv.Set(typeA, "a", wrapperspb.String("1"))
+	listen(t, srv, sock)
+	c := start(t, sock, newStore())
+	c.Subscribe(typeA, "a")
+	said := func(v xdstest.View) (out []string) {
+		for _, r := range v.Requests() {
+			if r.TypeUrl == wire.TypeHealth {
+				out = append(out, r.GetErrorDetail().GetMessage())
+			}
+		}
+		return out
+	}
+	want := func(what string, want ...string) {
+		t.Helper()
+		until(t, srv, what, func(v xdstest.View) bool { return slices.Equal(said(v), want) })
+	}
+	c.Health("connection refused")
+	want("that it is ill", "connection refused")
+	c.Health("")
+	want("that it is well", "connection refused", "")
+	srv.Stop()
+	listen(t, srv, sock)
+	want("that it is well, on the next stream", "connection refused", "", "")
 }

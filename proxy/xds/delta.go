@@ -6,8 +6,11 @@ import (
 	"time"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/weftmesh/weft/wire"
 )
 
 // delta is a stream of the incremental variant.
@@ -24,6 +27,11 @@ func (s *delta) recv() (proto.Message, error) { return s.stream.Recv() }
 func (s *delta) due() <-chan time.Time { return nil }
 
 func (s *delta) later() error { return nil }
+
+// health implements dialect.
+func (s *delta) health(failure *statuspb.Status) error {
+	return s.send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: wire.TypeHealth, ErrorDetail: failure})
+}
 
 // sentType is what the server knows of a type's subscription.
 type sentType struct {

@@ -136,6 +136,11 @@ func (s *world) send(typeURL string, t *worldType) error {
 	return nil
 }
 
+// health implements dialect. Nothing is asked for, and nothing answered.
+func (s *world) health(failure *statuspb.Status) error {
+	return s.send(wire.TypeHealth, &worldType{detail: failure})
+}
+
 // answer implements dialect.
 func (s *world) answer(m proto.Message) error {
 	r, ok := m.(*discoveryv3.DiscoveryResponse)

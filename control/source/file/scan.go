@@ -129,7 +129,12 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 		return
 	}
 	ignored := ignore(root)
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+	begin, real := followed(root)
+	if real != root {
+		out.dirs = append(out.dirs, filepath.Dir(root)) // where it may come to lead elsewhere
+	}
+	err = filepath.WalkDir(begin, func(p string, d fs.DirEntry, err error) error {
+		p = filepath.Clean(p)
 		if err != nil {
 			s.keep(p, overlay, err, out, next)
 			return nil
@@ -143,7 +148,7 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 			return nil
 		}
 		if d.IsDir() {
-			out.dirs = append(out.dirs, p)
+			out.dirs = append(out.dirs, filepath.Join(real, rel))
 			return nil
 		}
 		if !config(base) {
@@ -163,6 +168,19 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 	if err != nil {
 		out.trouble = append(out.trouble, unreadable(root, err))
 	}
+}
+
+// followed is where to begin to walk through a folder, and the folder that is then walked
+// through: for a symbolic link the one that it leads to.
+func followed(root string) (begin, real string) {
+	if info, err := os.Lstat(root); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return root, root
+	}
+	real, err := filepath.EvalSymlinks(root)
+	if err != nil {
+		return root, root
+	}
+	return root + string(filepath.Separator), real
 }
 
 // keep leaves everything at or below a path as it was, since it cannot be read.

@@ -30,11 +30,18 @@ type folder struct {
 
 func start(t *testing.T, files map[string]string) *folder {
 	t.Helper()
-	f := &folder{t: t, dir: t.TempDir(), deltas: make(chan model.Delta, 16), objects: map[string]uint64{}}
-	f.overlay = filepath.Join(t.TempDir(), "overlay")
+	f := &folder{t: t, dir: t.TempDir()}
 	for name, text := range files {
 		f.write(name, text)
 	}
+	return startAt(t, f.dir)
+}
+
+// startAt follows a folder that is there.
+func startAt(t *testing.T, dir string) *folder {
+	t.Helper()
+	f := &folder{t: t, dir: dir, deltas: make(chan model.Delta, 16), objects: map[string]uint64{}}
+	f.overlay = filepath.Join(t.TempDir(), "overlay")
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- file.New(file.Options{Paths: []string{f.dir}, Overlay: f.overlay}).Run(ctx, f.deltas) }()
@@ -144,6 +151,36 @@ func TestChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.until("b goes", func() bool { return !f.has("ServiceAccount/default/b") })
+}
+
+// TestFolderIsALink: a folder may be a symbolic link. Changes where it leads show at once,
+// and so does that it comes to lead elsewhere.
+func TestFolderIsALink(t *testing.T) {
+	first, second := t.TempDir(), t.TempDir()
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(first, link); err != nil {
+		t.Fatal(err)
+	}
+	f := &folder{t: t, dir: first}
+	f.write("a.yaml", account("a"))
+	f.write("sub/b.yaml", account("b"))
+	f.write(filepath.Join(second, "c.yaml"), account("c"))
+	f = startAt(t, link)
+	if len(f.objects) != 2 || !f.has("ServiceAccount/default/a") || !f.has("ServiceAccount/default/b") {
+		t.Fatalf("at first: %v", f.objects)
+	}
+	if at := f.last.Upserts[0].Head().Origin.File; !strings.HasPrefix(at, link) {
+		t.Errorf("the file is called %s, not as the user knows it", at)
+	}
+	f.write(filepath.Join(first, "sub", "d.yaml"), account("d"))
+	f.until("d appears", func() bool { return f.has("ServiceAccount/default/d") })
+	next := link + ".next"
+	if err := errors.Join(os.Symlink(second, next), os.Rename(next, link)); err != nil {
+		t.Fatal(err)
+	}
+	f.until("only c is there", func() bool { return len(f.objects) == 1 && f.has("ServiceAccount/default/c") })
+	f.write(filepath.Join(second, "e.yaml"), account("e"))
+	f.until("e appears", func() bool { return f.has("ServiceAccount/default/e") })
 }
 
 func TestLastGoodStays(t *testing.T) {
