@@ -21,12 +21,14 @@ import (
 // Who asks first gets it whole, with its endpoints inside: a proxy can use that at
 // once, where it would ask for endpoints by name, wait for them, and only then have
 // the cluster. Endpoints that change come by name, since a proxy makes a cluster that
-// changes anew, with its connections; so that is what it costs, once.
+// changes anew, with its connections; so that is what it costs, once. Where new endpoints
+// are to start slowly even once is too often: all of them would be new.
 type stock struct {
 	cluster *resource.Resource
 	// endpoints is nil of a cluster that has none to ask for.
 	endpoints *resource.Resource
-	whole     func() *resource.Resource
+	// whole is nil where the two are to come apart.
+	whole func() *resource.Resource
 }
 
 // newStock makes a stock; nil of no cluster.
@@ -37,7 +39,7 @@ func (c *Cache) newStock(made, endpoints *resource.Resource) *stock {
 	return &stock{made, endpoints, sync.OnceValue(func() *resource.Resource { return c.whole(made, endpoints) })}
 }
 
-// whole is a cluster with its endpoints inside.
+// whole is a cluster with its endpoints inside; nil: it must not be.
 func (c *Cache) whole(made, endpoints *resource.Resource) *resource.Resource {
 	m, e := &clusterv3.Cluster{}, &endpointv3.ClusterLoadAssignment{}
 	for _, x := range []struct {
@@ -47,6 +49,9 @@ func (c *Cache) whole(made, endpoints *resource.Resource) *resource.Resource {
 		if err := x.from.Body.UnmarshalTo(x.into); err != nil {
 			panic("BUG: translate: " + x.from.Name + ": " + err.Error())
 		}
+	}
+	if m.GetRoundRobinLbConfig().GetSlowStartConfig() != nil || m.GetLeastRequestLbConfig().GetSlowStartConfig() != nil {
+		return nil
 	}
 	m.ClusterDiscoveryType, m.EdsClusterConfig = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}, nil
 	m.LoadAssignment = e
@@ -87,7 +92,7 @@ func (u *usage) stock(s *stock, held map[string]string, before *Used) {
 		return
 	case has != nil && has.cluster == s.cluster && has.endpoints == s.endpoints:
 		s = has // its text too
-	case !first || held[name] != "" && held[name] != s.whole().Version:
+	case !first || s.whole() == nil || held[name] != "" && held[name] != s.whole().Version:
 		u.made[wire.TypeCluster] = append(u.made[wire.TypeCluster], s.cluster)
 		u.made[wire.TypeEndpoint] = append(u.made[wire.TypeEndpoint], s.endpoints)
 		return

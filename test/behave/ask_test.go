@@ -44,7 +44,14 @@ type ask struct {
 	Trust string // path of the authority's certificate; empty: none is checked
 	Cert  string // path of certificate and key, without ".crt" and ".key"
 	SNI   string
+	// TLS bounds the version: "1.2" or "1.3" alone; empty: as agreed on.
+	TLS string
+	// Proxy goes ahead of everything on a connection: the line of a PROXY protocol.
+	Proxy string
 }
+
+// versions are those of TLS, by name.
+var versions = map[string]uint16{"1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}
 
 // answer is what came of one request.
 type answer struct {
@@ -97,6 +104,9 @@ func do(ctx context.Context, a ask) []answer {
 // secure is a client's TLS.
 func secure(a ask) (*tls.Config, error) {
 	c := &tls.Config{InsecureSkipVerify: true, ServerName: a.SNI} // checked below, where there is an authority
+	if a.TLS != "" {
+		c.MinVersion, c.MaxVersion = versions[a.TLS], versions[a.TLS]
+	}
 	if a.Trust != "" {
 		raw, err := os.ReadFile(a.Trust)
 		if err != nil {
@@ -124,13 +134,26 @@ func client(a ask) *http.Client {
 		if a.Dial != "" {
 			addr = a.Dial
 		}
-		return (&net.Dialer{Timeout: patience}).DialContext(ctx, network, addr)
+		return connect(ctx, a, addr)
 	}
 	var err error
 	if t.TLSClientConfig, err = secure(a); err != nil {
 		t.DialContext = func(context.Context, string, string) (net.Conn, error) { return nil, err }
 	}
 	return &http.Client{Transport: t, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// connect opens a connection, and says what has to be said first.
+func connect(ctx context.Context, a ask, addr string) (net.Conn, error) {
+	nc, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", addr)
+	if err != nil || a.Proxy == "" {
+		return nc, err
+	}
+	if _, err := io.WriteString(nc, a.Proxy+"\r\n"); err != nil {
+		_ = nc.Close()
+		return nil, err
+	}
+	return nc, nil
 }
 
 func request(ctx context.Context, c *http.Client, a ask) answer {
@@ -200,7 +223,7 @@ func stream(ctx context.Context, a ask) (out answer) {
 	if a.Dial != "" {
 		addr = a.Dial
 	}
-	nc, err := (&net.Dialer{Timeout: patience}).DialContext(ctx, "tcp", addr)
+	nc, err := connect(ctx, a, addr)
 	if err != nil {
 		return answer{Error: err.Error()}
 	}

@@ -23,6 +23,8 @@ type scenario struct {
 	mesh        map[string]any // keys of MeshConfig on top of the base's
 	expect      expectation
 	steps       []step
+	// later takes its place once steps have been right, while all runs; nil: nothing does.
+	later *scenario
 }
 
 // expectation is what else is to be said of a case, in case.yaml.
@@ -54,26 +56,31 @@ type step struct {
 	// Trust: the server's certificate is checked. Cert: the client shows its own.
 	Trust, Cert bool
 	SNI         string `json:"sni"`
+	TLS         string `json:"tls"` // the version: 1.2 or 1.3
+	// Proxy is a line of the PROXY protocol that goes ahead.
+	Proxy string `json:"proxy"`
 	// Only "eager" or "on-demand": of clients in that mode alone, with a reason in the note.
 	Only string `json:"only"`
 
-	Status  shares             `json:"status"`
-	Version shares             `json:"version"`
-	Name    shares             `json:"name"`
-	Sent    map[string]*string `json:"sent"` // headers that the server sees
-	Got     map[string]*string `json:"got"`  // headers of the response
-	Path    string             `json:"path"`
-	Seen    string             `json:"seen"` // the host that the server sees
-	Method  string             `json:"method"`
-	Proto   string             `json:"proto"` // that the server sees
-	Port    int                `json:"port"`
-	Answer  string             `json:"answer"` // part of the body
-	Error   bool               `json:"error"`
-	Least   duration           `json:"least"`
-	Most    duration           `json:"most"`
-	GRPC    string             `json:"grpc"`
-	SAN     string             `json:"san"`    // a name in the server's certificate
-	Client  string             `json:"client"` // a name in the certificate that the program sees
+	Status  shares `json:"status"`
+	Version shares `json:"version"`
+	Name    shares `json:"name"`
+	// Fewer are versions that at most that percentage of answers are from.
+	Fewer  map[string]float64 `json:"fewer"`
+	Sent   map[string]*string `json:"sent"` // headers that the server sees
+	Got    map[string]*string `json:"got"`  // headers of the response
+	Path   string             `json:"path"`
+	Seen   string             `json:"seen"` // the host that the server sees
+	Method string             `json:"method"`
+	Proto  string             `json:"proto"` // that the server sees
+	Port   int                `json:"port"`
+	Answer string             `json:"answer"` // part of the body
+	Error  bool               `json:"error"`
+	Least  duration           `json:"least"`
+	Most   duration           `json:"most"`
+	GRPC   string             `json:"grpc"`
+	SAN    string             `json:"san"`    // a name in the server's certificate
+	Client string             `json:"client"` // a name in the certificate that the program sees
 	// Same: all answers are from one instance.
 	Same bool `json:"same"`
 	// Mirrored are shares of requests that arrive as copies, by who gets them: v1, v2, other, outside.
@@ -86,6 +93,8 @@ type step struct {
 	Metrics []metric          `json:"metrics"`
 	// Span are tags of a span, by any proxy.
 	Span map[string]string `json:"span"`
+	// Collected are entries that the collector has: parts of each.
+	Collected [][]string `json:"collected"`
 }
 
 // metric is a counter that grows by at least More.
@@ -146,9 +155,22 @@ func parse(name string, raw []byte) (*scenario, error) {
 	if c.about == "" {
 		return nil, fmt.Errorf("says not what it is about")
 	}
-	for _, f := range a.Files {
+	if i := slices.IndexFunc(a.Files, func(f txtar.File) bool { return f.Name == "later/config.yaml" }); i >= 0 {
+		rest := a.Files[i:]
+		a.Files = a.Files[:i]
+		c.later = &scenario{name: name + "-later"}
+		if err := c.later.read(rest, "later/"); err != nil {
+			return nil, err
+		}
+	}
+	return c, c.read(a.Files, "")
+}
+
+// read reads the files of a case, or of its later part.
+func (c *scenario) read(files []txtar.File, prefix string) error {
+	for _, f := range files {
 		var err error
-		switch f.Name {
+		switch strings.TrimPrefix(f.Name, prefix) {
 		case "config.yaml":
 			c.config = string(f.Data)
 		case "mesh.yaml":
@@ -161,18 +183,18 @@ func parse(name string, raw []byte) (*scenario, error) {
 			err = fmt.Errorf("is not known: config.yaml, mesh.yaml, case.yaml, requests.yaml")
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", f.Name, err)
+			return fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
 	if len(c.steps) == 0 {
-		return nil, fmt.Errorf("makes no request")
+		return fmt.Errorf("makes no request")
 	}
 	for i, s := range c.steps {
 		if err := s.check(); err != nil {
-			return nil, fmt.Errorf("step %d: %w", i, err)
+			return fmt.Errorf("step %d: %w", i, err)
 		}
 	}
-	return c, nil
+	return nil
 }
 
 var askForm = regexp.MustCompile(`^(GET|POST|PUT|DELETE|HEAD|PATCH|OPTIONS|GRPC|TCP|TLS|UDP) \S+$`)
@@ -186,6 +208,8 @@ func (s *step) check() error {
 		return fmt.Errorf("from %q: want client, other or outside", s.From)
 	case s.Via != "" && s.Via != "gateway":
 		return fmt.Errorf("via %q: want gateway", s.Via)
+	case s.TLS != "" && versions[s.TLS] == 0:
+		return fmt.Errorf("tls %q: want 1.2 or 1.3", s.TLS)
 	case s.Via != "" && s.From != "":
 		return fmt.Errorf("via and from: a gateway is asked from outside")
 	}

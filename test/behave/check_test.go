@@ -43,6 +43,11 @@ func (s *step) judge(list []answer, o *origin) error {
 			return fmt.Errorf("%s: %w; the first answer is %s", x.what, err, list[0])
 		}
 	}
+	for v, percent := range s.Fewer {
+		if got := float64(version[v]) * 100 / float64(len(list)); got > percent {
+			return fmt.Errorf("%v %% of the answers are from %s, want at most %v", got, v, percent)
+		}
+	}
 	if s.Same && len(name) != 1 {
 		return fmt.Errorf("answers are from %v, want them from one", name)
 	}
@@ -81,7 +86,7 @@ func (s shares) compare(got map[string]int, n int) error {
 
 // one compares a single answer, and returns what the server saw, if one did.
 func (s *step) one(a answer, o *origin) (seen saw, err error) {
-	get := func(x string) string { return fill(x, o.world.values) }
+	get := func(x string) string { return strings.ReplaceAll(fill(x, o.world.values), "${SELF}", o.address) }
 	if s.Error != (a.Error != "") {
 		return seen, fmt.Errorf("error %v, want %v: %s", a.Error != "", s.Error, a)
 	}
@@ -235,9 +240,42 @@ func (m *mesh) after(ctx context.Context, s *step, o *origin, l left, before map
 		}
 	}
 	if s.Span != nil {
-		return soon(ctx, round, func() error { return m.checkSpan(ctx, s.Span, agent) })
+		if err := soon(ctx, round, func() error { return m.checkSpan(ctx, s.Span, o, agent) }); err != nil {
+			return err
+		}
+	}
+	values := maps.Clone(o.world.values)
+	values["AGENT"], values["SELF"] = agent, o.address
+	for _, parts := range s.Collected {
+		if err := soon(ctx, round, func() error { return m.checkCollected(ctx, parts, values) }); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// checkCollected looks for an entry of the collector's that has all parts.
+func (m *mesh) checkCollected(ctx context.Context, parts []string, values map[string]string) error {
+	var list []string
+	if err := m.tellers["outside/outside"].post(ctx, "/notes", nil, &list); err != nil {
+		return err
+	}
+	best, most := "", -1
+	for _, e := range list {
+		n := 0
+		for _, p := range parts {
+			if strings.Contains(e, fill(p, values)) {
+				n++
+			}
+		}
+		if n == len(parts) {
+			return nil
+		}
+		if n > most {
+			best, most = e, n
+		}
+	}
+	return fmt.Errorf("no entry with %q among %d; the nearest: %.3000s", parts, len(list), best)
 }
 
 // checkSeen counts what servers saw of a step: what they did not answer was a copy.
@@ -356,12 +394,8 @@ func (m *mesh) checkMetric(ctx context.Context, x metric, o *origin, before map[
 }
 
 // checkSpan looks for a span of a request with these tags.
-func (m *mesh) checkSpan(ctx context.Context, want map[string]string, agent string) error {
-	var list []struct {
-		Name, Kind, TraceID, ParentID string
-		Tags                          map[string]string
-		LocalEndpoint                 struct{ ServiceName string }
-	}
+func (m *mesh) checkSpan(ctx context.Context, want map[string]string, o *origin, agent string) error {
+	var list []span
 	if err := m.tellers["outside/outside"].post(ctx, "/spans", nil, &list); err != nil {
 		return err
 	}
@@ -372,7 +406,7 @@ func (m *mesh) checkSpan(ctx context.Context, want map[string]string, agent stri
 		}
 		fits := true
 		for _, k := range slices.Sorted(maps.Keys(want)) {
-			fits = fits && matches(want[k], s.Tags[k]) == nil
+			fits = fits && matches(fill(want[k], o.world.values), s.Tags[k]) == nil
 		}
 		if fits {
 			return nil

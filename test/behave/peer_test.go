@@ -15,6 +15,9 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
 // Ports of the program in each workload.
@@ -29,6 +32,8 @@ const (
 	portHTTP2  = 9050
 	portAuto   = 9060
 	portOther  = 9082 // HTTP, which no base service names
+	// portCollector takes logs and spans over gRPC: outside's alone.
+	portCollector = 9072
 )
 
 // saw is what a server says of a request.
@@ -49,7 +54,8 @@ type peer struct {
 	mu    sync.Mutex
 	seen  map[string][]saw // guarded by mu: by user agent, which the runner sets
 	tries map[string]int   // guarded by mu: how often a flaky path was asked
-	spans []json.RawMessage
+	spans []span           // guarded by mu
+	notes []string         // guarded by mu: entries of logs, by name
 }
 
 // program runs a peer until it is killed: SOCKET, and in the environment VERSION and TLS.
@@ -69,6 +75,9 @@ func program(socket string) error {
 	go func() { failed <- p.serveTLS() }()
 	go func() { failed <- p.serveLines() }()
 	go func() { failed <- p.serveDatagrams() }()
+	if os.Getenv("COLLECT") != "" {
+		go func() { failed <- p.serveCollector() }()
+	}
 	_ = os.Remove(socket)
 	l, err := net.Listen("unix", socket)
 	if err != nil {
@@ -78,6 +87,7 @@ func program(socket string) error {
 	mux.HandleFunc("POST /ask", p.ask)
 	mux.HandleFunc("POST /seen", p.told)
 	mux.HandleFunc("POST /spans", p.spanList)
+	mux.HandleFunc("POST /notes", p.noteList)
 	go func() { failed <- http.Serve(l, mux) }()
 	plain(fmt.Sprintf(":%d", portHTTP)) // last: it is what tells that all is there
 	return <-failed
@@ -111,8 +121,13 @@ func (p *peer) spanList(w http.ResponseWriter, _ *http.Request) {
 }
 
 // ServeHTTP answers with what it sees. The query tells it to behave otherwise:
-// status=503, wait=1s, flaky=N (only the Nth request of this agent succeeds), set=Name:Value.
+// status=503, wait=1s, flaky=N (only the Nth request of this agent succeeds), set=Name:Value,
+// unless=v2 (other versions fail). It is also a forward proxy to its own ports (CONNECT).
 func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodConnect {
+		p.tunnel(w, r)
+		return
+	}
 	raw, err := io.ReadAll(r.Body)
 	if err != nil {
 		return
@@ -122,7 +137,7 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		port = a.Port
 	}
 	if port == portZipkin {
-		p.collect(raw)
+		p.collect(raw, r.Header.Get("Content-Type"))
 		return
 	}
 	s := saw{Name: p.name, Version: p.version, Method: r.Method, Host: r.Host, Path: r.RequestURI, Proto: r.Proto, Port: port, Headers: r.Header, Size: len(raw)}
@@ -159,6 +174,9 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if n, err := strconv.Atoi(q.Get("flaky")); err == nil && tries%n != 0 {
 		status = http.StatusServiceUnavailable
 	}
+	if v := q.Get("unless"); v != "" && v != p.version {
+		status = http.StatusServiceUnavailable
+	}
 	body, _ := json.Marshal(s)
 	if strings.HasPrefix(r.Header.Get("Content-Type"), "application/grpc") {
 		w.Header().Set("Content-Type", "application/grpc")
@@ -176,17 +194,56 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// collect keeps the spans that a tracer sends.
-func (p *peer) collect(raw []byte) {
-	var list []json.RawMessage
+// collect keeps the spans that a tracer sends, Zipkin's or OpenTelemetry's.
+func (p *peer) collect(raw []byte, contentType string) {
+	if contentType == "application/x-protobuf" {
+		var r coltracepb.ExportTraceServiceRequest
+		if proto.Unmarshal(raw, &r) == nil {
+			p.keepSpans(&r, "otlp-http")
+		}
+		return
+	}
+	var list []span
 	if json.Unmarshal(raw, &list) != nil {
 		return
 	}
+	for _, s := range list {
+		p.keepSpan(s)
+	}
+}
+
+func (p *peer) keepSpan(s span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.spans) < 10_000 {
-		p.spans = append(p.spans, list...)
+		p.spans = append(p.spans, s)
 	}
+}
+
+// tunnel leads to a port of this program, whatever host a CONNECT names.
+func (p *peer) tunnel(w http.ResponseWriter, r *http.Request) {
+	_, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	up, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer up.Close()
+	w.WriteHeader(http.StatusOK)
+	down, buf, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer down.Close()
+	go func() {
+		_, _ = io.Copy(up, buf)
+		_ = up.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(down, up)
 }
 
 // serveTLS serves HTTP over TLS of the program's own.
@@ -221,11 +278,36 @@ func (p *peer) serveLines() error {
 		}
 		go func() {
 			defer nc.Close()
-			for s := bufio.NewScanner(nc); s.Scan(); {
-				fmt.Fprintf(nc, "%s %s %s\n", p.name, p.version, s.Text())
+			r := bufio.NewReader(nc)
+			said, err := announced(r)
+			if err != nil {
+				return
+			}
+			for s := bufio.NewScanner(r); s.Scan(); said = "" {
+				fmt.Fprintf(nc, "%s %s %s%s\n", p.name, p.version, said, s.Text())
 			}
 		}()
 	}
+}
+
+// announced reads a header of PROXY protocol's version 2 (the first version's is a line
+// like others), and says what it says.
+func announced(r *bufio.Reader) (string, error) {
+	if first, err := r.Peek(1); err != nil || first[0] != '\r' {
+		return "", err
+	}
+	head := make([]byte, 16)
+	if _, err := io.ReadFull(r, head); err != nil {
+		return "", err
+	}
+	rest := make([]byte, binary.BigEndian.Uint16(head[14:]))
+	if _, err := io.ReadFull(r, rest); err != nil {
+		return "", err
+	}
+	if head[13] != 0x11 || len(rest) < 12 { // TCP over IPv4
+		return fmt.Sprintf("PROXY2 %x %x ", head, rest), nil
+	}
+	return fmt.Sprintf("PROXY2 %s %s %d ", net.IP(rest[:4]), net.IP(rest[4:8]), binary.BigEndian.Uint16(rest[10:])), nil
 }
 
 func (p *peer) serveDatagrams() error {

@@ -18,7 +18,7 @@ type origin struct {
 	world *world
 	// kind is client, other, outside; instance whose program asks, "east/client-eager".
 	kind, instance string
-	mode           string // of clients
+	mode, address  string // of clients
 }
 
 func (o *origin) String() string {
@@ -37,11 +37,12 @@ func (m *mesh) origins(c *scenario) (out []*origin) {
 	}
 	for _, w := range m.worlds {
 		if !clients {
-			out = append(out, &origin{w, "else", "", ""})
+			out = append(out, &origin{w, "else", "", "", ""})
 			continue
 		}
 		for _, mode := range []string{"eager", "on-demand"} {
-			out = append(out, &origin{w, "client", w.ns + "/client-" + mode, mode})
+			instance := w.ns + "/client-" + mode
+			out = append(out, &origin{w, "client", instance, mode, m.address(instance)})
 		}
 	}
 	return out
@@ -98,7 +99,34 @@ func (m *mesh) address(instance string) string {
 // run writes a case, waits until it is everywhere, makes all requests and compares.
 // It returns how many rounds that took: connections and streams that were there
 // before a change may still see what was before it.
+//
+// What comes later depends on when it comes: if it does not come right in short time, the
+// whole case starts anew.
 func (m *mesh) run(t *testing.T, c *scenario) (rounds int) {
+	for begin := time.Now(); ; {
+		n, faults := m.all(t, c, *bound)
+		rounds += n
+		if c.later == nil || len(faults) > 0 {
+			report(t, faults)
+			return rounds
+		}
+		if _, faults = m.all(t, c.later, patience/12); len(faults) == 0 || time.Since(begin) > *bound {
+			report(t, faults)
+			return rounds
+		}
+	}
+}
+
+func report(t *testing.T, faults []error) {
+	t.Helper()
+	for _, err := range faults {
+		t.Error(err)
+	}
+}
+
+// all makes all requests of a case, or of its later part, until they are right or time
+// is up.
+func (m *mesh) all(t *testing.T, c *scenario, limit time.Duration) (rounds int, faults []error) {
 	m.write(c)
 	m.await(t)
 	m.checkFaults(t, c)
@@ -106,23 +134,23 @@ func (m *mesh) run(t *testing.T, c *scenario) (rounds int) {
 	var mu sync.Mutex
 	for _, o := range m.origins(c) {
 		wg.Go(func() {
-			n, err := m.insist(t.Context(), c, o)
+			n, err := m.insist(t.Context(), c, o, limit)
 			mu.Lock()
 			defer mu.Unlock()
 			rounds = max(rounds, n)
 			if err != nil {
-				t.Errorf("%s: %v", o, err)
+				faults = append(faults, fmt.Errorf("%s: %w", o, err))
 			}
 		})
 	}
 	wg.Wait()
-	return rounds
+	return rounds, faults
 }
 
 // insist makes the requests of an origin until their outcome is right.
-func (m *mesh) insist(ctx context.Context, c *scenario, o *origin) (round int, err error) {
+func (m *mesh) insist(ctx context.Context, c *scenario, o *origin, limit time.Duration) (round int, err error) {
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) { // a proxy puts into force what it has acknowledged
-		if err = m.once(ctx, c, o, round); err == nil || time.Since(begin) > *bound {
+		if err = m.once(ctx, c, o, round); err == nil || time.Since(begin) > limit {
 			return round + 1, err
 		}
 		round++
@@ -186,7 +214,7 @@ func (m *mesh) ask(s *step, o *origin, agent string) (a ask, err error) {
 		placed = strings.Contains(all, "${TOKEN}")
 	}
 	get := func(x string) string { return fill(x, values) }
-	a = ask{Body: get(s.Body), Size: s.Size, Host: get(s.Host), HTTP: s.HTTP, Times: s.Times, Parallel: s.Parallel, Fresh: s.Fresh, SNI: get(s.SNI)}
+	a = ask{Body: get(s.Body), Size: s.Size, Host: get(s.Host), HTTP: s.HTTP, Times: s.Times, Parallel: s.Parallel, Fresh: s.Fresh, SNI: get(s.SNI), TLS: s.TLS, Proxy: get(s.Proxy)}
 	a.Method, a.URL, _ = strings.Cut(get(s.Ask), " ")
 	if a.Method == "GRPC" {
 		a.URL, a.HTTP = "http://"+a.URL, "2"

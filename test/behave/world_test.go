@@ -217,7 +217,7 @@ func (m *mesh) populate(dir, authz string) {
 			Labels: map[string]string{"istio": "ingressgateway", "world": w.ns, "app": "gateway", "gateway.networking.k8s.io/gateway-name": "gateway"},
 		})
 	}
-	add("outside", "outside", host.EngineNone, func(p *host.Process) { p.Env = append(p.Env, "VERSION=outside") })
+	add("outside", "outside", host.EngineNone, func(p *host.Process) { p.Env = append(p.Env, "VERSION=outside", "COLLECT=yes") })
 	add("outside", "authz", host.EngineNone, func(p *host.Process) {
 		p.Command, p.Readiness.Port = []string{authz}, 8000
 	})
