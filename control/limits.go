@@ -9,6 +9,7 @@ import (
 
 	"github.com/weftmesh/weft/control/limiter"
 	"github.com/weftmesh/weft/control/limiter/metric"
+	"github.com/weftmesh/weft/control/limiter/prometheus"
 	"github.com/weftmesh/weft/control/limiter/quota"
 	"github.com/weftmesh/weft/wire/metricpb"
 	"github.com/weftmesh/weft/wire/weftpb"
@@ -20,6 +21,7 @@ type limits struct {
 	snapshots limiter.Snapshots
 	source    *limiter.Source
 	pushed    *metric.Service
+	polled    *prometheus.Poller
 	book      *quota.Book
 	leases    *quota.Leases
 	rls       *quota.RLS
@@ -29,7 +31,7 @@ func newLimits(s limiter.Snapshots, o Options) *limits {
 	numbers, book := metric.NewStore(), quota.NewBook()
 	return &limits{
 		snapshots: s, source: limiter.New(s, numbers, o.Log), pushed: metric.NewService(numbers, o.Log),
-		book: book, leases: quota.NewLeases(book), rls: quota.NewRLS(book),
+		polled: prometheus.New(s, numbers, o.Log), book: book, leases: quota.NewLeases(book), rls: quota.NewRLS(book),
 	}
 }
 
@@ -45,6 +47,7 @@ func (l *limits) register(servers ...*grpc.Server) {
 // run deals what is shared, by what is in force.
 func (l *limits) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return l.leases.Run(ctx) })
+	g.Go(func() error { return l.polled.Run(ctx) })
 	g.Go(func() error {
 		for {
 			changed := l.snapshots.Changed()

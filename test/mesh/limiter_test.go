@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/weftmesh/weft/test/freeport"
 )
@@ -86,24 +87,30 @@ spec:
 `
 
 // startLimiter starts the mesh with some replicas of a.
-func startLimiter(t *testing.T, replicas int, more string) (m *mesh, port int) {
+func startLimiter(t *testing.T, replicas int, more string) (m *mesh, scale func(int)) {
 	t.Helper()
 	folder := work(t)
-	port = freeport.Pick(t)
-	text := fmt.Sprintf(limiterMesh, bin, port, replicas) + "---\n" + more
-	if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
+	port := freeport.Port(t)
+	scale = func(replicas int) {
+		text := fmt.Sprintf(limiterMesh, bin, port, replicas) + "---\n" + more
+		if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
+	scale(replicas)
 	m = start(t, folder, options{engine: "go", user: true})
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
-	return m, port
+	return m, scale
 }
 
 // limited asks once, and says what the limit's headers are; "" where there are none.
-func (m *mesh) limited(path string) (code int, limit, retry string, err error) {
+func (m *mesh) limited(path string, header ...string) (code int, limit, retry string, err error) {
 	req, err := http.NewRequestWithContext(m.t.Context(), http.MethodGet, m.base+path, nil)
 	if err != nil {
 		return 0, "", "", err
+	}
+	for _, h := range header {
+		req.Header.Set(h, "yes")
 	}
 	resp, err := m.http.Do(req)
 	if err != nil {
@@ -156,4 +163,70 @@ func TestSmartLimiterByCPU(t *testing.T) {
 		m.want(path+"echo/busy?on=false", "", http.StatusOK, "")
 		m.limitIs(path+"healthz", "")
 	}
+}
+
+// sharedLimiter: an equal part for each replica, and for requests with a header a quota that all share.
+const sharedLimiter = `apiVersion: microservice.slime.io/v1alpha2
+kind: SmartLimiter
+metadata: {name: a, namespace: default}
+spec:
+  sets:
+    _base:
+      descriptor:
+      - {condition: "true", action: {fill_interval: {seconds: 1}, quota: "30", strategy: average}, match: [{name: x-average, present_match: true}], target: {port: 9080}}
+      - {condition: "true", action: {fill_interval: {seconds: 60}, quota: "6", strategy: global}, match: [{name: x-global, present_match: true}]}
+---
+apiVersion: microservice.slime.io/v1alpha1
+kind: SmartLimiter
+metadata: {name: b, namespace: default}
+spec:
+  sets: {_base: {descriptor: [{condition: "true", action: {fill_interval: {seconds: 60}, quota: "6", strategy: global}, match: [{name: x-global, exact_match: "yes"}]}]}}
+`
+
+// TestSmartLimiterShared: the part of each replica follows their number, and a global quota is not given out twice, be
+// it to three proxies that lease it or to an Envoy that asks.
+func TestSmartLimiterShared(t *testing.T) {
+	m, scale := startLimiter(t, 3, sharedLimiter)
+	average := func(want string) {
+		m.eventually("the part is "+want, func() error {
+			_, limit, _, err := m.limited("/a/healthz", "x-average")
+			if err == nil && limit != want {
+				err = fmt.Errorf("limit %q", limit)
+			}
+			return err
+		})
+	}
+	average("10")
+	for _, x := range []struct {
+		path string
+		most int
+	}{{"/a/healthz", 6 + 3}, {"/b/healthz", 6}} { // three proxies have a request of credit each, one Envoy has none
+		begun, through, refused := time.Now(), 0, 0
+		m.eventually(x.path+" is limited", func() error {
+			code, limit, retry, err := m.limited(x.path, "x-global")
+			switch {
+			case err != nil:
+				return err
+			case code == http.StatusOK:
+				through++
+			case code != http.StatusTooManyRequests || limit == "" || retry == "":
+				return fmt.Errorf("%d with limit %q and Retry-After %q", code, limit, retry)
+			default:
+				refused++
+			}
+			if refused < 30 {
+				return fmt.Errorf("%d got through, %d were refused", through, refused)
+			}
+			return nil
+		})
+		filled := int(time.Since(begun)/(10*time.Second)) + 1
+		if through < 6 || through > x.most+filled {
+			t.Errorf("%s: %d requests got through, want 6 to %d", x.path, through, x.most+filled)
+		}
+		if code, limit, _, err := m.limited(x.path); err != nil || code != http.StatusOK || limit != "" {
+			t.Errorf("%s without the header: %d, limit %q, %v", x.path, code, limit, err)
+		}
+	}
+	scale(5)
+	average("6")
 }
