@@ -71,8 +71,8 @@ fuzz: ## every fuzz target for FUZZTIME each
 # Generated code is committed. This needs protoc, protoc-gen-go and
 # protoc-gen-go-grpc in PATH: `pip install grpcio-tools` brings the first, `go
 # install` the others.
-generate: ## the Go code of wire/weft.proto and of the bookstore's catalogue
-	$(PROTOC) -I wire --go_out=. --go_opt=module=github.com/weftmesh/weft weft.proto
+generate: ## the Go code of the messages in wire and of the bookstore's catalogue
+	$(PROTOC) -I wire --go_out=. --go_opt=module=github.com/weftmesh/weft --go-grpc_out=. --go-grpc_opt=module=github.com/weftmesh/weft weft.proto quota.proto metric.proto
 	$(PROTOC) -I examples/bookstore/catalog/catalogpb --go_out=examples/bookstore/catalog/catalogpb --go_opt=paths=source_relative \
 	  --go-grpc_out=examples/bookstore/catalog/catalogpb --go-grpc_opt=paths=source_relative catalog.proto
 

@@ -22,7 +22,7 @@ var kinds = map[string]model.Kind{
 	"ns": model.KindNamespace, "svc": model.KindService, "sa": model.KindServiceAccount, "cm": model.KindConfigMap,
 	"vs": model.KindVirtualService, "dr": model.KindDestinationRule, "gw": model.KindGateway, "se": model.KindServiceEntry,
 	"we": model.KindWorkloadEntry, "pa": model.KindPeerAuthentication, "ap": model.KindAuthorizationPolicy, "proc": model.KindProcess,
-	"wg": model.KindWorkloadGroup, "ra": model.KindRequestAuthentication, "ef": model.KindEnvoyFilter, "ing": model.KindIngress,
+	"wg": model.KindWorkloadGroup, "ra": model.KindRequestAuthentication, "ef": model.KindEnvoyFilter, "ing": model.KindIngress, "sl": model.KindSmartLimiter,
 }
 
 var allKinds = []model.Kind{
@@ -31,7 +31,7 @@ var allKinds = []model.Kind{
 	model.KindSidecar, model.KindPeerAuthentication, model.KindRequestAuthentication, model.KindAuthorizationPolicy, model.KindTelemetry, model.KindProcess,
 	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup, model.KindRegistry, model.KindRegistrySource,
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
-	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter,
+	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 }
 
 // ParseKind understands "vs", "virtualservice", "VirtualServices", "all".

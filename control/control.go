@@ -125,6 +125,9 @@ func Run(ctx context.Context, o Options) error {
 	sources = append(sources, refused)
 	habits := habit.Open(o.StateDir, o.Log)
 	proxies.Remember(habits, o.IdleAfter)
+	// What is in force of limits follows numbers that proxies, the supervisor and others push.
+	limits := newLimits(snapshots, o)
+	sources = append(sources, limits.source)
 	// So do workloads that register themselves.
 	registered := registration.New(snapshots, registration.Grace, o.Log)
 	proxies.Registrar = registered
@@ -137,9 +140,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	proxies.Register(metrics)
+	metrics := newMetrics(proxies)
 	certificates := identity.NewService(ca, caller(proxies), ttl(o, snapshots), roots(snapshots), o.Log)
 	certificates.Register(metrics)
 	server := newServer()
@@ -150,6 +151,7 @@ func Run(ctx context.Context, o Options) error {
 	plain := newServer()
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
 	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
+	limits.register(server, plain)
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
@@ -166,17 +168,14 @@ func Run(ctx context.Context, o Options) error {
 	for _, s := range sources {
 		g.Go(func() error { return s.Run(ctx, publisher.In()) })
 	}
+	limits.run(ctx, g)
 	g.Go(func() error { return publisher.Run(ctx) })
 	g.Go(func() error { return proxies.Run(ctx) })
 	g.Go(func() error { return habits.Run(ctx) })
 	g.Go(func() error { return book.Run(ctx) })
 	g.Go(func() error { return con.Run(ctx) })
-	if sockets.xds != nil {
-		serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
-	}
-	if sockets.plaintext != nil {
-		serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
-	}
+	serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
+	serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
 	if sockets.monitoring != nil {
 		g.Go(func() error { return console.Serve(ctx, sockets.monitoring, con.Monitoring(), o.Log) })
 	}
@@ -184,6 +183,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return nil
+}
+
+// newMetrics has those of the process and of the proxies.
+func newMetrics(proxies *fleet.Fleet) *prometheus.Registry {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	proxies.Register(metrics)
+	return metrics
 }
 
 // split tells folders and files from servers.

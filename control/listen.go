@@ -83,6 +83,9 @@ type grpcServer struct {
 // serveGRPC runs a server until ctx ends. Its streams end at once then, with a word
 // that sends proxies to another replica; other calls have a moment to end.
 func serveGRPC(ctx context.Context, g *errgroup.Group, server grpcServer, l net.Listener) {
+	if l == nil {
+		return
+	}
 	g.Go(func() error {
 		// Stopped before it has begun is no fault.
 		if err := server.Serve(l); !errors.Is(err, grpc.ErrServerStopped) {

@@ -101,3 +101,18 @@ func readProcesses() map[int]processStat {
 	}
 	return out
 }
+
+// Memory is what the machine has, in bytes; 0: unknown.
+func Memory() float64 {
+	raw, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			n, _ := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 64)
+			return n * 1024
+		}
+	}
+	return 0
+}

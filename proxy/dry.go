@@ -9,6 +9,7 @@ import (
 	"github.com/weftmesh/weft/proxy/config"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/client"
+	"github.com/weftmesh/weft/proxy/http/quota"
 	"github.com/weftmesh/weft/proxy/telemetry"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
@@ -23,6 +24,7 @@ func Dry(ctx context.Context, all []xds.Update) (*config.Dry, error) {
 		boot:     &config.Bootstrap{},
 		observe:  &observe{metrics: telemetry.New(telemetry.Local(wire.NodeMetadata{}), telemetry.NewDirectory(func(string) {}))},
 		clusters: cluster.NewManager(ctx, cluster.Options{}),
+		quotas:   quota.NewAgent("", slog.New(slog.DiscardHandler)),
 	}
 	d := &config.Decoder{
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(nil), Secrets: transport.NewSecretStore(), Clusters: r.clusters,

@@ -31,6 +31,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/ondemand"
 	"github.com/weftmesh/weft/proxy/http/originalsrc"
 	"github.com/weftmesh/weft/proxy/http/peermetadata"
+	"github.com/weftmesh/weft/proxy/http/quota"
 	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/session"
@@ -69,6 +70,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		peermetadata.Kind(r.boot.Node.GetId(), r.boot.Node.GetMetadata(), r.untold),
 		originalsrc.Kind(),
 		ondemand.Kind(onDemand{r}, r.boot.ADS != nil && !r.boot.ADS.StateOfTheWorld),
+		quota.Kind(r.quotas),
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		session.Kind(),

@@ -31,6 +31,7 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/http"
 	"github.com/weftmesh/weft/proxy/http/client"
+	"github.com/weftmesh/weft/proxy/http/quota"
 	"github.com/weftmesh/weft/proxy/istio"
 	"github.com/weftmesh/weft/proxy/listener"
 	"github.com/weftmesh/weft/proxy/relay"
@@ -233,6 +234,7 @@ type runtime struct {
 	names       *names
 	relay       *relay.Server
 	observe     *observe
+	quotas      *quota.Agent
 	overload    *overload.Manager
 	checks      health.Logs
 	sinks       sinks
@@ -263,7 +265,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	r := &runtime{
 		opt: p.opt, boot: p.boot, log: p.opt.Log, start: time.Now(), group: g, life: life, quit: quit,
 		secrets: transport.NewSecretStore(), httpStats: http.NewStats(), filterStats: &filter.Stats{},
-		told: func() bool { return ctx.Err() != nil },
+		quotas: quota.NewAgent(p.boot.Node.GetId(), p.opt.Log),
+		told:   func() bool { return ctx.Err() != nil },
 	}
 	err := r.meet(ctx)
 	if err == nil {
@@ -370,6 +373,7 @@ func (r *runtime) wire() error {
 	// xds: brings resources to config.
 	if r.conn != nil {
 		r.follow()
+		r.run(func(ctx context.Context) error { return r.quotas.Run(ctx, r.conn) }, r.reportNumbers)
 	}
 	// handover: begins where another process has been until now.
 	r.restore()

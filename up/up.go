@@ -155,6 +155,7 @@ func (m *mesh) run(ctx context.Context) (err error) {
 	g.Go(func() error { return m.followLocal(ctx) })
 	g.Go(func() error { return m.followEvents(ctx) })
 	g.Go(func() error { return m.showWhenReady(ctx) })
+	g.Go(func() error { return m.reportUsage(ctx) })
 	err = g.Wait()
 	m.report.phase.Store(ending)
 	m.report.say(strong, "ending …")

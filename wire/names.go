@@ -43,6 +43,12 @@ const MessageProxy = "weft.filters.network.message_proxy"
 // MessageConversion is the name of the HTTP filter whose configuration is weft.wire.v1.MessageConversion.
 const MessageConversion = "weft.filters.http.convert"
 
+// QuotaFilter is the name of the HTTP filter whose configuration is weft.wire.v1.Quota.
+const QuotaFilter = "weft.filters.http.quota"
+
+// QuotaTest is the value of the entries of descriptors that stand for tests: quotas do not count apart by them.
+const QuotaTest = "#"
+
 // MessageProtocols are the protocols of messages that every data plane of this version speaks, sorted: the names
 // of MessageProxy.protocol.
 var MessageProtocols = []string{"dubbo", "thrift"}

@@ -39,6 +39,9 @@ const (
 	KindWorkloadGroup       Kind = "WorkloadGroup"
 	// KindMetaRouter is Aeraki's: routes of protocols that are not HTTP.
 	KindMetaRouter Kind = "MetaRouter"
+	// KindSmartLimiter is Slime's: limits that follow conditions. KindLimits is what is in force of one.
+	KindSmartLimiter Kind = "SmartLimiter"
+	KindLimits       Kind = "Limits"
 	// KindQuarantine is what a proxy's refusal of a patch has made.
 	KindQuarantine Kind = "Quarantine"
 	// KindKeySet is what was fetched for a RequestAuthentication.

@@ -360,6 +360,9 @@ type Process struct {
 	Proxy *ProxySettings
 	// Dir is the absolute path of the folder of the file that holds the object.
 	Dir string
+	// CPU and Memory are what an instance may use, in cores and bytes, by which its use is
+	// judged; 0: the machine's. Nothing enforces them.
+	CPU, Memory float64
 }
 
 // EnvVar is one environment variable.

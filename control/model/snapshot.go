@@ -53,10 +53,13 @@ type Snapshot struct {
 	// Registries are to be followed, and RegistrySources what of them is left out.
 	Registries      []*Registry
 	RegistrySources []*RegistrySource
-	Secrets         []*Secret
-	Namespaces      []*Namespace
-	Accounts        []*ServiceAccount
-	Processes       []*Process
+	// Limiters, and what is in force of them.
+	Limiters   []*SmartLimiter
+	Limits     []*Limits
+	Secrets    []*Secret
+	Namespaces []*Namespace
+	Accounts   []*ServiceAccount
+	Processes  []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.

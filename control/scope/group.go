@@ -67,6 +67,9 @@ func (x *Index) Group(p Proxy) (Group, Proxy) {
 	if list := x.patches(&p); len(list) > 0 {
 		b.WriteString(textOfPatches(list))
 	}
+	if len(x.Snapshot.Limits) > 0 {
+		b.WriteString(x.outboundLimits(&p))
+	}
 	requests := x.Settings(&p).Requests
 	if t.traced || requests.Spans != nil {
 		fmt.Fprintf(&b, " %q %q", p.SpanName(requests.Name), p.SpanTags())

@@ -43,6 +43,10 @@ func (v *View) inbound(o model.Object) bool {
 		return slices.Contains(v.Telemetries(), o)
 	case *model.EnvoyFilter:
 		return slices.ContainsFunc(v.Index.patches(v.Proxy), func(r model.PatchRef) bool { return r.Filter == o })
+	case *model.SmartLimiter:
+		return v.Index.limited(v.Proxy, o)
+	case *model.Limits:
+		return v.Index.limited(v.Proxy, o.Limiter)
 	case *model.ProxyConfig:
 		own := o.Key.Namespace == v.Proxy.Namespace() && model.Matches(o.Selector, v.Proxy.Labels())
 		return own || o.Key.Namespace == v.Mesh.RootNamespace && len(o.Selector) == 0

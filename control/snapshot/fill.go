@@ -34,6 +34,8 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.RegistrySources = slice(m, every, last.RegistrySources, model.KindRegistrySource)
 	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)
 	s.Quarantines = slice(m, every, last.Quarantines, model.KindQuarantine)
+	s.Limiters = slice(m, every, last.Limiters, model.KindSmartLimiter)
+	s.Limits = slice(m, every, last.Limits, model.KindLimits)
 	s.Secrets = slice(m, every, last.Secrets, model.KindSecret, model.KindConfigMap)
 	s.Namespaces = slice(m, every, last.Namespaces, model.KindNamespace)
 	s.Accounts = slice(m, every, last.Accounts, model.KindServiceAccount)

@@ -91,7 +91,11 @@ func (p *patcher) output(o *listener.Output, own bool) {
 		return out
 	})
 	o.Routes = mapped(o.Routes, func(rc *routev3.RouteConfiguration) *routev3.RouteConfiguration {
-		out, res := p.set.Routes(p.out(), rc, p.outside)
+		context := p.out()
+		if strings.HasPrefix(rc.GetName(), wire.Inbound+"|") {
+			context = model.SidecarInbound
+		}
+		out, res := p.set.Routes(context, rc, p.outside)
 		p.note(wire.TypeRoute, rc.GetName(), res)
 		return out
 	})

@@ -2,6 +2,7 @@ package http
 
 import (
 	"maps"
+	"strings"
 	"sync"
 
 	"github.com/weftmesh/weft/proxy/cluster"
@@ -53,6 +54,18 @@ func (s *Stats) Prefix(prefix string) *ManagerStats {
 		s.by[prefix] = m
 	}
 	return m
+}
+
+// Under calls f with the statistics of each prefix that begins so.
+func (s *Stats) Under(begin string, f func(*ManagerStats)) {
+	s.mu.Lock()
+	all := maps.Clone(s.by)
+	s.mu.Unlock()
+	for prefix, m := range all {
+		if strings.HasPrefix(prefix, begin) {
+			f(m)
+		}
+	}
 }
 
 // Each yields all statistics with their whole names ("http.PREFIX.downstream_cx_total").

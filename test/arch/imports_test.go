@@ -35,13 +35,15 @@ var allowed = map[string][]string{
 	"control/patch":   {"control/model", "base"},
 	// mcp speaks xDS to a server of configuration.
 	"control/source/mcp": {"control/source", "control/model", "base"},
-	"control/check":      {"control/model", "control/patch", "base"},
-	"control/snapshot":   {"control/model", "wire", "base"},
-	"control/scope":      {"control/model", "wire", "base"},
-	"control/resource":   {},
-	"control/translate":  {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
-	"control/serve":      {"control/resource", "wire", "base"},
-	"control/identity":   {"base"},
+	// limiter is a source, too; quota counts for proxies.
+	"control/limiter":   {"control/model", "wire", "base"},
+	"control/check":     {"control/model", "control/patch", "base"},
+	"control/snapshot":  {"control/model", "wire", "base"},
+	"control/scope":     {"control/model", "wire", "base"},
+	"control/resource":  {},
+	"control/translate": {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
+	"control/serve":     {"control/resource", "wire", "base"},
+	"control/identity":  {"base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
 	// where applied objects are kept.
 	"control/fleet":   {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
@@ -67,14 +69,16 @@ var allowed = map[string][]string{
 	"proxy/proxyless": {"proxy/sds", "wire", "base"},
 	"proxy/codec":     {"proxy/filter", "base"},
 	"proxy/http":      {"proxy/filter", "proxy/codec", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
-	"proxy/tcp":       {"proxy/filter", "proxy/http", "proxy/cluster", "proxy/transport", "base"},
-	"proxy/udp":       {"proxy/filter", "proxy/cluster", "base"},
-	"proxy/listener":  {"proxy/filter", "proxy/transport", "base"},
-	"proxy/telemetry": {"proxy/filter", "wire", "base"},
-	"proxy/dns":       {"wire", "base"},
-	"proxy/relay":     {"proxy/listener", "proxy/transport", "wire", "base"},
-	"proxy/admin":     {"base"},
-	"proxy/handover":  {"wire", "base"},
+	// quota leases tokens by Weft's own protocol.
+	"proxy/http/quota": {"proxy/filter", "proxy/http", "wire", "base"},
+	"proxy/tcp":        {"proxy/filter", "proxy/http", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/udp":        {"proxy/filter", "proxy/cluster", "base"},
+	"proxy/listener":   {"proxy/filter", "proxy/transport", "base"},
+	"proxy/telemetry":  {"proxy/filter", "wire", "base"},
+	"proxy/dns":        {"wire", "base"},
+	"proxy/relay":      {"proxy/listener", "proxy/transport", "wire", "base"},
+	"proxy/admin":      {"base"},
+	"proxy/handover":   {"wire", "base"},
 	// als speaks Envoy's protocol of access logs.
 	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
@@ -108,7 +112,7 @@ var foreign = []struct {
 	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
-		[]string{"wire", "control/patch", "control/source/mcp", "control/translate", "control/serve", "control/fleet", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
+		[]string{"wire", "control/patch", "control/source/mcp", "control/translate", "control/serve", "control/fleet", "control/limiter/quota", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
 	},
 }
 

@@ -47,6 +47,16 @@ type ProcessSpec struct {
 	ReadinessProbe *Probe `json:"readinessProbe,omitempty"`
 	// Sidecar chooses the proxy; default: the mesh's.
 	Sidecar *Sidecar `json:"sidecar,omitempty"`
+	// Resources are what an instance may use. Nothing enforces them: they are what its use
+	// is measured by, where a limit has {cpu} or {memory} in its condition.
+	Resources *Resources `json:"resources,omitempty"`
+}
+
+// Resources are quantities of "cpu" and "memory", as of a container: the limits count, else
+// the requests.
+type Resources struct {
+	Limits   map[string]any `json:"limits,omitempty"`
+	Requests map[string]any `json:"requests,omitempty"`
 }
 
 // EnvVar is one environment variable.

@@ -128,6 +128,9 @@ func convertProcess(d *document.Document) []model.Object {
 		}
 	}
 	p.Proxy = istio.Annotated(d)
+	if spec.Resources != nil {
+		p.CPU, p.Memory = quantity(d, spec.Resources, "cpu"), quantity(d, spec.Resources, "memory")
+	}
 	return []model.Object{p}
 }
 

@@ -177,6 +177,13 @@ func breakers(p *model.ConnectionPool) *clusterv3.CircuitBreakers {
 	}}}
 }
 
+// Bound lets no more than so many requests through to a cluster at a time.
+func Bound(c *clusterv3.Cluster, most uint32) {
+	for _, t := range c.GetCircuitBreakers().GetThresholds() {
+		t.MaxRequests = pb.U32(min(most, t.GetMaxRequests().GetValue()))
+	}
+}
+
 func applyPool(c *clusterv3.Cluster, p *model.ConnectionPool, meshKeepalive *model.Keepalive) {
 	keepalive := meshKeepalive
 	if p != nil && p.Keepalive != nil {

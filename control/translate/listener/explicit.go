@@ -55,7 +55,7 @@ func (b *Builder) explicitInbound() {
 		if !p.To.IsValid() && p.Pipe == "" {
 			p.To = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), at.Program)
 		}
-		b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&p.Inbound))
+		b.out.Clusters = append(b.out.Clusters, b.inboundCluster(&p))
 		p.to = p.ClusterName()
 		p.mode = mtls.For(p.Port)
 		p.name = listenerName(loopback, at.Listen)

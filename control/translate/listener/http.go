@@ -152,6 +152,9 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 			ImplementationSpecifier: &forwardv3.FilterConfig_DnsCacheConfig{DnsCacheConfig: b.clusters.DNSCache()},
 		}))
 	}
+	for _, f := range b.limits[h.stage != inbound].Filters() {
+		out = append(out, httpFilter(f.Name, f.Config))
+	}
 	quiet := b.v.Requests.Headers != nil && b.v.Requests.Headers.NoDebug
 	return append(out, httpFilter("envoy.filters.http.router", &routerv3.Router{SuppressEnvoyHeaders: quiet}))
 }

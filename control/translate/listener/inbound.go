@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
@@ -40,6 +41,8 @@ type port struct {
 	// bound: the port has a listener of its own, at bind.
 	bound bool
 	bind  string
+	// limited: the port's routes are among those that come by themselves.
+	limited bool
 	// service is the number that the port has for clients of its first service.
 	service uint16
 }
@@ -64,7 +67,7 @@ func (b *Builder) virtualInbound() {
 			continue
 		}
 		known[i.Port] = true
-		b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&i.Inbound))
+		b.out.Clusters = append(b.out.Clusters, b.inboundCluster(&i))
 		i.to = i.ClusterName()
 		i.match = i.Port
 		i.mode = mtls.For(i.Port)
@@ -91,9 +94,18 @@ func (b *Builder) virtualInbound() {
 	b.out.Listeners = append(b.out.Listeners, l)
 }
 
+// inboundCluster is the cluster of a port, with how many requests at a time are let through to it.
+func (b *Builder) inboundCluster(p *port) *clusterv3.Cluster {
+	c := b.clusters.Inbound(&p.Inbound)
+	if most := b.limits[false].Most(p.service); most > 0 {
+		cluster.Bound(c, most)
+	}
+	return c
+}
+
 // boundInbound makes the listener of an ingress that has its port itself.
 func (b *Builder) boundInbound(p *port) {
-	b.out.Clusters = append(b.out.Clusters, b.clusters.Inbound(&p.Inbound))
+	b.out.Clusters = append(b.out.Clusters, b.inboundCluster(p))
 	p.to = p.ClusterName()
 	addr, extra := p.bind, []string(nil)
 	if addr == "" {
@@ -363,10 +375,20 @@ func (b *Builder) inboundRequests(p *port, messages string) *listenerv3.Filter {
 		operation = p.Service.Host + operation
 	}
 	wild, _ := b.wildcard()
-	return b.http(httpChain{
-		stage: inbound, stat: listenerName(wild, p.Port), grpcWeb: p.Protocol == model.GRPCWeb, messages: messages,
-		inline: b.routes.Inbound(p.to, operation, p.service, !p.Protocol.IsGRPC()),
-	})
+	h := httpChain{stage: inbound, stat: listenerName(wild, p.Port), grpcWeb: p.Protocol == model.GRPCWeb, messages: messages}
+	routes := b.routes.Inbound(p.to, operation, p.service, !p.Protocol.IsGRPC())
+	if limits := b.limits[false]; limits.Empty() || p.Service == nil {
+		h.inline = routes
+	} else {
+		// What is limited changes by the minute: routes that come by themselves cost no connection then.
+		limits.Host(routes.VirtualHosts[0], p.service)
+		if !p.limited {
+			b.addRoutes(routes)
+			p.limited = true
+		}
+		h.rds = routes.Name
+	}
+	return b.http(h)
 }
 
 // meshServer is the server's side of mTLS. It offers application protocols only

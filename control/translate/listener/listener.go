@@ -27,6 +27,7 @@ import (
 	"github.com/weftmesh/weft/control/translate/authn"
 	"github.com/weftmesh/weft/control/translate/authz"
 	"github.com/weftmesh/weft/control/translate/cluster"
+	"github.com/weftmesh/weft/control/translate/limit"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/control/translate/route"
 )
@@ -57,6 +58,8 @@ type Builder struct {
 	streams  *streamTable
 	policy   *policies // made when first asked for
 	converts *bool     // convertible, once it was asked
+	// limits are those of what comes in (false) and of what goes out.
+	limits map[bool]*limit.Set
 	// telemetry by side.
 	telemetry map[model.Mode]*scope.Telemetry
 }
@@ -124,6 +127,7 @@ func newBuilder(v *scope.View, report Report) *Builder {
 		routes: route.NewBuilder(v, route.Report(report)), clusters: cluster.NewBuilder(v, cluster.Report(report)),
 	}
 	b.out.Secrets = map[string]bool{}
+	b.limits = map[bool]*limit.Set{false: limit.Inbound(v, report), true: limit.Outbound(v, report)}
 	return b
 }
 

@@ -37,6 +37,7 @@ func (b *Builder) Gateway(name string, servers []GatewayServer) *routev3.RouteCo
 	}
 	for _, vh := range g.order {
 		sortCatchAll(vh)
+		b.limits.Host(vh, servers[0].Server.Port)
 		out.VirtualHosts = append(out.VirtualHosts, vh)
 	}
 	if len(out.VirtualHosts) == 0 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/limit"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/wire"
 )
@@ -28,6 +29,7 @@ type Builder struct {
 	v      *scope.View
 	report Report
 	tables map[int]*hostTable // by index into View.Listeners
+	limits *limit.Set
 	// places, when set, notes where routes come from.
 	places map[*routev3.Route]Place
 }
@@ -53,7 +55,7 @@ func (b *Builder) note(r *routev3.Route, p Place) {
 
 // NewBuilder returns a builder for a view.
 func NewBuilder(v *scope.View, report Report) *Builder {
-	return &Builder{v: v, report: report, tables: map[int]*hostTable{}}
+	return &Builder{v: v, report: report, tables: map[int]*hostTable{}, limits: limit.Outbound(v, report)}
 }
 
 // Follow goes on with a view that differs from the builder's in instances only, which

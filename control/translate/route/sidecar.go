@@ -116,12 +116,14 @@ func (b *Builder) serviceHost(t *hostTable, s *model.Service, port uint16, d *do
 	if len(domains) == 0 {
 		return nil
 	}
-	return &routev3.VirtualHost{
+	out := &routev3.VirtualHost{
 		Name:                       withPort(s.Host, port),
 		Domains:                    domains,
 		Routes:                     b.serviceRoutes(t, s, port),
 		IncludeRequestAttemptCount: b.counted(),
 	}
+	b.limits.Host(out, port)
+	return out
 }
 
 // serviceRoutes are the routes of a service's port: its route set's, or else
@@ -156,9 +158,11 @@ func (b *Builder) otherHost(o hostRoute, port uint16, d *domainSet) *routev3.Vir
 	if len(domains) == 0 {
 		return nil
 	}
-	return &routev3.VirtualHost{
+	out := &routev3.VirtualHost{
 		Name: withPort(o.host, port), Domains: domains, Routes: routes, IncludeRequestAttemptCount: b.counted(),
 	}
+	b.limits.Host(out, port)
+	return out
 }
 
 // rest is the virtual host of everything that the mesh does not know.
@@ -180,7 +184,7 @@ func (b *Builder) rest() *routev3.VirtualHost {
 
 // strangers is a virtual host that sends everything to one cluster.
 func (b *Builder) strangers(name, cluster string) *routev3.VirtualHost {
-	return &routev3.VirtualHost{
+	out := &routev3.VirtualHost{
 		Name: name, Domains: []string{"*"}, IncludeRequestAttemptCount: b.counted(),
 		Routes: []*routev3.Route{{
 			Name: name, Match: everything(),
@@ -193,6 +197,8 @@ func (b *Builder) strangers(name, cluster string) *routev3.VirtualHost {
 			}},
 		}},
 	}
+	b.limits.Host(out, 0)
+	return out
 }
 
 // Dynamic makes the route configuration of requests to addresses that the mesh does

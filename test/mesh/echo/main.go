@@ -48,6 +48,7 @@ func main() {
 	})
 	mux.HandleFunc("GET /echo/name", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, os.Getenv("NAME")) })
 	mux.HandleFunc("GET /echo/call", call)
+	mux.HandleFunc("GET /echo/busy", busy)
 	mux.HandleFunc("GET /echo/dial", dial)
 	mux.HandleFunc("GET /echo/lookup", func(w http.ResponseWriter, r *http.Request) {
 		list, err := net.DefaultResolver.LookupNetIP(r.Context(), "ip4", r.FormValue("host"))
@@ -75,6 +76,20 @@ func main() {
 }
 
 const patience = time.Minute
+
+// working is 1 while the program is to use a processor.
+var working atomic.Bool
+
+// busy makes the program use a processor (?on=true), or stop.
+func busy(_ http.ResponseWriter, r *http.Request) {
+	on := r.FormValue("on") == "true"
+	if was := working.Swap(on); on && !was {
+		go func() {
+			for working.Load() {
+			}
+		}()
+	}
+}
 
 // call asks ?url= for the host ?host= and answers with code and body.
 func call(w http.ResponseWriter, r *http.Request) {
