@@ -41,10 +41,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // proxies are what the console is told of the fleet.
 type proxies struct {
-	events chan fleet.Event
-	gone   chan struct{} // a subscriber has left
-	reach  map[string]fleet.Reach
-	state  *serve.State
+	learned map[string]time.Time
+	events  chan fleet.Event
+	gone    chan struct{} // a subscriber has left
+	reach   map[string]fleet.Reach
+	state   *serve.State
 }
 
 func (p *proxies) Status() []fleet.ProxyStatus {
@@ -60,6 +61,10 @@ func (p *proxies) Config(proxy string) *serve.State {
 		return p.state
 	}
 	return nil
+}
+
+func (p *proxies) Learned(model.Key) (map[string]time.Time, time.Duration) {
+	return p.learned, time.Hour
 }
 
 func (p *proxies) Reach(keys []model.Key) map[model.Key]fleet.Reach {

@@ -50,10 +50,14 @@ type Snapshot struct {
 	Quarantines  []*Quarantine
 	ProxyConfigs []*ProxyConfig
 	Groups       []*WorkloadGroup
-	Secrets      []*Secret
-	Namespaces   []*Namespace
-	Accounts     []*ServiceAccount
-	Processes    []*Process
+	// Modules are what was fetched for plug-ins.
+	Modules    []*Module
+	Fences     []*Fence
+	Boots      []*Boot
+	Secrets    []*Secret
+	Namespaces []*Namespace
+	Accounts   []*ServiceAccount
+	Processes  []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.
