@@ -26,9 +26,11 @@ import (
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/snapshot"
 	"github.com/weftmesh/weft/control/source"
+	"github.com/weftmesh/weft/control/source/fence"
 	"github.com/weftmesh/weft/control/source/file"
 	"github.com/weftmesh/weft/control/source/jwks"
 	"github.com/weftmesh/weft/control/source/mcp"
+	"github.com/weftmesh/weft/control/source/module"
 	"github.com/weftmesh/weft/control/source/process"
 	"github.com/weftmesh/weft/control/source/quarantine"
 	"github.com/weftmesh/weft/control/source/registration"
@@ -71,7 +73,9 @@ type Options struct {
 	VIPRange     wire.VIPRange
 	CaptureRange string
 	Version      string
-	Log          *slog.Logger
+	// Sources are further ones, which the program adds; those of Weft win.
+	Sources []source.Source
+	Log     *slog.Logger
 }
 
 // drainBound is how long open streams may take to end.
@@ -91,7 +95,7 @@ func configured(o Options) ([]source.Source, error) {
 	if o.ProcessState != "" {
 		sources = append(sources, process.New(o.ProcessState, o.Log))
 	}
-	return sources, nil
+	return append(sources, o.Sources...), nil
 }
 
 // registryMakers are the clients of registries.
@@ -128,6 +132,10 @@ func Run(ctx context.Context, o Options) error {
 	// What is in force of limits follows numbers that proxies, the supervisor and others push.
 	limits := newLimits(snapshots, o)
 	sources = append(sources, limits.source)
+	// Modules of plug-ins are fetched for what one snapshot has, as keys are.
+	sources = append(sources, module.New(snapshots, o.StateDir, o.Log))
+	// Deadlines of fences make snapshots of their own.
+	sources = append(sources, fence.New(snapshots))
 	// So do workloads that register themselves.
 	registered := registration.New(snapshots, registration.Grace, o.Log)
 	proxies.Registrar = registered

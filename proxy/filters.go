@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"log/slog"
 	"sync"
 
 	"google.golang.org/protobuf/types/known/anypb"
@@ -27,6 +28,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/healthcheck"
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
+	"github.com/weftmesh/weft/proxy/http/lua"
 	"github.com/weftmesh/weft/proxy/http/metadata"
 	"github.com/weftmesh/weft/proxy/http/ondemand"
 	"github.com/weftmesh/weft/proxy/http/originalsrc"
@@ -37,6 +39,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/session"
 	"github.com/weftmesh/weft/proxy/http/snicluster"
 	"github.com/weftmesh/weft/proxy/http/transcode"
+	"github.com/weftmesh/weft/proxy/http/wasm"
 	"github.com/weftmesh/weft/proxy/peer"
 	"github.com/weftmesh/weft/wire"
 )
@@ -65,6 +68,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		healthcheck.Kind(r.boot.Node.GetCluster(), r.members, r.failing.Load),
 		jwt.Kind(),
 		localrate.HTTPKind(),
+		lua.Kind(r.logOf("lua")),
 		metadata.HeaderKind(),
 		metadata.SetKind(),
 		peermetadata.Kind(r.boot.Node.GetId(), r.boot.Node.GetMetadata(), r.untold),
@@ -74,6 +78,7 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 		ratelimit.HTTPKind(),
 		rbac.HTTPKind(),
 		session.Kind(),
+		wasm.Kind(r.plugins()),
 		r.observe.metrics.HTTPKind(),
 	}
 }
@@ -81,6 +86,24 @@ func (r *runtime) httpKinds() []filter.HTTPKind {
 // formats are what filters compile formats with.
 func (r *runtime) formats() format.Options {
 	return format.Options{Hostname: hostname(), Env: environment}
+}
+
+// logOf is the log of plug-ins; nil where only the list of filters is made.
+func (r *runtime) logOf(component string) *slog.Logger {
+	if r.log == nil {
+		return nil
+	}
+	return r.log.With("component", component)
+}
+
+// plugins are what WebAssembly modules see of the proxy.
+func (r *runtime) plugins() wasm.Options {
+	n := r.boot.Node
+	return wasm.Options{
+		Node:  map[string]any{"id": n.GetId(), "cluster": n.GetCluster(), "metadata": n.GetMetadata().AsMap()},
+		Knows: func(name string) bool { return r.clusters.Get(name) != nil },
+		Log:   r.logOf("wasm"),
+	}
 }
 
 // networkKinds are the network filters that may stand before

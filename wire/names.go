@@ -129,6 +129,10 @@ const (
 	ModeEager    = "eager"
 	ModeOnDemand = "on-demand"
 	ModeKey      = "weft.dev/config-mode"
+	// FenceKey is the annotation of a ServiceFence that says whether what it does not list may be asked for.
+	FenceKey    = "weft.dev/fence"
+	FenceOpen   = "open"
+	FenceClosed = "closed"
 )
 
 // Prefixes of clusters that a proxy on demand asks for by where a connection goes:

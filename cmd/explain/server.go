@@ -39,6 +39,11 @@ func (r *request) arrive() error {
 			}
 		}
 	}
+	way := model.SidecarOutbound
+	if r.client.proxy.Gateway() {
+		way = model.GatewayContext
+	}
+	r.plugins("client", r.client, way)
 	r.telemetry("client", r.client, model.ClientSide)
 	r.conclude()
 	return nil
@@ -300,6 +305,7 @@ func (r *request) judge(s *side, e *Endpoint, v verdict) error {
 	}
 	if v.first {
 		r.policies(s, &j, &head)
+		r.plugins("server", s, model.SidecarInbound)
 		r.telemetry("server", s, model.ServerSide)
 	}
 	return nil

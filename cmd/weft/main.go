@@ -97,7 +97,7 @@ Begin with a whole mesh on this machine:
 	add("mesh", upCommand())
 	env := &cli.Env{Runs: rundir.DefaultRoot()}
 	add("use", env.Commands()...)
-	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand())
+	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand(), pluginCommand())
 	add("parts", controlCommand(), proxyCommand())
 	c.AddCommand(&cobra.Command{
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,

@@ -17,7 +17,12 @@ func (c *checker) envoyFilters(read *patch.Compiler) {
 		if f.Gateways == nil {
 			c.selector(&f.Meta, f.Selector, "spec.workloadSelector.labels", nil)
 		}
-		c.operations(f, versioned)
+		if f.Fields == nil { // what Istio's rules are about
+			c.operations(f, versioned)
+		}
+		if f.Key.Kind == model.KindWasmPlugin || f.Key.Kind == model.KindTrafficExtension {
+			c.targeted(&f.Meta, f.Selector)
+		}
 		c.findings = append(c.findings, read.Check(f)...)
 	}
 	for _, q := range c.s.Quarantines {
@@ -25,7 +30,7 @@ func (c *checker) envoyFilters(read *patch.Compiler) {
 		if f == nil || f.Hash != q.Version || q.Index >= len(f.Patches) {
 			continue
 		}
-		at := fmt.Sprintf("spec.configPatches[%d]", q.Index)
+		at := f.Field(q.Index)
 		if q.Suspect {
 			c.warn(CodeQuarantine, &f.Meta, at, fmt.Sprintf(
 				"is kept from proxies with the engine %s until it is known whether it is what they refuse: %s", q.Engine, q.Reason), "")

@@ -32,6 +32,8 @@ import (
 
 // Proxies is what the console needs of the fleet.
 type Proxies interface {
+	// Learned are the hosts that workloads of a ServiceFence use; see fleet.Fleet.
+	Learned(fence model.Key) (used map[string]time.Time, lately time.Duration)
 	Status() []fleet.ProxyStatus
 	Findings() []model.Finding
 	Config(proxy string) *serve.State

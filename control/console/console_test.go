@@ -47,6 +47,7 @@ type proxies struct {
 	// history is what was, by object, found when the Findings that there are came.
 	history map[string]fleet.History
 	found   time.Time
+	learned map[string]time.Time
 	state   *serve.State
 }
 
@@ -63,6 +64,10 @@ func (p *proxies) Config(proxy string) *serve.State {
 		return p.state
 	}
 	return nil
+}
+
+func (p *proxies) Learned(model.Key) (map[string]time.Time, time.Duration) {
+	return p.learned, time.Hour
 }
 
 func (p *proxies) Reach(keys []model.Key) map[model.Key]fleet.Reach {

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/control/fleet"
@@ -89,6 +90,9 @@ func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings ma
 		}
 		list[i].Status = statusOf(true, list[i].Findings, r)
 		list[i].Status.Version = s.Ages.Get(list[i].Key).Formed
+		if f, ok := s.Objects.Get(list[i].Key).(*model.Fence); ok {
+			list[i].Status.FenceStatus = c.fenceStatus(f, time.Now())
+		}
 	}
 	for k, f := range findings {
 		if k.Name == "" || s.Objects.Get(k) != nil || !asked(k) || !slices.ContainsFunc(f, func(x model.Finding) bool { return finding.Condition(x) == finding.Accepted }) {

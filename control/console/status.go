@@ -20,6 +20,8 @@ type ObjectStatus struct {
 	Version uint64 `json:"meshVersion,omitempty"`
 	// Reach is who has it; absent for kinds that configure no proxy.
 	Reach *fleet.Reach `json:"proxies,omitempty"`
+	// FenceStatus is a ServiceFence's.
+	FenceStatus
 }
 
 // Condition is one of a status: "True", "False" or "Unknown".

@@ -87,13 +87,16 @@ func (f *Fleet) build(p *session, idx *index, push *push) {
 		}
 		proxy.Workload = workload
 		if p.built == 0 {
-			p.warm(workload)
+			p.warm(account(workload))
 		}
 		switch {
 		case proxy.Proxyless():
 			proxy.OnDemand = true // and for everything
 		case p.delta:
 			proxy = idx.Layout(proxy, f.onDemand)
+		}
+		if !follows || workload != p.workload {
+			p.fence(idx, proxy)
 		}
 		// Of instances only its own workload concerns what only the proxy has.
 		var g *group

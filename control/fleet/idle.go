@@ -24,6 +24,8 @@ const (
 type Habits interface {
 	Note(account, typeURL, name string, now time.Time)
 	Names(account string, now time.Time) map[string][]string
+	// Used is when the names of a type were used last.
+	Used(account, typeURL string) map[string]time.Time
 }
 
 // Remember has the fleet keep and follow habits, and lets proxies on demand lose what
@@ -41,6 +43,8 @@ type usage struct {
 	// lent are clusters that the proxy has without asking for them by name: it asks
 	// when they are taken away.
 	lent map[string]bool
+	// fixed are those of them that stay, since a fence lists them.
+	fixed map[string]bool
 	// round is how often virtual hosts were taken away: a proxy asks again only for
 	// another set of routes.
 	round int
@@ -60,8 +64,7 @@ func account(w *model.Workload) string {
 
 // warm asks for what proxies like the session's used before. It is called with
 // building held, before the first build.
-func (p *session) warm(w *model.Workload) {
-	who := account(w)
+func (p *session) warm(who string) {
 	if p.fleet.habits == nil || who == "" {
 		return
 	}
@@ -89,7 +92,9 @@ func (p *session) note(url string, names []string) {
 	}
 	for _, name := range names {
 		if clusters, ok := p.demand.Clusters(url, name); ok && len(clusters) > 0 {
-			p.fleet.habits.Note(who, url, name, time.Now())
+			now := time.Now()
+			p.fleet.habits.Note(who, url, name, now)
+			p.learn(url, name, clusters, now)
 		}
 	}
 }
@@ -113,7 +118,9 @@ func (p *session) expire(now time.Time) {
 	if p.demand == nil {
 		return
 	}
-	old := func(url, name string) bool { return now.Sub(p.lastUse(url, name)) > p.fleet.idle }
+	old := func(url, name string) bool {
+		return !p.usage.fixed[name] && now.Sub(p.lastUse(url, name)) > p.fleet.idle
+	}
 	var gone []string
 	for name := range p.asked[wire.TypeVirtualHost] {
 		if old(wire.TypeVirtualHost, name) {
@@ -181,6 +188,7 @@ func (f *Fleet) busy(id model.Key, clusters []string, now time.Time) {
 		if p.demand != nil {
 			for _, name := range clusters {
 				p.usage.busy[name] = now
+				p.learn(wire.TypeCluster, name, []string{name}, now)
 			}
 			for name := range p.asked[wire.TypeVirtualHost] {
 				if p.lastUse(wire.TypeVirtualHost, name).Equal(now) {

@@ -48,6 +48,8 @@ type session struct {
 	// held are versions of the clusters that the proxy had when its stream began.
 	held  map[string]string
 	usage usage
+	// fences are those that are up for the proxy, by its newest build.
+	fences []*model.Fence
 	// watched are the types that the stream is subscribed to; nil: not known, any may be.
 	watched map[string]bool
 	// delta: the stream is of the variant that can ask.

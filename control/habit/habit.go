@@ -95,6 +95,17 @@ func (b *Book) Names(account string, now time.Time) map[string][]string {
 	return out
 }
 
+// Used is when the names of a type were used last by proxies of an account.
+func (b *Book) Used(account, typeURL string) map[string]time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := map[string]time.Time{}
+	for name, at := range b.used[account][typeURL] {
+		out[name] = time.Unix(at, 0)
+	}
+	return out
+}
+
 // trim forgets what is old, and of too many those that were not used for longest.
 func trim(names map[string]int64, now time.Time) {
 	oldest := now.Add(-keep).Unix()

@@ -24,6 +24,7 @@ var prototypes = func() map[string]reflect.Type {
 		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
 		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{},
+		&Fence{}, &Boot{}, &Module{},
 		&GatewayClass{}, &IngressClass{}, &APIGateway{}, &ListenerSet{}, &APIRoute{}, &ReferenceGrant{}, &BackendTLSPolicy{}, &Ingress{},
 	} {
 		t := reflect.TypeOf(o).Elem()

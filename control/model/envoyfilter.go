@@ -1,5 +1,7 @@
 package model
 
+import "strconv"
+
 // EnvoyFilter is a list of patches to what Envoys get.
 type EnvoyFilter struct {
 	Meta
@@ -11,6 +13,38 @@ type EnvoyFilter struct {
 	// Priority orders filters: lower ones are applied first.
 	Priority int32
 	Patches  []EnvoyPatch
+	// Fields are the fields that the patches come from, in an object that is no EnvoyFilter itself; nil: its
+	// configPatches.
+	Fields []string
+	// Modules are to be fetched for what the patches add.
+	Modules []ModuleRef
+}
+
+// Field is the path of a patch in its object.
+func (f *EnvoyFilter) Field(i int) string {
+	if i < len(f.Fields) {
+		return f.Fields[i]
+	}
+	return "spec.configPatches[" + strconv.Itoa(i) + "]"
+}
+
+// ModuleRef names a WebAssembly module that is somewhere else.
+type ModuleRef struct {
+	// URL is http, https, oci or file. SHA256 is its sum in hexadecimal, "": any.
+	URL, SHA256 string
+	// Secret ("namespace/name") has the credentials of an image registry; "": there are none.
+	Secret string
+	// Again: it may be another one each time that it is fetched, so that it is looked for now and then.
+	Again bool
+	// Field is what in the object names it.
+	Field string
+}
+
+// Module is a module that was fetched.
+type Module struct {
+	Meta
+	URL, SHA256, Secret string
+	Code                []byte `json:"-"`
 }
 
 // EnvoyPatch is one of an EnvoyFilter's configPatches.
@@ -25,6 +59,9 @@ type EnvoyPatch struct {
 	Listener *ListenerMatch
 	Route    *RouteConfigMatch
 	Cluster  *ClusterMatch
+	// Before, when not nil, has an HTTP filter inserted before the first of these that is there, or else before the
+	// last one: the router.
+	Before []string
 	// Value is Envoy's message in JSON; empty where the operation needs none.
 	Value string
 }

@@ -42,6 +42,15 @@ const (
 	// KindSmartLimiter is Slime's: limits that follow conditions. KindLimits is what is in force of one.
 	KindSmartLimiter Kind = "SmartLimiter"
 	KindLimits       Kind = "Limits"
+	// Slime's.
+	KindServiceFence  Kind = "ServiceFence"
+	KindSlimeBoot     Kind = "SlimeBoot"
+	KindEnvoyPlugin   Kind = "EnvoyPlugin"
+	KindPluginManager Kind = "PluginManager"
+	// Istio's plug-ins, and what was fetched for plug-ins of any kind.
+	KindWasmPlugin       Kind = "WasmPlugin"
+	KindTrafficExtension Kind = "TrafficExtension"
+	KindModule           Kind = "Module"
 	// KindQuarantine is what a proxy's refusal of a patch has made.
 	KindQuarantine Kind = "Quarantine"
 	// KindKeySet is what was fetched for a RequestAuthentication.
@@ -195,6 +204,8 @@ type Secret struct {
 	// Cert, Key and CA are PEM; empty when absent (tls.crt/cert, tls.key/key,
 	// ca.crt/cacert). CRL is PEM too (ca.crl).
 	Cert, PrivateKey, CA, CRL PrivateBytes
+	// Docker are credentials of image registries (.dockerconfigjson).
+	Docker PrivateBytes `json:"-"`
 }
 
 // PrivateBytes is secret content: it prints as "(redacted)".

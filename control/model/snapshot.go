@@ -54,8 +54,12 @@ type Snapshot struct {
 	Registries      []*Registry
 	RegistrySources []*RegistrySource
 	// Limiters, and what is in force of them.
-	Limiters   []*SmartLimiter
-	Limits     []*Limits
+	Limiters []*SmartLimiter
+	Limits   []*Limits
+	// Modules are what was fetched for plug-ins.
+	Modules    []*Module
+	Fences     []*Fence
+	Boots      []*Boot
 	Secrets    []*Secret
 	Namespaces []*Namespace
 	Accounts   []*ServiceAccount

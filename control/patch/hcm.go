@@ -1,8 +1,11 @@
 package patch
 
 import (
+	"slices"
+
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weftmesh/weft/control/model"
 )
@@ -40,6 +43,10 @@ func (r *run) httpFilters(l *listenerv3.Listener, fc *listenerv3.FilterChain, f 
 	matches := func(p *patch) bool { return p.matchesListener(l) && p.matchesChain(l, fc) && p.matchesFilter(f) }
 	for _, p := range list {
 		if p.Operation != model.PatchMerge && matches(p) {
+			if p.Before != nil {
+				m.HttpFilters = r.before(p, m.HttpFilters)
+				continue
+			}
 			m.HttpFilters = change(r, p, m.HttpFilters, p.picksSubFilter(), p.matchesSubFilter)
 		}
 	}
@@ -50,4 +57,14 @@ func (r *run) httpFilters(l *listenerv3.Listener, fc *listenerv3.FilterChain, f 
 			}
 		}
 	}
+}
+
+// before inserts an HTTP filter before the first of those that the patch names, or else before the last one.
+func (r *run) before(p *patch, list []*hcmv3.HttpFilter) []*hcmv3.HttpFilter {
+	at := slices.IndexFunc(list, func(f *hcmv3.HttpFilter) bool { return slices.Contains(p.Before, f.GetName()) })
+	if at < 0 {
+		at = max(0, len(list)-1)
+	}
+	r.touch(p)
+	return slices.Insert(list, at, proto.Clone(p.value).(*hcmv3.HttpFilter))
 }

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"slices"
+	"strings"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -79,7 +80,7 @@ func (p *patch) matchesHost(vh *routev3.VirtualHost) bool {
 		return true
 	}
 	m := p.Route.Host
-	return (m.Name == "" || m.Name == vh.GetName()) && (m.Domain == "" || slices.Contains(vh.GetDomains(), m.Domain))
+	return (m.Name == "" || m.Name == vh.GetName() || strings.HasSuffix(m.Name, ":*") && strings.HasPrefix(vh.GetName(), strings.TrimSuffix(m.Name, "*"))) && (m.Domain == "" || slices.Contains(vh.GetDomains(), m.Domain))
 }
 
 // picksRoute tells whether the patch names a route.

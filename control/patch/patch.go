@@ -13,7 +13,6 @@
 package patch
 
 import (
-	"fmt"
 	"strings"
 	"sync"
 
@@ -43,9 +42,6 @@ type patch struct {
 	value proto.Message // nil: none is needed
 }
 
-// field is the path of the patch in its object.
-func field(i int) string { return fmt.Sprintf("spec.configPatches[%d]", i) }
-
 // finding is a Finding about the patch.
 func (p *patch) finding(code, below, message, remedy string) model.Finding {
 	return About(p.ref, code, below, message, remedy)
@@ -53,7 +49,10 @@ func (p *patch) finding(code, below, message, remedy string) model.Finding {
 
 // About is an Error about a patch, or what is below it (".patch.value").
 func About(r model.PatchRef, code, below, message, remedy string) model.Finding {
-	at := field(r.Index) + below
+	at := r.Filter.Field(r.Index)
+	if r.Filter.Fields == nil {
+		at += below
+	}
 	return model.Finding{
 		Code: code, Severity: model.Error, Object: r.Filter.Key, Origin: r.Filter.At(at), Field: at, Message: message, Remedy: remedy,
 	}

@@ -49,6 +49,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.EnvoyFilters, s.EnvoyFilters) && sameList(old.Quarantines, s.Quarantines) && sameList(old.ProxyConfigs, s.ProxyConfigs) &&
 		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) &&
 		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
+		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

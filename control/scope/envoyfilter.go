@@ -25,7 +25,11 @@ type barred struct {
 }
 
 func (x *Index) indexEnvoyFilters() {
+	plugins := model.ModuleOn(x.Snapshot.Boots, model.ModulePlugin)
 	for _, f := range x.Snapshot.EnvoyFilters {
+		if (f.Key.Kind == model.KindEnvoyPlugin || f.Key.Kind == model.KindPluginManager) && !plugins {
+			continue // a SlimeBoot has them off
+		}
 		x.envoyFilters[f.Key.Namespace] = append(x.envoyFilters[f.Key.Namespace], f)
 		for i := range f.Patches {
 			if v := f.Patches[i].ProxyVersion; v != "" && x.versions[v] == nil {
@@ -55,7 +59,7 @@ func (x *Index) patches(p *Proxy) []model.PatchRef {
 		}
 	}
 	// Root filters come first in the list, so that a stable sort leaves them there.
-	slices.SortStableFunc(filters, func(a, b *model.EnvoyFilter) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortStableFunc(filters, func(a, b *model.EnvoyFilter) int { return cmp.Or(rank(a)-rank(b), cmp.Compare(a.Priority, b.Priority)) })
 	var out []model.PatchRef
 	for _, f := range filters {
 		for i := range f.Patches {
@@ -65,6 +69,14 @@ func (x *Index) patches(p *Proxy) []model.PatchRef {
 		}
 	}
 	return out
+}
+
+// rank has plug-ins put in before EnvoyFilters apply, so that these can be about them.
+func rank(f *model.EnvoyFilter) int {
+	if f.Fields != nil {
+		return 0
+	}
+	return 1
 }
 
 func picks(f *model.EnvoyFilter, labels map[string]string) bool {
@@ -112,8 +124,11 @@ func textOfPatches(list []model.PatchRef) string {
 }
 
 // Layout decides whether a proxy asks for what it uses: as its workload says or else
-// byDefault does, unless an EnvoyFilter needs the other layout.
+// byDefault or a fence does, unless an EnvoyFilter needs the other layout.
 func (x *Index) Layout(p Proxy, byDefault bool) Proxy {
+	if !byDefault {
+		_, byDefault = x.FencesOf(&p)
+	}
 	if p.OnDemand = p.Asks(byDefault); p.OnDemand {
 		p.Moved = x.eager(p)
 		p.OnDemand = len(p.Moved) == 0
@@ -131,7 +146,10 @@ func (x *Index) eager(p Proxy) []model.Finding {
 		if what == "" {
 			continue
 		}
-		field := "spec.configPatches[" + strconv.Itoa(r.Index) + "].match"
+		field := r.Filter.Field(r.Index)
+		if r.Filter.Fields == nil {
+			field += ".match"
+		}
 		out = append(out, model.Finding{
 			Code: CodeEager, Severity: model.Info, Object: r.Filter.Key, Origin: r.Filter.At(field), Field: field,
 			Message: "needs " + what + ", which proxies on demand do not have: those that the EnvoyFilter is for get all that they may see instead",

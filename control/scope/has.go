@@ -19,6 +19,9 @@ func (v *View) Has(o model.Object) bool {
 		return v.says()[o.Key]
 	case *model.Gateway:
 		return slices.Contains(v.Gateways, o)
+	case *model.Fence:
+		list, _ := v.Index.FencesOf(v.Proxy)
+		return slices.Contains(list, o)
 	case *model.Sidecar:
 		return v.Sidecar == o
 	case *model.Workload:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/weftmesh/weft/base/cow"
 	"github.com/weftmesh/weft/control/model"
@@ -49,6 +50,7 @@ type Index struct {
 	barred       map[barred]bool
 	versions     map[string]*regexp.Regexp // of proxies, that patches are for
 	findings     []model.Finding
+	fences       fences
 	// seen are the services that each namespace sees. lasting is what follows from
 	// everything but instances, memo the rest.
 	seen, memo *sync.Map
@@ -83,6 +85,7 @@ func NewIndex(s *model.Snapshot) *Index {
 	for _, o := range s.Sidecars {
 		x.sidecars[o.Key.Namespace] = append(x.sidecars[o.Key.Namespace], o)
 	}
+	x.indexFences(time.Now())
 	for _, o := range s.PeerAuths {
 		x.peerAuths[o.Key.Namespace] = append(x.peerAuths[o.Key.Namespace], o)
 	}

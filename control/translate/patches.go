@@ -186,6 +186,9 @@ func (p *patcher) extensions() []*corev3.TypedExtensionConfig {
 	list, refs := p.set.Extensions()
 	for i, m := range list {
 		p.done[question{wire.TypeExtension, m.GetName()}] = refs[i : i+1]
+		if ref, ok := moduleOf(refs[i]); ok {
+			complete(m, p.view.Index, ref)
+		}
 	}
 	return list
 }

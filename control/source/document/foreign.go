@@ -20,8 +20,7 @@ var runs = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod
 // notYet are kinds that shape traffic and are not carried out by this version,
 // by group; true: passing it over may open what it means to close.
 var notYet = map[string]map[string]bool{
-	"extensions.istio.io": {"WasmPlugin": false, "TrafficExtension": false},
-	"networking.k8s.io":   {"NetworkPolicy": true},
+	"networking.k8s.io": {"NetworkPolicy": true},
 	"gateway.networking.k8s.io": {
 		"UDPRoute": false, "BackendLBPolicy": false, "BackendTrafficPolicy": false,
 	},
@@ -32,7 +31,7 @@ var notYet = map[string]map[string]bool{
 
 // trafficGroups shape traffic with every kind they have.
 var trafficGroups = []string{
-	"multicluster.x-k8s.io", "config.netease.com", "microservice.slime.io",
+	"multicluster.x-k8s.io", "config.netease.com", "microservice.slime.io", "microservice.netease.com",
 	"redis.aeraki.io", "dubbo.aeraki.io", "metaprotocol.aeraki.io",
 }
 

@@ -14,6 +14,7 @@ package istio
 import (
 	"sync"
 
+	extensionspb "istio.io/api/extensions/v1alpha1"
 	meshpb "istio.io/api/mesh/v1alpha1"
 	networkingpb "istio.io/api/networking/v1alpha3"
 	networkingbeta "istio.io/api/networking/v1beta1"
@@ -64,6 +65,14 @@ func FrontEnds() []document.FrontEnd {
 			Kind: "Telemetry", Group: "telemetry.istio.io", Versions: []string{"v1", "v1alpha1"},
 			Shape: s.kinds["Telemetry"], Convert: convertTelemetry,
 		},
+		{
+			Kind: "WasmPlugin", Group: "extensions.istio.io", Versions: []string{"v1alpha1"},
+			Shape: s.kinds["WasmPlugin"], Convert: convertWasmPlugin,
+		},
+		{
+			Kind: "TrafficExtension", Group: "extensions.istio.io", Versions: []string{"v1alpha1"},
+			Shape: s.kinds["TrafficExtension"], Convert: convertTrafficExtension,
+		},
 	}
 }
 
@@ -89,6 +98,8 @@ var shapes = sync.OnceValue(func() shapeSet {
 		"PeerAuthentication":    &securitypb.PeerAuthentication{},
 		"AuthorizationPolicy":   &securitypb.AuthorizationPolicy{},
 		"Telemetry":             &telemetrypb.Telemetry{},
+		"WasmPlugin":            &extensionspb.WasmPlugin{},
+		"TrafficExtension":      &extensionspb.TrafficExtension{},
 		"RequestAuthentication": &securitypb.RequestAuthentication{},
 	} {
 		s.kinds[kind] = document.Spec(b.Message(m.ProtoReflect().Descriptor()))

@@ -44,6 +44,7 @@ func convertSecret(d *document.Document) []model.Object {
 	out.PrivateKey, keyField = take(keyKeys)
 	out.CA, caField = take(caKeys)
 	out.CRL, _ = take(crlKeys)
+	out.Docker, _ = take([]string{corev1.DockerConfigJsonKey})
 	if sec.Type == corev1.SecretTypeTLS {
 		if out.Cert == nil {
 			d.Error(document.CodeMissing, certField, "put the certificate chain there, PEM", "is missing in a secret of type %s", sec.Type)

@@ -204,3 +204,6 @@ func xds(i *filter.Info) map[string]any {
 	}
 	return m
 }
+
+// Attribute is one of the roots ("request", "connection") as a request has it: a map, or a value.
+func Attribute(i *filter.Info, name string) (any, bool) { return activation{i}.ResolveName(name) }

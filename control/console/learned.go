@@ -1,0 +1,49 @@
+package console
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/weftmesh/weft/control/model"
+)
+
+// FenceStatus is what Slime's ServiceFence has in its status: what was learned.
+type FenceStatus struct {
+	// Domains are the hosts that are used or listed, by host.
+	Domains map[string]Domain `json:"domains,omitempty"`
+	// Metric are those that were learned, in Slime's own form.
+	Metric map[string]string `json:"metricStatus,omitempty"`
+}
+
+// Domain is one host of a fence: ACTIVE, EXPIREWAIT when it was not used for as long as after which proxies lose what
+// they do not use, or EXPIRE when it was listed until some time.
+type Domain struct {
+	Hosts  []string `json:"hosts"`
+	Status string   `json:"status"`
+	// Called is when it was used last, RFC 3339.
+	Called string `json:"recentlyCalled,omitempty"`
+}
+
+// fenceStatus makes the status of a fence.
+func (c *Console) fenceStatus(f *model.Fence, now time.Time) FenceStatus {
+	out := FenceStatus{Domains: map[string]Domain{}, Metric: map[string]string{}}
+	for _, h := range f.Hosts {
+		d := Domain{Hosts: []string{h.Host}, Status: "ACTIVE"}
+		if h.Until != 0 && h.Until <= now.Unix() {
+			d.Status = "EXPIRE"
+		}
+		out.Domains[h.Host] = d
+	}
+	used, lately := c.Proxies.Learned(f.Key)
+	for host, at := range used {
+		d := Domain{Hosts: []string{host}, Status: "ACTIVE", Called: at.UTC().Format(time.RFC3339)}
+		if listed, ok := out.Domains[host]; ok {
+			d.Status = listed.Status
+		} else if now.Sub(at) > lately {
+			d.Status = "EXPIREWAIT"
+		}
+		out.Domains[host] = d
+		out.Metric[fmt.Sprintf("{destination_service=%q}", host)] = "1"
+	}
+	return out
+}
