@@ -122,7 +122,6 @@ func instances(parts []*part) []Instance {
 		for _, in := range p.list {
 			if at := (place{in.Address, in.Port}); !seen[at] {
 				seen[at] = true
-				in.Labels["registryName"] = p.of.spec.Key.Name
 				out = append(out, in)
 			}
 		}

@@ -277,6 +277,13 @@ func TestStale(t *testing.T) {
 	})
 	w.want(all...)
 	w.follow(nil, reg("a", "a", func(r *model.Registry) { r.Retain = time.Millisecond }))
+	w.until(func() error { // what it had stays until it has spoken
+		if st := w.src.Status(); st[0].State != connecting || st[0].Services != 2 {
+			return fmt.Errorf("status %+v", st)
+		}
+		return nil
+	})
+	w.say("a", "api")
 	w.want()
 	// Of another registry under the same name nothing is kept that it has not.
 	w.say("a", "web 10.0.0.1:80", "api 10.0.0.2:80")

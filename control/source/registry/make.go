@@ -101,6 +101,7 @@ func (s *Source) parts(f *follower, known *service) []*part {
 			continue
 		}
 		in.Labels = relabel(r, in.Labels)
+		in.Labels["registryName"] = r.Key.Name
 		if in.Protocol == model.Unknown {
 			in.Protocol = r.Protocol
 		}

@@ -15,7 +15,18 @@ import (
 // file is the name of the file in Options.Dir.
 const file = "registries.json"
 
-// saved is what is known of one registry. Credentials are not in it: they print as nothing.
+// state is what the file has: registries, and the ports that services have had.
+type state struct {
+	Registries []saved
+	Ports      []savedPorts
+}
+
+type savedPorts struct {
+	Space, Host string
+	Ports       map[uint16]model.Protocol
+}
+
+// saved is what is known of one registry, without credentials.
 type saved struct {
 	Spec     model.Registry
 	Success  time.Time
@@ -34,9 +45,9 @@ func (s *Source) load() map[hostKey]bool {
 		return dirty
 	}
 	raw, err := os.ReadFile(filepath.Join(s.opts.Dir, file))
-	var list []saved
+	var st state
 	if err == nil {
-		err = json.Unmarshal(raw, &list)
+		err = json.Unmarshal(raw, &st)
 	}
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
@@ -44,10 +55,15 @@ func (s *Source) load() map[hostKey]bool {
 		}
 		return dirty
 	}
-	for i := range list {
-		f := newFollower(&list[i].Spec)
-		f.state, f.success = stale, list[i].Success
-		for _, known := range list[i].Services {
+	for _, p := range st.Ports {
+		k := hostKey{p.Space, p.Host}
+		s.hosts[k], dirty[k] = &host{ports: p.Ports}, true
+	}
+	for i := range st.Registries {
+		one := &st.Registries[i]
+		f := newFollower(&one.Spec)
+		f.state, f.success = stale, one.Success
+		for _, known := range one.Services {
 			f.services[known.Name] = &service{Service: known.Service, emptySince: known.EmptySince}
 		}
 		s.followers[f.spec.Key] = f
@@ -62,7 +78,12 @@ func (s *Source) save() {
 		return
 	}
 	s.unsaved = false
-	list := make([]saved, 0, len(s.followers))
+	var st state
+	for k, h := range s.hosts {
+		if len(h.ports) > 0 {
+			st.Ports = append(st.Ports, savedPorts{k.space, k.host, h.ports})
+		}
+	}
 	for _, f := range s.followers {
 		spec := *f.spec
 		spec.Password, spec.Token = nil, nil
@@ -70,9 +91,9 @@ func (s *Source) save() {
 		for _, known := range f.services {
 			one.Services = append(one.Services, savedService{known.Service, known.emptySince})
 		}
-		list = append(list, one)
+		st.Registries = append(st.Registries, one)
 	}
-	raw, err := json.Marshal(list)
+	raw, err := json.Marshal(st)
 	if err == nil {
 		err = wholefile.Write(filepath.Join(s.opts.Dir, file), raw, 0o600)
 	}

@@ -112,18 +112,23 @@ func place(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 	if len(r.Formats) == 0 {
 		r.Formats = etcdFormats
 	}
-	for field, use := range map[string]struct {
-		set bool
-		of  []string
+	for _, use := range []struct {
+		field string
+		set   bool
+		of    []string
 	}{
-		"formats": {len(spec.Formats) > 0, []string{model.Etcd}}, "register": {spec.Register != "", []string{model.ZooKeeper}},
-		"mergeVersions": {spec.MergeVersions, []string{model.ZooKeeper, model.Etcd, model.Nacos}},
-		"datacenter":    {spec.Datacenter != "", []string{model.Consul}}, "token": {spec.Token != "", []string{model.Consul}},
-		"groups": {len(spec.Groups) > 0, []string{model.Nacos}}, "registryNamespace": {spec.RegistryNamespace != "", []string{model.Nacos}},
-		"mode": {spec.Mode != "", []string{model.Nacos}}, "root": {spec.Root != "", []string{model.ZooKeeper, model.Etcd}},
+		{"formats", len(spec.Formats) > 0, []string{model.Etcd}},
+		{"register", spec.Register != "", []string{model.ZooKeeper}},
+		{"mergeVersions", spec.MergeVersions, []string{model.ZooKeeper, model.Etcd, model.Nacos}},
+		{"datacenter", spec.Datacenter != "", []string{model.Consul}},
+		{"token", spec.Token != "", []string{model.Consul}},
+		{"groups", len(spec.Groups) > 0, []string{model.Nacos}},
+		{"registryNamespace", spec.RegistryNamespace != "", []string{model.Nacos}},
+		{"mode", spec.Mode != "", []string{model.Nacos}},
+		{"root", spec.Root != "", []string{model.ZooKeeper, model.Etcd}},
 	} {
 		if use.set && !slices.Contains(use.of, spec.Type) {
-			d.Warn(document.CodeIgnored, "spec."+field, "remove it", "has no effect: it is for the type %s", strings.Join(use.of, ", "))
+			d.Warn(document.CodeIgnored, "spec."+use.field, "remove it", "has no effect: it is for the type %s", strings.Join(use.of, ", "))
 		}
 	}
 }
@@ -286,10 +291,11 @@ func convertRegistrySource(d *document.Document) []model.Object {
 	for _, k := range slices.Sorted(maps.Keys(z.GlobalAbnormalInstanceIPs)) {
 		addresses("spec.zookeeper.globalAbnormalInstanceIPs", k, z.GlobalAbnormalInstanceIPs[k], "")
 	}
-	for field, m := range map[string]map[string][]string{"AbnormalInstanceIPs": z.AbnormalInstanceIPs, "abnormalInstanceIPs": z.AbnormalInstanceIPsLower} {
-		for _, k := range slices.Sorted(maps.Keys(m)) {
-			addresses("spec.zookeeper."+field, k, m[k], k)
-		}
+	for _, k := range slices.Sorted(maps.Keys(z.AbnormalInstanceIPs)) {
+		addresses("spec.zookeeper.AbnormalInstanceIPs", k, z.AbnormalInstanceIPs[k], k)
+	}
+	for _, k := range slices.Sorted(maps.Keys(z.AbnormalInstanceIPsLower)) {
+		addresses("spec.zookeeper.abnormalInstanceIPs", k, z.AbnormalInstanceIPsLower[k], k)
 	}
 	return []model.Object{out}
 }

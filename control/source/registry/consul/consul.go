@@ -55,8 +55,7 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 	g := registry.NewGather(ctx, to, fail, c.service)
 	defer g.Wait()
 	defer fail(nil)
-	var services map[string][]string
-	err := c.watch(ctx, "/v1/catalog/services", &services, func() { g.Set(slices.Collect(maps.Keys(services))) })
+	err := watch(ctx, c, "/v1/catalog/services", func(services map[string][]string) { g.Set(slices.Collect(maps.Keys(services))) })
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
@@ -64,15 +63,19 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 }
 
 // watch asks a question again whenever the answer is another, until ctx ends or it fails.
-func (c *Client) watch(ctx context.Context, path string, into any, news func()) error {
+func watch[T any](ctx context.Context, c *Client, path string, news func(T)) error {
 	var index uint64
 	for {
-		now, err := c.ask(ctx, path, index, into)
-		switch {
-		case err != nil:
+		body, now, err := c.ask(ctx, path, index)
+		if err != nil {
 			return err
-		case now != index || index == 0:
-			news()
+		}
+		if now != index || index == 0 {
+			var answer T
+			if err := json.Unmarshal(body, &answer); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			news(answer)
 		}
 		// An index that goes back is that of another state, and one of zero would not block.
 		if now < index {
@@ -82,7 +85,8 @@ func (c *Client) watch(ctx context.Context, path string, into any, news func()) 
 	}
 }
 
-func (c *Client) ask(ctx context.Context, path string, index uint64, into any) (uint64, error) {
+// ask asks once, and returns the index of the answer.
+func (c *Client) ask(ctx context.Context, path string, index uint64) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+wait/16+grace)
 	defer cancel()
 	q := url.Values{}
@@ -95,39 +99,28 @@ func (c *Client) ask(ctx context.Context, path string, index uint64, into any) (
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.spec.Addresses[c.next], "/")+path+"?"+q.Encode(), http.NoBody)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if len(c.spec.Token) > 0 {
 		r.Header.Set("X-Consul-Token", string(c.spec.Token))
 	}
 	a, err := c.client.Do(r)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	defer a.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(a.Body, largest))
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	if a.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("%s: %s: %.200s", path, a.Status, strings.TrimSpace(string(body)))
+		return nil, 0, fmt.Errorf("%s: %s: %.200s", path, a.Status, strings.TrimSpace(string(body)))
 	}
 	now, err := strconv.ParseUint(a.Header.Get("X-Consul-Index"), 10, 64)
 	if err != nil {
-		return 0, fmt.Errorf("%s: no X-Consul-Index: is it Consul?", path)
+		return nil, 0, fmt.Errorf("%s: no X-Consul-Index: is it Consul?", path)
 	}
-	return now, clear(body, into)
-}
-
-// clear decodes into a variable as if it were new.
-func clear(body []byte, into any) error {
-	switch v := into.(type) {
-	case *map[string][]string:
-		*v = nil
-	case *[]entry:
-		*v = nil
-	}
-	return json.Unmarshal(body, into)
+	return body, now, nil
 }
 
 // entry is an instance as the health API has it.
@@ -148,8 +141,7 @@ type entry struct {
 
 // service follows one service.
 func (c *Client) service(ctx context.Context, name string, tell func(registry.Service)) error {
-	var list []entry
-	return c.watch(ctx, "/v1/health/service/"+url.PathEscape(name), &list, func() {
+	return watch(ctx, c, "/v1/health/service/"+url.PathEscape(name), func(list []entry) {
 		s := registry.Service{Name: name}
 		for i := range list {
 			if list[i].Service.Kind == "" {

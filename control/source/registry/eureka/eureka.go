@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -180,7 +179,7 @@ func read(body []byte) ([]registry.Service, error) {
 					in.Labels[k] = text
 				}
 			}
-			maps.Copy(in.Labels, map[string]string{"instanceId": i.InstanceID})
+			in.Labels["instanceId"] = i.InstanceID
 			s.Instances = append(s.Instances, in)
 		}
 		out = append(out, s)

@@ -1,0 +1,5 @@
+package demo;
+
+public interface Greeter {
+    String greet(String name);
+}
