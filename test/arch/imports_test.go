@@ -36,14 +36,16 @@ var allowed = map[string][]string{
 	// mcp speaks xDS to a server of configuration.
 	"control/source/mcp": {"control/source", "control/model", "base"},
 	// limiter is a source, too; quota counts for proxies.
-	"control/limiter":   {"control/model", "wire", "base"},
-	"control/check":     {"control/model", "control/patch", "base"},
-	"control/snapshot":  {"control/model", "wire", "base"},
-	"control/scope":     {"control/model", "wire", "base"},
-	"control/resource":  {},
-	"control/translate": {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
-	"control/serve":     {"control/resource", "wire", "base"},
-	"control/identity":  {"base"},
+	"control/limiter": {"control/model", "wire", "base"},
+	// quota answers by Envoy's protocol of rate limits, too.
+	"control/limiter/quota": {"control/model", "wire", "base"},
+	"control/check":         {"control/model", "control/patch", "base"},
+	"control/snapshot":      {"control/model", "wire", "base"},
+	"control/scope":         {"control/model", "wire", "base"},
+	"control/resource":      {},
+	"control/translate":     {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
+	"control/serve":         {"control/resource", "wire", "base"},
+	"control/identity":      {"base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
 	// where applied objects are kept.
 	"control/fleet":   {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},

@@ -76,7 +76,7 @@ func (a *Agent) lease(id, key string, limit float64, interval time.Duration) *le
 		l = &lease{id: id, key: key}
 		// Until the control plane has answered, which takes a moment.
 		l.credit.Store(int64(max(1, math.Floor(limit/100))))
-		setFloat(&l.share, limit/interval.Seconds())
+		setFloat(&l.share, limit/interval.Seconds()/100)
 		a.leases[p] = l
 	}
 	setFloat(&l.limit, limit)

@@ -49,8 +49,8 @@ func (b *bucket) take(now time.Time, rate float64) bool {
 	if b.at.IsZero() {
 		b.level = 1
 	} else {
-		// A tenth of a second's may come at once.
-		b.level = min(max(1, rate/10), b.level+rate*max(0, now.Sub(b.at).Seconds()))
+		// A quarter of a second's may come at once.
+		b.level = min(max(1, rate/4), b.level+rate*max(0, now.Sub(b.at).Seconds()))
 	}
 	b.at = now
 	if b.level < 1 {
