@@ -31,7 +31,7 @@ var allKinds = []model.Kind{
 	model.KindSidecar, model.KindPeerAuthentication, model.KindRequestAuthentication, model.KindAuthorizationPolicy, model.KindTelemetry, model.KindProcess,
 	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup,
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
-	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter,
+	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindRedisService, model.KindRedisDestination,
 }
 
 // ParseKind understands "vs", "virtualservice", "VirtualServices", "all".

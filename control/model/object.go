@@ -192,6 +192,8 @@ type Secret struct {
 	// Cert, Key and CA are PEM; empty when absent (tls.crt/cert, tls.key/key,
 	// ca.crt/cacert). CRL is PEM too (ca.crl).
 	Cert, PrivateKey, CA, CRL PrivateBytes
+	// Values are the others of an Opaque one, such as passwords.
+	Values map[string]PrivateBytes
 }
 
 // PrivateBytes is secret content: it prints as "(redacted)".

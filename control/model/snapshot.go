@@ -49,11 +49,14 @@ type Snapshot struct {
 	EnvoyFilters []*EnvoyFilter
 	Quarantines  []*Quarantine
 	ProxyConfigs []*ProxyConfig
-	Groups       []*WorkloadGroup
-	Secrets      []*Secret
-	Namespaces   []*Namespace
-	Accounts     []*ServiceAccount
-	Processes    []*Process
+	// Redis are what Aeraki's kinds say of Redis.
+	Redis             []*RedisService
+	RedisDestinations []*RedisDestination
+	Groups            []*WorkloadGroup
+	Secrets           []*Secret
+	Namespaces        []*Namespace
+	Accounts          []*ServiceAccount
+	Processes         []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.

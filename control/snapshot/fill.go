@@ -31,6 +31,8 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.EnvoyFilters = slice(m, every, last.EnvoyFilters, model.KindEnvoyFilter)
 	s.Groups = slice(m, every, last.Groups, model.KindWorkloadGroup)
 	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)
+	s.Redis = slice(m, every, last.Redis, model.KindRedisService)
+	s.RedisDestinations = slice(m, every, last.RedisDestinations, model.KindRedisDestination)
 	s.Quarantines = slice(m, every, last.Quarantines, model.KindQuarantine)
 	s.Secrets = slice(m, every, last.Secrets, model.KindSecret, model.KindConfigMap)
 	s.Namespaces = slice(m, every, last.Namespaces, model.KindNamespace)

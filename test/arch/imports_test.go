@@ -67,6 +67,7 @@ var allowed = map[string][]string{
 	"proxy/codec":     {"proxy/filter", "base"},
 	"proxy/http":      {"proxy/filter", "proxy/codec", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	"proxy/tcp":       {"proxy/filter", "proxy/http", "proxy/cluster", "proxy/transport", "base"},
+	"proxy/redis":     {"proxy/filter", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	"proxy/udp":       {"proxy/filter", "proxy/cluster", "base"},
 	"proxy/listener":  {"proxy/filter", "proxy/transport", "base"},
 	"proxy/telemetry": {"proxy/filter", "wire", "base"},
@@ -78,7 +79,7 @@ var allowed = map[string][]string{
 	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
-		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
+		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/redis", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
 	},
 	// agent stands beside an Envoy and uses what is not the data path.
 	"proxy/agent": {
