@@ -187,7 +187,7 @@ func TestLogin(t *testing.T) {
 	c.expect("AUTH p", "-WRONGPASS invalid username-password pair")
 	c.expect("AUTH u p", "OK")
 	c.expect("GET a", "1")
-	wrong := weft(t, catchAll, static("one", "type: STATIC,"+login("no"), addr))
+	wrong := weft(t, catchAll, static("one", "type: STATIC,"+login("wrong"), addr))
 	connect(t, wrong.listen).expect("GET a", "-ERR upstream refused the connection: WRONGPASS invalid username-password pair or user is disabled.")
 	open := weft(t, catchAll, static("one", "type: STATIC,", addr))
 	c = connect(t, open.listen) // a login of the server's own goes on to it
