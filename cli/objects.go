@@ -33,6 +33,7 @@ var allKinds = []model.Kind{
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 	model.KindServiceFence, model.KindSlimeBoot, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension,
+	model.KindRedisService, model.KindRedisDestination,
 }
 
 // ParseKind understands "vs", "virtualservice", "VirtualServices", "all".

@@ -34,6 +34,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/quota"
 	"github.com/weftmesh/weft/proxy/istio"
 	"github.com/weftmesh/weft/proxy/listener"
+	"github.com/weftmesh/weft/proxy/redis"
 	"github.com/weftmesh/weft/proxy/relay"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/sds"
@@ -343,7 +344,7 @@ func (r *runtime) wire() error {
 	r.observe = r.newObserve()
 	// config: decodes into all of the above, joins, warms, swaps.
 	dec := &config.Decoder{
-		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(r.opt.Protocols),
+		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(r.opt.Protocols), Redis: redis.NewEngine(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark, StateOfTheWorld: r.boot.ADS != nil && r.boot.ADS.StateOfTheWorld,
 		AccessLog: r.accessLog, Tracer: r.tracer, DefaultTracing: r.boot.Tracing, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},
 		RouteOptions: route.Options{Hostname: hostname(), Env: environment}, Runtime: r.boot.Runtime, Overload: r.overload.State(), Failing: r.failing.Load,

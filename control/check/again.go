@@ -45,6 +45,7 @@ func (c *Checker) unaffected(a, b *model.Snapshot) bool {
 		same(a.Sidecars, b.Sidecars) && same(a.PeerAuths, b.PeerAuths) && same(a.Authz, b.Authz) && same(a.Secrets, b.Secrets) &&
 		same(a.RequestAuths, b.RequestAuths) && same(a.Telemetry, b.Telemetry) &&
 		same(a.EnvoyFilters, b.EnvoyFilters) && same(a.Quarantines, b.Quarantines) && same(a.ProxyConfigs, b.ProxyConfigs) && same(a.Groups, b.Groups) && same(a.Fences, b.Fences) && same(a.Boots, b.Boots) &&
+		same(a.Redis, b.Redis) && same(a.RedisDestinations, b.RedisDestinations) &&
 		sameCluster(&a.Cluster, &b.Cluster) && same(a.Namespaces, b.Namespaces) && same(a.Accounts, b.Accounts) && same(a.Processes, b.Processes) &&
 		alike(a.Services, b.Services, c.sameService) && alike(a.Workloads, b.Workloads, c.sameWorkload)
 }

@@ -145,6 +145,8 @@ var codes = []Code{
 	{"WEFT0350", failure, "The value of a patch of an EnvoyFilter is not what Envoy takes; a Warning when it applies without a field that is not known.", "Write it as Envoy's v3 API has it.", nil},
 	{"WEFT0351", failure, "A patch of an EnvoyFilter breaks what it changes, and is left out.", "Change it so that the result is what Envoy takes.", nil},
 	{"WEFT0352", failure, "A patch of an EnvoyFilter cannot be merged into what it matches.", "Write the type that is there, or REPLACE it.", nil},
+	{"WEFT0360", failure, "A RedisService names what is not there; an Info when an engine does not carry all that clients may send.", "See what is named.", nil},
+	{"WEFT0361", failure, "A RedisDestination names what is not there.", "See what is named.", nil},
 
 	// The conditions of the Gateway API and of Ingress.
 	{"WEFT0401", failure, "Accepted would be False: an object of the Gateway API is not taken.", "See what is named.", nil},

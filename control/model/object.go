@@ -206,6 +206,8 @@ type Secret struct {
 	Cert, PrivateKey, CA, CRL PrivateBytes
 	// Docker are credentials of image registries (.dockerconfigjson).
 	Docker PrivateBytes `json:"-"`
+	// Values are the others of an Opaque one, such as passwords.
+	Values map[string]PrivateBytes
 }
 
 // PrivateBytes is secret content: it prints as "(redacted)".

@@ -56,6 +56,9 @@ type Snapshot struct {
 	// Limiters, and what is in force of them.
 	Limiters []*SmartLimiter
 	Limits   []*Limits
+	// Redis are what Aeraki's kinds say of Redis.
+	Redis             []*RedisService
+	RedisDestinations []*RedisDestination
 	// Modules are what was fetched for plug-ins.
 	Modules    []*Module
 	Fences     []*Fence

@@ -50,6 +50,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) &&
 		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
+		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

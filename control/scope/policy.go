@@ -251,13 +251,13 @@ func (x *Index) StreamPolicies() []string {
 	}).([]string)
 }
 
-// MessageHosts are the hosts of services with a port that carries a protocol of messages.
+// MessageHosts are the hosts of services with a port that carries a protocol of messages, or Redis.
 func (x *Index) MessageHosts() []string {
 	type key struct{}
 	return x.Lasting(key{}, func() any {
 		var hosts []string
 		for _, s := range x.Snapshot.Services {
-			if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol.Messages() != "" }) {
+			if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol.Messages() != "" || p.Protocol == model.Redis }) {
 				hosts = append(hosts, s.Host)
 			}
 		}

@@ -36,6 +36,8 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.Fences = slice(m, every, last.Fences, model.KindServiceFence)
 	s.Boots = slice(m, every, last.Boots, model.KindSlimeBoot)
 	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)
+	s.Redis = slice(m, every, last.Redis, model.KindRedisService)
+	s.RedisDestinations = slice(m, every, last.RedisDestinations, model.KindRedisDestination)
 	s.Quarantines = slice(m, every, last.Quarantines, model.KindQuarantine)
 	s.Limiters = slice(m, every, last.Limiters, model.KindSmartLimiter)
 	s.Limits = slice(m, every, last.Limits, model.KindLimits)

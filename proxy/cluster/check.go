@@ -43,6 +43,10 @@ func (m *Manager) check(s *Spec) error {
 		if err := m.CheckDNSCache(s.Cache); err != nil {
 			return err
 		}
+	case Discovered:
+		if s.Discovery == nil || s.Endpoints == nil {
+			return errors.New("load_assignment: a cluster that discovers its hosts needs some to begin with")
+		}
 	case EDS, OriginalDst:
 		if s.Endpoints != nil {
 			return errors.New("load_assignment: only STATIC and DNS clusters have one")

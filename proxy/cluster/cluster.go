@@ -47,6 +47,7 @@ type Cluster struct {
 	sweep     *time.Timer // of outlier detection
 	slow      *time.Timer // of slow start
 	cleanup   *time.Timer // of original destinations
+	stop      func()      // ends discovery; nil: there is none
 	merge     *time.Timer // of what health checks find
 	reweigh   *time.Timer // by reported load
 	looked    time.Time   // when that was last worked in
@@ -147,6 +148,8 @@ func (c *Cluster) start() {
 		c.mu.Lock()
 		c.readyLocked()
 		c.mu.Unlock()
+	case Discovered:
+		c.startDiscovery()
 	case EDS: // SetEndpoints
 	}
 }
@@ -305,6 +308,9 @@ func (c *Cluster) close() {
 			l.timer.Stop()
 		}
 	}
+	if c.stop != nil {
+		c.stop()
+	}
 	var hosts []*Host
 	for _, h := range c.byKey {
 		hosts = append(hosts, h)
@@ -396,6 +402,8 @@ func (c *Cluster) Pick(p *Pick) (*Host, filter.ResponseFlags) {
 		return c.pickAggregate(p)
 	case DynamicForward:
 		return c.pickForward(p)
+	case Discovered:
+		return c.pickDiscovered(p)
 	default:
 	}
 	v := c.view.Load()

@@ -31,10 +31,14 @@ const (
 	Aggregate
 	// DynamicForward sends to the host that the request names (Pick.Authority).
 	DynamicForward
+	// Discovered hosts come by Spec.Discovery, which begins with the endpoints in the Spec; who sends chooses among them.
+	Discovered
 )
 
 // Provides tells whether clusters of the type choose hosts by themselves (Provided).
-func (t Type) Provides() bool { return t == OriginalDst || t == Aggregate || t == DynamicForward }
+func (t Type) Provides() bool {
+	return t == OriginalDst || t == Aggregate || t == DynamicForward || t == Discovered
+}
 
 // Spec describes a cluster.
 type Spec struct {
@@ -93,6 +97,10 @@ type Spec struct {
 	Clusters []string
 	// Cache of the names of a DynamicForward.
 	Cache *DNSCacheSpec
+	// Discovery of a Discovered cluster.
+	Discovery Discovery
+	// Redis is how servers of Redis are logged in to; nil: they want no password.
+	Redis *RedisLogin
 	// Original applies to OriginalDst.
 	Original Original
 	// Service names the destination in metrics.
@@ -109,6 +117,9 @@ type Spec struct {
 	// Metadata by filter name, opaque here.
 	Metadata map[string]any
 }
+
+// RedisLogin is who the proxy is to servers of Redis. User "": only the password is sent.
+type RedisLogin struct{ User, Password string }
 
 // TLS makes a client's side of TLS on a connected socket; *transport.ClientTLS does.
 type TLS interface {

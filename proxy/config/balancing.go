@@ -49,7 +49,7 @@ func loadBalancing(m *clusterv3.Cluster, s *cluster.Spec) error {
 // providedFits checks that clusters that choose their hosts themselves, and only they, say so.
 func providedFits(s *cluster.Spec) error {
 	if (s.LB.Policy == cluster.Provided) != s.Type.Provides() {
-		return errors.New("CLUSTER_PROVIDED goes with ORIGINAL_DST, aggregate and dynamic forward proxy clusters, and with nothing else")
+		return errors.New("CLUSTER_PROVIDED goes with ORIGINAL_DST, aggregate, dynamic forward proxy and Redis clusters, and with nothing else")
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func (d *Decoder) discovery(m *clusterv3.Cluster, c *clusterConfig) error {
 		if err := d.clusterType(m.GetClusterType().GetTypedConfig(), c); err != nil {
 			return at(err, "cluster_type.typed_config")
 		}
-		if s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS {
+		if s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS || s.Type == cluster.Discovered {
 			return loadAssignment(m, s)
 		}
 		if m.LoadAssignment != nil {
@@ -176,7 +176,7 @@ func loadAssignment(m *clusterv3.Cluster, s *cluster.Spec) error {
 		return nil
 	}
 	var err error
-	s.Endpoints, err = decodeEndpoints(m.LoadAssignment, s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS)
+	s.Endpoints, err = decodeEndpoints(m.LoadAssignment, s.Type == cluster.StrictDNS || s.Type == cluster.LogicalDNS || s.Type == cluster.Discovered)
 	return at(err, "load_assignment")
 }
 

@@ -7,6 +7,7 @@ import (
 	aggregatev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/aggregate/v3"
 	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	forwardv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dynamic_forward_proxy/v3"
+	redisclusterv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/redis/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -45,6 +46,13 @@ func (d *Decoder) clusterType(a *anypb.Any, c *clusterConfig) error {
 		var err error
 		c.spec.Cache, err = forward.Cache(m.GetDnsCacheConfig())
 		return at(err, "dns_cache_config")
+	case a.MessageIs(&redisclusterv3.RedisClusterConfig{}):
+		m := &redisclusterv3.RedisClusterConfig{}
+		if err := unpack(a, m); err != nil {
+			return err
+		}
+		redisCluster(m, c.spec)
+		return nil
 	case a.MessageIs(&dnsv3.DnsCluster{}):
 		m := &dnsv3.DnsCluster{}
 		if err := unpack(a, m); err != nil {

@@ -35,6 +35,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/descriptor"
 	"github.com/weftmesh/weft/proxy/http/forward"
 	"github.com/weftmesh/weft/proxy/http/match"
+	"github.com/weftmesh/weft/proxy/redis"
 	"github.com/weftmesh/weft/proxy/route"
 	"github.com/weftmesh/weft/proxy/tcp"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -47,8 +48,10 @@ type Decoder struct {
 	NetworkKinds []filter.NetworkKind
 	// Protocols are those of messages, for MessageProxy.
 	Protocols []*codec.Protocol
-	Secrets   *transport.SecretStore
-	Clusters  *cluster.Manager
+	// Redis has the connections to servers of Redis.
+	Redis    *redis.Engine
+	Secrets  *transport.SecretStore
+	Clusters *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.
 	Mark int
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.
@@ -102,7 +105,7 @@ type Decoder struct {
 
 // checker compiles the tables once per process: they are constants.
 var checker = sync.OnceValues(func() (*strict.Checker, error) {
-	return strict.New(supportedRoute, match.Supported, match.SupportedMetadata, match.SupportedChanges, match.SupportedTrees, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap, supportedOverload)
+	return strict.New(supportedRoute, match.Supported, match.SupportedMetadata, match.SupportedChanges, match.SupportedTrees, descriptor.Supported, supportedCluster, supportedHealth, supportedPolicies, supportedTypes, supportedRedis, forward.CacheFields, supportedSource, supportedTLS, supportedListener, supportedBootstrap, supportedOverload)
 })
 
 // Features lists what is supported, message by message.

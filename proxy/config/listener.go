@@ -11,6 +11,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	proxyprotov3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	redisv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/redis_proxy/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -206,7 +207,7 @@ func predicates(list []*listenerv3.ListenerFilterChainMatchPredicate) ([]listene
 func (d *Decoder) chain(m *listenerv3.FilterChain, cc *chainContext) (*listener.FilterChain, error) {
 	c := &listener.FilterChain{
 		Name: m.Name, HandshakeTimeout: duration(m.TransportSocketConnectTimeout),
-		Version: fmt.Sprintf("%s-%t-%d", contentHash(m), cc.outbound, cc.bufferLimit),
+		Version: fmt.Sprintf("%s-%t-%d", contentHash(withoutRedis(m)), cc.outbound, cc.bufferLimit),
 	}
 	var err error
 	if c.Match, err = chainMatch(m.FilterChainMatch); err != nil {
@@ -249,10 +250,12 @@ func (d *Decoder) terminal(m *listenerv3.Filter, cc *chainContext) (filter.Termi
 		t, err = d.manager(a, cc, nil)
 	case a.MessageIs(&weftpb.MessageProxy{}):
 		t, err = d.messageProxy(a, cc)
+	case a.MessageIs(&redisv3.RedisProxy{}):
+		t, err = d.redisProxy(a, cc)
 	case a.MessageIs(&tcpv3.TcpProxy{}):
 		t, err = d.tcpProxy(a, cc)
 	default:
-		err = fmt.Errorf("%s is not supported as the last filter: want http_connection_manager, tcp_proxy or weft.wire.v1.MessageProxy", typeOf(a))
+		err = fmt.Errorf("%s is not supported as the last filter: want http_connection_manager, tcp_proxy, redis_proxy or weft.wire.v1.MessageProxy", typeOf(a))
 	}
 	return t, at(err, "typed_config")
 }

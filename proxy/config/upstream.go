@@ -20,7 +20,15 @@ const httpOptionsKey = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 // upstreamHTTP reads the protocol: from HttpProtocolOptions, or from the
 // deprecated fields of the cluster itself.
 func upstreamHTTP(m *clusterv3.Cluster, s *cluster.Spec) error {
+	if a := m.TypedExtensionProtocolOptions[redisOptionsKey]; a != nil {
+		if err := redisLogin(a, s); err != nil {
+			return at(err, "typed_extension_protocol_options[%q]", redisOptionsKey)
+		}
+	}
 	for key, a := range m.TypedExtensionProtocolOptions {
+		if key == redisOptionsKey {
+			continue
+		}
 		if key != httpOptionsKey {
 			return at(errors.New("not supported"), "typed_extension_protocol_options[%q]", key)
 		}

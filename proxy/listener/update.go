@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+
+	"github.com/weftmesh/weft/proxy/filter"
 )
 
 // update is one Update at work. The manager's mu is held.
@@ -14,6 +16,20 @@ type update struct {
 	// wanted are the sockets of next.
 	wanted map[socketKey]*active
 	errs   []error
+	// kept are chains that go on as those are configured beside them.
+	kept []successor
+}
+
+// successor is a chain that stays, and what it is to do from now on.
+type successor struct {
+	chain *chain
+	to    *FilterChain
+}
+
+// Adopter is a Terminal that can do what another of its kind was configured to do, without its connections noticing: what a
+// FilterChain's Version need not tell apart. false: other is of another kind.
+type Adopter interface {
+	Adopt(other filter.Terminal) bool
 }
 
 // add takes one listener into the next table, or its predecessor.
@@ -60,7 +76,7 @@ func (u *update) compile(l *Listener) (*active, error) {
 		if fc.Terminal == nil {
 			return nil, fmt.Errorf("filter chain %q has no terminal filter", fc.Name)
 		}
-		matched = append(matched, old.keep(fc, stats))
+		matched = append(matched, u.keep(old, fc, stats))
 	}
 	var err error
 	if l.Matcher != nil {
@@ -76,7 +92,7 @@ func (u *update) compile(l *Listener) (*active, error) {
 		if l.Default.Terminal == nil {
 			return nil, errors.New("the default filter chain has no terminal filter")
 		}
-		a.fallback = old.keep(l.Default, stats)
+		a.fallback = u.keep(old, l.Default, stats)
 		a.chains = append(a.chains[:len(a.chains):len(a.chains)], a.fallback)
 	}
 	return a, nil
@@ -92,6 +108,15 @@ func (a *active) keep(fc *FilterChain, stats *Stats) *chain {
 		}
 	}
 	return newChain(fc, stats)
+}
+
+// keep is active.keep for the update.
+func (u *update) keep(old *active, fc *FilterChain, stats *Stats) *chain {
+	c := old.keep(fc, stats)
+	if c.FilterChain != fc {
+		u.kept = append(u.kept, successor{c, fc})
+	}
+	return c
 }
 
 // enter gives a listener its addresses: all or none.
@@ -190,6 +215,11 @@ func (u *update) commit() {
 		}
 	}
 	m.table.Store(u.next)
+	for _, s := range u.kept {
+		if a, ok := s.chain.Terminal.(Adopter); ok {
+			a.Adopt(s.to.Terminal)
+		}
+	}
 	for key, s := range m.sockets {
 		if u.wanted[key] != nil {
 			m.run(s)

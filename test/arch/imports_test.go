@@ -81,11 +81,12 @@ var allowed = map[string][]string{
 	"proxy/relay":      {"proxy/listener", "proxy/transport", "wire", "base"},
 	"proxy/admin":      {"base"},
 	"proxy/handover":   {"wire", "base"},
+	"proxy/redis":      {"proxy/filter", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	// als speaks Envoy's protocol of access logs.
 	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
-		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
+		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/redis", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
 	},
 	// agent stands beside an Envoy and uses what is not the data path.
 	"proxy/agent": {

@@ -1,5 +1,5 @@
-// Package aeraki is the front end of Aeraki's MetaRouter: routes for protocols that are not HTTP. They compile
-// into the same routes as a VirtualService's.
+// Package aeraki is the front end of Aeraki's kinds: MetaRouter, routes for protocols that are not HTTP, which compile
+// into the same routes as a VirtualService's; RedisService and RedisDestination.
 //
 // Attributes are what the protocol's codec finds: "method" is the operation, "interface" the service, others are
 // fields by their names, whose case does not count. Limits are named as not carried out.
@@ -22,6 +22,8 @@ import (
 func FrontEnds() []document.FrontEnd {
 	return []document.FrontEnd{
 		{Kind: string(model.KindMetaRouter), Group: api.Group, Versions: []string{api.Version}, Shape: shape(), Convert: convert},
+		{Kind: string(model.KindRedisService), Group: api.RedisGroup, Versions: []string{api.Version}, Shape: redisShapes()[0], Convert: convertRedisService},
+		{Kind: string(model.KindRedisDestination), Group: api.RedisGroup, Versions: []string{api.Version}, Shape: redisShapes()[1], Convert: convertRedisDestination},
 	}
 }
 
@@ -39,6 +41,14 @@ var shape = sync.OnceValue(func() *document.Shape {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
 	}
 	return s
+})
+
+// redisShapes are those of RedisService and RedisDestination.
+var redisShapes = sync.OnceValue(func() [2]*document.Shape {
+	b := document.NewBuilder(document.Rules{})
+	return [2]*document.Shape{
+		document.Spec(b.GoType(reflect.TypeFor[api.RedisServiceSpec]())), document.Spec(b.GoType(reflect.TypeFor[api.RedisDestinationSpec]())),
+	}
 })
 
 func convert(d *document.Document) []model.Object {

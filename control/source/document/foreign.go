@@ -32,7 +32,7 @@ var notYet = map[string]map[string]bool{
 // trafficGroups shape traffic with every kind they have.
 var trafficGroups = []string{
 	"multicluster.x-k8s.io", "config.netease.com", "microservice.slime.io", "microservice.netease.com",
-	"redis.aeraki.io", "dubbo.aeraki.io", "metaprotocol.aeraki.io",
+	"dubbo.aeraki.io", "metaprotocol.aeraki.io",
 }
 
 // kubernetesGroups are those of Kubernetes itself and its tools.

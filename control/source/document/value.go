@@ -199,6 +199,9 @@ func messageProtocol(name string) (model.Protocol, bool) {
 	}
 	rest = strings.TrimPrefix(rest, "metaprotocol-")
 	app, _, _ := strings.Cut(rest, "-")
+	if app == "redis" {
+		return model.Redis, true
+	}
 	return model.MessagesOf(app), slices.Contains(wire.MessageProtocols, app)
 }
 

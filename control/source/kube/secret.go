@@ -45,6 +45,7 @@ func convertSecret(d *document.Document) []model.Object {
 	out.CA, caField = take(caKeys)
 	out.CRL, _ = take(crlKeys)
 	out.Docker, _ = take([]string{corev1.DockerConfigJsonKey})
+	out.Values = others(&sec)
 	if sec.Type == corev1.SecretTypeTLS {
 		if out.Cert == nil {
 			d.Error(document.CodeMissing, certField, "put the certificate chain there, PEM", "is missing in a secret of type %s", sec.Type)
@@ -65,4 +66,31 @@ func convertSecret(d *document.Document) []model.Object {
 		}
 	}
 	return []model.Object{out}
+}
+
+// biggestValue bounds what is kept of a Secret beside certificates: passwords are short.
+const biggestValue = 4 << 10
+
+// others are the values of a Secret that are no parts of a certificate.
+func others(sec *corev1.Secret) map[string]model.PrivateBytes {
+	if sec.Type != "" && sec.Type != corev1.SecretTypeOpaque && sec.Type != corev1.SecretTypeBasicAuth {
+		return nil
+	}
+	known := slices.Concat(certKeys, keyKeys, caKeys, crlKeys)
+	out := map[string]model.PrivateBytes{}
+	keep := func(k string, v []byte) {
+		if len(v) <= biggestValue && !slices.Contains(known, k) {
+			out[k] = slices.Clone(v)
+		}
+	}
+	for k, v := range sec.Data {
+		keep(k, v)
+	}
+	for k, v := range sec.StringData {
+		keep(k, []byte(v))
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
 }

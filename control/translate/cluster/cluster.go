@@ -6,6 +6,7 @@
 package cluster
 
 import (
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -59,6 +60,9 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	_, class.Explicit = p.HTTPProxy()
 	class.Gateway = p.Gateway()
 	class.Through = b.v.PassesThrough()
+	if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol == model.Redis }) {
+		class.Engine = p.Engine()
+	}
 	policy := b.v.Policy(s)
 	for _, k := range policy.Keys {
 		class.Policy += k.String() + " "
@@ -203,6 +207,7 @@ func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 	b.applyTLS(c, t)
 	announce(c, t.policy.ProxyProtocol)
 	b.applyHTTP(c, t)
+	b.applyRedis(c, t)
 	return c
 }
 

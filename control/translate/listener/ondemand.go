@@ -73,6 +73,12 @@ func (b *Builder) apartPorts() []*listenerv3.Listener {
 		tls, tcp := b.streamRoutes(s)
 		for i := range s.Ports {
 			p := &s.Ports[i]
+			if o.redisPort(s, p) {
+				for _, d := range o.spots(s, p) {
+					o.redis(d, s, p)
+				}
+				continue
+			}
 			if o.speaks(p.Protocol) {
 				for _, d := range o.spots(s, p) {
 					o.messages(d, 0, s, p)

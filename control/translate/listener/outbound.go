@@ -168,6 +168,10 @@ func (o *outboundSet) port(listener int, s *model.Service, p *model.ServicePort)
 		o.useRoutes(d, listener, p.Port)
 	case p.Protocol == model.Unknown && !model.ServerFirst(p.Port):
 		o.sniffedPort(listener, s, p)
+	case o.redisPort(s, p):
+		for _, d := range o.spots(s, p) {
+			o.redis(d, s, p)
+		}
 	case o.speaks(p.Protocol):
 		for _, d := range o.spots(s, p) {
 			o.messages(d, listener, s, p)

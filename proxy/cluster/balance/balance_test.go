@@ -255,7 +255,7 @@ func TestMurmur(t *testing.T) {
 	for s, want := range map[string]uint64{
 		"": 0x553e93901e462a6e, "a": 0x454ddee488c1ed6b, "10.0.0.1:80_0": 0xbd8f6461ecffb28c, "0123456789abcdef": 0x934b0d760642ed86,
 	} {
-		if got := murmur2([]byte(s)); got != want {
+		if got := Murmur2([]byte(s)); got != want {
 			t.Errorf("%q: %#x, want %#x", s, got, want)
 		}
 	}

@@ -22,7 +22,7 @@ type RingSize struct {
 func Ring(weights []uint64, keys []string, size RingSize) Balancer {
 	sum := xxhash.Sum64
 	if size.Murmur {
-		sum = murmur2
+		sum = Murmur2
 	}
 	shares := normalize(weights)
 	least := slices.Min(shares)
@@ -45,9 +45,9 @@ func Ring(weights []uint64, keys []string, size RingSize) Balancer {
 	return r
 }
 
-// murmur2 is MurmurHash64A with the seed of libstdc++'s hash of strings, which
+// Murmur2 is MurmurHash64A with the seed of libstdc++'s hash of strings, which
 // is what Envoy calls MURMUR_HASH_2.
-func murmur2(b []byte) uint64 {
+func Murmur2(b []byte) uint64 {
 	const seed, m = 0xc70f6907, 0xc6a4a7935bd1e995
 	h := seed ^ uint64(len(b))*m
 	for ; len(b) >= 8; b = b[8:] {
