@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -94,6 +95,9 @@ func (b *Builder) Inbound(i *Inbound) *clusterv3.Cluster {
 			c.AltStatName = model.StatName(pattern, i.Service, p, "")
 		}
 	}
+	if t.policy.Pool == nil {
+		t.policy.Pool = b.v.Mesh.DefaultPool
+	}
 	if b.v.Sidecar != nil && b.v.Sidecar.InboundPool != nil {
 		t.policy.Pool = b.v.Sidecar.InboundPool
 	}
@@ -164,9 +168,7 @@ func (b *Builder) Fixed() []*clusterv3.Cluster {
 		return []*clusterv3.Cluster{blackhole}
 	}
 	pass := b.passthrough(wire.PassthroughCluster)
-	applyPool(pass, nil, b.v.Mesh.Keepalive)
 	in := b.passthrough(wire.InboundPassthrough4)
-	applyPool(in, nil, b.v.Mesh.Keepalive)
 	b.bindInbound(in)
 	out := []*clusterv3.Cluster{blackhole, pass}
 	if b.v.OutboundPolicy() == model.AllowAnyDynamic {
@@ -181,10 +183,16 @@ func (b *Builder) passthrough(name string) *clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_ORIGINAL_DST},
 		LbPolicy:             clusterv3.Cluster_CLUSTER_PROVIDED,
 		ConnectTimeout:       pb.Duration(b.connectTimeout()),
-		CircuitBreakers:      breakers(nil),
+		CircuitBreakers:      breakers(b.v.Mesh.DefaultPool),
 	}
+	applyPool(c, b.v.Mesh.DefaultPool, b.v.Mesh.Keepalive)
 	// Each address has a pool of its own here, which must not stay for ever.
-	o := httpOptions(&model.ConnectionPool{IdleTimeout: passthroughIdle})
+	pool := model.ConnectionPool{IdleTimeout: passthroughIdle}
+	if p := b.v.Mesh.DefaultPool; p != nil {
+		pool = *p
+		pool.IdleTimeout = cmp.Or(p.IdleTimeout, passthroughIdle)
+	}
+	o := httpOptions(&pool)
 	o.UpstreamProtocolOptions = useDownstream(&corev3.Http2ProtocolOptions{})
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: pb.Any(o)}
 	return c
