@@ -407,7 +407,7 @@ func (r *request) redirected(u *upConn, i int, reply []byte) bool {
 
 // redirection reads an address; without a host it is the server's own.
 func redirection(text string, own netip.Addr) (netip.AddrPort, bool) {
-	if strings.HasPrefix(text, ":") {
+	if strings.HasPrefix(text, ":") && !strings.HasPrefix(text, "::") {
 		p, err := netip.ParseAddrPort("0.0.0.0" + text)
 		return netip.AddrPortFrom(own, p.Port()), err == nil
 	}
