@@ -65,8 +65,8 @@ type bucket struct {
 	order   []*session
 }
 
-// holder is what a proxy wants of a bucket.
-type holder struct{ want float64 }
+// holder is what a proxy wants of a bucket, and how much it may take before it is heard.
+type holder struct{ want, credit float64 }
 
 // NewBook returns an empty book.
 func NewBook() *Book {
@@ -146,12 +146,18 @@ func (x *bucket) fill(now time.Time) {
 	x.at = now
 }
 
-// credit is how much each holder may take before it is heard.
-func (x *bucket) credit() float64 {
-	if x.level < 1 {
+// credit is how much a holder may take before it is heard: no more than others have left of half of what there is.
+func (x *bucket) credit(s *session) float64 {
+	h := x.holders[s]
+	if h.credit = 0; x.level < 1 {
 		return 0
 	}
-	return max(1, math.Floor(x.level/2/float64(max(1, len(x.holders)))))
+	left := x.level / 2
+	for _, other := range x.holders {
+		left -= other.credit
+	}
+	h.credit = max(1, math.Floor(min(left, x.level/2/float64(len(x.holders)))))
+	return h.credit
 }
 
 // reset is how long until there is a token.

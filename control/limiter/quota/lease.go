@@ -112,7 +112,7 @@ func (s *session) unknown(p place) { s.put(p, &weftpb.Grant{Id: p.id, Key: p.key
 // grant is called with the book's mu held.
 func (s *session) grant(p place, x *bucket, tokens float64) {
 	s.put(p, &weftpb.Grant{
-		Id: p.id, Key: p.key, Tokens: tokens, Credit: x.credit(), Remaining: max(0, x.level), Reset_: durationpb.New(x.reset()),
+		Id: p.id, Key: p.key, Tokens: tokens, Credit: x.credit(s), Remaining: max(0, x.level), Reset_: durationpb.New(x.reset()),
 		Share: x.spec.rate() / float64(max(1, len(x.holders))),
 	})
 }

@@ -112,6 +112,20 @@ func TestCreditIsPaidBack(t *testing.T) {
 	}
 }
 
+// TestCreditIsBounded: however proxies come, their credit is no more than half of what there is, or one each.
+func TestCreditIsBounded(t *testing.T) {
+	b, _ := testBook(1000, time.Second)
+	sum := 0.0
+	for range 20 {
+		s := newSession()
+		b.ask(s, &weftpb.Ask{Id: id})
+		sum += got(s).Credit
+	}
+	if sum > 500+20 {
+		t.Errorf("credit of %v", sum)
+	}
+}
+
 // TestAfterAStart: proxies that were on their own find an empty bucket, and what they took since counts.
 func TestAfterAStart(t *testing.T) {
 	b, now := testBook(1000, time.Second)
