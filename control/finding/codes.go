@@ -31,9 +31,6 @@ var codes = []Code{
 	{"WEFT0114", info, "The new version of an object is bad: the last good one stays in force.", "Correct the faults that are named beside it.", nil},
 	{"WEFT0115", warning, "A spelling is deprecated.", "Write the newer one that is named.", []Equal{ist("IST0002")}},
 	{"WEFT0116", warning, "The keys for tokens cannot be fetched.", "Check the address, and that the control plane may reach it.", nil},
-	{"WEFT0120", info, "What an object of Slime's asks for is part of Weft, or has no use in it.", "Remove it.", nil},
-	{"WEFT0121", info, "A host of a ServiceFence is listed no more, since its deadline has passed.", "Remove it, or give it another deadline.", nil},
-	{"WEFT0122", failure, "The module of a plug-in cannot be fetched: requests go on without it, or are denied (failStrategy).", "See that the address, the credentials and the SHA-256 are right.", nil},
 	{"WEFT0117", warning, "A server of configuration cannot be reached, or sends what cannot be read: what it had sent before stands.", "Start it, correct what it serves, or take it out of --config.", nil},
 	{"WEFT0120", warning, "A rule of a VirtualService is never reached: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0130")}},
 	{"WEFT0121", info, "A match of a rule has no effect: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0131")}},
@@ -45,6 +42,9 @@ var codes = []Code{
 	{"WEFT0127", info, "The name of a Service's port says no protocol, and appProtocol is not set: the protocol is found out by the first bytes.", "Begin the name with the protocol, as http or tcp-db, or set appProtocol.", []Equal{ist("IST0118")}},
 	{"WEFT0128", warning, "A port of an ExternalName Service is plain TCP: it takes the traffic to every address on that port.", "Name the port by its protocol, as http or tls.", []Equal{ist("IST0150")}},
 	{"WEFT0129", failure, "A VirtualService is bound to a Gateway that a control plane has made of one of the Gateway API.", "Attach an HTTPRoute to that Gateway.", []Equal{ist("IST0165")}},
+	{"WEFT0191", info, "What an object of Slime's asks for is part of Weft, or has no use in it.", "Remove it.", nil},
+	{"WEFT0192", info, "A host of a ServiceFence is listed no more, since its deadline has passed.", "Remove it, or give it another deadline.", nil},
+	{"WEFT0193", failure, "The module of a plug-in cannot be fetched: requests go on without it, or are denied (failStrategy).", "See that the address, the credentials and the SHA-256 are right.", nil},
 
 	// What several objects show together.
 	{"WEFT0201", failure, "A destination, or a service that a provider names, does not exist.", "Correct the host, or add a Service or ServiceEntry for it.", []Equal{ist("IST0101")}},

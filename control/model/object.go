@@ -202,7 +202,7 @@ type Secret struct {
 	// ca.crt/cacert). CRL is PEM too (ca.crl).
 	Cert, PrivateKey, CA, CRL PrivateBytes
 	// Docker are credentials of image registries (.dockerconfigjson).
-	Docker PrivateBytes `json:"-"`
+	Docker PrivateBytes
 }
 
 // PrivateBytes is secret content: it prints as "(redacted)".

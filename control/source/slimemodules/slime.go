@@ -1,9 +1,9 @@
-// Package slime is the front end of Slime's kinds: ServiceFence, SlimeBoot, EnvoyPlugin and PluginManager, in the
+// Package slimemodules is the front end of Slime's kinds: ServiceFence, SlimeBoot, EnvoyPlugin and PluginManager, in the
 // groups and spellings that its releases have had.
 //
 // Fences become model.Fence, plug-ins the same patches that an EnvoyFilter's are. What says where Slime's own
 // programs run is passed over: Weft has none of them, which a Finding says where somebody may wait for one.
-package slime
+package slimemodules
 
 import (
 	"reflect"
@@ -15,7 +15,7 @@ import (
 )
 
 // CodeNotNeeded: what an object asks for is part of Weft, or has no use in it.
-const CodeNotNeeded = "WEFT0120"
+const CodeNotNeeded = "WEFT0191"
 
 // FrontEnds returns the front ends of Slime's kinds.
 func FrontEnds() []document.FrontEnd {
