@@ -45,9 +45,9 @@ var codes = []Code{
 	{"WEFT0150", warning, "A registry cannot be reached, or refuses: what it has said before stands.", "Start it, or correct addresses and credentials.", nil},
 	{"WEFT0151", info, "A registry has no instance any more of services that had some: the last ones stay for a while.", "Nothing, if that is meant; else shorten spec.retain.", nil},
 	{"WEFT0152", warning, "Instances in a registry cannot be used: they have no address, no port, or a name that no host can have.", "Correct what registers them, or leave them out with spec.services.", nil},
-	{"WEFT0160", info, "What an object of Slime's asks for is part of Weft, or has no use in it.", "Remove it.", nil},
-	{"WEFT0161", info, "A host of a ServiceFence is listed no more, since its deadline has passed.", "Remove it, or give it another deadline.", nil},
-	{"WEFT0162", failure, "The module of a plug-in cannot be fetched: requests go on without it, or are denied (failStrategy).", "See that the address, the credentials and the SHA-256 are right.", nil},
+	{"WEFT0191", info, "What an object of Slime's asks for is part of Weft, or has no use in it.", "Remove it.", nil},
+	{"WEFT0192", info, "A host of a ServiceFence is listed no more, since its deadline has passed.", "Remove it, or give it another deadline.", nil},
+	{"WEFT0193", failure, "The module of a plug-in cannot be fetched: requests go on without it, or are denied (failStrategy).", "See that the address, the credentials and the SHA-256 are right.", nil},
 
 	// What several objects show together.
 	{"WEFT0201", failure, "A destination, or a service that a provider names, does not exist.", "Correct the host, or add a Service or ServiceEntry for it.", []Equal{ist("IST0101")}},

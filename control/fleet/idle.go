@@ -94,7 +94,7 @@ func (p *session) note(url string, names []string) {
 		if clusters, ok := p.demand.Clusters(url, name); ok && len(clusters) > 0 {
 			now := time.Now()
 			p.fleet.habits.Note(who, url, name, now)
-			p.learn(url, name, clusters, now)
+			p.learn(url, name, now)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func (f *Fleet) busy(id model.Key, clusters []string, now time.Time) {
 		if p.demand != nil {
 			for _, name := range clusters {
 				p.usage.busy[name] = now
-				p.learn(wire.TypeCluster, name, []string{name}, now)
+				p.learn(wire.TypeCluster, name, now)
 			}
 			for name := range p.asked[wire.TypeVirtualHost] {
 				if p.lastUse(wire.TypeVirtualHost, name).Equal(now) {

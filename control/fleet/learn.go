@@ -41,19 +41,16 @@ func (p *session) fence(idx *index, proxy scope.Proxy) {
 	}
 }
 
-// learn remembers for the fences of a session's proxy that it uses a name, which leads to clusters. It is called
-// with building held.
-func (p *session) learn(url, name string, clusters []string, now time.Time) {
-	if p.fleet.habits == nil {
+// learn remembers for the fences of a session's proxy that it uses a name. It is called with building held.
+func (p *session) learn(url, name string, now time.Time) {
+	if p.fleet.habits == nil || len(p.fences) == 0 || p.demand == nil {
 		return
 	}
-	for _, f := range p.fences {
-		who := f.Key.String()
-		for _, c := range clusters {
-			if direction, _, _, host, ok := wire.SplitClusterName(c); ok && direction == wire.Outbound {
-				p.fleet.habits.Note(who, url, name, now)
-				p.fleet.habits.Note(who, hosts, host, now)
-			}
+	for _, host := range p.demand.Hosts(url, name) {
+		for _, f := range p.fences {
+			who := f.Key.String()
+			p.fleet.habits.Note(who, url, name, now)
+			p.fleet.habits.Note(who, hosts, host, now)
 		}
 	}
 }

@@ -90,7 +90,7 @@ type secretJSON Secret
 
 // MarshalJSON implements json.Marshaler.
 func (s secretJSON) MarshalJSON() ([]byte, error) {
-	return json.Marshal(secretText{s.Meta, string(s.Cert), string(s.PrivateKey), string(s.CA), string(s.CRL)})
+	return json.Marshal(secretText{s.Meta, string(s.Cert), string(s.PrivateKey), string(s.CA), string(s.CRL), string(s.Docker)})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -105,27 +105,32 @@ func (s *secretJSON) UnmarshalJSON(raw []byte) error {
 		}
 		return PrivateBytes(s)
 	}
-	*s = secretJSON{Meta: t.Meta, Cert: bytes(t.Cert), PrivateKey: bytes(t.Key), CA: bytes(t.CA), CRL: bytes(t.CRL)}
+	*s = secretJSON{Meta: t.Meta, Cert: bytes(t.Cert), PrivateKey: bytes(t.Key), CA: bytes(t.CA), CRL: bytes(t.CRL), Docker: bytes(t.Docker)}
 	return nil
 }
 
 type secretText struct {
-	Meta               Meta
-	Cert, Key, CA, CRL string
+	Meta                       Meta
+	Cert, Key, CA, CRL, Docker string
 }
 
 // sealed begins what stands for a private key.
 const sealed = "sha256:"
 
-// Sealed is the Secret with a digest in the place of its private key, which still
+// Sealed is the Secret with a digest in the place of its private key and credentials, which still
 // tells whether two are the same.
 func (s *Secret) Sealed() *Secret {
-	if len(s.PrivateKey) == 0 || strings.HasPrefix(string(s.PrivateKey), sealed) {
+	open := func(b PrivateBytes) bool { return len(b) > 0 && !strings.HasPrefix(string(b), sealed) }
+	if !open(s.PrivateKey) && !open(s.Docker) {
 		return s
 	}
 	out := *s
-	sum := sha256.Sum256(s.PrivateKey)
-	out.PrivateKey = PrivateBytes(sealed + hex.EncodeToString(sum[:]))
+	for _, b := range []*PrivateBytes{&out.PrivateKey, &out.Docker} {
+		if open(*b) {
+			sum := sha256.Sum256(*b)
+			*b = PrivateBytes(sealed + hex.EncodeToString(sum[:]))
+		}
+	}
 	return &out
 }
 

@@ -98,7 +98,7 @@ func TestObjectsAsJSON(t *testing.T) {
 	}
 	for i, o := range list {
 		if s, ok := o.(*Secret); ok {
-			for _, b := range []*PrivateBytes{&s.Cert, &s.PrivateKey, &s.CA, &s.CRL} {
+			for _, b := range []*PrivateBytes{&s.Cert, &s.PrivateKey, &s.CA, &s.CRL, &s.Docker} {
 				if len(*b) == 0 {
 					*b = nil
 				}

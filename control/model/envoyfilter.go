@@ -44,7 +44,7 @@ type ModuleRef struct {
 type Module struct {
 	Meta
 	URL, SHA256, Secret string
-	Code                []byte `json:"-"`
+	Code                []byte
 }
 
 // EnvoyPatch is one of an EnvoyFilter's configPatches.

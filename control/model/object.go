@@ -205,7 +205,7 @@ type Secret struct {
 	// ca.crt/cacert). CRL is PEM too (ca.crl).
 	Cert, PrivateKey, CA, CRL PrivateBytes
 	// Docker are credentials of image registries (.dockerconfigjson).
-	Docker PrivateBytes `json:"-"`
+	Docker PrivateBytes
 	// Values are the others of an Opaque one, such as passwords.
 	Values map[string]PrivateBytes
 }

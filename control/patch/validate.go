@@ -137,7 +137,7 @@ func validateValue(at string, v protoreflect.Value, fd protoreflect.FieldDescrip
 		return validateScalar(at, m.Get(inner), inner, rules)
 	case rules.GetDuration() != nil:
 		return validateDuration(at, m, rules.GetDuration())
-	case rules.GetAny() != nil:
+	case rules.GetAny() != nil && fd.Message().FullName() == "google.protobuf.Any": // Envoy has such rules elsewhere, too
 		url := m.Get(m.Descriptor().Fields().ByName("type_url")).String()
 		if in := rules.GetAny().GetIn(); len(in) > 0 && !slices.Contains(in, url) || slices.Contains(rules.GetAny().GetNotIn(), url) {
 			return wrong(at, "must not have the type %s", url)

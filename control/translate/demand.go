@@ -248,6 +248,16 @@ func (d *Demand) Clusters(url, name string) (names []string, ok bool) {
 	return names, true
 }
 
+// Hosts are those of the services that a name leads to.
+func (d *Demand) Hosts(url, name string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.find(question{url, name}); a != nil {
+		return a.services
+	}
+	return nil
+}
+
 // Used answers all that a proxy asks for. before is what it got last: what has not
 // changed since stays the same object.
 func (d *Demand) Used(own *Own, ask Ask, before *Used) *Used {

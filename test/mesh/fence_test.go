@@ -121,7 +121,7 @@ func behindFences(t *testing.T, engine string) {
 		}
 		return nil
 	})
-	m.finding("WEFT0160", "spec.component.globalSidecar", "is not needed")
+	m.finding("WEFT0191", "spec.component.globalSidecar", "is not needed")
 
 	// A SlimeBoot that has the module off ends what fences do.
 	off := strings.Replace(text, "kind: lazyload, enable: true", "kind: lazyload, enable: false", 1)

@@ -130,7 +130,7 @@ func plugged(t *testing.T, engine string) {
 	}
 	// One that cannot be fetched is passed by, and a Finding; what stands beside it works.
 	write("managed.yaml", managed)
-	m.finding("WEFT0162", "spec.plugin[0].wasm.url", "404")
+	m.finding("WEFT0193", "spec.plugin[0].wasm.url", "404")
 	m.want("/echo/headers", "x-fault: 1", 418, "")
 	m.want("/echo/headers", "", 200, `X-Wasm: {"word":"stamped"}`)
 	// A SlimeBoot with the module off takes Slime's plug-ins out, and nothing else.

@@ -18,7 +18,7 @@ import (
 const Name = "fence"
 
 // CodeExpired is the code of Findings about hosts that are listed no more.
-const CodeExpired = "WEFT0161"
+const CodeExpired = "WEFT0192"
 
 // Snapshots is where the fences come from.
 type Snapshots interface {

@@ -27,6 +27,7 @@ import (
 	"github.com/weftmesh/weft/control/source/istio"
 	"github.com/weftmesh/weft/control/source/kube"
 	"github.com/weftmesh/weft/control/source/slime"
+	"github.com/weftmesh/weft/control/source/slimemodules"
 	"github.com/weftmesh/weft/control/source/weft"
 )
 
@@ -90,6 +91,7 @@ func newDecoder(fronts []document.FrontEnd) *document.Decoder {
 	fronts = append(fronts, weft.FrontEnds()...)
 	fronts = append(fronts, aeraki.FrontEnds()...)
 	fronts = append(fronts, slime.FrontEnds()...)
+	fronts = append(fronts, slimemodules.FrontEnds()...)
 	mesh := istio.FileFrontEnd()
 	return document.NewDecoder(fronts, map[string]*document.FrontEnd{
 		"mesh.yaml": mesh, "mesh.yml": mesh, "meshconfig.yaml": mesh, "mesh-config.yaml": mesh,

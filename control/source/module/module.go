@@ -30,7 +30,7 @@ import (
 const Name = "module"
 
 // CodeFetch is the code of Findings about modules that cannot be fetched.
-const CodeFetch = "WEFT0162"
+const CodeFetch = "WEFT0193"
 
 const (
 	// again is how often a module is looked for that may be another one (imagePullPolicy Always).

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -11,130 +12,123 @@ import (
 	"github.com/weftmesh/weft/control/source/file"
 )
 
-// said are findings as "severity field".
-func said(findings []model.Finding) string {
-	var out []string
-	for _, f := range findings {
-		out = append(out, fmt.Sprint(f.Severity, " ", f.Field))
-	}
-	return strings.Join(out, ", ")
-}
-
-// TestFence reads what Slime's documentation shows, in both groups.
-func TestFence(t *testing.T) {
-	const documented = `apiVersion: GROUP/v1alpha1
-kind: ServiceFence
-metadata: {name: productpage, namespace: default, annotations: {weft.dev/fence: closed}}
+// known is what people know from talks, word for word.
+const known = `apiVersion: microservice.netease.com/v1alpha1
+kind: SmartLimiter
+metadata: {name: a, namespace: default}
 spec:
-  enable: true
-  host:
-    reviews.default.svc.cluster.local: {stable: {}}
-    test/*: {}
-    www.example.com: {deadline: {expire: {seconds: 1700000000, nanos: 1}}}
-    www.example.org: {deadline: {expire: "2023-11-14T22:13:20Z"}}
-  namespaceSelector: [foo, bar]
-  labelSelector:
-  - selector: {project: back}
-  - selector: {project: front, group: web}
-  workloadSelector: {fromService: true, labels: {group: foo, zone: hz}}
-status:
-  domains: {reviews.default.svc.cluster.local: {hosts: [reviews.default.svc.cluster.local]}}
+  descriptors:
+  - action:
+      fill_interval:
+        seconds: 1
+      quota: "30/{pod}"
+    condition: "{cpu}>0.8"
 `
-	for _, group := range []string{"microservice.slime.io", "microservice.netease.com"} {
-		objects, findings := file.Decode([]byte(strings.ReplaceAll(documented, "GROUP", group)), "a.yaml")
-		if len(objects) != 1 || len(findings) != 0 {
-			t.Fatalf("%s: %d objects, %v", group, len(objects), findings)
-		}
-		got := objects[0].(*model.Fence)
-		want := &model.Fence{
-			Meta: got.Meta, Enabled: true, Closed: true, Selector: map[string]string{"group": "foo", "zone": "hz"},
-			Hosts: []model.FenceHost{
-				{Host: "reviews.default.svc.cluster.local"}, {Host: "test/*"}, {Host: "www.example.com", Until: 1700000001}, {Host: "www.example.org", Until: 1700000000},
-			},
-			Namespaces: []string{"foo", "bar"}, Labels: []map[string]string{{"project": "back"}, {"project": "front", "group": "web"}},
-		}
-		if d := cmp.Diff(want, got, cmp.AllowUnexported(model.Lines{})); d != "" {
-			t.Errorf("%s (-want, +got):\n%s", group, d)
-		}
-	}
-}
 
-// TestFenceSpellings: the fields of older releases mean the same.
-func TestFenceSpellings(t *testing.T) {
-	const text = `{apiVersion: microservice.netease.com/v1alpha1, kind: ServiceFence, metadata: {name: a}, spec: {enable: true, namespace_selector: [n], label_selector: [{selector: {a: b}}], workload_selector: {from_service: true}}}`
+func read(t *testing.T, text string) *model.SmartLimiter {
+	t.Helper()
 	objects, findings := file.Decode([]byte(text), "a.yaml")
-	if len(objects) != 1 {
-		t.Fatal(findings)
+	if len(objects) != 1 || len(findings) != 0 {
+		t.Fatalf("%d objects, findings %v", len(objects), findings)
 	}
-	f := objects[0].(*model.Fence)
-	if !f.FromService || len(f.Namespaces) != 1 || len(f.Labels) != 1 {
-		t.Errorf("%+v", f)
+	return objects[0].(*model.SmartLimiter)
+}
+
+func TestKnownWordForWord(t *testing.T) {
+	l := read(t, known)
+	want := []model.LimitRule{{
+		Field: "spec.descriptors[0]", Set: "_base", Condition: "{cpu}>0.8", Quota: "30/{pod}", Interval: time.Second, Strategy: model.LimitSingle,
+	}}
+	if d := cmp.Diff(want, l.Rules); d != "" {
+		t.Error(d)
+	}
+	if l.Service != "a.default.svc.cluster.local" {
+		t.Error(l.Service)
 	}
 }
 
-func TestBad(t *testing.T) {
-	for text, want := range map[string]string{
-		`ServiceFence {enable: true, host: {"a/b": {}}}`:                               `error spec.host["a/b"]`,
-		`ServiceFence {enable: true, host: {"a.b": {deadline: {expire: soon}}}}`:       `error spec.host["a.b"].deadline.expire`,
-		`ServiceFence {enable: true, labelSelector: [{}]}`:                             "error spec.labelSelector[0].selector",
-		`ServiceFence {enable: true, namespaceSelector: [a], namespace_selector: [b]}`: "error spec.namespace_selector",
-		`ServiceFence {enable: true, colour: red}`:                                     "error spec.colour",
-		`SlimeBoot {module: [{enable: true}]}`:                                         "error spec.module[0].kind",
-		`SlimeBoot {module: [{name: lazyload, enable: true, mode: Item}]}`:             "error spec.module[0].mode",
-		`SlimeBoot {module: [{name: x, kind: patrol, enable: true}]}`:                  "warning spec.module[0].kind",
-		`SlimeBoot {}`: "warning spec.module",
-		`SlimeBoot {module: [{name: lazyload, enable: true, general: {autoFence: perhaps}}]}`: "error spec.module[0].general",
-	} {
-		kind, spec, _ := strings.Cut(text, " ")
-		group := map[string]string{"ServiceFence": "microservice.slime.io", "SlimeBoot": "config.netease.com"}[kind]
-		_, findings := file.Decode([]byte("apiVersion: "+group+"/v1alpha1\nkind: "+kind+"\nmetadata: {name: a}\nspec: "+spec), "a.yaml")
-		if got := said(findings); !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %s, want %s", text, got, want)
-		}
-	}
-}
-
-// TestBoot: bundles and single modules, the newer and the older spelling, a global sidecar, what has no use.
-func TestBoot(t *testing.T) {
-	const text = `apiVersion: config.netease.com/v1alpha1
-kind: SlimeBoot
-metadata: {name: bundle, namespace: mesh-operator}
+func TestDocumented(t *testing.T) {
+	l := read(t, `apiVersion: microservice.slime.io/v1alpha2
+kind: SmartLimiter
+metadata: {name: reviews, namespace: default}
 spec:
-  image: {pullPolicy: Always, repository: docker.io/slimeio/slime-bundle-all, tag: v0.9.0}
-  module:
-  - name: bundle
-    enable: true
-    bundle: {modules: [{name: limiter, kind: limiter}, {name: plugin, kind: plugin}, {name: lazyload, kind: lazyload}]}
-    global: {log: {logLevel: info}}
-  - {name: limiter, kind: limiter, enable: false, mode: BundleItem, general: {}}
-  - {name: plugin, kind: plugin, enable: true, mode: BundleItem}
-  - name: lazyload
-    kind: lazyload
-    enable: true
-    mode: BundleItem
-    GENERAL: {autoFence: true, defaultFence: true, namespace: [a], blackNamespaceList: "b, c", wormholePort: ["9080"], stableHost: [x.example.com],
-      domainAliases: [{pattern: "(?P<s>.*)\\.(?P<n>.*)\\.svc\\.cluster\\.local$", templates: ["{{.s}}.{{.n}}.mesh"]}]}
-    global: {service: workload}
-  component: {globalSidecar: {enable: true, sidecarInject: {enable: true}}}
-`
-	for _, spelling := range []string{"general", "fence"} {
-		objects, findings := file.Decode([]byte(strings.ReplaceAll(text, "GENERAL", spelling)), "a.yaml")
-		if got, want := said(findings), "info spec.module[3]."+spelling+", info spec.component.globalSidecar"; got != want || len(objects) != 1 {
-			t.Fatalf("%d objects, %v", len(objects), findings)
+  sets:
+    _base:
+      descriptor:
+      - condition: "true"
+        action: {fill_interval: {seconds: 60}, quota: "100/{{._base.pod}}", strategy: average, headers_to_add: [{key: why, value: limited}]}
+        match: [{name: Foo, exact_match: bar}]
+        target: {port: 9080}
+    v1:
+      descriptor:
+      - condition: "{{.v1.cpu.max}}>3"
+        action: {fill_interval: {nanos: 500000000}, quota: "10", strategy: global}
+        match:
+        - {name: a, present_match_separate: true}
+        - {name: q, matchSource: QueryMatch, regex_match: "x.*", invert_match: true}
+        - {matchSource: 3, exact_match: "10.0.0.1, 10.1.0.0/16"}
+        - {name: e, is_exact_match_empty: true}
+`)
+	header := func(name string, op model.LimitOp, value string) model.LimitMatch {
+		return model.LimitMatch{Attr: model.LimitHeaderAttr, Name: name, Op: op, Value: value}
+	}
+	v1 := func(ip string) model.LimitRule {
+		return model.LimitRule{
+			Field: "spec.sets.v1.descriptor[0]", Set: "v1", Condition: "{{.v1.cpu.max}}>3", Quota: "10", Interval: 500 * time.Millisecond, Strategy: model.LimitGlobal,
+			Matches: []model.LimitMatch{
+				header("a", model.LimitEach, ""),
+				{Attr: model.LimitQueryAttr, Name: "q", Op: model.LimitRegex, Value: "x.*", Not: true},
+				{Attr: model.LimitSourceAttr, Op: model.LimitExact, Value: ip},
+				header("e", model.LimitExact, ""),
+			},
 		}
-		b := objects[0].(*model.Boot)
-		if d := cmp.Diff(map[string]bool{"limiter": false, "plugin": true, "lazyload": true}, b.Modules); d != "" {
-			t.Error(d)
-		}
-		want := &model.FenceSettings{
-			WorkloadLabel: "workload", Auto: true, Default: true, Namespaces: []string{"a"}, Except: []string{"b", "c"}, Hosts: []string{"x.example.com"},
-			Aliases: []model.DomainAlias{{Pattern: `(?P<s>.*)\.(?P<n>.*)\.svc\.cluster\.local$`, Templates: []string{"{{.s}}.{{.n}}.mesh"}}},
-		}
-		if d := cmp.Diff(want, b.Fences); d != "" {
-			t.Error(d)
-		}
-		if model.ModuleOn([]*model.Boot{b}, model.ModuleLimiter) || !model.ModuleOn([]*model.Boot{b}, model.ModulePlugin) || !model.ModuleOn(nil, model.ModuleLimiter) {
-			t.Error("the wrong modules are on")
+	}
+	want := []model.LimitRule{
+		{
+			Field: "spec.sets._base.descriptor[0]", Set: "_base", Condition: "true", Quota: "100/{{._base.pod}}", Interval: time.Minute, Strategy: model.LimitAverage,
+			Headers: []model.LimitHeader{{Name: "why", Value: "limited"}}, Matches: []model.LimitMatch{header("foo", model.LimitExact, "bar")}, Target: model.LimitTarget{Port: 9080},
+		},
+		v1("10.0.0.1"), v1("10.1.0.0/16"),
+	}
+	if d := cmp.Diff(want, l.Rules); d != "" {
+		t.Error(d)
+	}
+	l = read(t, `apiVersion: microservice.slime.io/v1alpha1
+kind: SmartLimiter
+metadata: {name: gw, namespace: default}
+spec:
+  gateway: true
+  workloadSelector: {gw_cluster: prod-gateway}
+  sets: {_base: {descriptor: [{condition: "true", action: {fill_interval: {seconds: 60}, quota: "2", strategy: single}, target: {direction: outbound, port: 80, host: [b.test.com]}}]}}
+`)
+	if !l.Gateway || l.Service != "" || !cmp.Equal(l.Rules[0].Target, model.LimitTarget{Outbound: true, Port: 80, Hosts: []string{"b.test.com"}}) {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestFaults(t *testing.T) {
+	for descriptor, want := range map[string]string{
+		`{action: {quota: "1"}}`:                                                                                            "spec.descriptors[0].action.fill_interval: is missing",
+		`{action: {fill_interval: {seconds: 1}}}`:                                                                           "spec.descriptors[0].action.quota: is missing",
+		`{action: {quota: "1/", fill_interval: {seconds: 1}}}`:                                                              "spec.descriptors[0].action.quota",
+		`{action: {quota: "{cpu}>1", fill_interval: {seconds: 1}}}`:                                                         "is a condition, not a number",
+		`{action: {quota: -1, fill_interval: {seconds: 1}}}`:                                                                "is negative",
+		`{condition: "{cpu", action: {quota: 1, fill_interval: {seconds: 1}}}`:                                              "is not closed",
+		`{action: {quota: 1, fill_interval: {nanos: 1}}}`:                                                                   "at least 50ms",
+		`{action: {quota: 1, strategy: globl, fill_interval: {seconds: 1}}}`:                                                "must be one of single, average, global",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, match: [{name: a}]}`:                                             "says nothing about the value",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, match: [{name: a, exact_match: a, prefix_match: b}]}`:            "more than one way",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, match: [{name: a, exact_match: a, matchSource: JsonBodyMatch}]}`: "bodies are not looked into",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, match: [{exact_match: "1.2.3", matchSource: 3}]}`:                "neither an address nor a prefix",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, target: {direction: sideways}}`:                                  "must be inbound or outbound",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, target: {route: [a]}}`:                                           "names no route",
+		`{action: {quota: 1, fill_interval: {seconds: 1}}, custom_key: a}`:                                                  "one of custom_key and custom_value",
+		`{action: {quota: 1, fill_interval: {seconds: 1}, per: ip}}`:                                                        "names no client",
+		`{action: {quota: 1, fil_interval: {seconds: 1}}}`:                                                                  "fill_interval",
+	} {
+		objects, findings := file.Decode([]byte("apiVersion: microservice.slime.io/v1alpha2\nkind: SmartLimiter\nmetadata: {name: a}\nspec:\n  descriptors:\n  - "+descriptor+"\n"), "a.yaml")
+		if said := fmt.Sprint(findings); len(objects) != 0 || !strings.Contains(said, want) {
+			t.Errorf("%s: %d objects, %s; want %q", descriptor, len(objects), said, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package slime
+package slimemodules
 
 import "strings"
 

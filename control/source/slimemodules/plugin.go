@@ -1,4 +1,4 @@
-package slime
+package slimemodules
 
 import (
 	"encoding/json"
@@ -156,7 +156,7 @@ func (b *plugins) wasm(at string, p *api.Plugin) *plugin.Wasm {
 func text(v any) string {
 	raw, err := json.Marshal(v)
 	if err != nil {
-		panic("BUG: slime: " + err.Error())
+		panic("BUG: slimemodules: " + err.Error())
 	}
 	return string(raw)
 }

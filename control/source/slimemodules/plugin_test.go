@@ -1,4 +1,4 @@
-package slime_test
+package slimemodules_test
 
 import (
 	"fmt"
