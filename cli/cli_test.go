@@ -126,7 +126,7 @@ func TestStatusIsHealthy(t *testing.T) {
 			serve(t, r.Dir("m"), wire.SupervisorSocket, map[string]any{
 				"/v1/mesh": wire.MeshInfo{Name: "m", Applied: c.applied}, "/v1/instances": c.instances,
 			})
-			serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/services": []any{}, "/v1/proxies": []any{}, "/v1/findings": []any{}})
+			serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{"/v1/services": []any{}, "/v1/proxies": []any{}, "/v1/findings": []any{}, "/v1/registries": []model.RegistryStatus{}})
 			out, err := run(t, r, "status")
 			if Code(err) != c.want || !strings.Contains(out, c.says) {
 				t.Errorf("exit code %d, want %d\n%s", Code(err), c.want, out)
@@ -193,7 +193,7 @@ func TestStatusSaysWhatIsCaptured(t *testing.T) {
 	})
 	key := model.Key{Kind: model.KindVirtualService, Namespace: "default", Name: "reviews"}
 	serve(t, r.Dir("m"), wire.ConsoleSocket, map[string]any{
-		"/v1/services": []any{}, "/v1/findings": []any{},
+		"/v1/services": []any{}, "/v1/findings": []any{}, "/v1/registries": []any{},
 		"/v1/proxies": []fleet.ProxyStatus{{Name: "web-0", Namespace: "default", Connected: true, Types: map[string]fleet.TypeStatus{
 			wire.TypeRoute: {Error: "9080: no", Causes: []model.Key{key}},
 		}}},

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	capb "istio.io/api/security/v1alpha1"
 
+	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/attach"
 	"github.com/weftmesh/weft/control/check"
 	"github.com/weftmesh/weft/control/console"
@@ -119,30 +120,12 @@ func Run(ctx context.Context, o Options) error {
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
 	snapshots := publisher.Cell()
-	// Keys of tokens are fetched for what one snapshot has, and come with a later one.
-	sources = append(sources, jwks.New(jwks.Options{Snapshots: snapshots, Dir: o.StateDir, Log: o.Log}))
 	// Scope and translate, per proxy.
 	proxies := fleet.New(snapshots, o.ConfigMode, o.Log)
-	// What proxies refuse of patches comes back as a source: it holds for all of their kind.
-	refused := quarantine.New(snapshots, o.Log)
-	proxies.Judge = refused
-	sources = append(sources, refused)
 	habits := habit.Open(o.StateDir, o.Log)
 	proxies.Remember(habits, o.IdleAfter)
-	// What is in force of limits follows numbers that proxies, the supervisor and others push.
-	limits := newLimits(snapshots, o)
-	sources = append(sources, limits.source)
-	// Modules of plug-ins are fetched for what one snapshot has, as keys are.
-	sources = append(sources, module.New(snapshots, o.StateDir, o.Log))
-	// Deadlines of fences make snapshots of their own.
-	sources = append(sources, fence.New(snapshots))
-	// So do workloads that register themselves.
-	registered := registration.New(snapshots, registration.Grace, o.Log)
-	proxies.Registrar = registered
-	sources = append(sources, registered)
-	// And services of registries, which objects of a snapshot name.
-	registries := registry.New(registry.Options{Snapshots: snapshots, Makers: registryMakers(), Dir: o.StateDir, Log: o.Log})
-	sources = append(sources, registries)
+	d := derive(snapshots, proxies, o)
+	sources = append(sources, d.sources...)
 	// Serve.
 	ca, err := identity.Load(o.StateDir)
 	if err != nil {
@@ -159,11 +142,11 @@ func Run(ctx context.Context, o Options) error {
 	plain := newServer()
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
 	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
-	limits.register(server, plain)
+	d.limits.register(server, plain)
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
-		Said: publisher.Said, Registries: registries.Status, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
+		Said: publisher.Said, Registries: d.registries.Status, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
 		CaptureRange: o.CaptureRange, VIPRange: o.VIPRange.String(),
 		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})
@@ -176,7 +159,7 @@ func Run(ctx context.Context, o Options) error {
 	for _, s := range sources {
 		g.Go(func() error { return s.Run(ctx, publisher.In()) })
 	}
-	limits.run(ctx, g)
+	d.limits.run(ctx, g)
 	g.Go(func() error { return publisher.Run(ctx) })
 	g.Go(func() error { return proxies.Run(ctx) })
 	g.Go(func() error { return habits.Run(ctx) })
@@ -191,6 +174,38 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return nil
+}
+
+// derived are the sources of what follows from a snapshot and comes with a later one.
+type derived struct {
+	sources    []source.Source
+	limits     *limits
+	registries *registry.Source
+}
+
+func derive(snapshots *watch.Cell[*model.Snapshot], proxies *fleet.Fleet, o Options) derived {
+	d := derived{
+		// What is in force of limits follows numbers that proxies, the supervisor and others push.
+		limits: newLimits(snapshots, o),
+		// Services of registries, which objects name.
+		registries: registry.New(registry.Options{Snapshots: snapshots, Makers: registryMakers(), Dir: o.StateDir, Log: o.Log}),
+	}
+	// What proxies refuse of patches holds for all of their kind.
+	refused := quarantine.New(snapshots, o.Log)
+	proxies.Judge = refused
+	// Workloads register themselves.
+	registered := registration.New(snapshots, registration.Grace, o.Log)
+	proxies.Registrar = registered
+	d.sources = []source.Source{
+		jwks.New(jwks.Options{Snapshots: snapshots, Dir: o.StateDir, Log: o.Log}), // keys of tokens
+		refused,
+		d.limits.source,
+		module.New(snapshots, o.StateDir, o.Log), // of plug-ins
+		fence.New(snapshots),                     // deadlines
+		registered,
+		d.registries,
+	}
+	return d
 }
 
 // newMetrics has those of the process and of the proxies.

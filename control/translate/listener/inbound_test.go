@@ -9,7 +9,6 @@ import (
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/cluster"
-	"github.com/weftmesh/weft/control/translate/route"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -19,7 +18,7 @@ func TestInboundChains(t *testing.T) {
 	v := scope.Build(scope.NewIndex(&model.Snapshot{}), scope.Proxy{
 		ID: wire.NodeID{Type: wire.Sidecar, Namespace: "default", Name: "a", IP: "10.244.0.2"},
 	})
-	b := &Builder{v: v, report: func(f model.Finding) { t.Error(f) }, routes: route.NewBuilder(v, nil), clusters: cluster.NewBuilder(v, nil)}
+	b := newBuilder(v, func(f model.Finding) { t.Error(f) })
 	for _, tc := range []struct {
 		protocol model.Protocol
 		mode     model.MTLSMode
