@@ -126,13 +126,11 @@ func Run(ctx context.Context, o Options) error {
 	sources = append(sources, refused)
 	habits := habit.Open(o.StateDir, o.Log)
 	proxies.Remember(habits, o.IdleAfter)
-	// So do workloads that register themselves.
+	// So do workloads that register themselves, and services of the registries that a snapshot names.
 	registered := registration.New(snapshots, registration.Grace, o.Log)
 	proxies.Registrar = registered
-	sources = append(sources, registered)
-	// And services of registries, which objects of a snapshot name.
 	registries := registry.New(registry.Options{Snapshots: snapshots, Makers: registryMakers(), Dir: o.StateDir, Log: o.Log})
-	sources = append(sources, registries)
+	sources = append(sources, registered, registries)
 	// Serve.
 	ca, err := identity.Load(o.StateDir)
 	if err != nil {
@@ -143,12 +141,11 @@ func Run(ctx context.Context, o Options) error {
 	proxies.Register(metrics)
 	certificates := identity.NewService(ca, caller(proxies), ttl(o, snapshots), roots(snapshots), o.Log)
 	certificates.Register(metrics)
-	server := newServer()
+	server, plain := newServer(), newServer()
 	ads, plainADS := serve.New(proxies, o.Log), serve.New(proxies.Plaintext(), o.Log)
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, ads)
 	capb.RegisterIstioCertificateServiceServer(server, certificates)
 	lrspb.RegisterLoadReportingServiceServer(server, proxies.Loads())
-	plain := newServer()
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
 	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
 	// Console: for people and the supervisor.
