@@ -20,7 +20,7 @@ const prefix = "type.googleapis.com/weft.wire.v1."
 func Kind(a *Agent) filter.HTTPKind {
 	return filter.HTTPKind{
 		Name:     Name,
-		TypeURLs: []string{prefix + "Quota"},
+		TypeURLs: []string{prefix + "Quota", prefix + "QuotaRoute"},
 		Parse: func(ctx *filter.ParseContext, m *anypb.Any) (filter.HTTPFactory, error) {
 			if err := m.UnmarshalTo(&weftpb.Quota{}); err != nil {
 				return nil, err
