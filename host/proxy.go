@@ -119,9 +119,10 @@ func (r *replica) writeBootstrap(p Proxy) error {
 		Metadata: wire.NodeMetadata{
 			Name: p.Name, Namespace: p.Namespace, WorkloadName: p.App, ServiceAccount: r.want.ServiceAccount,
 			ClusterID: h.o.ClusterID, MeshID: h.o.MeshID, Labels: r.want.Labels, InstanceIPs: strings.Join(ips, ","),
-			Engine: p.Engine, ALSSocket: p.ALSSocket,
+			Engine: p.Engine, ALSSocket: p.ALSSocket, NodeName: r.want.Labels[wire.NodeLabel],
 		},
-		More: r.want.Proxy.Metadata, Runtime: r.want.Proxy.Runtime, Kept: r.want.Proxy.Stats, Patches: r.want.Proxy.Patches,
+		Locality: wire.LocalityOf(r.want.Labels),
+		More:     r.want.Proxy.Metadata, Runtime: r.want.Proxy.Runtime, Kept: r.want.Proxy.Stats, Patches: r.want.Proxy.Patches,
 		Admin: loopback4(p.Ports.Admin), XDSSocket: p.XDSSocket, Token: p.Token, SDSSocket: p.SDSSocket, ALSSocket: p.ALSSocket,
 	}
 	if h.capture == CaptureProxy {

@@ -144,7 +144,7 @@ func (b *Builder) ports() []port {
 			if p.Protocol == model.UDP {
 				continue
 			}
-			target, ok := scope.TargetPort(model.Instance{Workload: w}, s, p)
+			target, ok := scope.ServedPort(w, s, p)
 			if !ok {
 				continue
 			}
@@ -345,7 +345,7 @@ func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
 
 // userTLS ends TLS with the certificate of a Sidecar's ingress.
 func (c *chainSet) userTLS() []*listenerv3.FilterChain {
-	if c.p.Protocol.IsTCP() || c.p.Protocol == model.TLS {
+	if c.p.Protocol.IsTCP() || c.p.Protocol == model.TLS || c.p.Protocol.Messages() != "" {
 		c.addTCP("tls", nil, false)
 	} else {
 		c.addHTTP("tls", nil, false)
