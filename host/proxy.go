@@ -122,9 +122,10 @@ func (r *replica) writeBootstrap(p Proxy) error {
 		Metadata: wire.NodeMetadata{
 			Name: p.Name, Namespace: p.Namespace, WorkloadName: p.App, ServiceAccount: r.want.ServiceAccount,
 			ClusterID: h.o.ClusterID, MeshID: h.o.MeshID, Labels: r.want.Labels, InstanceIPs: strings.Join(ips, ","),
-			Engine: p.Engine, ALSSocket: p.ALSSocket,
+			Engine: p.Engine, ALSSocket: p.ALSSocket, NodeName: r.want.Labels[wire.NodeLabel],
 		},
-		More: p.Settings.Metadata, Runtime: p.Settings.Runtime, Kept: p.Settings.Stats, Patches: p.Settings.Patches,
+		Locality: wire.LocalityOf(r.want.Labels),
+		More:     p.Settings.Metadata, Runtime: p.Settings.Runtime, Kept: p.Settings.Stats, Patches: p.Settings.Patches,
 		Admin: loopback4(p.Ports.Admin), XDSSocket: p.XDSSocket, Token: p.Token, SDSSocket: p.SDSSocket, ALSSocket: p.ALSSocket,
 	}
 	if h.capture == CaptureProxy {

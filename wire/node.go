@@ -67,6 +67,7 @@ type NodeMetadata struct {
 	ClusterID      string            `json:"CLUSTER_ID,omitempty"`
 	MeshID         string            `json:"MESH_ID,omitempty"`
 	Network        string            `json:"NETWORK,omitempty"`
+	NodeName       string            `json:"NODE_NAME,omitempty"`
 	Labels         map[string]string `json:"LABELS,omitempty"`
 	InstanceIPs    string            `json:"INSTANCE_IPS,omitempty"` // comma separated
 	Interception   string            `json:"INTERCEPTION_MODE,omitempty"`

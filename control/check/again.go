@@ -47,7 +47,7 @@ func (c *Checker) unaffected(a, b *model.Snapshot) bool {
 		same(a.EnvoyFilters, b.EnvoyFilters) && same(a.Quarantines, b.Quarantines) && same(a.ProxyConfigs, b.ProxyConfigs) && same(a.Groups, b.Groups) && same(a.Fences, b.Fences) && same(a.Boots, b.Boots) && same(a.Modules, b.Modules) &&
 		same(a.Redis, b.Redis) && same(a.RedisDestinations, b.RedisDestinations) &&
 		sameCluster(&a.Cluster, &b.Cluster) && same(a.Namespaces, b.Namespaces) && same(a.Accounts, b.Accounts) && same(a.Processes, b.Processes) &&
-		alike(a.Services, b.Services, c.sameService) && alike(a.Workloads, b.Workloads, c.sameWorkload)
+		alike(a.Slices, b.Slices, c.sameSlice) && alike(a.Services, b.Services, c.sameService) && alike(a.Workloads, b.Workloads, c.sameWorkload)
 }
 
 func sameCluster(a, b *model.Cluster) bool {
@@ -74,6 +74,11 @@ func (c *Checker) sameService(a, b *model.Service) bool {
 		s.Inline, s.Hash, s.Lines = nil, 0, model.Lines{}
 	}
 	return reflect.DeepEqual(x, y)
+}
+
+// sameSlice: which endpoints there are nobody asks.
+func (c *Checker) sameSlice(a, b *model.EndpointSlice) bool {
+	return !c.named[a.Key] && a.Key == b.Key && a.Service == b.Service && a.Mirrored == b.Mirrored && slices.Equal(a.Ports, b.Ports)
 }
 
 // covers tells whether each endpoint has one with the same labels in the other list.

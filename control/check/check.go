@@ -91,6 +91,7 @@ func check(s *model.Snapshot, patches *patch.Compiler) []model.Finding {
 	c.policies()
 	c.gateways()
 	c.services()
+	c.slices()
 	c.capture()
 	c.workloads()
 	c.mesh()

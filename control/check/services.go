@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	"github.com/weftmesh/weft/control/model"
 )
@@ -17,14 +19,16 @@ func (c *checker) services() {
 		if s.Instance != "" {
 			continue // what is wrong with it is wrong with its service
 		}
-		if winner := c.taker(s); winner != nil {
+		if winner := c.taker(s); winner != nil && winner.Namespace == s.Namespace {
+			c.joins(s, winner)
+		} else if winner != nil {
 			c.warn(CodeTaken, &s.Meta, hostField(s), fmt.Sprintf("%q is the host of %s (%s) too, which comes first", s.Host, short(&winner.Meta), winner.Origin), "remove one, or narrow exportTo")
 		}
 		for _, p := range s.VIPs {
 			if s.AutoVIP {
 				continue
 			}
-			if winner := vips[p]; winner != nil && winner.Key.Name != s.Key.Name && !sharedEntry(winner, s) {
+			if winner := vips[p]; winner != nil && winner.Key.Name != s.Key.Name && !sharedEntry(winner, s) && !sameHost(winner, s) {
 				c.fail(CodeTaken, &s.Meta, addressField(s), fmt.Sprintf("%s is the address of %s (%s) too", p.Addr(), short(&winner.Meta), winner.Origin), "give each an address of its own")
 				continue
 			}
@@ -86,6 +90,65 @@ func (c *checker) taker(s *model.Service) *model.Service {
 	return nil
 }
 
+// joins judges services of one host and namespace, whose endpoints are joined: the ports
+// are too, unless something else is different.
+func (c *checker) joins(s, winner *model.Service) {
+	if s.Merges(winner) {
+		return
+	}
+	if winner.FromEntry && !s.FromEntry {
+		s, winner = winner, s // a Service comes before entries
+	}
+	what := "resolution, labels, workloadSelector or exportTo are others"
+	if s.FromEntry != winner.FromEntry {
+		what = "one is a Service"
+	}
+	c.warn(CodeTaken, &s.Meta, hostField(s), fmt.Sprintf("%q is the host of %s (%s) too, which comes first: only the endpoints of both count, since %s", s.Host, short(&winner.Meta), winner.Origin, what),
+		"write the same in both, or put them into one")
+}
+
+func portNames(s *model.Service) string {
+	names := make([]string, 0, len(s.Ports))
+	for i := range s.Ports {
+		names = append(names, strconv.Quote(s.Ports[i].Name))
+	}
+	return strings.Join(names, ", ")
+}
+
+// sameHost tells whether two services are parts of one.
+func sameHost(a, b *model.Service) bool { return a.Host == b.Host && a.Namespace == b.Namespace }
+
+// slices judges EndpointSlices and Endpoints.
+func (c *checker) slices() {
+	for _, sl := range c.s.Slices {
+		if sl.Service == "" {
+			continue // has been said
+		}
+		key := model.Key{Kind: model.KindService, Namespace: sl.Key.Namespace, Name: sl.Service}
+		s, _ := c.s.Objects.Get(key).(*model.Service)
+		field := "metadata.labels"
+		if sl.Mirrored {
+			field = "metadata.name"
+		}
+		switch {
+		case s == nil:
+			c.warn(CodeNothing, &sl.Meta, field, "there is no "+key.Title()+": the endpoints are nobody's", "add the Service, or correct the name")
+			continue
+		case s.ExternalName != "":
+			c.warn(CodeNothing, &sl.Meta, field, short(&s.Meta)+" is an ExternalName: it has no endpoints", "remove one")
+			continue
+		case sl.Mirrored && len(s.Selector) > 0:
+			c.note(CodeNothing, &sl.Meta, field, short(&s.Meta)+" has a selector, which says what its endpoints are: these have no effect", "remove one")
+			continue
+		}
+		for _, name := range sl.Ports {
+			if s.Named(name) == nil {
+				c.warn(CodePort, &sl.Meta, "ports", fmt.Sprintf("%s has no port named %q", short(&s.Meta), name), "its ports are named "+portNames(s))
+			}
+		}
+	}
+}
+
 // sharedEntry tells whether two services are hosts of one ServiceEntry.
 func sharedEntry(a, b *model.Service) bool {
 	return a.FromEntry && b.FromEntry && a.Name == b.Name && a.Namespace == b.Namespace
@@ -129,9 +192,12 @@ func (c *checker) exposure(s *model.Service, open map[uint16]*model.Service) {
 
 // selection judges what a service's selector finds.
 func (c *checker) selection(s *model.Service) {
+	if len(s.Inline) > 0 || len(s.Joined) > 0 {
+		return // it has endpoints besides
+	}
 	if s.Selector == nil {
 		if !s.FromEntry && s.ExternalName == "" {
-			c.note(CodeNothing, &s.Meta, "spec", "has no selector: it has no endpoints", "add spec.selector")
+			c.note(CodeNothing, &s.Meta, "spec", "has no selector and no EndpointSlice: it has no endpoints", "add spec.selector, or an EndpointSlice")
 		}
 		return
 	}

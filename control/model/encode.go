@@ -21,7 +21,7 @@ type Objects []Object
 var prototypes = func() map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for _, o := range []Object{
-		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
+		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &EndpointSlice{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
 		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{},
 		&Fence{}, &Boot{}, &Module{},

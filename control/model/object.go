@@ -60,6 +60,9 @@ const (
 	// KindWorkload is a running replica of a Process, or a pod.
 	KindWorkload   Kind = "Workload"
 	KindMeshConfig Kind = "MeshConfig"
+	// KindEndpointSlice and KindEndpoints are parts of a Service.
+	KindEndpointSlice Kind = "EndpointSlice"
+	KindEndpoints     Kind = "Endpoints"
 )
 
 // Key identifies an object: no two objects of one mesh share it.

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 )
@@ -151,11 +152,63 @@ type Service struct {
 	// Instance, when set, is the one workload of those that Selector picks: the service
 	// stands for an instance of a headless one, under the instance's name.
 	Instance string
+	// Distribution says which instances clients prefer; control/snapshot puts in what
+	// the namespace says where the service says nothing.
+	Distribution Distribution
+	// NodeLocal: clients use instances of their own node only (internalTrafficPolicy Local).
+	NodeLocal bool
+	// NoHints: hints of EndpointSlices have no effect (topology-mode Disabled).
+	NoHints bool
+	// Joined, where several services have the host and namespace, are all of them as they
+	// were written, this one included: the instances of each count, by its own ports.
+	// Read-only, filled in by control/snapshot.
+	Joined []*Service `json:",omitempty"`
 }
 
 // Picks tells whether a workload is one of the service's by its selector.
 func (s *Service) Picks(w *Workload) bool {
 	return len(s.Selector) > 0 && w.Namespace == s.Namespace && (s.Instance == "" || s.Instance == w.Name) && Matches(s.Selector, w.Labels)
+}
+
+// Lists tells whether one of the service's EndpointSlices has an address of the workload.
+func (s *Service) Lists(w *Workload) bool {
+	if w.Namespace != s.Namespace {
+		return false
+	}
+	for i := range s.Inline {
+		if s.Inline[i].Slice == nil {
+			continue
+		}
+		if a, err := netip.ParseAddr(s.Inline[i].Address); err == nil && slices.Contains(w.Addresses, a.Unmap()) {
+			return true
+		}
+	}
+	return false
+}
+
+// Merges tells whether the ports of two services of one host are one service's, as Istio
+// has it: beside the host nothing but ports and endpoints are different.
+func (s *Service) Merges(o *Service) bool {
+	return s.Namespace == o.Namespace && s.Host == o.Host && s.FromEntry == o.FromEntry && s.Resolution == o.Resolution &&
+		maps.Equal(s.Labels, o.Labels) && maps.Equal(s.Selector, o.Selector) &&
+		s.Exports.Public == o.Exports.Public && s.Exports.Default == o.Exports.Default && sameSet(s.Exports.Namespaces, o.Exports.Namespaces)
+}
+
+func sameSet(a, b []string) bool {
+	in := func(list []string) func(string) bool {
+		return func(s string) bool { return !slices.Contains(list, s) }
+	}
+	return !slices.ContainsFunc(a, in(b)) && !slices.ContainsFunc(b, in(a))
+}
+
+// Named returns the port of that name, or nil.
+func (s *Service) Named(name string) *ServicePort {
+	for i := range s.Ports {
+		if s.Ports[i].Name == name {
+			return &s.Ports[i]
+		}
+	}
+	return nil
 }
 
 // Port returns the port of that number, or nil.
@@ -182,6 +235,34 @@ type Endpoint struct {
 	Weight         uint32
 	ServiceAccount string
 	Healthy        bool
+	// Slice says what an EndpointSlice adds; nil: the endpoint is of none. Ports has all
+	// that is served then, 0 for a port whose number the service says.
+	Slice *Sliced `json:",omitempty"`
+}
+
+// Sliced is what EndpointSlices say of an endpoint that others do not.
+type Sliced struct {
+	// Node is where it runs; Hostname its name in a headless service.
+	Node, Hostname string
+	// Zones are those whose clients should use it (hints); nil: no hint.
+	Zones []string
+	// Serving and Terminating: it is about to end, and (still) answers.
+	Serving, Terminating bool
+	// Controlled: Kubernetes' own controller has written it, for what a selector picks.
+	Controlled bool
+}
+
+// EndpointSlice is a part of a Service's endpoints: Kubernetes' EndpointSlice, or its
+// older Endpoints.
+type EndpointSlice struct {
+	Meta `json:"meta"`
+	// Service is the name of the Service, in the slice's namespace.
+	Service   string
+	Endpoints []Endpoint
+	// Ports are the names of the ports that the endpoints serve.
+	Ports []string
+	// Mirrored: the object is Endpoints, which count for Services without a selector only.
+	Mirrored bool
 }
 
 // Locality is where a workload runs.
@@ -205,7 +286,9 @@ type Workload struct {
 	ServiceAccount string
 	TrustDomain    string
 	Locality       Locality
-	Weight         uint32
+	// Node is the name of the machine; "": all workloads that name none share one.
+	Node   string
+	Weight uint32
 	// Ports by name, for services that target a named port.
 	Ports map[string]uint16
 	// Inbound, for a workload whose traffic is not intercepted (capture mode

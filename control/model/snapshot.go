@@ -33,6 +33,8 @@ type Snapshot struct {
 	// service that can has its addresses there.
 	Captured []netip.Prefix
 	Services []*Service
+	// Slices are parts of Services, which have them among their endpoints.
+	Slices []*EndpointSlice
 	// Workloads are all running instances.
 	Workloads []*Workload
 	Routes    []*RouteSet
@@ -107,6 +109,8 @@ func Before(x, y *Meta) int {
 type Instance struct {
 	Endpoint Endpoint
 	Workload *Workload
+	// Of is the service whose ports hold for it, when that is one of Service.Joined.
+	Of *Service
 }
 
 // Without is the snapshot without some objects and what was made of them. What others

@@ -58,7 +58,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 	c := &Change{From: old.Version}
 	for i, a := range old.Services {
 		if b := s.Services[i]; a != b {
-			if !sameButEndpoints(a, b) {
+			if !sameButEndpoints(a, b) || len(x.inSlices(a))+len(x.inSlices(b)) > 0 {
 				return nil
 			}
 			c.Services = append(c.Services, Changed[*model.Service]{a, b})
@@ -87,7 +87,7 @@ func sameButEndpoints(a, b *model.Service) bool {
 	}
 	x, y := *a, *b
 	for _, s := range []*model.Service{&x, &y} {
-		s.Inline, s.Hash, s.Lines = nil, 0, model.Lines{}
+		s.Inline, s.Joined, s.Hash, s.Lines = nil, nil, 0, model.Lines{}
 	}
 	return reflect.DeepEqual(x, y)
 }
@@ -132,7 +132,10 @@ func (x *Index) selectedBy(c *Change, s *model.Snapshot) (ok bool) {
 			return false
 		}
 		for _, svc := range s.Services {
-			if listed[svc] || len(svc.Selector) == 0 || !selects(svc, p.Old) && !selects(svc, p.New) {
+			if lists(svc, p.Old) || lists(svc, p.New) {
+				return false // whom it serves is different
+			}
+			if listed[svc] || !counts(svc, p.Old) && !counts(svc, p.New) {
 				continue
 			}
 			if svc.Headless || svc.Resolution == model.Passthrough {
@@ -147,6 +150,18 @@ func (x *Index) selectedBy(c *Change, s *model.Snapshot) (ok bool) {
 
 func selects(s *model.Service, w *model.Workload) bool {
 	return w != nil && s.Picks(w)
+}
+
+// lists tells whether a service, or one that is joined with it, has a workload in its
+// EndpointSlices.
+func lists(s *model.Service, w *model.Workload) bool {
+	return w != nil && (s.Lists(w) || slices.ContainsFunc(s.Joined, func(j *model.Service) bool { return j.Lists(w) }))
+}
+
+// counts tells whether a workload is an instance of a service by its selector, or by that
+// of one that is joined with it.
+func counts(s *model.Service, w *model.Workload) bool {
+	return selects(s, w) || slices.ContainsFunc(s.Joined, func(j *model.Service) bool { return selects(j, w) })
 }
 
 // free tells whether nobody else has, or will have, a workload's name and addresses.
@@ -225,15 +240,11 @@ func (x *Index) replaceServices(before *Index, c *Change) {
 			list[slices.Index(list, p.Old)] = p.New
 			services[p.New.Host] = list
 		}
-		var selected []*model.Workload
-		if len(p.New.Selector) > 0 {
-			for _, w := range x.Snapshot.Workloads {
-				if selects(p.New, w) {
-					selected = append(selected, w)
-				}
-			}
-		}
+		selected := x.selects(p.New)
 		selections[p.New] = selected
+		for _, j := range p.New.Joined {
+			selections[j] = x.selects(j)
+		}
 		for _, w := range selected {
 			list, ok := served[w]
 			if !ok {
@@ -250,6 +261,19 @@ func (x *Index) replaceServices(before *Index, c *Change) {
 	x.services = x.services.With(services)
 	x.selected = x.selected.With(selections, gone...)
 	x.served = x.served.With(served)
+}
+
+// selects are the snapshot's workloads that a service selects.
+func (x *Index) selects(s *model.Service) (out []*model.Workload) {
+	if len(s.Selector) == 0 {
+		return nil
+	}
+	for _, w := range x.Snapshot.Workloads {
+		if selects(s, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // replaced is a list sorted by host with the changed services in it.

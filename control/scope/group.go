@@ -49,6 +49,12 @@ func (x *Index) Group(p Proxy) (Group, Proxy) {
 		fmt.Fprintf(&b, "%q ", []string{l.Region, l.Zone, l.SubZone})
 	}
 	t := x.traits(namespace)
+	if t.nodes {
+		fmt.Fprintf(&b, "on %q ", p.Node())
+	}
+	if n := p.Network(); n != "" {
+		fmt.Fprintf(&b, "in %q ", n)
+	}
 	for _, selector := range t.selectors {
 		if model.Matches(selector, labels) {
 			b.WriteByte('y')
@@ -104,6 +110,8 @@ type traits struct {
 	labels bool
 	// traced: spans may be made, which name what each proxy serves.
 	traced bool
+	// nodes: services have instances that are preferred, or used, by where clients run.
+	nodes bool
 	// addresses are those of instances that have listeners of their own.
 	addresses map[netip.Addr]bool
 }
@@ -150,6 +158,7 @@ func (x *Index) traits(namespace string) *traits {
 		}
 		t.labels = x.failsOverByLabels()
 		for _, s := range x.Snapshot.Services {
+			t.nodes = t.nodes || s.NodeLocal || s.Distribution == model.PreferSameNode
 			if s.Resolution == model.Passthrough {
 				for _, in := range x.Instances(s) {
 					if a, err := netip.ParseAddr(in.Endpoint.Address); err == nil {

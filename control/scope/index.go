@@ -173,6 +173,16 @@ func (x *Index) indexServices() {
 		if len(found) > 0 {
 			selected[s] = found
 		}
+		for _, w := range x.inSlices(s) {
+			if !slices.Contains(found, w) {
+				served[w] = append(served[w], s)
+			}
+		}
+		for _, j := range s.Joined {
+			if found := bySelector.find(j.Namespace, j.Selector); len(found) > 0 {
+				selected[j] = found
+			}
+		}
 	}
 	for _, s := range x.Snapshot.Services {
 		if s.ExternalName != "" && len(services[s.ExternalName]) > 0 {
@@ -180,18 +190,6 @@ func (x *Index) indexServices() {
 		}
 	}
 	x.services, x.selected, x.served = cow.Of(services), cow.Of(selected), cow.Of(served)
-}
-
-// instancesOf are a service's own endpoints and the workloads that it selects.
-func instancesOf(s *model.Service, selected []*model.Workload) []model.Instance {
-	list := make([]model.Instance, 0, len(s.Inline)+len(selected))
-	for _, e := range s.Inline {
-		list = append(list, model.Instance{Endpoint: e})
-	}
-	for _, w := range selected {
-		list = append(list, model.Instance{Endpoint: endpointOf(w), Workload: w})
-	}
-	return list
 }
 
 // endpointOf is the endpoint that a selected workload is.
@@ -218,14 +216,6 @@ func (x *Index) Workload(namespace, name string) *model.Workload {
 
 // WorkloadAt returns who has an address, or nil.
 func (x *Index) WorkloadAt(a netip.Addr) *model.Workload { return x.byAddress.Get(a) }
-
-// Instances returns who serves a service, in a stable order.
-func (x *Index) Instances(s *model.Service) []model.Instance {
-	if s.Registry != "" {
-		return x.residents(s)
-	}
-	return instancesOf(s, x.selected.Get(s))
-}
 
 // Selected returns the workloads that serve a service by its selector.
 func (x *Index) Selected(s *model.Service) []*model.Workload { return x.selected.Get(s) }

@@ -71,6 +71,22 @@ func (p *Proxy) Locality() model.Locality {
 	return p.Place
 }
 
+// Node is the machine on which the proxy runs; "": nothing says.
+func (p *Proxy) Node() string {
+	if p.Workload != nil && p.Workload.Node != "" {
+		return p.Workload.Node
+	}
+	return p.Meta.NodeName
+}
+
+// Network is the network that the proxy is in; "": the only one.
+func (p *Proxy) Network() string {
+	if p.Workload != nil && p.Workload.Network != "" {
+		return p.Workload.Network
+	}
+	return p.Meta.Network
+}
+
 // Engine is "go" or "envoy".
 func (p *Proxy) Engine() string {
 	if p.Meta.Engine == EngineEnvoy {

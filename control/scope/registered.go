@@ -46,7 +46,7 @@ func (x *Index) resident(address string) *model.Workload {
 // one instance that it is.
 func (x *Index) Own(s *model.Service, w *model.Workload) []model.Instance {
 	if s.Registry == "" {
-		return []model.Instance{{Workload: w}}
+		return []model.Instance{serving(w, s)}
 	}
 	return slices.DeleteFunc(slices.Clone(x.residents(s)), func(in model.Instance) bool { return in.Workload != w })
 }

@@ -153,34 +153,3 @@ func (x *Index) PlainMTLS(in model.Instance, s *model.Service, port *model.Servi
 	}
 	return in.Workload.Engine == EngineNone || x.MTLS(in.Workload).For(target) == model.MTLSStrict
 }
-
-// TargetPort returns the workload port behind a service port; not ok when the
-// workload has no port of the name that the service targets.
-func TargetPort(in model.Instance, s *model.Service, port *model.ServicePort) (uint16, bool) {
-	if s.Registry != "" {
-		n, ok := in.Endpoint.Ports[port.Name]
-		return n, ok
-	}
-	if w := in.Workload; w != nil {
-		if w.Key.Kind == model.KindWorkloadEntry {
-			if n, ok := w.Ports[port.Name]; ok {
-				return n, true
-			}
-		}
-		if port.TargetPort == 0 && port.TargetName != "" {
-			n, ok := w.Ports[port.TargetName]
-			return n, ok
-		}
-	} else {
-		if n, ok := in.Endpoint.Ports[port.Name]; ok {
-			return n, true
-		}
-		if in.Endpoint.Port != 0 {
-			return in.Endpoint.Port, true
-		}
-	}
-	if port.TargetPort != 0 {
-		return port.TargetPort, true
-	}
-	return port.Port, true
-}

@@ -149,7 +149,7 @@ func choose(list []*model.Service, namespace string) *model.Service {
 		case !s.Exports.To(namespace):
 		case best == nil,
 			best.Namespace != namespace && s.Namespace == namespace,
-			best.Namespace != namespace && best.FromEntry && !s.FromEntry:
+			(best.Namespace == namespace) == (s.Namespace == namespace) && best.FromEntry && !s.FromEntry:
 			best = s
 		}
 	}

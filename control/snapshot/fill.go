@@ -18,6 +18,7 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	m.allocate(all || fresh)
 	m.own.services = slice(m, all, m.own.services, model.KindService, model.KindServiceEntry)
 	s.Services = m.withInstances(last.Services)
+	s.Slices = slice(m, every, last.Slices, model.KindEndpointSlice, model.KindEndpoints)
 	s.Workloads = slice(m, all, last.Workloads, model.KindWorkload, model.KindWorkloadEntry)
 	m.own.routes = slice(m, all, m.own.routes, model.KindVirtualService, model.KindMetaRouter)
 	m.own.policies = slice(m, all, m.own.policies, model.KindDestinationRule)
@@ -123,8 +124,8 @@ func (m *merger) derive(o model.Object) model.Object {
 	if !m.counts(o) {
 		return nil
 	}
-	gen := m.vips.generation(k)
-	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen {
+	gen, turn := m.vips.generation(k), m.bonds.turn(k)
+	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen && d.turn == turn {
 		return d.to
 	}
 	to := o
@@ -155,7 +156,7 @@ func (m *merger) derive(o model.Object) model.Object {
 	default:
 		return o
 	}
-	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen}
+	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen, turn: turn}
 	return to
 }
 
@@ -163,7 +164,8 @@ func (m *merger) deriveService(s *model.Service) model.Object {
 	vips := m.vips.of(s.Key)
 	defaulted := s.Exports.Default && m.mesh.ServiceExports != nil
 	bound := m.bound(s)
-	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every {
+	bonded := m.isBound(s)
+	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every && !bonded {
 		return s
 	}
 	c := *s
@@ -172,6 +174,9 @@ func (m *merger) deriveService(s *model.Service) model.Object {
 	}
 	if m.vips.every && canHave(s) {
 		m.vips.within(&c, s.VIPs)
+	}
+	if bonded {
+		m.bind(&c, s)
 	}
 	if !slices.Equal(c.VIPs, s.VIPs) {
 		for _, p := range c.VIPs {

@@ -26,6 +26,7 @@ type merger struct {
 	mesh    *model.Mesh
 	derived map[model.Key]derivation
 	vips    *allocator
+	bonds   bonds
 	// discovery is made with each mesh configuration; reselected: other namespaces may
 	// count than in the last snapshot.
 	discovery  *discovery
@@ -50,6 +51,7 @@ type derivation struct {
 	from, to model.Object
 	mesh     *model.Mesh
 	alloc    uint64 // generation of the service's allocation
+	turn     uint64 // of what it takes from others
 }
 
 func newMerger(opts Options) *merger {
@@ -57,7 +59,7 @@ func newMerger(opts Options) *merger {
 		opts: opts, order: slices.Clone(opts.Sources),
 		bySource: map[string]map[model.Key]model.Object{}, findings: map[string][]model.Finding{},
 		kinds: map[model.Kind]map[model.Key]model.Object{}, twice: map[model.Key]bool{}, changed: map[model.Key]model.Object{}, dirty: map[model.Kind]bool{}, stale: map[model.Kind]bool{},
-		derived: map[model.Key]derivation{}, vips: newAllocator(opts.Addresses),
+		derived: map[model.Key]derivation{}, vips: newAllocator(opts.Addresses), bonds: newBonds(),
 	}
 	if opts.Book != nil {
 		m.vips.restore(opts.Book.allocated())
@@ -176,6 +178,7 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 	m.chooseMesh()
 	s.Mesh, s.Captured = m.mesh, m.vips.captured()
 	m.reselected = m.discover()
+	m.follow()
 	whole := last == nil || last.Mesh != m.mesh || m.reselected // what is derived from the mesh configuration changes with it
 	m.fill(s, last, whole)
 	s.Objects = m.objects(last, whole)

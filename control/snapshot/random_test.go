@@ -31,7 +31,7 @@ func TestFollowingIsStartingAnew(t *testing.T) {
 			hash++
 			m := model.Meta{Hash: hash, Created: int64(rnd.IntN(2))}
 			name := fmt.Sprintf("o%d", rnd.IntN(8))
-			switch rnd.IntN(4) {
+			switch rnd.IntN(6) {
 			case 0:
 				m.Key = key(model.KindService, name)
 				s := &model.Service{Meta: m, Host: name + ".example", Name: name, Namespace: m.Key.Namespace, Headless: rnd.IntN(4) == 0, Selector: map[string]string{"app": fmt.Sprint(rnd.IntN(3))}}
@@ -41,10 +41,21 @@ func TestFollowingIsStartingAnew(t *testing.T) {
 				return s
 			case 1:
 				m.Key = key(model.KindServiceEntry, name)
-				return &model.Service{Meta: m, Host: name + ".entry", Name: name, Namespace: m.Key.Namespace, FromEntry: true}
+				s := &model.Service{Meta: m, Host: name[:1] + fmt.Sprint(rnd.IntN(4)) + ".entry", Name: name, Namespace: m.Key.Namespace, FromEntry: true}
+				s.Ports = []model.ServicePort{{Name: "a", Port: uint16(80 + rnd.IntN(2))}}
+				s.Inline = []model.Endpoint{{Address: fmt.Sprint(rnd.IntN(9))}}
+				return s
 			case 2:
 				m.Key = key(model.KindWorkload, name)
 				return &model.Workload{Meta: m, Name: name, Namespace: m.Key.Namespace, Labels: map[string]string{"app": fmt.Sprint(rnd.IntN(3))}}
+			case 3:
+				m.Key = key(model.KindEndpointSlice, name)
+				e := model.Endpoint{Address: fmt.Sprintf("10.0.0.%d", rnd.IntN(3)), Ports: map[string]uint16{"a": 1}, Slice: &model.Sliced{}}
+				return &model.EndpointSlice{Meta: m, Service: fmt.Sprintf("o%d", rnd.IntN(8)), Endpoints: []model.Endpoint{e}}
+			case 4:
+				m.Key = model.Key{Kind: model.KindNamespace, Name: key(model.KindService, name).Namespace}
+				m.Annotations = map[string]string{model.DistributionKey: []string{"", "PreferClose", "Any"}[rnd.IntN(3)]}
+				return &model.Namespace{Meta: m}
 			}
 			m.Key = key(model.KindVirtualService, name)
 			return &model.RouteSet{Meta: m, Hosts: []string{name}}
@@ -112,6 +123,10 @@ func listing(s *model.Snapshot) (out []string) {
 				out = append(out, fmt.Sprintf("%v has %v, as another has", o.Key, v))
 			}
 			seen[v] = true
+		}
+		written += fmt.Sprintf(" %v %v %v", o.Ports, o.Inline, o.Distribution)
+		for _, j := range o.Joined {
+			written += fmt.Sprintf(" joined %v %d %v", j.Key, j.Hash, j.Inline)
 		}
 		if what := fmt.Sprintf("%s %d", written, len(o.VIPs)); o.Instance == "" {
 			add(o, what)

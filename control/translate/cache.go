@@ -57,8 +57,8 @@ type inputs struct {
 
 func inputsOf(v *scope.View, s *model.Service) inputs {
 	in := inputs{service: s, mesh: v.Index.Snapshot.Mesh, policies: v.Policy(s).Sets}
-	if len(s.Selector) > 0 {
-		in.workloads = v.Index.Selected(s)
+	in.workloads = v.Index.Counted(s)
+	if len(s.Selector) > 0 || len(in.workloads) > 0 || len(s.Joined) > 0 {
 		in.peerAuths = v.Index.Snapshot.PeerAuths
 	}
 	if len(in.policies) > 0 {

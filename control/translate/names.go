@@ -113,9 +113,15 @@ func host(v *scope.View, s *model.Service, usable func(netip.Addr) bool) *weftpb
 func headless(v *scope.View, s *model.Service, out *weftpb.Host, usable func(netip.Addr) bool) {
 	for _, in := range v.Index.Instances(s) {
 		w := in.Workload
+		if !in.Endpoint.Healthy && !s.PublishNotReady {
+			continue
+		}
 		if w == nil {
 			if a, err := netip.ParseAddr(in.Endpoint.Address); err == nil && usable(a) {
 				out.Addresses = append(out.Addresses, a.String())
+				if sl := in.Endpoint.Slice; sl != nil && sl.Hostname != "" {
+					out.Endpoints = append(out.Endpoints, &weftpb.HostEndpoint{Hostname: strings.ToLower(sl.Hostname), Addresses: []string{a.String()}})
+				}
 			}
 			continue
 		}

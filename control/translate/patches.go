@@ -46,7 +46,7 @@ func servicePorts(v *scope.View) map[uint32][]uint32 {
 	for _, s := range v.Served() {
 		for i := range s.Ports {
 			p := &s.Ports[i]
-			if t, ok := scope.TargetPort(model.Instance{Workload: v.Proxy.Workload}, s, p); ok {
+			if t, ok := scope.ServedPort(v.Proxy.Workload, s, p); ok {
 				out[uint32(t)] = append(out[uint32(t)], uint32(p.Port))
 			}
 		}

@@ -10,7 +10,7 @@ import (
 var elsewhere = map[string][]string{
 	"": {
 		"Pod", "PodTemplate", "ReplicationController", "PersistentVolume", "PersistentVolumeClaim", "LimitRange",
-		"ResourceQuota", "Endpoints", "Node", "Event",
+		"ResourceQuota", "Node", "Event",
 	},
 }
 

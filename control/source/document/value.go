@@ -226,3 +226,14 @@ func PortProtocol(name string) model.Protocol {
 	p, _ := Protocol(head)
 	return p
 }
+
+// Distribution reads Istio's annotation that says which instances clients prefer.
+func (d *Document) Distribution() model.Distribution {
+	text := d.Annotations[model.DistributionKey]
+	out := model.ParseDistribution(text)
+	if out == model.DistributionAny && !strings.EqualFold(text, "any") {
+		d.Warn(CodeAnnotation, Join("metadata.annotations", model.DistributionKey), Suggest(text, model.Distributions),
+			"%q is no valid value: nothing is preferred", text)
+	}
+	return out
+}

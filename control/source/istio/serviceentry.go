@@ -25,6 +25,7 @@ func convertServiceEntry(d *document.Document) []model.Object {
 		SubjectAltNames: se.GetSubjectAltNames(),
 		Exports:         d.Visibility("spec.exportTo", se.GetExportTo()),
 		Ports:           entryPorts(d, se),
+		Distribution:    d.Distribution(),
 	}
 	for i, a := range se.GetAddresses() {
 		if p := d.Prefix(document.At("spec.addresses", i), a); p.IsValid() {
@@ -250,6 +251,7 @@ func convertWorkloadEntry(d *document.Document) []model.Object {
 			w.Labels[k] = v
 		}
 	}
+	w.Node = w.Labels[model.LabelNode]
 	if app := w.Labels["app"]; app != "" {
 		w.App = app
 	}

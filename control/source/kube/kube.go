@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/weftmesh/weft/control/model"
@@ -38,6 +39,8 @@ func FrontEnds(mesh MeshText) []document.FrontEnd {
 	return []document.FrontEnd{
 		namespace,
 		front("Service", s.service, convertService),
+		{Kind: "EndpointSlice", Group: "discovery.k8s.io", Versions: []string{"v1"}, Shape: s.slice, Convert: convertEndpointSlice},
+		front("Endpoints", s.endpoints, convertEndpoints),
 		front("ServiceAccount", s.account, convertAccount),
 		front("Secret", s.secret, convertSecret),
 		front("ConfigMap", s.configMap, func(d *document.Document) []model.Object { return convertConfigMap(d, mesh) }),
@@ -46,7 +49,7 @@ func FrontEnds(mesh MeshText) []document.FrontEnd {
 	}
 }
 
-type shapeSet struct{ namespace, service, account, secret, configMap, ingress, class *document.Shape }
+type shapeSet struct{ namespace, service, slice, endpoints, account, secret, configMap, ingress, class *document.Shape }
 
 // rules say what is accepted without effect, and what is not.
 var rules = document.Rules{
@@ -58,7 +61,6 @@ var rules = document.Rules{
 	"ServiceSpec.externalTrafficPolicy":         {Quiet: true},
 	"ServiceSpec.healthCheckNodePort":           {Quiet: true},
 	"ServiceSpec.allocateLoadBalancerNodePorts": {Quiet: true},
-	"ServiceSpec.trafficDistribution":           {Ignore: "use a DestinationRule with localityLbSetting"},
 	"ServicePort.port":                          document.Port,
 	"ServicePort.nodePort":                      {Min: 0, Max: 65535},
 	"NamespaceSpec.finalizers":                  {Quiet: true},
@@ -85,6 +87,8 @@ var shapes = sync.OnceValue(func() shapeSet {
 	s := shapeSet{
 		namespace: of(reflect.TypeFor[corev1.Namespace]()),
 		service:   of(reflect.TypeFor[corev1.Service]()),
+		slice:     of(reflect.TypeFor[discoveryv1.EndpointSlice]()),
+		endpoints: of(reflect.TypeFor[corev1.Endpoints]()), //nolint:staticcheck // deprecated, and still what people have
 		account:   of(reflect.TypeFor[corev1.ServiceAccount]()),
 		secret:    of(reflect.TypeFor[corev1.Secret]()),
 		configMap: of(reflect.TypeFor[corev1.ConfigMap]()),
@@ -102,6 +106,7 @@ func convertNamespace(d *document.Document) []model.Object {
 		d.Invalid("metadata.name", "use lower-case letters, digits and '-'", "%q is not a valid namespace", d.Key.Name)
 	}
 	annotations(d, "metadata.annotations", "Namespace", d.Annotations)
+	d.Distribution() // objects of the namespace inherit it; here it is only judged
 	return []model.Object{&model.Namespace{Meta: d.Meta}}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -50,9 +51,7 @@ func convertService(d *document.Document) []model.Object {
 	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
 		d.Warn(document.CodeIgnored, "spec.sessionAffinity", "use a DestinationRule with loadBalancer.consistentHash.useSourceIp", "ClientIP has no effect here")
 	}
-	if p := spec.InternalTrafficPolicy; p != nil && *p == corev1.ServiceInternalTrafficPolicyLocal {
-		d.Warn(document.CodeIgnored, "spec.internalTrafficPolicy", "", "Local has no effect here")
-	}
+	trafficPolicy(d, s, &spec)
 	return []model.Object{s}
 }
 
@@ -227,4 +226,32 @@ func servicePort(d *document.Document, at string, p *corev1.ServicePort, e model
 		d.Invalid(document.Join(at, "nodePort"), "add spec.type: NodePort", "a ClusterIP service has no node port")
 	}
 	return out, true
+}
+
+// trafficPolicy reads which instances clients prefer, or are bound to.
+func trafficPolicy(d *document.Document, s *model.Service, spec *corev1.ServiceSpec) {
+	if t := spec.TrafficDistribution; t != nil {
+		if !slices.Contains(model.Distributions, *t) {
+			d.Invalid("spec.trafficDistribution", document.Suggest(*t, model.Distributions), "must be one of %s, got %q", strings.Join(model.Distributions, ", "), *t)
+		}
+		s.Distribution = model.ParseDistribution(*t)
+	} else {
+		s.Distribution = d.Distribution()
+	}
+	if p := spec.InternalTrafficPolicy; p != nil {
+		switch *p {
+		case corev1.ServiceInternalTrafficPolicyCluster:
+		case corev1.ServiceInternalTrafficPolicyLocal:
+			s.NodeLocal = true
+		default:
+			d.Invalid("spec.internalTrafficPolicy", "", "must be Cluster or Local, got %q", *p)
+		}
+	}
+	switch mode := d.Annotations[corev1.AnnotationTopologyMode]; strings.ToLower(mode) {
+	case "", "auto":
+	case "disabled":
+		s.NoHints = true
+	default:
+		d.Warn(document.CodeAnnotation, document.Join("metadata.annotations", corev1.AnnotationTopologyMode), "write Auto or Disabled", "%q is no valid value", mode)
+	}
 }

@@ -7,7 +7,6 @@ package process
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,7 +14,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -152,27 +150,14 @@ func Workload(r *wire.Replica) *model.Workload {
 			w.Inbound[port] = model.InboundPort{Listen: in.Listen, Program: in.Program}
 		}
 	}
-	if l, ok := localityOf(r.Labels); ok && w.Locality == (model.Locality{}) {
-		w.Locality = l
+	if w.Locality == (model.Locality{}) {
+		w.Locality = model.Locality(wire.LocalityOf(r.Labels))
 	}
+	w.Node = r.Labels[model.LabelNode]
 	raw, err := json.Marshal(r)
 	if err != nil {
 		panic("BUG: a replica cannot be written as JSON: " + err.Error())
 	}
 	w.Hash = xxhash.Sum64(raw)
 	return w
-}
-
-// localityOf reads the locality that a workload's labels say, as Istio reads a pod's:
-// region, zone and subzone with dots or slashes between them.
-func localityOf(labels map[string]string) (l model.Locality, ok bool) {
-	s := cmp.Or(labels["topology.istio.io/locality"], labels["istio-locality"])
-	if s == "" {
-		return l, false
-	}
-	if !strings.Contains(s, "/") {
-		s = strings.ReplaceAll(s, ".", "/")
-	}
-	parts := append(strings.SplitN(s, "/", 3), "", "")
-	return model.Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]}, true
 }

@@ -71,6 +71,9 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 		class.Namespace = p.Namespace() // credentials are looked up there
 		class.Engine = p.Engine()       // which may lack something
 	}
+	if byPlace(s) {
+		class.Locality, class.Node, class.Network = p.Locality(), p.Node(), p.Network()
+	}
 	settings := []*model.LocalityLB{b.v.Mesh.LocalityLB}
 	for _, t := range policy.Parts() {
 		if t.LB != nil {
@@ -107,6 +110,7 @@ type Class struct {
 	Policy, Namespace         string
 	Engine                    string
 	Locality                  model.Locality
+	Node, Network             string
 	V4, V6, Explicit, Gateway bool
 	// Through: see scope.View.PassesThrough.
 	Through bool

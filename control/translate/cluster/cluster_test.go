@@ -141,7 +141,7 @@ func TestLabelDistance(t *testing.T) {
 		{"a fixed value", []string{"network=b"}, in("b", "r1"), 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := labelDistance(tc.labels, &scope.Proxy{Workload: own}, tc.in); got != tc.want {
+			if got := labelDistance(tc.labels, spot{labels: own.Labels, at: own.Locality}, spotOf(&tc.in)); got != tc.want {
 				t.Errorf("got %d, want %d", got, tc.want)
 			}
 		})

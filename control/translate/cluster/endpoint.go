@@ -21,6 +21,8 @@ type member struct {
 	address *corev3.Address
 	weight  uint32
 	mtls    bool
+	// unready: it is known, and not to be used.
+	unready bool
 }
 
 // assignment makes the endpoints of an outbound cluster.
@@ -68,12 +70,9 @@ func (b *Builder) members(t *target) []member {
 		if t.svc.ExternalName != "" {
 			host = t.svc.ExternalName
 		}
-		list = []model.Instance{{Endpoint: model.Endpoint{Address: host}}}
+		list = []model.Instance{{Endpoint: model.Endpoint{Address: host, Healthy: true}}}
 	}
-	for _, in := range list {
-		if in.Workload != nil && !in.Workload.Ready && !t.svc.PublishNotReady {
-			continue
-		}
+	for _, in := range b.usable(t, list) {
 		if t.subset != nil && !model.Matches(t.subset.Labels, in.Endpoint.Labels) || t.only != nil && !t.only(in) {
 			continue
 		}
@@ -81,9 +80,13 @@ func (b *Builder) members(t *target) []member {
 		if a == nil {
 			continue
 		}
+		if t.svc.Resolution == model.ByDNSRoundRobin && len(out) > 0 {
+			break // one name is all that such a cluster takes
+		}
 		out = append(out, member{
 			Instance: in, address: a, weight: max(in.Endpoint.Weight, 1),
-			mtls: b.v.Mesh.AutoMTLS && t.policy.TLS == nil && b.v.Index.SpeaksMTLS(in, t.svc, t.port),
+			unready: !b.takesTraffic(t, &in),
+			mtls:    b.v.Mesh.AutoMTLS && t.policy.TLS == nil && b.v.Index.SpeaksMTLS(in, t.svc, t.port),
 		})
 	}
 	return out
@@ -104,8 +107,12 @@ func (b *Builder) address(t *target, in model.Instance, names bool) *corev3.Addr
 		}
 		return pb.Address(b.reachable(w.Addresses).String(), port)
 	}
-	if _, err := netip.ParseAddr(in.Endpoint.Address); err != nil && !names {
+	a, err := netip.ParseAddr(in.Endpoint.Address)
+	if err != nil && !names {
 		return nil // a name needs a cluster that resolves
+	}
+	if v4, v6 := b.v.Proxy.Families(); in.Endpoint.Slice != nil && (a.Is4() && !v4 || a.Is6() && !v6) {
+		return nil // there is a slice for each family
 	}
 	return pb.Address(in.Endpoint.Address, port)
 }
@@ -125,6 +132,9 @@ func (b *Builder) endpoint(t *target, m member) *endpointv3.LbEndpoint {
 	out := &endpointv3.LbEndpoint{
 		HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: m.address}},
 		LoadBalancingWeight: pb.U32(m.weight),
+	}
+	if m.unready {
+		out.HealthStatus = corev3.HealthStatus_UNHEALTHY
 	}
 	of := map[string]*structpb.Struct{}
 	if m.mtls {

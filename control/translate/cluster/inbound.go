@@ -79,6 +79,9 @@ func (b *Builder) Inbound(i *Inbound) *clusterv3.Cluster {
 		static(c, pb.Pipe(i.Pipe))
 	case i.To.IsValid():
 		static(c, pb.Address(i.To.Addr().String(), i.To.Port()))
+		if !i.To.Addr().IsLoopback() {
+			b.bindInbound(c) // or capture takes the connection for one to be received
+		}
 	case b.v.Mesh.InboundLocal:
 		static(c, pb.Address(b.Loopback(), i.Port))
 	default:

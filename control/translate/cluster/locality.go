@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -10,33 +11,40 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weftmesh/weft/control/model"
-	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/wire"
 )
 
 // zoneLB is the setting of zones that holds for a cluster; nil: localityLB decides. A
-// rule's settings, of either kind, go before the mesh's.
+// rule's settings, of either kind, go before the service's own, these before the mesh's.
 func (b *Builder) zoneLB(t *target) *model.ZoneLB {
 	if lb := t.policy.LB; lb != nil && (lb.Zone != nil || lb.Locality != nil) {
 		return lb.Zone
+	}
+	if t.svc.Distribution.Near() {
+		return nil
 	}
 	return b.v.Mesh.ZoneLB
 }
 
 // localityLB is the setting that holds for a cluster, nil when it is switched off.
-func (b *Builder) localityLB(t *target) *model.LocalityLB {
+// forced: it is the service's own, which holds without outlier detection, since proxies
+// are told what is not ready.
+func (b *Builder) localityLB(t *target) (l *model.LocalityLB, forced bool) {
 	if b.zoneLB(t) != nil {
-		return nil
+		return nil, false
 	}
-	l := b.v.Mesh.LocalityLB
-	if t.policy.LB != nil && t.policy.LB.Locality != nil {
+	l = b.v.Mesh.LocalityLB
+	switch {
+	case t.policy.LB != nil && t.policy.LB.Locality != nil:
 		l = t.policy.LB.Locality
+	case t.svc.Distribution.Near():
+		return &model.LocalityLB{Enabled: true, Priority: t.svc.Distribution.Priority()}, true
 	}
 	if l == nil || !l.Enabled {
-		return nil
+		return nil, false
 	}
-	return l
+	return l, false
 }
 
 // balanceLocalities sets weights (distribute) or priorities (failover) by where
@@ -47,7 +55,7 @@ func (b *Builder) balanceLocalities(t *target, cla *endpointv3.ClusterLoadAssign
 		b.byRegion(t, z, cla)
 		return
 	}
-	l := b.localityLB(t)
+	l, forced := b.localityLB(t)
 	if l == nil {
 		return
 	}
@@ -56,7 +64,7 @@ func (b *Builder) balanceLocalities(t *target, cla *endpointv3.ClusterLoadAssign
 		distribute(l.Distribute, own, cla)
 		return
 	}
-	if t.policy.Outlier == nil || own == (model.Locality{}) && len(l.Priority) == 0 {
+	if t.policy.Outlier == nil && !forced || own == (model.Locality{}) && len(l.Priority) == 0 {
 		return
 	}
 	if len(l.Priority) > 0 {
@@ -236,6 +244,7 @@ func localityMatches(pattern string, l model.Locality) bool {
 // byLabels gives every endpoint the priority of how many leading labels of the
 // list it shares with the proxy (failoverPriority).
 func (b *Builder) byLabels(t *target, labels []string, cla *endpointv3.ClusterLoadAssignment) {
+	own := b.ownSpot()
 	byAddress := map[string]model.Instance{}
 	for _, m := range b.members(t) {
 		byAddress[m.address.String()] = m.Instance
@@ -244,7 +253,8 @@ func (b *Builder) byLabels(t *target, labels []string, cla *endpointv3.ClusterLo
 	for _, g := range cla.Endpoints {
 		split := map[uint32]*endpointv3.LocalityLbEndpoints{}
 		for _, e := range g.LbEndpoints {
-			p := labelDistance(labels, b.v.Proxy, byAddress[e.GetEndpoint().Address.String()])
+			in := byAddress[e.GetEndpoint().Address.String()]
+			p := labelDistance(labels, own, spotOf(&in))
 			part := split[p]
 			if part == nil {
 				part = &endpointv3.LocalityLbEndpoints{Locality: g.Locality, Priority: p, LoadBalancingWeight: pb.U32(0)}
@@ -258,28 +268,66 @@ func (b *Builder) byLabels(t *target, labels []string, cla *endpointv3.ClusterLo
 	cla.Endpoints = out
 }
 
-func labelDistance(labels []string, own *scope.Proxy, in model.Instance) uint32 {
+// spot is where a proxy or an endpoint is, by what labels may say of it.
+type spot struct {
+	labels        map[string]string
+	at            model.Locality
+	network, node string
+}
+
+// label knows the labels that Istio makes of a place.
+func (s *spot) label(key string) string {
+	switch key {
+	case model.LabelRegion:
+		return s.at.Region
+	case model.LabelZone:
+		return s.at.Zone
+	case model.LabelSubzone:
+		return s.at.SubZone
+	case model.LabelNetwork:
+		return cmp.Or(s.labels[key], s.network)
+	case model.LabelNode:
+		return cmp.Or(s.labels[key], s.node)
+	}
+	return s.labels[key]
+}
+
+func (b *Builder) ownSpot() spot {
+	p := b.v.Proxy
+	return spot{p.Labels(), p.Locality(), p.Network(), p.Node()}
+}
+
+func spotOf(in *model.Instance) spot {
+	return spot{in.Endpoint.Labels, in.Endpoint.Locality, in.Endpoint.Network, nodeOf(in)}
+}
+
+// nodeOf is the machine on which an instance runs; "": nothing says.
+func nodeOf(in *model.Instance) string {
+	switch {
+	case in.Workload != nil && in.Workload.Node != "":
+		return in.Workload.Node
+	case in.Endpoint.Slice != nil:
+		return in.Endpoint.Slice.Node
+	}
+	return ""
+}
+
+// labelDistance is how far an instance is, by the first label that is another there. The
+// network, named first, only puts what is elsewhere behind all that is here.
+func labelDistance(labels []string, own spot, in spot) uint32 {
+	far := 0
 	for i, l := range labels {
 		key, want, fixed := strings.Cut(l, "=")
 		if !fixed {
-			want = labelOf(own.Labels(), own.Locality(), key)
+			want = own.label(key)
 		}
-		if labelOf(in.Endpoint.Labels, in.Endpoint.Locality, key) != want {
-			return uint32(len(labels) - i)
+		switch {
+		case in.label(key) == want:
+		case i == 0 && l == model.LabelNetwork:
+			far = len(labels)
+		default:
+			return uint32(far + len(labels) - i)
 		}
 	}
-	return 0
-}
-
-// labelOf knows the labels that Istio makes of a locality.
-func labelOf(labels map[string]string, l model.Locality, key string) string {
-	switch key {
-	case "topology.kubernetes.io/region":
-		return l.Region
-	case "topology.kubernetes.io/zone":
-		return l.Zone
-	case "topology.istio.io/subzone":
-		return l.SubZone
-	}
-	return labels[key]
+	return uint32(far)
 }

@@ -100,11 +100,17 @@ func (b *Builder) applyLB(c *clusterv3.Cluster, t *target) {
 		}
 		applyWarmup(c, lb)
 	}
-	if l := b.localityLB(t); l != nil && len(l.Distribute) > 0 {
-		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{
-			LocalityConfigSpecifier: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
-				LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
-			},
+	if t.svc.Distribution.Near() {
+		// Instances that are not ready are sent, so that it shows when a zone has too few;
+		// they must not be used for that.
+		c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{HealthyPanicThreshold: &typev3.Percent{}}
+	}
+	if l, _ := b.localityLB(t); l != nil && len(l.Distribute) > 0 {
+		if c.CommonLbConfig == nil {
+			c.CommonLbConfig = &clusterv3.Cluster_CommonLbConfig{}
+		}
+		c.CommonLbConfig.LocalityConfigSpecifier = &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig_{
+			LocalityWeightedLbConfig: &clusterv3.Cluster_CommonLbConfig_LocalityWeightedLbConfig{},
 		}
 	}
 }

@@ -72,7 +72,7 @@ func (b *Builder) targetPort(n uint16) uint16 {
 	w := b.v.Proxy.Workload
 	for _, s := range b.v.Served() {
 		if p := s.Port(n); p != nil {
-			if t, ok := scope.TargetPort(model.Instance{Workload: w}, s, p); ok {
+			if t, ok := scope.ServedPort(w, s, p); ok {
 				return t
 			}
 		}

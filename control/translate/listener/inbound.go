@@ -359,7 +359,7 @@ func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
 
 // userTLS ends TLS with the certificate of a Sidecar's ingress.
 func (c *chainSet) userTLS() []*listenerv3.FilterChain {
-	if c.p.Protocol.IsTCP() || c.p.Protocol == model.TLS {
+	if c.p.Protocol.IsTCP() || c.p.Protocol == model.TLS || c.p.Protocol.Messages() != "" {
 		c.addTCP("tls", nil, false)
 	} else {
 		c.addHTTP("tls", nil, false)

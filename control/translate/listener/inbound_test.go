@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weftmesh/weft/control/model"
@@ -11,6 +12,28 @@ import (
 	"github.com/weftmesh/weft/control/translate/cluster"
 	"github.com/weftmesh/weft/wire"
 )
+
+// TestUserTLS: what TLS of a Sidecar's ingress carries is what its port speaks.
+func TestUserTLS(t *testing.T) {
+	v := scope.Build(scope.NewIndex(&model.Snapshot{}), scope.Proxy{
+		ID: wire.NodeID{Type: wire.Sidecar, Namespace: "default", Name: "a", IP: "10.244.0.2"},
+	})
+	b := &Builder{v: v, report: func(f model.Finding) { t.Error(f) }, routes: route.NewBuilder(v, nil), clusters: cluster.NewBuilder(v, nil)}
+	for protocol, want := range map[model.Protocol]string{
+		model.HTTP: "http_connection_manager", model.HTTPS: "http_connection_manager", model.TLS: "tcp_proxy", model.TCP: "tcp_proxy",
+		model.MessagesOf("dubbo"): "dubbo",
+	} {
+		list := b.inboundChains(&port{
+			Inbound: cluster.Inbound{Port: 80, Protocol: protocol}, tls: &tlsv3.DownstreamTlsContext{}, to: "inbound|80||", match: 80, name: "0.0.0.0_80",
+		})
+		if len(list) != 1 || list[0].TransportSocket == nil {
+			t.Fatalf("%s: %v", protocol, list)
+		}
+		if last := list[0].Filters[len(list[0].Filters)-1]; !strings.Contains(last.String(), want) {
+			t.Errorf("%s: want %s in %v", protocol, want, last)
+		}
+	}
+}
 
 // TestInboundChains is the matrix of what a port speaks and what it demands.
 // A line is "transport first-ALPN → kind, mTLS or not".

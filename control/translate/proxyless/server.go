@@ -62,7 +62,7 @@ func NewServer(v *scope.View, report Report) *Server {
 func (s *Server) undeclared(w *model.Workload, svc *model.Service, report Report) {
 	for i := range svc.Ports {
 		p := &svc.Ports[i]
-		target, ok := scope.TargetPort(model.Instance{Workload: w}, svc, p)
+		target, ok := scope.ServedPort(w, svc, p)
 		if !ok || p.Protocol.IsHTTP2() || p.Protocol == model.UDP || !s.labelled || s.mtls.For(target) == model.MTLSDisable {
 			continue
 		}
