@@ -32,6 +32,7 @@ var allKinds = []model.Kind{
 	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup,
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter,
+	model.KindApplicationProtocol,
 }
 
 // ParseKind understands "vs", "virtualservice", "VirtualServices", "all".

@@ -44,7 +44,7 @@ func (c *Checker) unaffected(a, b *model.Snapshot) bool {
 	return a.Mesh == b.Mesh && same(a.Routes, b.Routes) && same(a.Policies, b.Policies) && same(a.Gateways, b.Gateways) &&
 		same(a.Sidecars, b.Sidecars) && same(a.PeerAuths, b.PeerAuths) && same(a.Authz, b.Authz) && same(a.Secrets, b.Secrets) &&
 		same(a.RequestAuths, b.RequestAuths) && same(a.Telemetry, b.Telemetry) &&
-		same(a.EnvoyFilters, b.EnvoyFilters) && same(a.Quarantines, b.Quarantines) && same(a.ProxyConfigs, b.ProxyConfigs) && same(a.Groups, b.Groups) &&
+		same(a.EnvoyFilters, b.EnvoyFilters) && same(a.Quarantines, b.Quarantines) && same(a.ProxyConfigs, b.ProxyConfigs) && same(a.Groups, b.Groups) && same(a.Protocols, b.Protocols) &&
 		sameCluster(&a.Cluster, &b.Cluster) && same(a.Namespaces, b.Namespaces) && same(a.Accounts, b.Accounts) && same(a.Processes, b.Processes) &&
 		alike(a.Services, b.Services, c.sameService) && alike(a.Workloads, b.Workloads, c.sameWorkload)
 }

@@ -23,7 +23,7 @@ var prototypes = func() map[string]reflect.Type {
 	for _, o := range []Object{
 		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
-		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{},
+		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{}, &AppProtocol{},
 		&GatewayClass{}, &IngressClass{}, &APIGateway{}, &ListenerSet{}, &APIRoute{}, &ReferenceGrant{}, &BackendTLSPolicy{}, &Ingress{},
 	} {
 		t := reflect.TypeOf(o).Elem()

@@ -39,6 +39,8 @@ const (
 	KindWorkloadGroup       Kind = "WorkloadGroup"
 	// KindMetaRouter is Aeraki's: routes of protocols that are not HTTP.
 	KindMetaRouter Kind = "MetaRouter"
+	// KindApplicationProtocol is Aeraki's: a protocol of messages.
+	KindApplicationProtocol Kind = "ApplicationProtocol"
 	// KindQuarantine is what a proxy's refusal of a patch has made.
 	KindQuarantine Kind = "Quarantine"
 	// KindKeySet is what was fetched for a RequestAuthentication.

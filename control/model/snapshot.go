@@ -50,10 +50,12 @@ type Snapshot struct {
 	Quarantines  []*Quarantine
 	ProxyConfigs []*ProxyConfig
 	Groups       []*WorkloadGroup
-	Secrets      []*Secret
-	Namespaces   []*Namespace
-	Accounts     []*ServiceAccount
-	Processes    []*Process
+	// Protocols are those that ports speak whose names say so.
+	Protocols  []*AppProtocol
+	Secrets    []*Secret
+	Namespaces []*Namespace
+	Accounts   []*ServiceAccount
+	Processes  []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
 	// Cluster is there for an analysis only.

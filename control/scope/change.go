@@ -48,6 +48,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Authz, s.Authz) && sameList(old.Telemetry, s.Telemetry) && sameList(old.Secrets, s.Secrets) &&
 		sameList(old.EnvoyFilters, s.EnvoyFilters) && sameList(old.Quarantines, s.Quarantines) && sameList(old.ProxyConfigs, s.ProxyConfigs) &&
 		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) &&
+		sameList(old.Protocols, s.Protocols) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

@@ -115,7 +115,7 @@ func (m *merger) derive(o model.Object) model.Object {
 		return nil
 	}
 	gen := m.vips.generation(k)
-	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen {
+	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen && d.declared == m.declared {
 		return d.to
 	}
 	to := o
@@ -146,7 +146,7 @@ func (m *merger) derive(o model.Object) model.Object {
 	default:
 		return o
 	}
-	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen}
+	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen, declared: m.declared}
 	return to
 }
 
@@ -154,10 +154,14 @@ func (m *merger) deriveService(s *model.Service) model.Object {
 	vips := m.vips.of(s.Key)
 	defaulted := s.Exports.Default && m.mesh.ServiceExports != nil
 	bound := m.bound(s)
-	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every {
+	speaks := m.declared.speaks(s)
+	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every && !speaks {
 		return s
 	}
 	c := *s
+	if speaks {
+		m.declared.resolve(&c)
+	}
 	if len(vips) > 0 {
 		c.VIPs, c.AutoVIP = vips, true
 	}

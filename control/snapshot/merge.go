@@ -26,6 +26,8 @@ type merger struct {
 	mesh    *model.Mesh
 	derived map[model.Key]derivation
 	vips    *allocator
+	// declared is another whenever a protocol of messages is.
+	declared *declared
 	// discovery is made with each mesh configuration; reselected: other namespaces may
 	// count than in the last snapshot.
 	discovery  *discovery
@@ -50,6 +52,7 @@ type derivation struct {
 	from, to model.Object
 	mesh     *model.Mesh
 	alloc    uint64 // generation of the service's allocation
+	declared *declared
 }
 
 func newMerger(opts Options) *merger {
@@ -177,6 +180,9 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 	s.Mesh, s.Captured = m.mesh, m.vips.captured()
 	m.reselected = m.discover()
 	whole := last == nil || last.Mesh != m.mesh || m.reselected // what is derived from the mesh configuration changes with it
+	if m.declare(s, last, whole) {
+		whole = true
+	}
 	m.fill(s, last, whole)
 	s.Objects = m.objects(last, whole)
 	s.Versions = m.versions(s, last, whole)

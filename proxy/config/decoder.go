@@ -47,8 +47,10 @@ type Decoder struct {
 	NetworkKinds []filter.NetworkKind
 	// Protocols are those of messages, for MessageProxy.
 	Protocols []*codec.Protocol
-	Secrets   *transport.SecretStore
-	Clusters  *cluster.Manager
+	// declared are those that were declared so far, by what was said.
+	declared sync.Map
+	Secrets  *transport.SecretStore
+	Clusters *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.
 	Mark int
 	// AccessLog and Tracer make what a configuration asks for; nil: it is refused.

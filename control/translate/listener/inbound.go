@@ -361,10 +361,14 @@ func (b *Builder) inboundRequests(p *port, messages string) *listenerv3.Filter {
 		operation = p.Service.Host + operation
 	}
 	wild, _ := b.wildcard()
-	return b.http(httpChain{
+	h := httpChain{
 		stage: inbound, stat: listenerName(wild, p.Port), grpcWeb: p.Protocol == model.GRPCWeb, messages: messages,
 		inline: b.routes.Inbound(p.to, operation, p.service, !p.Protocol.IsGRPC()),
-	})
+	}
+	if messages != "" && p.Service != nil {
+		h.limits = b.limits(p.Service.Host, h.inline)
+	}
+	return b.http(h)
 }
 
 // meshServer is the server's side of mTLS. It offers application protocols only
