@@ -34,6 +34,7 @@ var allKinds = []model.Kind{
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 	model.KindServiceFence, model.KindSlimeBoot, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension,
 	model.KindRedisService, model.KindRedisDestination,
+	model.KindApplicationProtocol,
 }
 
 // ParseKind understands "vs", "virtualservice", "VirtualServices", "all".

@@ -54,6 +54,8 @@ const (
 	CodeManyServices  = "WEFT0238" // one port of a workload, several transports
 	CodeTargetPort    = "WEFT0239" // one target port, several service ports
 
+	CodeUndeclared = "WEFT0286" // a port of a protocol of messages that nobody declares
+
 	CodeNotInjected   = "WEFT0240" // a namespace that says nothing of injection
 	CodeNoProxy       = "WEFT0241" // a pod without its sidecar
 	CodeInjectLabels  = "WEFT0242" // labels that contradict each other

@@ -34,11 +34,22 @@ func (c *checker) services() {
 			}
 			vips[p] = s
 		}
+		c.undeclared(s)
 		c.exposure(s, open)
 		c.selection(s)
 		if s.FromEntry {
 			c.protocols(s, spoken)
 			c.addresses(s)
+		}
+	}
+}
+
+// undeclared warns of ports that are for protocols of messages which nobody declares.
+func (c *checker) undeclared(s *model.Service) {
+	for i := range s.Ports {
+		if p := &s.Ports[i]; p.Asked && p.App != "" && p.Protocol.Messages() == "" {
+			c.warn(CodeUndeclared, &s.Meta, fmt.Sprintf("spec.ports[%d]", i), fmt.Sprintf("port %d is for %q, and no ApplicationProtocol says what that is: it is carried as %s", p.Port, p.App, spelt(p.Protocol)),
+				"add an ApplicationProtocol, or name the port by another protocol")
 		}
 	}
 }

@@ -112,6 +112,7 @@ var codes = []Code{
 	{"WEFT0271", info, "Capture is limited to the VIP range, and a service has addresses outside: who goes to these goes there past the sidecar.", "Call the service by its name, or write an address of the range.", nil},
 	{"WEFT0272", warning, "Capture is limited to the VIP range, so that an outbound policy (REGISTRY_ONLY, an egressProxy) holds for addresses of the range only: what goes elsewhere is not seen by sidecars.", "Capture all traffic where the policy has to hold.", nil},
 	{"WEFT0273", failure, "The range of services' addresses is full, and a service has none.", "Choose a larger range (--vip-range), or remove services.", nil},
+	{"WEFT0286", warning, "A port is for a protocol of messages (tcp-metaprotocol-NAME, or its appProtocol) that no ApplicationProtocol declares: it is carried as bytes.", "Add an ApplicationProtocol of that name, or name the port by what it speaks.", nil},
 
 	// What shows when proxies are configured.
 	{"WEFT0280", warning, "A SmartLimiter is called like no service, so that nothing is limited.", "Call it like the service, in its namespace, or set spec.host.", nil},
@@ -133,6 +134,8 @@ var codes = []Code{
 	{"WEFT0332", failure, "There is no condition key of that name; its rule errs on the safe side.", "See Istio's list of conditions.", nil},
 	{"WEFT0333", warning, "A proxyless gRPC server does not carry out something of an AuthorizationPolicy; its rule errs on the safe side.", "Use what is named, or give the program a sidecar.", nil},
 	{"WEFT0335", warning, "There are no keys for the tokens of an issuer: they are refused.", "See to the address of the keys.", nil},
+	{"WEFT0338", warning, "A port speaks a protocol of messages that a stock Envoy carries as bytes: routes on it have no effect for clients with that engine.", "Run them with the engine go.", nil},
+	{"WEFT0339", failure, "The service of a MetaRouter's globalRateLimit is not there for the proxies of the limited service: the limit is not carried out.", "Create it, or admit it in their Sidecar resource.", nil},
 	{"WEFT0340", warning, "Two things want one listener of a proxy; the first has it.", "Use another port or address.", nil},
 	{"WEFT0341", failure, "A bind address cannot be carried out.", "Use an address of the proxy, or none.", nil},
 	{"WEFT0342", failure, "The TLS settings of a server cannot be carried out.", "See what is named.", nil},

@@ -25,6 +25,7 @@ var prototypes = func() map[string]reflect.Type {
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
 		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{},
 		&Fence{}, &Boot{}, &Module{},
+		&AppProtocol{},
 		&GatewayClass{}, &IngressClass{}, &APIGateway{}, &ListenerSet{}, &APIRoute{}, &ReferenceGrant{}, &BackendTLSPolicy{}, &Ingress{},
 	} {
 		t := reflect.TypeOf(o).Elem()

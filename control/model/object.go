@@ -51,6 +51,8 @@ const (
 	KindWasmPlugin       Kind = "WasmPlugin"
 	KindTrafficExtension Kind = "TrafficExtension"
 	KindModule           Kind = "Module"
+	// KindApplicationProtocol is Aeraki's: a protocol of messages.
+	KindApplicationProtocol Kind = "ApplicationProtocol"
 	// KindQuarantine is what a proxy's refusal of a patch has made.
 	KindQuarantine Kind = "Quarantine"
 	// KindKeySet is what was fetched for a RequestAuthentication.

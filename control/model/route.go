@@ -86,6 +86,8 @@ type RouteSet struct {
 	HTTP []Route
 	TLS  []Route
 	TCP  []Route
+	// Limits are carried out where the hosts' services are; nil: there are none.
+	Limits *RateLimits
 	// Delegate: the set has no hosts and is only used by other sets' Route.Delegate.
 	Delegate bool
 }

@@ -68,6 +68,10 @@ type ServicePort struct {
 	Name     string
 	Port     uint16
 	Protocol Protocol
+	// App is the protocol of messages that the port is for, where one of that name is declared.
+	App string
+	// Asked: the port is for nothing else.
+	Asked bool
 	// TargetPort is the port of the workload: a number, or else TargetName is
 	// the name of a port of the workload. Both zero: the same as Port.
 	TargetPort uint16

@@ -62,9 +62,11 @@ type Snapshot struct {
 	Redis             []*RedisService
 	RedisDestinations []*RedisDestination
 	// Modules are what was fetched for plug-ins.
-	Modules    []*Module
-	Fences     []*Fence
-	Boots      []*Boot
+	Modules []*Module
+	Fences  []*Fence
+	Boots   []*Boot
+	// Protocols are those that ports speak whose names say so.
+	Protocols  []*AppProtocol
 	Secrets    []*Secret
 	Namespaces []*Namespace
 	Accounts   []*ServiceAccount

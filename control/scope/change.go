@@ -51,6 +51,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&
+		sameList(old.Protocols, s.Protocols) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

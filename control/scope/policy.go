@@ -265,5 +265,35 @@ func (x *Index) MessageHosts() []string {
 	}).([]string)
 }
 
+// Declared is the protocol of messages that is declared under a name; nil: none is.
+func (x *Index) Declared(name string) *model.AppProtocol {
+	type key struct{}
+	return x.Lasting(key{}, func() any {
+		out := map[string]*model.AppProtocol{}
+		for _, p := range x.Snapshot.Protocols {
+			if out[p.Protocol] == nil {
+				out[p.Protocol] = p
+			}
+		}
+		return out
+	}).(map[string]*model.AppProtocol)[name]
+}
+
+// Limits are those of the requests of a host's service; nil: there are none.
+func (x *Index) Limits(host string) *model.RouteSet {
+	type key struct{}
+	return x.Lasting(key{}, func() any {
+		out := map[string]*model.RouteSet{}
+		for _, set := range x.Snapshot.Routes {
+			for _, h := range set.Hosts {
+				if set.Limits != nil && out[h] == nil {
+					out[h] = set
+				}
+			}
+		}
+		return out
+	}).(map[string]*model.RouteSet)[host]
+}
+
 // Covers tells whether a host, which may be "*" or begin with "*.", is or covers another.
 func Covers(pattern, host string) bool { return hostMatches(pattern, host) }

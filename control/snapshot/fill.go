@@ -125,7 +125,7 @@ func (m *merger) derive(o model.Object) model.Object {
 		return nil
 	}
 	gen, turn := m.vips.generation(k), m.bonds.turn(k)
-	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen && d.turn == turn {
+	if d, ok := m.derived[k]; ok && d.from == o && d.mesh == m.mesh && d.alloc == gen && d.turn == turn && d.declared == m.declared {
 		return d.to
 	}
 	to := o
@@ -156,7 +156,7 @@ func (m *merger) derive(o model.Object) model.Object {
 	default:
 		return o
 	}
-	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen, turn: turn}
+	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen, turn: turn, declared: m.declared}
 	return to
 }
 
@@ -164,11 +164,14 @@ func (m *merger) deriveService(s *model.Service) model.Object {
 	vips := m.vips.of(s.Key)
 	defaulted := s.Exports.Default && m.mesh.ServiceExports != nil
 	bound := m.bound(s)
-	bonded := m.isBound(s)
-	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every && !bonded {
+	bonded, speaks := m.isBound(s), m.declared.speaks(s)
+	if len(vips) == 0 && !defaulted && bound == model.EntryPublic && !m.vips.every && !bonded && !speaks {
 		return s
 	}
 	c := *s
+	if speaks {
+		m.declared.resolve(&c)
+	}
 	if len(vips) > 0 {
 		c.VIPs, c.AutoVIP = vips, true
 	}

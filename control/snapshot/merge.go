@@ -27,6 +27,8 @@ type merger struct {
 	derived map[model.Key]derivation
 	vips    *allocator
 	bonds   bonds
+	// declared is another whenever a protocol of messages is.
+	declared *declared
 	// discovery is made with each mesh configuration; reselected: other namespaces may
 	// count than in the last snapshot.
 	discovery  *discovery
@@ -52,6 +54,7 @@ type derivation struct {
 	mesh     *model.Mesh
 	alloc    uint64 // generation of the service's allocation
 	turn     uint64 // of what it takes from others
+	declared *declared
 }
 
 func newMerger(opts Options) *merger {
@@ -180,6 +183,9 @@ func (m *merger) snapshot(last *model.Snapshot) *model.Snapshot {
 	m.reselected = m.discover()
 	m.follow()
 	whole := last == nil || last.Mesh != m.mesh || m.reselected // what is derived from the mesh configuration changes with it
+	if m.declare(s, last, whole) {
+		whole = true
+	}
 	m.fill(s, last, whole)
 	s.Objects = m.objects(last, whole)
 	s.Ages = m.ages(s, last, whole)

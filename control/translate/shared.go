@@ -129,6 +129,11 @@ func fixedServices(v *scope.View) []*model.Service {
 	for i := range v.Mesh.Authorizers {
 		add(v.Mesh.Authorizers[i].Service)
 	}
+	for _, set := range v.Index.Snapshot.Routes {
+		if set.Limits != nil && set.Limits.Global != nil {
+			add(set.Limits.Global.Host)
+		}
+	}
 	return out
 }
 

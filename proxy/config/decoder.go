@@ -49,7 +49,9 @@ type Decoder struct {
 	// Protocols are those of messages, for MessageProxy.
 	Protocols []*codec.Protocol
 	// Redis has the connections to servers of Redis.
-	Redis    *redis.Engine
+	Redis *redis.Engine
+	// declared are those that were declared so far, by what was said.
+	declared sync.Map
 	Secrets  *transport.SecretStore
 	Clusters *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.

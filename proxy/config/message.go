@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -9,7 +11,9 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weftmesh/weft/proxy/codec"
+	"github.com/weftmesh/weft/proxy/codec/declared"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/wire/protocol"
 	"github.com/weftmesh/weft/wire/weftpb"
 )
 
@@ -19,15 +23,48 @@ func (d *Decoder) messageProxy(a *anypb.Any, cc *chainContext) (filter.Terminal,
 	if err := open(a, m); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(d.Protocols, func(p *codec.Protocol) bool { return p.Name == m.Protocol })
-	if i < 0 {
-		return nil, at(fmt.Errorf("%q is not known: want one of %s", m.Protocol, d.protocolNames()), "protocol")
+	p, err := d.protocol(m)
+	if err != nil {
+		return nil, err
 	}
 	if m.Manager == nil {
 		return nil, at(errors.New("is empty: want an http_connection_manager, whose routes and filters apply"), "manager")
 	}
-	t, err := d.manager(m.Manager, cc, d.Protocols[i])
+	t, err := d.manager(m.Manager, cc, p)
 	return t, at(err, "manager")
+}
+
+// protocol finds the codec that a filter names, or makes the one that it declares.
+func (d *Decoder) protocol(m *weftpb.MessageProxy) (*codec.Protocol, error) {
+	i := slices.IndexFunc(d.Protocols, func(p *codec.Protocol) bool { return p.Name == m.Protocol })
+	switch {
+	case m.Declared == nil && i < 0:
+		return nil, at(fmt.Errorf("%q is not known: want one of %s, or declare it", m.Protocol, d.protocolNames()), "protocol")
+	case m.Declared == nil:
+		return d.Protocols[i], nil
+	case m.Protocol == "" || i >= 0:
+		return nil, at(fmt.Errorf("%q cannot be declared: want a name that no codec has", m.Protocol), "protocol")
+	}
+	raw, err := json.Marshal(m.Declared.AsMap()) // with sorted names: equal ones are equal
+	if err != nil {
+		return nil, at(err, "declared")
+	}
+	key := m.Protocol + " " + string(raw)
+	if p, ok := d.declared.Load(key); ok {
+		return p.(*codec.Protocol), nil // connections to upstreams are shared by all that speak it
+	}
+	decl := &protocol.Declaration{}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(decl); err != nil {
+		return nil, at(err, "declared")
+	}
+	p, err := declared.New(m.Protocol, decl)
+	if err != nil {
+		return nil, at(err, "declared")
+	}
+	made, _ := d.declared.LoadOrStore(key, p)
+	return made.(*codec.Protocol), nil
 }
 
 func (d *Decoder) protocolNames() string {

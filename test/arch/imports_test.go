@@ -25,12 +25,14 @@ const root = "../.."
 // allowed says which parts a part may import. A parent may import its children.
 // Only cmd and test see both planes.
 var allowed = map[string][]string{
-	"base": {}, "api": {"base"}, "wire": {"base"},
+	"base": {}, "api": {"wire/protocol", "base"}, "wire": {"base"},
+	// How protocols are declared: plain Go, for both planes.
+	"wire/protocol": {},
 
 	// The control plane, in the order of its stages.
-	"control/model":   {"base"},
+	"control/model":   {"wire/protocol", "base"},
 	"control/finding": {"control/model", "base"},
-	"control/source":  {"control/finding", "control/model", "api", "wire", "base"},
+	"control/source":  {"control/finding", "control/model", "api", "wire", "wire/protocol", "base"},
 	"control/attach":  {"control/model", "base"},
 	"control/patch":   {"control/model", "base"},
 	// mcp speaks xDS to a server of configuration.
@@ -69,7 +71,7 @@ var allowed = map[string][]string{
 	"proxy/xds":       {"wire", "base"},
 	"proxy/sds":       {"wire", "base"},
 	"proxy/proxyless": {"proxy/sds", "wire", "base"},
-	"proxy/codec":     {"proxy/filter", "base"},
+	"proxy/codec":     {"proxy/filter", "wire/protocol", "base"},
 	"proxy/http":      {"proxy/filter", "proxy/codec", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	// quota leases tokens by Weft's own protocol.
 	"proxy/http/quota": {"proxy/filter", "proxy/http", "wire", "base"},
@@ -86,7 +88,7 @@ var allowed = map[string][]string{
 	"proxy/telemetry/als": {"proxy/telemetry", "proxy/filter", "base"},
 	// config decodes into what all of these describe.
 	"proxy/config": {
-		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/redis", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "base",
+		"proxy/xds", "proxy/filter", "proxy/codec", "proxy/http", "proxy/tcp", "proxy/udp", "proxy/redis", "proxy/listener", "proxy/route", "proxy/cluster", "proxy/transport", "wire", "wire/protocol", "base",
 	},
 	// agent stands beside an Envoy and uses what is not the data path.
 	"proxy/agent": {

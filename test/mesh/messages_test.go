@@ -164,7 +164,7 @@ func TestDubbo(t *testing.T) {
 			}
 			m.eventually("metrics", func() error {
 				for instance, part := range map[string]string{"page-0": `reporter="source"`, "demo-v1-0": `reporter="destination"`} {
-					if !counted(m.admin(instance, "/stats/prometheus"), part) {
+					if !counted(m.admin(instance, "/stats/prometheus"), "dubbo", part) {
 						return fmt.Errorf("%s has no istio_requests_total of dubbo with %s", instance, part)
 					}
 				}
@@ -174,10 +174,10 @@ func TestDubbo(t *testing.T) {
 	}
 }
 
-// counted tells whether requests of Dubbo were counted with that label.
-func counted(stats, label string) bool {
+// counted tells whether requests of a protocol were counted with that label.
+func counted(stats, protocol, label string) bool {
 	for line := range strings.Lines(stats) {
-		if strings.HasPrefix(line, "istio_requests_total") && strings.Contains(line, `request_protocol="dubbo"`) && strings.Contains(line, label) {
+		if strings.HasPrefix(line, "istio_requests_total") && strings.Contains(line, `request_protocol="`+protocol+`"`) && strings.Contains(line, label) {
 			return true
 		}
 	}

@@ -171,7 +171,7 @@ func TestDubboRegistry(t *testing.T) {
 		t.Errorf("of %d calls: %v, want a quarter green", calls, n)
 	}
 	m.eventually("metrics", func() error {
-		if !counted(m.admin("page-0", "/stats/prometheus"), `connection_security_policy="mutual_tls"`) && !counted(m.admin("blue-0", "/stats/prometheus"), `connection_security_policy="mutual_tls"`) {
+		if !counted(m.admin("page-0", "/stats/prometheus"), "dubbo", `connection_security_policy="mutual_tls"`) && !counted(m.admin("blue-0", "/stats/prometheus"), "dubbo", `connection_security_policy="mutual_tls"`) {
 			return fmt.Errorf("no requests of Dubbo were counted under mutual TLS")
 		}
 		return nil

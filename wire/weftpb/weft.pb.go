@@ -12,6 +12,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -370,12 +371,15 @@ func (x *Workload) GetTrustDomain() string {
 // HTTP: proxy/codec. What an upstream cluster of its routes is sent is the same protocol.
 type MessageProxy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The codec: "dubbo", "thrift", or one that the binary was built with.
+	// The codec: "dubbo", "thrift", or one that the binary was built with; or the name of what is declared.
 	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
 	// An envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager: routes, filters,
 	// logs and timeouts. Headers are the fields that the codec finds, :authority the service, :method the operation.
 	// What it says about HTTP itself has no effect.
-	Manager       *anypb.Any `protobuf:"bytes,2,opt,name=manager,proto3" json:"manager,omitempty"`
+	Manager *anypb.Any `protobuf:"bytes,2,opt,name=manager,proto3" json:"manager,omitempty"`
+	// How the protocol is made, where no codec was written for it: a Declaration of wire/protocol, as in the spec of an
+	// ApplicationProtocol. Protocol is its name then.
+	Declared      *structpb.Struct `protobuf:"bytes,3,opt,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -420,6 +424,13 @@ func (x *MessageProxy) GetProtocol() string {
 func (x *MessageProxy) GetManager() *anypb.Any {
 	if x != nil {
 		return x.Manager
+	}
+	return nil
+}
+
+func (x *MessageProxy) GetDeclared() *structpb.Struct {
+	if x != nil {
+		return x.Declared
 	}
 	return nil
 }
@@ -476,7 +487,7 @@ var File_weft_proto protoreflect.FileDescriptor
 const file_weft_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"weft.proto\x12\fweft.wire.v1\x1a\x19google/protobuf/any.proto\"\xf8\x01\n" +
+	"weft.proto\x12\fweft.wire.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\"\xf8\x01\n" +
 	"\x04Host\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x1c\n" +
@@ -503,10 +514,11 @@ const file_weft_proto_rawDesc = "" +
 	"\acluster\x18\b \x01(\tR\acluster\x12'\n" +
 	"\x0fservice_account\x18\t \x01(\tR\x0eserviceAccount\x12!\n" +
 	"\ftrust_domain\x18\n" +
-	" \x01(\tR\vtrustDomain\"Z\n" +
+	" \x01(\tR\vtrustDomain\"\x8f\x01\n" +
 	"\fMessageProxy\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12.\n" +
-	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanager\"/\n" +
+	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanager\x123\n" +
+	"\bdeclared\x18\x03 \x01(\v2\x17.google.protobuf.StructR\bdeclared\"/\n" +
 	"\x11MessageConversion\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocolB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
 
@@ -531,16 +543,18 @@ var file_weft_proto_goTypes = []any{
 	(*MessageProxy)(nil),      // 4: weft.wire.v1.MessageProxy
 	(*MessageConversion)(nil), // 5: weft.wire.v1.MessageConversion
 	(*anypb.Any)(nil),         // 6: google.protobuf.Any
+	(*structpb.Struct)(nil),   // 7: google.protobuf.Struct
 }
 var file_weft_proto_depIdxs = []int32{
 	1, // 0: weft.wire.v1.Host.endpoints:type_name -> weft.wire.v1.HostEndpoint
 	2, // 1: weft.wire.v1.Host.ports:type_name -> weft.wire.v1.HostPort
 	6, // 2: weft.wire.v1.MessageProxy.manager:type_name -> google.protobuf.Any
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	7, // 3: weft.wire.v1.MessageProxy.declared:type_name -> google.protobuf.Struct
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_weft_proto_init() }

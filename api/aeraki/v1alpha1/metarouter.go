@@ -4,11 +4,24 @@
 // listed here are refused where documents are read.
 package v1alpha1
 
+import "github.com/weftmesh/weft/wire/protocol"
+
 // Group and Version of the API.
 const (
 	Group   = "metaprotocol.aeraki.io"
 	Version = "v1alpha1"
 )
+
+// ApplicationProtocolSpec names a protocol and what speaks it; or says how its messages are made.
+type ApplicationProtocolSpec struct {
+	// Protocol is the name that ports have: "tcp-metaprotocol-NAME".
+	Protocol string `json:"protocol"`
+	// Codec is one of Aeraki's ("aeraki.meta_protocol.codec.dubbo", …thrift, …brpc, …trpc), or "binary" for one of that
+	// name that the data plane's binary was built with. Without it the rest of the spec declares the protocol.
+	Codec string `json:"codec,omitempty"`
+
+	protocol.Declaration `json:",inline"`
+}
 
 // MetaRouterSpec says where requests of a protocol that is not HTTP go.
 type MetaRouterSpec struct {

@@ -2,13 +2,13 @@
 // into the same routes as a VirtualService's; RedisService and RedisDestination.
 //
 // Attributes are what the protocol's codec finds: "method" is the operation, "interface" the service, others are
-// fields by their names, whose case does not count. Limits are named as not carried out.
+// fields by their names, whose case does not count. Limits are carried out by the servers' proxies.
+//
+// An ApplicationProtocol names a protocol of messages, or declares it (wire/protocol).
 package aeraki
 
 import (
-	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"sync"
 
@@ -20,23 +20,30 @@ import (
 
 // FrontEnds returns the front ends of Aeraki's kinds.
 func FrontEnds() []document.FrontEnd {
+	s := shapes()
 	return []document.FrontEnd{
-		{Kind: string(model.KindMetaRouter), Group: api.Group, Versions: []string{api.Version}, Shape: shape(), Convert: convert},
 		{Kind: string(model.KindRedisService), Group: api.RedisGroup, Versions: []string{api.Version}, Shape: redisShapes()[0], Convert: convertRedisService},
 		{Kind: string(model.KindRedisDestination), Group: api.RedisGroup, Versions: []string{api.Version}, Shape: redisShapes()[1], Convert: convertRedisDestination},
+		{Kind: string(model.KindMetaRouter), Group: api.Group, Versions: []string{api.Version}, Shape: s.router, Convert: convert},
+		{Kind: string(model.KindApplicationProtocol), Group: api.Group, Versions: []string{api.Version}, Shape: s.protocol, Cluster: true, Convert: convertProtocol},
 	}
 }
 
 var rules = document.Rules{
-	"Destination.weight":             {Min: 0, Max: 1 << 20},
-	"Port.number":                    document.Port,
-	"MetaRouterSpec.localRateLimit":  {Ignore: "limits of protocols that are not HTTP are not carried out by Weft yet"},
-	"MetaRouterSpec.globalRateLimit": {Ignore: "limits of protocols that are not HTTP are not carried out by Weft yet"},
+	"Destination.weight":        {Min: 0, Max: 1 << 20},
+	"Port.number":               document.Port,
+	"TokenBucket.maxTokens":     {Min: 0, Max: 1 << 31},
+	"TokenBucket.tokensPerFill": {Min: 0, Max: 1 << 31},
 }
 
-var shape = sync.OnceValue(func() *document.Shape {
+type shapeSet struct{ router, protocol *document.Shape }
+
+var shapes = sync.OnceValue(func() shapeSet {
 	b := document.NewBuilder(rules)
-	s := document.Spec(b.GoType(reflect.TypeFor[api.MetaRouterSpec]()))
+	s := shapeSet{
+		router:   document.Spec(b.GoType(reflect.TypeFor[api.MetaRouterSpec]())),
+		protocol: document.Spec(b.GoType(reflect.TypeFor[api.ApplicationProtocolSpec]())),
+	}
 	if bad := rules.Unused(b.Used); bad != nil {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
 	}
@@ -71,17 +78,14 @@ func convert(d *document.Document) []model.Object {
 	for i := range spec.Routes {
 		rs.HTTP = append(rs.HTTP, route(d, document.At("spec.routes", i), &spec.Routes[i]))
 	}
+	rs.Limits = limits(d, &spec)
 	return []model.Object{rs}
 }
 
 func route(d *document.Document, at string, r *api.Route) model.Route {
 	out := model.Route{Name: r.Name}
-	if r.Match != nil && len(r.Match.Attributes) > 0 {
-		var m model.Match
-		for _, name := range slices.Sorted(maps.Keys(r.Match.Attributes)) {
-			m.Conditions = append(m.Conditions, condition(d, document.Join(at+".match.attributes", name), name, r.Match.Attributes[name]))
-		}
-		out.Matches = []model.Match{m}
+	if m := attributes(d, at+".match", r.Match); m != nil {
+		out.Matches = []model.Match{*m}
 	}
 	if len(r.Route) == 0 {
 		d.Error(document.CodeMissing, at+".route", "name a destination", "is missing")

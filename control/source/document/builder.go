@@ -137,6 +137,8 @@ func (b *Builder) GoType(t reflect.Type) *Shape {
 	switch t.String() {
 	case "intstr.IntOrString":
 		return &Shape{Type: IntOrString, Max: math.MaxInt32}
+	case "protocol.Value":
+		return &Shape{Type: Any}
 	case "v1.Time", "v1.MicroTime":
 		return &Shape{Type: Time}
 	case "resource.Quantity", "v1.FieldsV1", "runtime.RawExtension":

@@ -1,6 +1,7 @@
 package document_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -43,6 +44,18 @@ func TestPortProtocol(t *testing.T) {
 		"web": model.Unknown, "": model.Unknown, "httpx": model.Unknown, "h2c": model.Unknown, "udp-dns": model.UDP,
 	} {
 		if got := document.PortProtocol(name); got != want {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestAppOf(t *testing.T) {
+	for name, want := range map[string]string{
+		"tcp-metaprotocol-orders": "orders true", "tcp-metaprotocol-orders-v2": "orders true", "tcp-metaprotocol": "metaprotocol false", "tcp-metaprotocol-": " false",
+		"tcp-orders": "orders false", "Orders-2": "orders false", "http-orders": " false", "tcp": " false", "tcp-redis": " false", "tcp-dubbo": "dubbo false", "": " false", "9p": " false",
+	} {
+		app, said := document.AppOf(name)
+		if got := fmt.Sprint(app, " ", said); got != want {
 			t.Errorf("%q: got %q, want %q", name, got, want)
 		}
 	}

@@ -205,6 +205,20 @@ func messageProtocol(name string) (model.Protocol, bool) {
 	return model.MessagesOf(app), slices.Contains(wire.MessageProtocols, app)
 }
 
+// AppOf is the protocol of messages that the name of a port, or an appProtocol, is for, where one of that name is declared:
+// "orders" of "tcp-metaprotocol-orders-v2", "tcp-orders", "orders" and "orders-v2"; "": it cannot be one. said: the name
+// is for nothing else.
+func AppOf(name string) (app string, said bool) {
+	rest := strings.TrimPrefix(strings.ToLower(name), "tcp-")
+	rest, said = strings.CutPrefix(rest, "metaprotocol-")
+	app, _, _ = strings.Cut(rest, "-")
+	p, known := Protocol(app)
+	if app == "" || app[0] < 'a' || app[0] > 'z' || known && p.Messages() == "" {
+		return "", false
+	}
+	return app, said
+}
+
 // Protocols lists the names that Protocol knows, for suggestions.
 var Protocols = []string{"HTTP", "HTTP2", "GRPC", "GRPC-Web", "HTTPS", "TLS", "TCP", "Mongo", "MySQL", "Redis", "UDP"}
 

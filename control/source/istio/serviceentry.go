@@ -90,6 +90,15 @@ func entryPorts(d *document.Document, se *networkingpb.ServiceEntry) []model.Ser
 				d.Invalid(at+".protocol", document.Suggest(p.GetProtocol(), document.Protocols), "%q is not a protocol", p.GetProtocol())
 			}
 		}
+		if sp.Protocol == model.TCP || sp.Protocol == model.Unknown { // Aeraki's names
+			sp.App, sp.Asked = document.AppOf(p.GetName())
+			if named := document.PortProtocol(p.GetName()); named.Messages() != "" {
+				sp.Protocol = named
+			}
+		}
+		if m := sp.Protocol.Messages(); m != "" {
+			sp.App = m
+		}
 		out = append(out, sp)
 	}
 	return out

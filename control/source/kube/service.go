@@ -195,19 +195,28 @@ func portNames(d *document.Document, s *model.Service) {
 
 func servicePort(d *document.Document, at string, p *corev1.ServicePort, e model.Exposure) (model.ServicePort, bool) {
 	out := model.ServicePort{Name: p.Name, Port: uint16(p.Port), NodePort: uint16(p.NodePort), Protocol: document.PortProtocol(p.Name)}
+	out.App, out.Asked = document.AppOf(p.Name)
 	switch p.Protocol {
 	case "", corev1.ProtocolTCP:
 	case corev1.ProtocolUDP:
-		out.Protocol = model.UDP
+		out.Protocol, out.App, out.Asked = model.UDP, "", false
 	default:
 		d.Unsupported(document.Join(at, "protocol"), "use TCP or UDP", "%s is not carried out by Weft", p.Protocol)
 	}
 	if p.AppProtocol != nil && out.Protocol != model.UDP {
 		known, ok := document.Protocol(*p.AppProtocol)
+		out.App, out.Asked = document.AppOf(*p.AppProtocol)
 		if !ok {
+			known = document.PortProtocol(*p.AppProtocol) // Aeraki's names
 			hint := document.Suggest(*p.AppProtocol, []string{"http", "http2", "https", "grpc", "grpc-web", "tcp", "tls", "mongo", "mysql", "redis"})
-			d.Warn(document.CodeValue, document.Join(at, "appProtocol"), hint, "%q is unknown to Weft: the port is carried as TCP", *p.AppProtocol)
-			known = model.TCP
+			switch {
+			case known.Messages() != "":
+			case hint != "" || out.App == "":
+				d.Warn(document.CodeValue, document.Join(at, "appProtocol"), hint, "%q is unknown to Weft: the port is carried as TCP", *p.AppProtocol)
+				fallthrough
+			default:
+				known, out.Asked = model.TCP, hint == ""
+			}
 		}
 		out.Protocol = known
 	}

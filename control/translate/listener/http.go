@@ -40,6 +40,8 @@ type httpChain struct {
 	asks bool
 	// messages is the protocol that is spoken instead of HTTP.
 	messages string
+	// limits are filters of what bounds a service's requests.
+	limits []*hcmv3.HttpFilter
 	// connect: CONNECT is answered (explicit proxy).
 	connect bool
 	// forward: a route may lead to a host that the request names.
@@ -90,7 +92,7 @@ func (b *Builder) http(h httpChain) *listenerv3.Filter {
 		}
 	}
 	if h.messages != "" {
-		return filter(wire.MessageProxy, &weftpb.MessageProxy{Protocol: h.messages, Manager: pb.Any(m)})
+		return b.messageProxy(h.messages, m)
 	}
 	return filter("envoy.filters.network.http_connection_manager", m)
 }
@@ -130,6 +132,7 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 	if h.stage != outbound {
 		out = append(out, b.policies().http...)
 	}
+	out = append(out, h.limits...)
 	if h.grpcWeb {
 		out = append(out, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))
 	}

@@ -388,6 +388,9 @@ func (b *Builder) inboundRequests(p *port, messages string) *listenerv3.Filter {
 		}
 		h.rds = routes.Name
 	}
+	if messages != "" && p.Service != nil {
+		h.limits = b.rateLimits(p.Service.Host, routes)
+	}
 	return b.http(h)
 }
 

@@ -18,7 +18,7 @@ func TestUserTLS(t *testing.T) {
 	v := scope.Build(scope.NewIndex(&model.Snapshot{}), scope.Proxy{
 		ID: wire.NodeID{Type: wire.Sidecar, Namespace: "default", Name: "a", IP: "10.244.0.2"},
 	})
-	b := &Builder{v: v, report: func(f model.Finding) { t.Error(f) }, routes: route.NewBuilder(v, nil), clusters: cluster.NewBuilder(v, nil)}
+	b := newBuilder(v, func(f model.Finding) { t.Error(f) })
 	for protocol, want := range map[model.Protocol]string{
 		model.HTTP: "http_connection_manager", model.HTTPS: "http_connection_manager", model.TLS: "tcp_proxy", model.TCP: "tcp_proxy",
 		model.MessagesOf("dubbo"): "dubbo",

@@ -34,6 +34,8 @@ import (
 
 // Codes of Findings.
 const (
+	CodeBytes      = "WEFT0338" // a protocol of messages that Envoy carries as bytes
+	CodeLimits     = "WEFT0339" // a service of limits that is not there
 	CodeConflict   = "WEFT0340" // two things want one listener
 	CodeBind       = "WEFT0341" // a bind address that is not carried out
 	CodeTLS        = "WEFT0342" // TLS settings of a server that cannot be carried out

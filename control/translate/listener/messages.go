@@ -1,14 +1,23 @@
 package listener
 
 import (
+	"encoding/json"
 	"slices"
+	"strconv"
 
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/control/translate/route"
 	"github.com/weftmesh/weft/wire"
+	"github.com/weftmesh/weft/wire/weftpb"
 )
 
 // speaks tells whether the proxy carries a port as messages of their protocol; otherwise they
@@ -29,6 +38,60 @@ func (b *Builder) convertible() bool {
 		b.converts = &found
 	}
 	return *b.converts
+}
+
+// messageProxy is the filter of a protocol of messages: by the codec that the data plane has, or as it is declared.
+func (b *Builder) messageProxy(name string, m *hcmv3.HttpConnectionManager) *listenerv3.Filter {
+	out := &weftpb.MessageProxy{Protocol: name, Manager: pb.Any(m)}
+	if p := b.v.Index.Declared(name); p != nil && p.Declared == nil {
+		out.Protocol = p.Codec
+	} else if p != nil {
+		out.Declared = &structpb.Struct{}
+		raw, err := json.Marshal(p.Declared)
+		if err == nil {
+			err = protojson.Unmarshal(raw, out.Declared)
+		}
+		if err != nil {
+			panic("BUG: " + name + ": " + err.Error()) // it was read from JSON
+		}
+	}
+	return filter(wire.MessageProxy, out)
+}
+
+// rateLimits puts the limits of a service's requests into the routes of its port, and returns their filters.
+func (b *Builder) rateLimits(host string, rc *routev3.RouteConfiguration) []*hcmv3.HttpFilter {
+	set := b.v.Index.Limits(host)
+	if set == nil {
+		return nil
+	}
+	g, askable := set.Limits.Global, true
+	if g != nil {
+		s := b.v.Service(g.Host)
+		if askable = s != nil && s.Port(g.Port) != nil; !askable {
+			f := model.Finding{
+				Code: CodeLimits, Severity: model.Error, Object: set.Written(), Field: "spec.globalRateLimit.rateLimitService",
+				Message: "the proxies of " + host + " see no port " + strconv.Itoa(int(g.Port)) + " of " + g.Host + ": the limit is not carried out",
+				Remedy:  "create the Service, or admit it in their Sidecar resource",
+			}
+			f.Origin = set.At(f.Field)
+			b.report(f)
+		}
+	}
+	return route.Limit(rc, set.Limits, askable)
+}
+
+// asBytes reports what a stock Envoy does not carry out of a port whose protocol is one of messages.
+func (o *outboundSet) asBytes(s *model.Service, p *model.ServicePort) {
+	for _, set := range o.v.Routes(route.MeshGateway) {
+		if len(set.HTTP) == 0 || len(route.Intersect([]string{s.Host}, set)) == 0 {
+			continue
+		}
+		o.report(model.Finding{
+			Code: CodeBytes, Severity: model.Warning, Object: set.Written(), Origin: set.At("spec.hosts"), Field: "spec.hosts",
+			Message: "port " + strconv.Itoa(int(p.Port)) + " of " + s.Host + " speaks " + p.Protocol.Messages() + ", which Weft's Envoy engine carries as bytes: the routes have no effect for clients with that engine",
+			Remedy:  "run the clients with the engine go",
+		})
+	}
 }
 
 // messages adds the chain of a service's port whose clients speak a protocol of messages. Its routes

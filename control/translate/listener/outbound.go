@@ -180,6 +180,9 @@ func (o *outboundSet) port(listener int, s *model.Service, p *model.ServicePort)
 			o.registered(listener, s, p)
 		}
 	default:
+		if p.Protocol.Messages() != "" {
+			o.asBytes(s, p)
+		}
 		for _, d := range o.spots(s, p) {
 			o.bytes(d, s, p)
 		}
