@@ -21,6 +21,7 @@ import (
 // An error names what the proxy would refuse.
 func Dry(ctx context.Context, all []xds.Update) (*config.Dry, error) {
 	r := &runtime{
+		life:     ctx,
 		boot:     &config.Bootstrap{},
 		observe:  &observe{metrics: telemetry.New(telemetry.Local(wire.NodeMetadata{}), telemetry.NewDirectory(func(string) {}))},
 		clusters: cluster.NewManager(ctx, cluster.Options{}),

@@ -100,6 +100,7 @@ func (r *runtime) logOf(component string) *slog.Logger {
 func (r *runtime) plugins() wasm.Options {
 	n := r.boot.Node
 	return wasm.Options{
+		Life:  r.life,
 		Node:  map[string]any{"id": n.GetId(), "cluster": n.GetCluster(), "metadata": n.GetMetadata().AsMap()},
 		Knows: func(name string) bool { return r.clusters.Get(name) != nil },
 		Log:   r.logOf("wasm"),

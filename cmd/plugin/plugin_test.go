@@ -35,7 +35,7 @@ func TestProject(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	log := slog.New(slog.DiscardHandler)
-	outcomes, err := Test(file, filepath.Join(dir, "requests.yaml"), log)
+	outcomes, err := Test(t.Context(), file, filepath.Join(dir, "requests.yaml"), log)
 	if err != nil || len(outcomes) != 2 {
 		t.Fatalf("%v, %v", outcomes, err)
 	}
@@ -48,7 +48,7 @@ func TestProject(t *testing.T) {
 	if err := os.WriteFile(bad, []byte("requests: [{want: {status: 404, request: {x-stamp: other}}}]"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if outcomes, err = Test(file, bad, log); err != nil || len(outcomes[0].Faults) != 2 {
+	if outcomes, err = Test(t.Context(), file, bad, log); err != nil || len(outcomes[0].Faults) != 2 {
 		t.Errorf("%v, %v", outcomes, err)
 	}
 
@@ -56,7 +56,7 @@ func TestProject(t *testing.T) {
 	server := httptest.NewServer(r)
 	defer server.Close()
 	ref := strings.TrimPrefix(server.URL, "http://") + "/team/stamp:v1"
-	sum, err := Push(t.Context(), server.Client(), file, ref, "me:secret", true)
+	sum, err := Push(t.Context(), server.Client(), file, Image{Ref: ref, User: "me:secret", Plain: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,7 +68,7 @@ func TestProject(t *testing.T) {
 	if err != nil || string(got) != string(want) {
 		t.Errorf("%d bytes of %d, %v", len(got), len(want), err)
 	}
-	if _, err := Push(t.Context(), server.Client(), file, ref, "me:wrong", true); err == nil {
+	if _, err := Push(t.Context(), server.Client(), file, Image{Ref: ref, User: "me:wrong", Plain: true}); err == nil {
 		t.Error("the wrong password does")
 	}
 }

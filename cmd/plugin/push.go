@@ -22,9 +22,18 @@ const (
 	layerType    = "application/vnd.module.wasm.content.layer.v1+wasm"
 )
 
-// Push packs a module as an image of one layer, and sends it to a registry ("host/repository:tag"). user is
-// "name:password", "": none; plain has it go out in plain text. The result is the image's digest.
-func Push(ctx context.Context, c *http.Client, file, ref, user string, plain bool) (string, error) {
+// Image is where a module goes.
+type Image struct {
+	// Ref is "host/repository:tag".
+	Ref string
+	// User is "name:password"; "": none.
+	User string
+	// Plain has it go out in plain text.
+	Plain bool
+}
+
+// Push packs a module as an image of one layer, and sends it to a registry. The result is the image's digest.
+func Push(ctx context.Context, c *http.Client, file string, to Image) (string, error) {
 	code, err := os.ReadFile(file)
 	if err != nil {
 		return "", err
@@ -32,13 +41,13 @@ func Push(ctx context.Context, c *http.Client, file, ref, user string, plain boo
 	if !bytes.HasPrefix(code, []byte("\x00asm")) {
 		return "", fmt.Errorf("%s is no WebAssembly module", file)
 	}
-	host, rest, ok := strings.Cut(strings.TrimPrefix(ref, "oci://"), "/")
+	host, rest, ok := strings.Cut(strings.TrimPrefix(to.Ref, "oci://"), "/")
 	i := strings.LastIndexByte(rest, ':')
 	if !ok || i < 1 {
-		return "", fmt.Errorf("%q names no image: write host/repository:tag", ref)
+		return "", fmt.Errorf("%q names no image: write host/repository:tag", to.Ref)
 	}
-	p := &pusher{client: c, base: "https://" + host + "/v2/" + rest[:i], user: user}
-	if plain {
+	p := &pusher{client: c, base: "https://" + host + "/v2/" + rest[:i], user: to.User}
+	if to.Plain {
 		p.base = "http://" + host + "/v2/" + rest[:i]
 	}
 	config := []byte("{}")

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -62,7 +63,7 @@ type Outcome struct {
 }
 
 // Test runs a module against a recording.
-func Test(module, recording string, log *slog.Logger) ([]Outcome, error) {
+func Test(ctx context.Context, module, recording string, log *slog.Logger) ([]Outcome, error) {
 	raw, err := os.ReadFile(recording)
 	if err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func Test(module, recording string, log *slog.Logger) ([]Outcome, error) {
 	if len(rec.Requests) == 0 {
 		return nil, fmt.Errorf("%s: has no requests", recording)
 	}
-	f, err := load(module, &rec, log)
+	f, err := load(ctx, module, &rec, log)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", module, err)
 	}
@@ -90,7 +91,7 @@ func Test(module, recording string, log *slog.Logger) ([]Outcome, error) {
 	return out, nil
 }
 
-func load(module string, rec *Recording, log *slog.Logger) (filter.HTTPFactory, error) {
+func load(ctx context.Context, module string, rec *Recording, log *slog.Logger) (filter.HTTPFactory, error) {
 	abs, err := filepath.Abs(module)
 	if err != nil {
 		return nil, err
@@ -118,7 +119,7 @@ func load(module string, rec *Recording, log *slog.Logger) (filter.HTTPFactory, 
 	if err := protojson.Unmarshal(raw, a); err != nil {
 		return nil, err
 	}
-	return wasm.Kind(wasm.Options{Node: map[string]any{"id": "weft plugin test"}, Log: log}).Parse(
+	return wasm.Kind(wasm.Options{Life: ctx, Node: map[string]any{"id": "weft plugin test"}, Log: log}).Parse(
 		&filter.ParseContext{FilterName: "plugin", Stats: &filter.Stats{}, Calls: nobody{}}, a)
 }
 

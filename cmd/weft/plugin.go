@@ -59,7 +59,7 @@ something is not as the file expects. Calls to clusters are answered as failed: 
 			if verbose {
 				log = slog.New(slog.NewTextHandler(c.ErrOrStderr(), nil))
 			}
-			outcomes, err := plugin.Test(args[0], args[1], log)
+			outcomes, err := plugin.Test(c.Context(), args[0], args[1], log)
 			bad := 0
 			for _, o := range outcomes {
 				if len(o.Faults) == 0 {
@@ -100,7 +100,7 @@ request, or nothing. The password is read from WEFT_REGISTRY_PASSWORD.`,
 				}
 				user += ":" + password
 			}
-			sum, err := plugin.Push(c.Context(), &http.Client{Timeout: 5 * time.Minute}, args[0], args[1], user, plain)
+			sum, err := plugin.Push(c.Context(), &http.Client{Timeout: 5 * time.Minute}, args[0], plugin.Image{Ref: args[1], User: user, Plain: plain})
 			if err == nil {
 				fmt.Fprintln(c.OutOrStdout(), sum)
 			}

@@ -16,13 +16,13 @@ func convertEnvoyPlugin(d *document.Document) []model.Object {
 		return nil
 	}
 	b := &plugins{d, &model.EnvoyFilter{Meta: d.Meta, Priority: spec.Priority, Fields: []string{}}}
-	if sel := either(d, "spec", "workload_selector", "workloadSelector", spec.WorkloadSelector, spec.WorkloadSelectorCamel); sel != nil {
+	if sel := either(d, twice{"spec", "workload_selector", "workloadSelector"}, spec.WorkloadSelector, spec.WorkloadSelectorCamel); sel != nil {
 		b.out.Selector = sel.Labels
 		d.CheckLabels("spec.workload_selector.labels", sel.Labels)
 	}
 	list, at := spec.Plugins, "spec.plugins"
 	if len(spec.Plugin) > 0 {
-		list, at = either(d, "spec", "plugins", "plugin", spec.Plugins, spec.Plugin), "spec.plugin"
+		list, at = either(d, twice{"spec", "plugins", "plugin"}, spec.Plugins, spec.Plugin), "spec.plugin"
 	}
 	for name, n := range map[string]int{"service": len(spec.Service), "user": len(spec.User), "gateway": len(spec.Gateway)} {
 		if n > 0 {
@@ -126,7 +126,7 @@ func (b *plugins) configure(at string, p *api.Plugin, targets []target) {
 	}
 	var value map[string]any
 	if inline.DirectPatch || inline.DirectPatchSnake || direct[p.Name] {
-		where := either(b.d, at+".inline", "fieldPatchTo", "field_patch_to", inline.FieldPatchTo, inline.FieldPatchToSnake)
+		where := either(b.d, twice{at + ".inline", "fieldPatchTo", "field_patch_to"}, inline.FieldPatchTo, inline.FieldPatchToSnake)
 		if where == "" && direct[p.Name] {
 			where = "route"
 		}

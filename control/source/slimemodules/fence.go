@@ -27,7 +27,7 @@ func convertFence(d *document.Document) []model.Object {
 	default:
 		d.Invalid(document.Join("metadata.annotations", wire.FenceKey), "write "+wire.FenceOpen+" or "+wire.FenceClosed, "%q is no mode of a fence", mode)
 	}
-	sel := either(d, "spec", "workloadSelector", "workload_selector", spec.WorkloadSelector, spec.WorkloadSelectorSnake)
+	sel := either(d, twice{"spec", "workloadSelector", "workload_selector"}, spec.WorkloadSelector, spec.WorkloadSelectorSnake)
 	if sel != nil {
 		out.FromService = sel.FromService || sel.FromServiceSnake
 		if len(sel.Labels) > 0 {
@@ -38,13 +38,13 @@ func convertFence(d *document.Document) []model.Object {
 	for _, host := range slices.Sorted(maps.Keys(spec.Host)) {
 		fenceHost(d, out, host, spec.Host[host])
 	}
-	for i, n := range either(d, "spec", "namespaceSelector", "namespace_selector", spec.NamespaceSelector, spec.NamespaceSelectorSnake) {
+	for i, n := range either(d, twice{"spec", "namespaceSelector", "namespace_selector"}, spec.NamespaceSelector, spec.NamespaceSelectorSnake) {
 		if !document.IsLabel(n) {
 			d.Invalid(document.At("spec.namespaceSelector", i), "write the name of a namespace", "%q is not a namespace", n)
 		}
 		out.Namespaces = append(out.Namespaces, n)
 	}
-	for i, s := range either(d, "spec", "labelSelector", "label_selector", spec.LabelSelector, spec.LabelSelectorSnake) {
+	for i, s := range either(d, twice{"spec", "labelSelector", "label_selector"}, spec.LabelSelector, spec.LabelSelectorSnake) {
 		at := document.At("spec.labelSelector", i) + ".selector"
 		if len(s.Selector) == 0 {
 			d.Error(document.CodeMissing, at, "write labels of services", "is missing: it would pick nothing")

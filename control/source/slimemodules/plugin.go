@@ -29,11 +29,11 @@ func convertManager(d *document.Document) []model.Object {
 		return nil
 	}
 	b := &plugins{d, &model.EnvoyFilter{Meta: d.Meta, Priority: spec.Priority, Fields: []string{}}}
-	b.out.Selector = either(d, "spec", "workload_labels", "workloadLabels", spec.WorkloadLabels, spec.WorkloadLabelsCamel)
+	b.out.Selector = either(d, twice{"spec", "workload_labels", "workloadLabels"}, spec.WorkloadLabels, spec.WorkloadLabelsCamel)
 	d.CheckLabels("spec.workload_labels", b.out.Selector)
 	list, at := spec.Plugin, "spec.plugin"
 	if len(spec.Plugins) > 0 {
-		list, at = either(d, "spec", "plugin", "plugins", spec.Plugin, spec.Plugins), "spec.plugins"
+		list, at = either(d, twice{"spec", "plugin", "plugins"}, spec.Plugin, spec.Plugins), "spec.plugins"
 	}
 	if len(list) == 0 {
 		d.Warn(document.CodeMissing, "spec.plugin", "add one", "is missing: the object has no effect")
@@ -86,7 +86,7 @@ func (b *plugins) context(at string, v any) model.PatchContext {
 
 // filter puts a plug-in into chains.
 func (b *plugins) filter(at string, p *api.Plugin) {
-	context := b.context(at, either(b.d, at, "listenerType", "listener_type", p.ListenerType, p.ListenerTypeSnake))
+	context := b.context(at, either(b.d, twice{at, "listenerType", "listener_type"}, p.ListenerType, p.ListenerTypeSnake))
 	if p.Wasm != nil {
 		w := b.wasm(at+".wasm", p)
 		b.out.Modules = append(b.out.Modules, w.Module)
@@ -111,7 +111,7 @@ func (b *plugins) typed(at string, p *api.Plugin, route bool) map[string]any {
 	if p.Inline != nil {
 		settings = p.Inline.Settings
 	}
-	url := either(b.d, at, "type_url", "typeUrl", p.TypeURL, p.TypeURLCamel)
+	url := either(b.d, twice{at, "type_url", "typeUrl"}, p.TypeURL, p.TypeURLCamel)
 	if url == "" {
 		if s, ok := settings["@type"].(string); ok {
 			url = s
@@ -135,7 +135,7 @@ func (b *plugins) typed(at string, p *api.Plugin, route bool) map[string]any {
 // wasm reads a module.
 func (b *plugins) wasm(at string, p *api.Plugin) *plugin.Wasm {
 	w := p.Wasm
-	secret := either(b.d, at, "imagePullSecretName", "image_pull_secret_name", w.ImagePullSecretName, w.ImagePullSecretNameSnake)
+	secret := either(b.d, twice{at, "imagePullSecretName", "image_pull_secret_name"}, w.ImagePullSecretName, w.ImagePullSecretNameSnake)
 	if w.ImagePullSecretContent != "" || w.ImagePullSecretContentSnake != "" {
 		b.d.Unsupported(at+".imagePullSecretContent", "put it into a Secret, and name that in imagePullSecretName", "would have a secret stand in the open")
 	}
@@ -144,7 +144,7 @@ func (b *plugins) wasm(at string, p *api.Plugin) *plugin.Wasm {
 		sum = ""
 	}
 	out := &plugin.Wasm{
-		Name: b.d.Key.Namespace + "." + p.Name, RootID: either(b.d, at, "pluginName", "plugin_name", w.PluginName, w.PluginNameSnake),
+		Name: b.d.Key.Namespace + "." + p.Name, RootID: either(b.d, twice{at, "pluginName", "plugin_name"}, w.PluginName, w.PluginNameSnake),
 		Module: plugin.Module(b.d, at+".url", w.URL, sum, secret), FailOpen: true, // a plug-in that fails never breaks the chain
 	}
 	if len(w.Settings) > 0 {

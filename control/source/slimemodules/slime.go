@@ -47,13 +47,16 @@ var shapes = sync.OnceValue(func() shapeSet {
 	}
 })
 
+// twice is a field in two spellings.
+type twice struct{ at, one, other string }
+
 // either is the one of two spellings that is written; both is a fault.
-func either[T any](d *document.Document, at, camel, snake string, a, b T) T {
+func either[T any](d *document.Document, w twice, a, b T) T {
 	switch {
 	case absent(b):
 		return a
 	case !absent(a):
-		d.Invalid(document.Join(at, snake), "keep one of the two", "is %s in another spelling, which is written too", camel)
+		d.Invalid(document.Join(w.at, w.other), "keep one of the two", "is %s in another spelling, which is written too", w.one)
 	}
 	return b
 }

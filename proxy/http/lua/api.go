@@ -1,9 +1,7 @@
 package lua
 
 import (
-	"context"
 	"encoding/base64"
-	"log/slog"
 	"strconv"
 	"strings"
 	"time"
@@ -82,12 +80,12 @@ func (st *state) handleMethods(h *host) map[string]lua.LGFunction {
 		"timestamp":       timestamp,
 		"timestampString": func(l *lua.LState) int { l.Push(lua.LString(strconv.FormatInt(time.Now().UnixMilli(), 10))); return 1 },
 	}
-	for name, level := range map[string]slog.Level{
-		"logTrace": slog.LevelDebug, "logDebug": slog.LevelDebug, "logInfo": slog.LevelInfo, "logWarn": slog.LevelWarn, "logErr": slog.LevelError, "logCritical": slog.LevelError,
+	for name, say := range map[string]func(string, ...any){
+		"logTrace": h.log.Debug, "logDebug": h.log.Debug, "logInfo": h.log.Info, "logWarn": h.log.Warn, "logErr": h.log.Error, "logCritical": h.log.Error,
 	} {
 		m[name] = func(l *lua.LState) int {
 			self[*handle](l)
-			h.log.Log(context.Background(), level, l.CheckString(2), "filter", h.name)
+			say(l.CheckString(2), "filter", h.name)
 			return 0
 		}
 	}

@@ -39,6 +39,8 @@ const maxModule = 256 << 20
 
 // Options are what plug-ins see of the proxy.
 type Options struct {
+	// Life ends what plug-ins do by themselves.
+	Life context.Context //nolint:containedctx // it bounds what configurations start
 	// Node is the proxy's node as properties have it: id, cluster, metadata.
 	Node map[string]any
 	// Knows tells whether there is a cluster; nil: that is not asked.
@@ -162,7 +164,7 @@ func (all *plugins) make(ctx *filter.ParseContext, m *extv3.PluginConfig) (*plug
 	if c.log == nil {
 		c.log = slog.Default()
 	}
-	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.ctx, c.stop = context.WithCancel(all.opt.Life)
 	var err error
 	if c.config, err = text(m.GetConfiguration()); err != nil {
 		return nil, fmt.Errorf("config.configuration: %w", err)

@@ -140,7 +140,7 @@ func (c *core) say(level uint32, text string) {
 	case levelError, levelCritical:
 		l = slog.LevelError
 	}
-	c.log.Log(context.Background(), l, text, "plugin", c.name)
+	c.log.Log(c.ctx, l, text, "plugin", c.name)
 }
 
 // about is a property of the plug-in and the proxy.

@@ -58,7 +58,7 @@ type call struct {
 
 // newVM starts a machine and has the plug-in configure itself.
 func newVM(c *core) (*vm, error) {
-	ctx := context.Background()
+	ctx := c.ctx
 	v := &vm{core: c, next: rootContext + 1, streams: map[uint32]*instance{}, calls: map[uint32]*call{}}
 	v.runtime = wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfig().WithCompilationCache(compiled).WithMemoryLimitPages(maxPages))
 	v.mu.Lock()
@@ -183,7 +183,7 @@ func (v *vm) run(f api.Function, args ...uint64) (uint64, error) {
 	clear(v.stack[:])
 	copy(v.stack[:n], args)
 	v.another = 0
-	if err := f.CallWithStack(context.Background(), v.stack[:max(n, 1)]); err != nil {
+	if err := f.CallWithStack(v.core.ctx, v.stack[:max(n, 1)]); err != nil {
 		return 0, v.die(err)
 	}
 	return v.stack[0] & 0xffffffff, nil
@@ -211,7 +211,7 @@ func (v *vm) close() {
 		}
 	}
 	clear(v.calls)
-	_ = v.runtime.Close(context.Background())
+	_ = v.runtime.Close(v.core.ctx)
 }
 
 func (v *vm) stopTicking() {
@@ -260,7 +260,7 @@ func (v *vm) give(b string, at, size uint32) uint32 {
 	if len(b) > 0 {
 		var stack [1]uint64
 		stack[0] = uint64(len(b))
-		if err := v.fn.malloc.CallWithStack(context.Background(), stack[:]); err != nil {
+		if err := v.fn.malloc.CallWithStack(v.core.ctx, stack[:]); err != nil {
 			return internal
 		}
 		where = stack[0] & 0xffffffff

@@ -104,6 +104,7 @@ func load(t testing.TB, config string) (*plugin, error) {
 	t.Helper()
 	p := &plugin{t: t}
 	k := wasm.Kind(wasm.Options{
+		Life: t.Context(),
 		Node: map[string]any{"id": "me"}, Knows: func(c string) bool { return c == "auth" },
 		Log: slog.New(slog.NewTextHandler(p, nil)),
 	})
