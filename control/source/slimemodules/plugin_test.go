@@ -33,7 +33,6 @@ spec:
   listener: [{port: 80, outbound: true}]
   PLUGINS:
   - {name: envoy.filters.http.buffer, enable: true, inline: {settings: {disabled: true}}}
-  - {name: envoy.filters.http.cors, enable: true, inline: {directPatch: true, fieldPatchTo: route, settings: {timeout: 1s}}}
 `
 	for _, spelling := range []*strings.Replacer{
 		strings.NewReplacer("LABELS", "workload_labels", "PLUGINS", "plugins", "PLUGIN:", "plugin:", "SELECTOR", "workload_selector"),
@@ -61,10 +60,7 @@ spec.plugin[2] HTTP_FILTER SIDECAR_OUTBOUND
 spec.plugin[2] EXTENSION_CONFIG ANY
 spec.plugins[0] HTTP_ROUTE ANY
 spec.plugins[0] VIRTUAL_HOST ANY
-spec.plugins[0] ROUTE_CONFIGURATION SIDECAR_OUTBOUND
-spec.plugins[1] HTTP_ROUTE ANY
-spec.plugins[1] VIRTUAL_HOST ANY
-spec.plugins[1] ROUTE_CONFIGURATION SIDECAR_OUTBOUND`
+spec.plugins[0] ROUTE_CONFIGURATION SIDECAR_OUTBOUND`
 		if have := strings.Join(got, "\n"); strings.ReplaceAll(have, "plugins[", "plugin[") != strings.ReplaceAll(want, "plugins[", "plugin[") {
 			t.Errorf("patches:\n%s", have)
 		}
