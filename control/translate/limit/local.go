@@ -28,7 +28,6 @@ func (s *Set) localConfig(list []scope.LimitRef) *localv3.LocalRateLimit {
 		// Requests that no rule is for need a bucket, too: one that nothing empties.
 		TokenBucket:                     &typev3.TokenBucket{MaxTokens: math.MaxUint32, TokensPerFill: pb.U32Set(math.MaxUint32), FillInterval: pb.Duration(time.Second)},
 		AlwaysConsumeDefaultTokenBucket: pb.False(),
-		EnableXRatelimitHeaders:         ratelimitv3.XRateLimitHeadersRFCVersion_DRAFT_VERSION_03,
 		EnableRetryAfterHeader:          true,
 	}
 	for _, r := range list {
@@ -39,6 +38,8 @@ func (s *Set) localConfig(list []scope.LimitRef) *localv3.LocalRateLimit {
 		}
 		b, cost := bucket(r.Quota().Quota, rule.Interval)
 		if m != nil {
+			// Not of the filter as a whole: it would tell of the bucket that nothing empties.
+			m.XRatelimitOption = routev3.RateLimit_DRAFT_VERSION_03
 			if cost > 1 {
 				m.HitsAddend = &routev3.RateLimit_HitsAddend{Number: wrapperspb.UInt64(cost)}
 			}
