@@ -112,13 +112,13 @@ var codes = []Code{
 	{"WEFT0271", info, "Capture is limited to the VIP range, and a service has addresses outside: who goes to these goes there past the sidecar.", "Call the service by its name, or write an address of the range.", nil},
 	{"WEFT0272", warning, "Capture is limited to the VIP range, so that an outbound policy (REGISTRY_ONLY, an egressProxy) holds for addresses of the range only: what goes elsewhere is not seen by sidecars.", "Capture all traffic where the policy has to hold.", nil},
 	{"WEFT0273", failure, "The range of services' addresses is full, and a service has none.", "Choose a larger range (--vip-range), or remove services.", nil},
-	{"WEFT0286", warning, "A port is for a protocol of messages (tcp-metaprotocol-NAME, or its appProtocol) that no ApplicationProtocol declares: it is carried as bytes.", "Add an ApplicationProtocol of that name, or name the port by what it speaks.", nil},
 
 	// What shows when proxies are configured.
 	{"WEFT0280", warning, "A SmartLimiter is called like no service, so that nothing is limited.", "Call it like the service, in its namespace, or set spec.host.", nil},
 	{"WEFT0281", warning, "A SmartLimiter has limits for a subset that is not there.", "Add the subset to the DestinationRule of the host.", nil},
 	{"WEFT0282", warning, "A value that a SmartLimiter's expression needs is not there, or the expression has no outcome: the limit is off meanwhile.", "See that somebody reports the value.", nil},
 	{"WEFT0283", warning, "A limit of a SmartLimiter cannot be carried out on a proxy as it is written.", "See what is named.", nil},
+	{"WEFT0286", warning, "A port is for a protocol of messages (tcp-metaprotocol-NAME, or its appProtocol) that no ApplicationProtocol declares: it is carried as bytes.", "Add an ApplicationProtocol of that name, or name the port by what it speaks.", nil},
 	{"WEFT0301", failure, "Delegates cannot be joined with what delegates to them.", "Let the matches of both agree.", nil},
 	{"WEFT0302", info, "A patch of an EnvoyFilter needs what proxies on demand do not have: the proxies that it is for get all that they may see.", "Leave out what names it, if the patch may apply to all traffic of the kind.", nil},
 	{"WEFT0310", failure, "A route does nothing.", "Give it a destination, a redirect or a direct response.", nil},
