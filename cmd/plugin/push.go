@@ -66,8 +66,8 @@ func Push(ctx context.Context, c *http.Client, file string, to Image) (string, e
 	if err != nil {
 		return "", err
 	}
-	if r.StatusCode != http.StatusCreated {
-		return "", fmt.Errorf("the registry answers %s to the manifest", r.Status)
+	if r.code != http.StatusCreated {
+		return "", fmt.Errorf("the registry answers %s to the manifest", r.status)
 	}
 	return digest(manifest), nil
 }
@@ -87,10 +87,16 @@ type pusher struct {
 	base, user string
 }
 
-func (p *pusher) do(ctx context.Context, method, to, kind string, body []byte) (*http.Response, error) {
+// answer is a registry's, whose body nobody wants.
+type answer struct {
+	code             int
+	status, location string
+}
+
+func (p *pusher) do(ctx context.Context, method, to, kind string, body []byte) (answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, to, bytes.NewReader(body))
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
@@ -100,10 +106,10 @@ func (p *pusher) do(ctx context.Context, method, to, kind string, body []byte) (
 	}
 	r, err := p.client.Do(req)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
 	_, err = io.Copy(io.Discard, io.LimitReader(r.Body, 1<<20))
-	return r, errors.Join(err, r.Body.Close())
+	return answer{r.StatusCode, r.Status, r.Header.Get("Location")}, errors.Join(err, r.Body.Close())
 }
 
 // blob sends a blob, unless the registry has it.
@@ -112,16 +118,16 @@ func (p *pusher) blob(ctx context.Context, b []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.StatusCode == http.StatusOK {
+	if r.code == http.StatusOK {
 		return nil
 	}
 	if r, err = p.do(ctx, http.MethodPost, p.base+"/blobs/uploads/", "", nil); err != nil {
 		return err
 	}
-	if r.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("the registry answers %s to an upload: are the credentials right?", r.Status)
+	if r.code != http.StatusAccepted {
+		return fmt.Errorf("the registry answers %s to an upload: are the credentials right?", r.status)
 	}
-	to, err := url.Parse(r.Header.Get("Location"))
+	to, err := url.Parse(r.location)
 	if err != nil {
 		return err
 	}
@@ -139,8 +145,8 @@ func (p *pusher) blob(ctx context.Context, b []byte) error {
 	if r, err = p.do(ctx, http.MethodPut, to.String(), "application/octet-stream", b); err != nil {
 		return err
 	}
-	if r.StatusCode != http.StatusCreated {
-		return fmt.Errorf("the registry answers %s to a layer", r.Status)
+	if r.code != http.StatusCreated {
+		return fmt.Errorf("the registry answers %s to a layer", r.status)
 	}
 	return nil
 }

@@ -118,7 +118,7 @@ func TargetPort(in model.Instance, s *model.Service, port *model.ServicePort) (u
 		return n, ok
 	}
 	if in.Of != nil {
-		if s, port = in.Of, in.Of.Named(port.Name); port == nil {
+		if port = in.Of.Named(port.Name); port == nil {
 			return 0, false
 		}
 	}
