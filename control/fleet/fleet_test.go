@@ -265,7 +265,7 @@ func TestAChangeBuildsOnlyItself(t *testing.T) {
 	public := func(name string, address string) *model.Service {
 		s := service("shop", name, 80)
 		s.Exports, s.Selector, s.VIPs = model.Visibility{Public: true}, nil, nil
-		s.Inline = []model.Endpoint{{Address: address}}
+		s.Inline = []model.Endpoint{{Address: address, Healthy: true}}
 		return s
 	}
 	mesh := model.DefaultMesh()

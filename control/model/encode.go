@@ -25,7 +25,7 @@ var prototypes = func() map[string]reflect.Type {
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
 		&EnvoyFilter{}, &Quarantine{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{},
 		&Fence{}, &Boot{}, &Module{},
-		&AppProtocol{},
+		&AppProtocol{}, &SmartLimiter{}, &Limits{}, &RedisService{}, &RedisDestination{},
 		&GatewayClass{}, &IngressClass{}, &APIGateway{}, &ListenerSet{}, &APIRoute{}, &ReferenceGrant{}, &BackendTLSPolicy{}, &Ingress{},
 	} {
 		t := reflect.TypeOf(o).Elem()
@@ -91,7 +91,14 @@ type secretJSON Secret
 
 // MarshalJSON implements json.Marshaler.
 func (s secretJSON) MarshalJSON() ([]byte, error) {
-	return json.Marshal(secretText{s.Meta, string(s.Cert), string(s.PrivateKey), string(s.CA), string(s.CRL), string(s.Docker)})
+	t := secretText{Meta: s.Meta, Cert: string(s.Cert), Key: string(s.PrivateKey), CA: string(s.CA), CRL: string(s.CRL), Docker: string(s.Docker)}
+	if s.Values != nil {
+		t.Values = map[string]string{}
+		for name, v := range s.Values {
+			t.Values[name] = string(v)
+		}
+	}
+	return json.Marshal(t)
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -107,12 +114,19 @@ func (s *secretJSON) UnmarshalJSON(raw []byte) error {
 		return PrivateBytes(s)
 	}
 	*s = secretJSON{Meta: t.Meta, Cert: bytes(t.Cert), PrivateKey: bytes(t.Key), CA: bytes(t.CA), CRL: bytes(t.CRL), Docker: bytes(t.Docker)}
+	if t.Values != nil {
+		s.Values = map[string]PrivateBytes{}
+		for name, v := range t.Values {
+			s.Values[name] = bytes(v)
+		}
+	}
 	return nil
 }
 
 type secretText struct {
 	Meta                       Meta
 	Cert, Key, CA, CRL, Docker string
+	Values                     map[string]string `json:",omitempty"`
 }
 
 // sealed begins what stands for a private key.
@@ -122,14 +136,26 @@ const sealed = "sha256:"
 // tells whether two are the same.
 func (s *Secret) Sealed() *Secret {
 	open := func(b PrivateBytes) bool { return len(b) > 0 && !strings.HasPrefix(string(b), sealed) }
-	if !open(s.PrivateKey) && !open(s.Docker) {
+	seal := func(b PrivateBytes) PrivateBytes {
+		if !open(b) {
+			return b
+		}
+		sum := sha256.Sum256(b)
+		return PrivateBytes(sealed + hex.EncodeToString(sum[:]))
+	}
+	some := open(s.PrivateKey) || open(s.Docker)
+	for _, v := range s.Values {
+		some = some || open(v)
+	}
+	if !some {
 		return s
 	}
 	out := *s
-	for _, b := range []*PrivateBytes{&out.PrivateKey, &out.Docker} {
-		if open(*b) {
-			sum := sha256.Sum256(*b)
-			*b = PrivateBytes(sealed + hex.EncodeToString(sum[:]))
+	out.PrivateKey, out.Docker = seal(s.PrivateKey), seal(s.Docker)
+	if s.Values != nil {
+		out.Values = map[string]PrivateBytes{}
+		for name, v := range s.Values {
+			out.Values[name] = seal(v)
 		}
 	}
 	return &out

@@ -82,6 +82,24 @@ func fill(r *rand.Rand, v reflect.Value, depth int) {
 	}
 }
 
+// unwritten takes away what is never written: the passwords of objects.
+func unwritten(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			unwritten(v.Elem())
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if v.Type().Field(i).Tag.Get("json") == "-" {
+				v.Field(i).SetZero()
+			} else {
+				unwritten(v.Field(i))
+			}
+		}
+	}
+}
+
 // TestObjectsAsJSON: whatever an object holds, what is read is what was written, but
 // for private keys.
 func TestObjectsAsJSON(t *testing.T) {
@@ -99,10 +117,16 @@ func TestObjectsAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, o := range list {
+		unwritten(reflect.ValueOf(o).Elem())
 		if s, ok := o.(*Secret); ok {
 			for _, b := range []*PrivateBytes{&s.Cert, &s.PrivateKey, &s.CA, &s.CRL, &s.Docker} {
 				if len(*b) == 0 {
 					*b = nil
+				}
+			}
+			for name, v := range s.Values {
+				if len(v) == 0 {
+					s.Values[name] = nil
 				}
 			}
 			list[i] = s.Sealed()
@@ -113,8 +137,11 @@ func TestObjectsAsJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i := range list {
-		// A declaration leaves out what is empty.
-		empty := cmp.FilterPath(func(p cmp.Path) bool { return strings.Contains(p.GoString(), ".Declared") }, cmpopts.EquateEmpty())
+		// A declaration leaves out what is empty, and so do lists of what is rare.
+		empty := cmp.FilterPath(func(p cmp.Path) bool {
+			at := p.GoString()
+			return strings.Contains(at, ".Declared") || strings.HasSuffix(at, ".Joined") || strings.HasSuffix(at, ".Values")
+		}, cmpopts.EquateEmpty())
 		// Text that is secret prints as nothing else than that.
 		if diff := cmp.Diff(list[i], got[i], cmp.Exporter(func(reflect.Type) bool { return true }), cmp.Transformer("content", func(p PrivateBytes) string { return string(p) + "." }), empty); diff != "" {
 			t.Fatalf("%T (-written +read):\n%s", list[i], diff)

@@ -33,7 +33,7 @@ type RedisSettings struct {
 // RedisAuth is a login: written out, or in a Secret of the object's namespace.
 type RedisAuth struct {
 	Username string
-	Password PrivateBytes
+	Password PrivateBytes `json:"-"`
 	// Secret, when not empty, has both, under these names; without one for the user it is "username" or "token".
 	Secret, PasswordField, UsernameField string
 }

@@ -27,7 +27,7 @@ var RegistryTypes = []string{Consul, Etcd, Eureka, Nacos, ZooKeeper}
 
 // Registry is a registry that services are taken from, and what is made of them.
 type Registry struct {
-	Meta
+	Meta `json:"meta"`
 	Type string
 	// Addresses are "host:port", or URLs where the type is asked over HTTP.
 	Addresses []string
@@ -108,7 +108,7 @@ type Relabel struct {
 
 // RegistrySource is Slime's list of what of Dubbo's services counts.
 type RegistrySource struct {
-	Meta
+	Meta `json:"meta"`
 	// Available are "interface:group:version"; nil: all.
 	Available []string
 	// Abnormal are addresses of instances that are left out, by interface ("" of all) or

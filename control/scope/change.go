@@ -51,7 +51,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&
-		sameList(old.Protocols, s.Protocols) &&
+		sameList(old.Protocols, s.Protocols) && sameList(old.Registries, s.Registries) && sameList(old.RegistrySources, s.RegistrySources) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

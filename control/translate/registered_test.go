@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ func TestRegisteredVariants(t *testing.T) {
 	} {
 		s.Services = append(s.Services, &model.Service{
 			Meta: model.Meta{Key: model.Key{Kind: model.KindServiceEntry, Namespace: "default", Name: host}, Labels: labels}, Host: host, Namespace: "default", Name: host,
+			VIPs:      []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{240, 240, 0, byte(len(s.Services))}), 32)},
 			FromEntry: true, Registry: "default/zk", Exports: model.Visibility{Public: true}, Ports: []model.ServicePort{port},
 			Inline: []model.Endpoint{{Address: "10.9.0.1", Port: 20880, Ports: map[string]uint16{port.Name: 20880}, Healthy: true}},
 		})
