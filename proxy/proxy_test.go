@@ -310,8 +310,8 @@ func TestNoRequestFailsWhileRoutesChange(t *testing.T) {
 	two := [2]string{backend(t, "b0"), backend(t, "b1")}
 	for i := 1; i <= 100; i++ {
 		name, old := fmt.Sprintf("c%d", i), fmt.Sprintf("c%d", i-1)
+		m.endpoint(name, two[i%2]) // first, or the server may say that the cluster has none
 		m.cluster(name, "")
-		m.endpoint(name, two[i%2])
 		m.routes("r", fmt.Sprintf("{match: {prefix: /}, route: {cluster: %s}}", name))
 		m.Remove(wire.TypeCluster, old)
 		m.Remove(wire.TypeEndpoint, old)
