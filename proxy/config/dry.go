@@ -35,6 +35,11 @@ func (d *Decoder) Dry(all []xds.Update) (*Dry, []xds.Rejection) {
 	d.Routes = func(name string) func() *route.Table {
 		return func() *route.Table { return out.routes[name] }
 	}
+	// What a filter by name would do is not found out: it may be a program.
+	d.Extensions = func(_ extension, x place) place {
+		x.leaveOut()
+		return x
+	}
 	var rejected []xds.Rejection
 	for _, u := range all {
 		for _, r := range u.Set {

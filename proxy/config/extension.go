@@ -41,6 +41,8 @@ type place interface {
 	prepare(a *anypb.Any) (set func(), err error)
 	// reset goes back to the default.
 	reset()
+	// leaveOut has no filter there for as long as none has come.
+	leaveOut()
 }
 
 // discovered is what a name stands for: a factory of filters, mostly.
@@ -48,6 +50,7 @@ type discovered[T any] struct {
 	parse func(*anypb.Any) (T, error)
 	// fallback holds before a configuration has come, and after it was removed; nil: none.
 	fallback *T
+	left     bool // leaveOut
 	now      atomic.Pointer[T]
 }
 
@@ -58,6 +61,8 @@ func (x *discovered[T]) prepare(a *anypb.Any) (set func(), err error) {
 
 func (x *discovered[T]) reset() { x.now.Store(x.fallback) }
 
+func (x *discovered[T]) leaveOut() { x.left = true }
+
 // discoveredHTTP makes filters of what the name stands for when a stream begins.
 type discoveredHTTP struct {
 	*discovered[filter.HTTPFactory]
@@ -67,6 +72,9 @@ type discoveredHTTP struct {
 func (x discoveredHTTP) New(s filter.Stream) filter.HTTPFilter {
 	if f := x.now.Load(); f != nil {
 		return (*f).New(s)
+	}
+	if x.left {
+		return nil
 	}
 	return undiscovered{}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // Below the range of ephemeral ports, which begins at 32768 (ip_local_port_range), and
-// below the ports that test/peers/envoy numbers its cases by, from 20000.
+// below those of `weft up --capture proxy` (from 20000) and of test/peers/envoy (from 22000).
 const (
 	first  = 16_000 // above Istio's ports (15000 to 15199), which a gateway has for itself
 	size   = 32     // ports of a block

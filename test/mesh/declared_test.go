@@ -24,7 +24,7 @@ func TestPrivateProtocol(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := strings.ReplaceAll(string(raw), "[go, run, ./orders,", "["+bin+"/orders,")
+		text := strings.ReplaceAll(string(raw), "[go, run, ./orderbook,", "["+bin+"/orderbook,")
 		text = strings.ReplaceAll(text, "8088", fmt.Sprint(port))
 		if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)

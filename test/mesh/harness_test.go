@@ -38,7 +38,7 @@ var programs = []string{
 	"./cmd/weft", "./test/mesh/echo", "./test/mesh/authz", "./test/peers/grpcproxyless/peer", "./examples/bookstore/outside",
 	"./examples/bookstore/web", "./examples/bookstore/catalog", "./examples/bookstore/reviews", "./examples/bookstore/ratings",
 	"./examples/bookstore/stock", "./examples/bookstore/orders", "./examples/bookstore/load", "./test/mesh/dubbo", "./test/mesh/redis",
-	"./examples/private-protocol/orders",
+	"./examples/private-protocol/orderbook",
 }
 
 func TestMain(m *testing.M) {
@@ -59,6 +59,13 @@ func TestMain(m *testing.M) {
 }
 
 func build() (string, error) {
+	names := map[string]string{}
+	for _, p := range programs {
+		if before := names[filepath.Base(p)]; before != "" {
+			return "", fmt.Errorf("%s and %s have one name", before, p)
+		}
+		names[filepath.Base(p)] = p
+	}
 	dir, err := os.MkdirTemp("", "weft-bin-")
 	if err != nil {
 		return "", err

@@ -239,8 +239,9 @@ func assignment(name string, addresses ...object) object {
 	return object{"cluster_name": name, "endpoints": []any{object{"lb_endpoints": eps}}}
 }
 
-// upstreamPort: each case has room for eight upstreams.
-func upstreamPort(index, upstream int) int { return 20000 + index*8 + upstream }
+// upstreamPort: each case has room for eight upstreams. `weft up --capture proxy`, which other tests run,
+// has ports from 20000.
+func upstreamPort(index, upstream int) int { return 22000 + index*8 + upstream }
 
 func (c *caseFile) object(title string) object {
 	o, _ := c.config[title].(object)

@@ -1,4 +1,4 @@
-// Command orders speaks a protocol of its own: "serve NAME" listens on port 7000 and answers each order; "shop" listens on
+// Command orderbook speaks a protocol of its own: "serve NAME" listens on port 7000 and answers each order; "shop" listens on
 // port 9080 and makes of GET /?op=buy&user=jo a call of orders:7000. A message is
 //
 //	"OR"      2 bytes
