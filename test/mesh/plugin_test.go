@@ -14,10 +14,6 @@ import (
 	"github.com/weftmesh/weft/test/freeport"
 )
 
-func TestPluginsGo(t *testing.T) { plugged(t, "go") }
-
-func TestPluginsEnvoy(t *testing.T) { plugged(t, "envoy") }
-
 // plugins are a module from a server (in front of the server's program), a script, a filter of the engine's own, and a
 // module that is not to be had, of each failStrategy.
 const plugins = `apiVersion: networking.istio.io/v1
@@ -86,8 +82,8 @@ spec:
     inline: {settings: {abort: {http_status: 418, percentage: {numerator: 100}}, headers: [{name: x-fault, string_match: {exact: "1"}}]}}
 `
 
-// plugged drives plug-ins through sidecars.
-func plugged(t *testing.T, engine string) {
+// TestPlugins: modules, scripts and filters where WasmPlugins, TrafficExtensions and PluginManagers put them.
+func TestPlugins(t *testing.T) {
 	t.Parallel()
 	code := filepath.Join(work(t), "plugin.wasm")
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", code, ".")
@@ -118,7 +114,7 @@ func plugged(t *testing.T, engine string) {
 		}
 	}
 	write("mesh.yaml", plugins)
-	m := start(t, dir, options{engine: engine})
+	m := start(t, dir, options{engine: "go"})
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
 	m.want("/echo/headers", "", 200, `X-Wasm: {"word":"stamped"}`)
 	m.want("/echo/headers", "", 200, `X-Script: saw {"word":"stamped"}`) // which stands behind it

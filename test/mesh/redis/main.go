@@ -34,9 +34,13 @@ func call(w http.ResponseWriter, r *http.Request) error {
 	if _, err := fmt.Fprint(c, strings.Join(r.Form["command"], "\r\n")+"\r\nECHO end\r\n"); err != nil {
 		return err
 	}
+	refused := 0
 	for in := bufio.NewScanner(c); in.Scan(); {
 		line := strings.TrimSpace(in.Text())
-		if line == "end" {
+		if strings.HasPrefix(line, "-NOAUTH") {
+			refused++
+		}
+		if line == "end" || refused > len(r.Form["command"]) { // the ECHO too
 			return nil
 		}
 		if !strings.HasPrefix(line, "$") || line == "$-1" {
