@@ -201,8 +201,8 @@ func header(t *testing.T, m *mesh, _ *shop) {
 		t.Errorf("the diff after: exit code %d\n%s", code, out)
 	}
 	m.want("/api/reviews/loom", "end-user: ada", 200, `"version":"v3"`)
-	m.explained("default/reviews-v3-0", "GET", "reviews:9080/reviews/loom", "--from", "web", "--header", "end-user=ada")
-	m.explained("default/reviews-v1-0", "GET", "reviews:9080/reviews/loom", "--from", "web")
+	m.explained("reviews-v3-0.default", "GET", "reviews:9080/reviews/loom", "--from", "web", "--header", "end-user=ada")
+	m.explained("reviews-v1-0.default", "GET", "reviews:9080/reviews/loom", "--from", "web")
 	if got := m.many(20, "/api/reviews/loom", "end-user: charles", byVersion); got["v1"] != 20 {
 		t.Errorf("Charles gets %v, want v1", got)
 	}
