@@ -201,9 +201,11 @@ func (r *registry) fetch(ctx context.Context, path string, accept []string) ([]b
 		if err := r.authorize(ctx, challenge); err != nil {
 			return nil, err
 		}
-		if resp, err = get(ctx, r.client, from, accept, r.auth); err != nil {
+		again, err := get(ctx, r.client, from, accept, r.auth)
+		if err != nil {
 			return nil, err
 		}
+		return body(again)
 	}
 	return body(resp)
 }
