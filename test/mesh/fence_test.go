@@ -3,12 +3,8 @@ package mesh
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 func TestFenceGo(t *testing.T) { behindFences(t, "go") }
@@ -22,7 +18,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -87,22 +83,14 @@ spec:
 // TCP, and the status of the open one says what was used.
 func behindFences(t *testing.T, engine string) {
 	t.Parallel()
-	dir, port := filepath.Join(work(t), "d"), int(freeport.Port(t))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
 	text := fencedMesh
 	for _, name := range []string{"shut", "free", "server"} {
 		text += strings.ReplaceAll(fencedProcess, "NAME", name)
 	}
 	// The name of the variable was replaced too.
 	text = strings.NewReplacer("{name: shut, value: shut}", "{name: NAME, value: shut}", "{name: free, value: free}", "{name: NAME, value: free}",
-		"{name: server, value: server}", "{name: NAME, value: server}", "BIN", bin, "GATEWAY", fmt.Sprint(port)).Replace(text)
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: engine})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+		"{name: server, value: server}", "{name: NAME, value: server}").Replace(text)
+	m := startText(t, text, options{engine: engine})
 	call := func(host string) string {
 		return "/echo/call?" + url.Values{"url": {"http://" + host + ":9080/echo/name"}}.Encode()
 	}
@@ -124,9 +112,6 @@ func behindFences(t *testing.T, engine string) {
 	m.finding("WEFT0191", "spec.component.globalSidecar", "is not needed")
 
 	// A SlimeBoot that has the module off ends what fences do.
-	off := strings.Replace(text, "kind: lazyload, enable: true", "kind: lazyload, enable: false", 1)
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(off), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	m.write("mesh.yaml", m.fill.Replace(strings.Replace(text, "kind: lazyload, enable: true", "kind: lazyload, enable: false", 1)))
 	m.want(call("other"), "", 200, "200 server")
 }

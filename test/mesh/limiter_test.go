@@ -3,12 +3,9 @@ package mesh
 import (
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
+	"strings"
 	"testing"
 	"time"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // limiterMesh has a service on each engine, behind a gateway that leads to them by path.
@@ -26,8 +23,8 @@ apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: a, namespace: default, labels: {app: a}}
 spec:
-  replicas: %[3]d
-  command: [%[1]s/echo]
+  replicas: REPLICAS
+  command: [BIN/echo]
   ports: [{name: http, containerPort: 9080}]
   readinessProbe: {timeoutSeconds: 60, httpGet: {path: /healthz, port: 9080}}
   resources: {limits: {cpu: 50m}}
@@ -36,7 +33,7 @@ apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: b, namespace: default, labels: {app: b}}
 spec:
-  command: [%[1]s/echo]
+  command: [BIN/echo]
   ports: [{name: http, containerPort: 9080}]
   readinessProbe: {timeoutSeconds: 60, httpGet: {path: /healthz, port: 9080}}
   resources: {limits: {cpu: 50m}}
@@ -48,7 +45,7 @@ metadata: {name: in, namespace: default}
 spec:
   selector: {istio: ingressgateway}
   servers:
-  - port: {number: %[2]d, name: http, protocol: HTTP}
+  - port: {number: INGRESS, name: http, protocol: HTTP}
     hosts: ["*"]
 ---
 apiVersion: networking.istio.io/v1
@@ -89,17 +86,11 @@ spec:
 // startLimiter starts the mesh with some replicas of a.
 func startLimiter(t *testing.T, replicas int, more string) (m *mesh, scale func(int)) {
 	t.Helper()
-	folder := work(t)
-	port := freeport.Port(t)
-	scale = func(replicas int) {
-		text := fmt.Sprintf(limiterMesh, bin, port, replicas) + "---\n" + more
-		if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+	text := func(replicas int) string {
+		return strings.ReplaceAll(limiterMesh, "REPLICAS", fmt.Sprint(replicas)) + "---\n" + more
 	}
-	scale(replicas)
-	m = start(t, folder, options{engine: "go", user: true})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m = startText(t, text(replicas), options{engine: "go", user: true})
+	scale = func(replicas int) { m.write("mesh.yaml", m.fill.Replace(text(replicas))) }
 	return m, scale
 }
 

@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // plugins are a module from a server (in front of the server's program), a script, a filter of the engine's own, and a
@@ -21,7 +18,7 @@ kind: Gateway
 metadata: {name: public, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: GATEWAY, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -102,20 +99,7 @@ func TestPlugins(t *testing.T) {
 		http.ServeFile(w, r, code)
 	}))
 	defer server.Close()
-	dir, port := filepath.Join(work(t), "d"), int(freeport.Port(t))
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	write := func(name, text string) {
-		t.Helper()
-		text = strings.NewReplacer("BIN", bin, "GATEWAY", fmt.Sprint(port), "MODULE", server.URL+"/plugin.wasm").Replace(text)
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write("mesh.yaml", plugins)
-	m := start(t, dir, options{engine: "go"})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, plugins, options{engine: "go"}, "MODULE", server.URL+"/plugin.wasm")
 	m.want("/echo/headers", "", 200, `X-Wasm: {"word":"stamped"}`)
 	m.want("/echo/headers", "", 200, `X-Script: saw {"word":"stamped"}`) // which stands behind it
 	m.want("/deny", "", 403, "denied by the plug-in")
@@ -125,14 +109,14 @@ func TestPlugins(t *testing.T) {
 		t.Errorf("the module was fetched %d times", n)
 	}
 	// One that cannot be fetched is passed by, and a Finding; what stands beside it works.
-	write("managed.yaml", managed)
+	m.write("managed.yaml", m.fill.Replace(managed))
 	m.finding("WEFT0193", "spec.plugin[0].wasm.url", "404")
 	m.want("/echo/headers", "x-fault: 1", 418, "")
 	m.want("/echo/headers", "", 200, `X-Wasm: {"word":"stamped"}`)
 	// A SlimeBoot with the module off takes Slime's plug-ins out, and nothing else.
-	write("boot.yaml", "apiVersion: config.netease.com/v1alpha1\nkind: SlimeBoot\nmetadata: {name: slime, namespace: default}\nspec: {module: [{name: plugin, kind: plugin, enable: false}]}\n")
+	m.write("boot.yaml", m.fill.Replace("apiVersion: config.netease.com/v1alpha1\nkind: SlimeBoot\nmetadata: {name: slime, namespace: default}\nspec: {module: [{name: plugin, kind: plugin, enable: false}]}\n"))
 	m.want("/echo/headers", "x-fault: 1", 200, `X-Wasm: {"word":"stamped"}`)
 	// A module that must not fail denies what it cannot be asked about.
-	write("mesh.yaml", strings.Replace(plugins, "url: MODULE", "url: MODULE.gone", 1))
+	m.write("mesh.yaml", m.fill.Replace(strings.Replace(plugins, "url: MODULE", "url: MODULE.gone", 1)))
 	m.want("/echo/name", "", 403, "")
 }

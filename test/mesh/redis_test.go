@@ -3,13 +3,9 @@ package mesh
 import (
 	"fmt"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // redisMesh: a page that uses a cache, which is two servers, and of whose writes another gets copies. All of it with mutual TLS.
@@ -31,17 +27,17 @@ spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: cache, namespace: default, labels: {app: cache}}
-spec: {replicas: 2, command: [%[3]s, --save, "", --protected-mode, "no"], ports: [{containerPort: 6379}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 6379}}}
+spec: {replicas: 2, command: [SERVER, --save, "", --protected-mode, "no"], ports: [{containerPort: 6379}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 6379}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: audit, namespace: default, labels: {app: audit}}
-spec: {command: [%[3]s, --save, "", --protected-mode, "no"], ports: [{containerPort: 6379}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 6379}}}
+spec: {command: [SERVER, --save, "", --protected-mode, "no"], ports: [{containerPort: 6379}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 6379}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
-metadata: {name: page, namespace: default, labels: {app: page}%[4]s}
-spec: {command: [%[1]s/redis], ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
+metadata: {name: page, namespace: default, labels: {app: page}ANNOTATIONS}
+spec: {command: [BIN/redis], ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
 ---
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
@@ -71,7 +67,7 @@ kind: Gateway
 metadata: {name: in, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: %[2]d, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -91,17 +87,7 @@ func TestRedis(t *testing.T) {
 	} {
 		t.Run(mode.name, func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join(work(t), "m")
-			if err := os.Mkdir(dir, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			port := int(freeport.Port(t))
-			text := fmt.Sprintf(redisMesh, bin, port, server, mode.annotations)
-			if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			m := start(t, dir, options{engine: mode.engine})
-			m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+			m := startText(t, redisMesh, options{engine: mode.engine}, "SERVER", server, "ANNOTATIONS", mode.annotations)
 			call := func(host string, commands ...string) string {
 				t.Helper()
 				return strings.TrimSpace(m.get("/?"+url.Values{"host": {host}, "command": commands}.Encode(), "").body)

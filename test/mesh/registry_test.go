@@ -17,7 +17,7 @@ import (
 const registryMesh = `apiVersion: weft.dev/v1alpha1
 kind: Registry
 metadata: {name: zk, namespace: default}
-spec: {type: zookeeper, addresses: ["127.0.0.1:%[1]d"]}
+spec: {type: zookeeper, addresses: ["127.0.0.1:ZOOKEEPER"]}
 ---
 apiVersion: v1
 kind: ServiceAccount
@@ -34,7 +34,7 @@ metadata: {name: in, namespace: default}
 spec:
   selector: {istio: ingressgateway}
   servers:
-  - port: {number: %[2]d, name: http, protocol: HTTP}
+  - port: {number: INGRESS, name: http, protocol: HTTP}
     hosts: ["*"]
 ---
 apiVersion: networking.istio.io/v1
@@ -131,21 +131,12 @@ func TestDubboRegistry(t *testing.T) {
 		t.Skip("no Dubbo: see .ci/run, which builds test/peers/registries/dubbo and sets WEFT_DUBBO_JAVA")
 	}
 	t.Parallel()
-	zk, port := zookeeper(t), int(freeport.Port(t))
-	text := fmt.Sprintf(registryMesh, zk, port)
+	zk, text := zookeeper(t), registryMesh
 	for _, color := range []string{"blue", "green"} {
 		text += fmt.Sprintf(javaProcess, color, "greeter", java, "provide, "+color, zk, "default", 20880)
 	}
 	text += fmt.Sprintf(javaProcess, "page", "page", java, "consume", zk, "page", 9080)
-	dir := filepath.Join(work(t), "m")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "mesh.yaml"), []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	m := start(t, dir, options{engine: "go", unready: true})
-	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+	m := startText(t, text, options{engine: "go", unready: true}, "ZOOKEEPER", fmt.Sprint(zk))
 	call := func(user string) string {
 		a, err := m.try("/?user="+user, "")
 		if err != nil {

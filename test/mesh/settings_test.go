@@ -10,8 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/weftmesh/weft/test/freeport"
 )
 
 // rolled is a mesh of a program in three replicas behind a gateway.
@@ -34,7 +32,7 @@ kind: Gateway
 metadata: {name: edge, namespace: default}
 spec:
   selector: {istio: ingressgateway}
-  servers: [{port: {number: PORT, name: http, protocol: HTTP}, hosts: ["*"]}]
+  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -63,18 +61,11 @@ func TestBootstrapPatchRolls(t *testing.T) {
 	for _, engine := range []string{"go", "envoy"} {
 		t.Run(engine, func(t *testing.T) {
 			t.Parallel()
-			folder := work(t)
-			port := freeport.Port(t)
-			yaml := strings.NewReplacer("BIN", bin, "PORT", fmt.Sprint(port)).Replace(rolled)
-			if err := os.WriteFile(filepath.Join(folder, "mesh.yaml"), []byte(yaml), 0o644); err != nil {
-				t.Fatal(err)
-			}
 			patch := filepath.Join(work(t), "patch.yaml")
 			if err := os.WriteFile(patch, []byte(beginOtherwise), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			m := start(t, folder, options{engine: engine})
-			m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
+			m := startText(t, rolled, options{engine: engine})
 			m.want("/echo/name", "", 200, "echo")
 			pids := map[string]int{}
 			for _, i := range m.status().Instances {
