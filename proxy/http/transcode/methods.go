@@ -16,6 +16,7 @@ import (
 // rule is one HTTP way to call a method.
 type rule struct {
 	path     *template
+	vars     [][]protoreflect.FieldDescriptor // what the path's variables are of the request's message
 	method   protoreflect.MethodDescriptor
 	grpcPath string // "/package.Service/Method"
 	body     string // the field that the body is, "*": the whole message, "": there is none
@@ -90,9 +91,11 @@ func (m *methods) add(md protoreflect.MethodDescriptor, h *annotations.HttpRule)
 	}
 	r := &rule{path: t, method: md, grpcPath: grpcPath(md), body: h.Body}
 	for _, v := range t.vars {
-		if _, err := fieldPath(md.Input(), v.field); err != nil {
+		f, err := fieldPath(md.Input(), v.field)
+		if err != nil {
 			return fmt.Errorf("path %q: %w", path, err)
 		}
+		r.vars = append(r.vars, f)
 	}
 	if h.Body != "" && h.Body != one {
 		if r.bodyIn = md.Input().Fields().ByName(protoreflect.Name(h.Body)); r.bodyIn == nil {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -232,7 +233,7 @@ func (a *answer) status(h, t *filter.Headers, x *instance) []byte {
 // details is google.rpc.Status in JSON.
 func (a *answer) details(t *filter.Headers, code int) []byte {
 	st := &spb.Status{}
-	raw, err := base64.RawStdEncoding.DecodeString(trimPadding(t.Get("grpc-status-details-bin")))
+	raw, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(t.Get("grpc-status-details-bin"), "="))
 	if err != nil || len(raw) == 0 || proto.Unmarshal(raw, st) != nil {
 		st = &spb.Status{Code: int32(code), Message: unescape(t.Get("grpc-message"), "")} //nolint:gosec // of 17
 	}
@@ -244,11 +245,4 @@ func (a *answer) details(t *filter.Headers, code int) []byte {
 	var b bytes.Buffer
 	_ = json.Compact(&b, text)
 	return unmarked(b.Bytes())
-}
-
-func trimPadding(s string) string {
-	for len(s) > 0 && s[len(s)-1] == '=' {
-		s = s[:len(s)-1]
-	}
-	return s
 }

@@ -80,12 +80,8 @@ func (x *instance) choose(s filter.Stream, h *filter.Headers) (v filter.Verdict,
 	if err := b.query(query, c); err != nil {
 		return x.pass(s, c.refuseQuery, 400, err.Error())
 	}
-	for _, v := range r.path.bindings(segments, c.spared) {
-		f, err := fieldPath(r.method.Input(), v.field)
-		if err != nil {
-			return x.pass(s, true, 400, err.Error()) // add has looked
-		}
-		b.bindings = append(b.bindings, bound{f, v.value})
+	for i, v := range r.path.bindings(segments, c.spared) {
+		b.bindings = append(b.bindings, bound{r.vars[i], v.value})
 	}
 	x.build = b
 	x.stream.limit = c.maxRequest

@@ -89,7 +89,10 @@ func (b *builder) scalar(f protoreflect.FieldDescriptor, text string) (v protore
 		raw, err := base64.RawStdEncoding.DecodeString(text)
 		return protoreflect.ValueOfBytes(raw), err
 	case protoreflect.BoolKind:
-		return protoreflect.ValueOfBool(text == "true"), oneOf(text, "true", "false")
+		if text != "true" && text != "false" {
+			return v, errText
+		}
+		return protoreflect.ValueOfBool(text == "true"), nil
 	case protoreflect.EnumKind:
 		return b.enum(f.Enum(), text)
 	case protoreflect.FloatKind:
@@ -112,15 +115,6 @@ func (b *builder) scalar(f protoreflect.FieldDescriptor, text string) (v protore
 		return protoreflect.ValueOfInt64(x), err
 	}
 	return v, errText
-}
-
-func oneOf(text string, list ...string) error {
-	for _, s := range list {
-		if text == s {
-			return nil
-		}
-	}
-	return errText
 }
 
 func (b *builder) enum(d protoreflect.EnumDescriptor, text string) (v protoreflect.Value, err error) {
