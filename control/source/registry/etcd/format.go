@@ -45,13 +45,13 @@ func readDubbo(key string, _ []byte) (registry.Service, []registry.Instance, err
 	return registry.Service{Name: id.String(), Dubbo: &id}, []registry.Instance{in}, err
 }
 
-// named is the service of a key NAME/ID.
-func named(key string) (registry.Service, error) {
+// named is the service of a key NAME/ID, whose value is read into v.
+func named(key string, value []byte, v any) (registry.Service, error) {
 	i := strings.LastIndexByte(key, '/')
 	if i <= 0 {
 		return registry.Service{}, errNotOurs
 	}
-	return registry.Service{Name: key[:i]}, nil
+	return registry.Service{Name: key[:i]}, json.Unmarshal(value, v)
 }
 
 // place reads host:port.
@@ -65,10 +65,6 @@ func place(s string) (string, uint16, error) {
 
 // readMicro reads go-micro's services, each key one with its nodes.
 func readMicro(key string, value []byte) (registry.Service, []registry.Instance, error) {
-	s, err := named(key)
-	if err != nil {
-		return s, nil, err
-	}
 	var v struct {
 		Name     string            `json:"name"`
 		Version  string            `json:"version"`
@@ -79,7 +75,8 @@ func readMicro(key string, value []byte) (registry.Service, []registry.Instance,
 			Metadata map[string]string `json:"metadata"`
 		} `json:"nodes"`
 	}
-	if err := json.Unmarshal(value, &v); err != nil {
+	s, err := named(key, value, &v)
+	if err != nil {
 		return s, nil, err
 	}
 	if v.Name != "" {
@@ -99,17 +96,14 @@ func readMicro(key string, value []byte) (registry.Service, []registry.Instance,
 
 // readKratos reads kratos' instances, each with an endpoint for every protocol.
 func readKratos(key string, value []byte) (registry.Service, []registry.Instance, error) {
-	s, err := named(key)
-	if err != nil {
-		return s, nil, err
-	}
 	var v struct {
 		Name      string            `json:"name"`
 		Version   string            `json:"version"`
 		Metadata  map[string]string `json:"metadata"`
 		Endpoints []string          `json:"endpoints"`
 	}
-	if err := json.Unmarshal(value, &v); err != nil {
+	s, err := named(key, value, &v)
+	if err != nil {
 		return s, nil, err
 	}
 	if v.Name != "" {
@@ -133,10 +127,6 @@ func readKratos(key string, value []byte) (registry.Service, []registry.Instance
 
 // readOwn reads our own form: one instance a key.
 func readOwn(key string, value []byte) (registry.Service, []registry.Instance, error) {
-	s, err := named(key)
-	if err != nil {
-		return s, nil, err
-	}
 	var v struct {
 		Address  string            `json:"address"`
 		Port     uint16            `json:"port"`
@@ -145,7 +135,8 @@ func readOwn(key string, value []byte) (registry.Service, []registry.Instance, e
 		Disabled bool              `json:"disabled"`
 		Metadata map[string]string `json:"metadata"`
 	}
-	if err := json.Unmarshal(value, &v); err != nil {
+	s, err := named(key, value, &v)
+	if err != nil {
 		return s, nil, err
 	}
 	in := registry.Instance{Address: v.Address, Port: v.Port, Labels: labels("", v.Metadata), Off: v.Disabled}
