@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
 )
 
 // AccessLog describes an access log. Exactly one of Path, GRPC and OTLP is set.
@@ -126,7 +127,7 @@ func substitution(m *corev3.SubstitutionFormatString) (f substitutionFormat, err
 	case *corev3.SubstitutionFormatString_JsonFormat:
 		f.json = object(s.JsonFormat)
 	case *corev3.SubstitutionFormatString_TextFormatSource:
-		b, err := data(s.TextFormatSource)
+		b, err := match.Data(s.TextFormatSource)
 		f.text = string(b)
 		return f, at(err, "text_format_source")
 	default:

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -157,25 +156,6 @@ func bothHeaderOps(m headerOpsHolder) (request, response route.HeaderOps, err er
 	}
 	response, err = readHeaderOps(m.GetResponseHeadersToAdd(), m.GetResponseHeadersToRemove(), "response_headers_to_add")
 	return request, response, err
-}
-
-// data reads a data source, nil for none.
-func data(d *corev3.DataSource) ([]byte, error) {
-	switch s := d.GetSpecifier().(type) {
-	case nil:
-		return nil, nil
-	case *corev3.DataSource_InlineBytes:
-		return s.InlineBytes, nil
-	case *corev3.DataSource_InlineString:
-		return []byte(s.InlineString), nil
-	case *corev3.DataSource_EnvironmentVariable:
-		return []byte(os.Getenv(s.EnvironmentVariable)), nil
-	case *corev3.DataSource_Filename:
-		b, err := os.ReadFile(s.Filename)
-		return b, at(err, "filename")
-	default:
-		return nil, fmt.Errorf("%T is not supported", s)
-	}
 }
 
 // labels reads metadata's section of that name as strings.

@@ -15,6 +15,7 @@ import (
 	"github.com/weftmesh/weft/base/strict"
 	"github.com/weftmesh/weft/proxy/cluster"
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/redis"
 	"github.com/weftmesh/weft/proxy/redis/command"
 )
@@ -111,7 +112,7 @@ func redisUsers(m *redisv3.RedisProxy, c *redis.Config) error {
 		sources = append(sources[:len(sources):len(sources)], m.DownstreamAuthPassword) //nolint:staticcheck // as above
 	}
 	for i, s := range sources {
-		b, err := data(s)
+		b, err := match.Data(s)
 		if err != nil {
 			return at(err, "downstream_auth_passwords[%d]", i)
 		}
@@ -119,7 +120,7 @@ func redisUsers(m *redisv3.RedisProxy, c *redis.Config) error {
 			c.Passwords = append(c.Passwords, string(b))
 		}
 	}
-	user, err := data(m.DownstreamAuthUsername)
+	user, err := match.Data(m.DownstreamAuthUsername)
 	c.User = string(user)
 	if err == nil && c.User != "" && len(c.Passwords) == 0 {
 		err = errors.New("needs a password")
@@ -151,11 +152,11 @@ func redisLogin(a *anypb.Any, s *cluster.Spec) error {
 	if err := unpack(a, m); err != nil {
 		return err
 	}
-	password, err := data(m.AuthPassword)
+	password, err := match.Data(m.AuthPassword)
 	if err != nil {
 		return at(err, "auth_password")
 	}
-	user, err := data(m.AuthUsername)
+	user, err := match.Data(m.AuthUsername)
 	if err != nil {
 		return at(err, "auth_username")
 	}

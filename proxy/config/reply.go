@@ -46,7 +46,7 @@ func (d *Decoder) replyMapper(m *hcmv3.ResponseMapper) (r http.ReplyMapper, err 
 	}
 	r.When, r.Status = w, int(m.StatusCode.GetValue())
 	if m.Body != nil {
-		b, err := data(m.Body)
+		b, err := match.Data(m.Body)
 		if err != nil {
 			return r, at(err, "body")
 		}

@@ -165,7 +165,7 @@ func (d *Decoder) route(m *routev3.Route, r *route.Route, virtualHost string) er
 		r.Redirect, err = redirect(a.Redirect)
 		return at(err, "redirect")
 	case *routev3.Route_DirectResponse:
-		body, err := data(a.DirectResponse.Body)
+		body, err := match.Data(a.DirectResponse.Body)
 		r.Direct = &route.Direct{Status: int(a.DirectResponse.Status), Body: string(body)}
 		return at(err, "direct_response.body")
 	}

@@ -13,6 +13,7 @@ import (
 	rawv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/raw_buffer/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
+	"github.com/weftmesh/weft/proxy/http/match"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/wire"
 )
@@ -98,7 +99,7 @@ func (d *Decoder) ticketKeys(m *tlsv3.DownstreamTlsContext, t *transport.TLSCont
 func readTicketKeys(m *tlsv3.TlsSessionTicketKeys) (*transport.TicketKeys, error) {
 	var raw [][]byte
 	for i, k := range m.GetKeys() {
-		b, err := data(k)
+		b, err := match.Data(k)
 		if err != nil {
 			return nil, at(err, "keys[%d]", i)
 		}
@@ -227,7 +228,7 @@ func spiffeTrust(m *corev3.TypedExtensionConfig) (*transport.Trust, error) {
 	}
 	bundles := map[string][]byte{}
 	for i, d := range c.TrustDomains {
-		pem, err := data(d.TrustBundle)
+		pem, err := match.Data(d.TrustBundle)
 		if err != nil {
 			return nil, at(err, "trust_domains[%d].trust_bundle", i)
 		}
@@ -247,7 +248,7 @@ func trustedCA(m *tlsv3.CertificateValidationContext) (*transport.Trust, error) 
 		t, err := spiffeTrust(m.CustomValidatorConfig)
 		return t, at(err, "custom_validator_config.typed_config")
 	}
-	pem, err := data(m.TrustedCa)
+	pem, err := match.Data(m.TrustedCa)
 	if err != nil || pem == nil {
 		return nil, at(err, "trusted_ca")
 	}
@@ -257,7 +258,7 @@ func trustedCA(m *tlsv3.CertificateValidationContext) (*transport.Trust, error) 
 
 // revocations are nil where there are none.
 func revocations(m *tlsv3.CertificateValidationContext) (*transport.Revocations, error) {
-	b, err := data(m.Crl)
+	b, err := match.Data(m.Crl)
 	if err != nil || b == nil {
 		return nil, at(err, "crl")
 	}
@@ -285,11 +286,11 @@ func sanMatch(m *tlsv3.SubjectAltNameMatcher) (transport.SANMatch, error) {
 }
 
 func certificate(m *tlsv3.TlsCertificate) (*transport.Certificate, error) {
-	chain, err := data(m.CertificateChain)
+	chain, err := match.Data(m.CertificateChain)
 	if err != nil {
 		return nil, at(err, "certificate_chain")
 	}
-	key, err := data(m.PrivateKey)
+	key, err := match.Data(m.PrivateKey)
 	if err != nil {
 		return nil, at(err, "private_key")
 	}
@@ -297,7 +298,7 @@ func certificate(m *tlsv3.TlsCertificate) (*transport.Certificate, error) {
 	if err != nil || m.OcspStaple == nil {
 		return c, err
 	}
-	staple, err := data(m.OcspStaple)
+	staple, err := match.Data(m.OcspStaple)
 	if err == nil {
 		c, err = c.WithStaple(staple)
 	}

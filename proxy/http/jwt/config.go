@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	jwtv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/jwt_authn/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -353,7 +351,10 @@ func (v *provider) addPlaces(m *jwtv3.JwtProvider) {
 func (p *parser) source(m *jwtv3.JwtProvider, s *source) error {
 	switch j := m.JwksSourceSpecifier.(type) {
 	case *jwtv3.JwtProvider_LocalJwks:
-		b, err := read(j.LocalJwks)
+		b, err := match.Data(j.LocalJwks)
+		if err == nil && j.LocalJwks.GetSpecifier() == nil {
+			err = errors.New("specifier: is missing")
+		}
 		if err != nil {
 			return fmt.Errorf("local_jwks.%w", err)
 		}
@@ -410,22 +411,4 @@ func (p *parser) remote(m *jwtv3.RemoteJwks) (*remote, error) {
 		}
 	}
 	return r, nil
-}
-
-func read(m *corev3.DataSource) ([]byte, error) {
-	switch s := m.GetSpecifier().(type) {
-	case *corev3.DataSource_InlineString:
-		return []byte(s.InlineString), nil
-	case *corev3.DataSource_InlineBytes:
-		return s.InlineBytes, nil
-	case *corev3.DataSource_EnvironmentVariable:
-		return []byte(os.Getenv(s.EnvironmentVariable)), nil
-	case *corev3.DataSource_Filename:
-		b, err := os.ReadFile(s.Filename)
-		if err != nil {
-			return nil, fmt.Errorf("filename: %w", err)
-		}
-		return b, nil
-	}
-	return nil, errors.New("specifier: is missing")
 }

@@ -118,21 +118,15 @@ func parseFilter(ctx *filter.ParseContext, m *luav3.Lua, log *slog.Logger) (filt
 	return f, nil
 }
 
+// read reads a script; a variable of the environment has to be there.
 func read(d *corev3.DataSource) (string, error) {
-	switch {
-	case d.GetFilename() != "":
-		b, err := os.ReadFile(d.GetFilename())
-		return string(b), err
-	case d.GetEnvironmentVariable() != "":
-		v, ok := os.LookupEnv(d.GetEnvironmentVariable())
-		if !ok {
-			return "", fmt.Errorf("environment_variable: there is no %s", d.GetEnvironmentVariable())
+	if name := d.GetEnvironmentVariable(); name != "" {
+		if _, ok := os.LookupEnv(name); !ok {
+			return "", fmt.Errorf("environment_variable: there is no %s", name)
 		}
-		return v, nil
-	case d.GetInlineBytes() != nil:
-		return string(d.GetInlineBytes()), nil
 	}
-	return d.GetInlineString(), nil
+	b, err := match.Data(d)
+	return string(b), err
 }
 
 // New implements filter.HTTPFactory. The script is chosen when the route is known, with the request's head.
