@@ -2,10 +2,11 @@
 // with which a resource is refused is kept from all proxies of that engine, until it is
 // changed.
 //
-// Where several patches have changed the resource, they are tried: one at a time is let
-// out, the others wait. The one that is refused then is the one; one that is taken is
-// free. So what is refused costs proxies no more than one answer for each patch, and
-// they keep what they had meanwhile.
+// A patch with which the resource has been taken before is not suspected while there
+// are others: what worked goes on to work. Where several others have changed the
+// resource, they are tried: one at a time is let out, the others wait. The one that is
+// refused then is the one; one that is taken is free. So what is refused costs proxies
+// no more than one answer for each patch, and they keep what they had meanwhile.
 //
 // It does not know what is wrong, and remembers nothing beyond its process: after a
 // start the proxies say it again.
@@ -15,6 +16,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 
 	"github.com/weftmesh/weft/control/model"
@@ -41,6 +43,8 @@ type Source struct {
 	mu    sync.Mutex
 	cases map[accused]*verdict
 	order []accused // of suspects that wait for their trial
+	// proven are the patches with which a resource has been taken.
+	proven map[proof]struct{}
 }
 
 // accused is one patch of one version of an EnvoyFilter, and the engine that minds it.
@@ -49,6 +53,12 @@ type accused struct {
 	version uint64
 	index   int
 	engine  string
+}
+
+// proof is a patch, and a resource that was taken with it.
+type proof struct {
+	accused
+	resource string
 }
 
 // verdict is what is known of a patch.
@@ -68,7 +78,10 @@ const (
 
 // New returns a source.
 func New(s Snapshots, log *slog.Logger) *Source {
-	return &Source{snapshots: s, log: log.With("component", "source/quarantine"), news: make(chan struct{}, 1), cases: map[accused]*verdict{}}
+	return &Source{
+		snapshots: s, log: log.With("component", "source/quarantine"), news: make(chan struct{}, 1),
+		cases: map[accused]*verdict{}, proven: map[proof]struct{}{},
+	}
 }
 
 // Name implements source.Source.
@@ -114,28 +127,46 @@ func (s *Source) Refused(engine, resource string, patches []model.PatchRef, why 
 			return // an answer to what was sent before
 		}
 	}
-	switch {
-	case onTrial != nil:
+	if onTrial != nil {
 		onTrial.state, onTrial.why = guilty, why
-	case len(list) == 1:
-		s.cases[list[0]] = &verdict{guilty, resource, why}
-	default:
-		for _, a := range list {
-			s.cases[a] = &verdict{waiting, resource, why}
-		}
-		s.order = append(s.order, list...)
+	} else {
+		s.accuse(s.suspects(list, resource), resource, why)
 	}
 	s.log.Warn("a proxy refuses what an EnvoyFilter has changed", "engine", engine, "patches", len(list), "error", why)
 	s.next(engine)
+}
+
+// suspects are those of the patches with which the resource has never been taken, or
+// all where it has been with each.
+func (s *Source) suspects(list []accused, resource string) []accused {
+	var out []accused
+	for _, a := range list {
+		if _, ok := s.proven[proof{a, resource}]; !ok {
+			out = append(out, a)
+		}
+	}
+	if len(out) == 0 {
+		return list
+	}
+	return out
+}
+
+// accuse keeps patches back: one alone is guilty, several wait for their trials.
+func (s *Source) accuse(list []accused, resource, why string) {
+	if len(list) == 1 {
+		s.cases[list[0]] = &verdict{guilty, resource, why}
+		return
+	}
+	for _, a := range list {
+		s.cases[a] = &verdict{waiting, resource, why}
+	}
+	s.order = append(s.order, list...)
 }
 
 // Taken implements fleet.Judge.
 func (s *Source) Taken(engine, resource string, patches []model.PatchRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.cases) == 0 {
-		return
-	}
 	list := named(engine, patches)
 	for _, a := range list {
 		if v := s.cases[a]; v != nil && v.state != tried {
@@ -143,6 +174,7 @@ func (s *Source) Taken(engine, resource string, patches []model.PatchRef) {
 		}
 	}
 	for _, a := range list {
+		s.proven[proof{a, resource}] = struct{}{}
 		if v := s.cases[a]; v != nil && v.resource == resource {
 			delete(s.cases, a)
 			s.next(engine)
@@ -199,6 +231,7 @@ func (s *Source) outdated() bool {
 			return true
 		}
 	}
+	maps.DeleteFunc(s.proven, func(p proof, _ struct{}) bool { return gone(snap, p.accused) })
 	return false
 }
 
@@ -218,6 +251,7 @@ func (s *Source) forget() string {
 			}
 		}
 	}
+	maps.DeleteFunc(s.proven, func(p proof, _ struct{}) bool { return gone(snap, p.accused) })
 	return "patches that proxies refuse"
 }
 

@@ -105,6 +105,37 @@ func TestOtherAnswersSayNothing(t *testing.T) {
 	}
 }
 
+// TestWhatWorkedIsNotSuspected: a patch that joins others which the resource has been
+// taken with is tried alone, and they stay.
+func TestWhatWorkedIsNotSuspected(t *testing.T) {
+	f := &model.EnvoyFilter{Patches: make([]model.EnvoyPatch, 5)}
+	refs := make([]model.PatchRef, 5)
+	for i := range refs {
+		refs[i] = model.PatchRef{Filter: f, Index: i}
+	}
+	s := New(nil, slog.New(slog.DiscardHandler))
+	p := &proxy{s: s}
+	s.Taken("envoy", "cluster c", refs[:2])
+	s.Refused("envoy", "cluster c", refs[:4], "no")
+	if got := fmt.Sprint(p.kept()); got != "[3]" { // 2 is on trial
+		t.Errorf("kept back: %s", got)
+	}
+	s.Taken("envoy", "cluster c", refs[:3])
+	s.Refused("envoy", "cluster c", refs[:4], "no")
+	if got := fmt.Sprint(p.kept()); got != "[3]" {
+		t.Errorf("kept back in the end: %s", got)
+	}
+	// Of another resource nothing is known, and where all have worked it may be any.
+	s.Refused("envoy", "cluster d", []model.PatchRef{refs[0], refs[4]}, "no")
+	if got := fmt.Sprint(p.kept()); got != "[3 4]" {
+		t.Errorf("kept back of the other: %s", got)
+	}
+	s.Refused("envoy", "cluster c", refs[1:3], "no")
+	if got := fmt.Sprint(p.kept()); got != "[1 2 3 4]" { // behind the trial of 0
+		t.Errorf("kept back of what worked: %s", got)
+	}
+}
+
 // TestEdited: a verdict ends with the version that it is about.
 func TestEdited(t *testing.T) {
 	snapshot := func(hash uint64) *model.Snapshot {
