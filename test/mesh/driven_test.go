@@ -224,31 +224,11 @@ func (m *mesh) fence(clients []client, outside int) {
 // expiry lets what is not used go while other things are used without a pause, of which
 // no request may fail.
 func (m *mesh) expiry(clients []client) {
-	busy := "/echo/call?" + url.Values{"url": {"http://server:9080/echo/name"}}.Encode()
-	end := make(chan struct{})
-	var load sync.WaitGroup
 	for _, c := range clients {
 		c.mesh = m
 		c.calls("http://shown:9080/echo/name", "", "200 v1")
-		load.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-end:
-					if n < 2 {
-						m.t.Errorf("%s has asked %d times", c.name, n)
-					}
-					return
-				default:
-				}
-				if err := c.once(busy, "200 v"); err != nil {
-					m.t.Errorf("%s, request %d: %v", c.name, n, err)
-					return
-				}
-			}
-		})
 	}
-	defer load.Wait()
-	defer close(end)
+	defer m.busy(clients)()
 	for _, c := range clients {
 		m.eventually(c.name+" loses what it does not use", func() error {
 			if made := m.must("config", c.name+"-0", "--made", "--type", "virtualhost", "-o", "json"); strings.Contains(made, `"on-demand/shown:9080"`) {
@@ -263,6 +243,36 @@ func (m *mesh) expiry(clients []client) {
 	}
 }
 
+// inUse is a call of a service that clients use all the time.
+var inUse = "/echo/call?" + url.Values{"url": {"http://server:9080/echo/name"}}.Encode()
+
+// busy lets clients use a service without a pause, until it is told to end: none of the
+// requests may fail.
+func (m *mesh) busy(clients []client) (end func()) {
+	stop := make(chan struct{})
+	var load sync.WaitGroup
+	for _, c := range clients {
+		c.mesh = m
+		load.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					if n < 2 {
+						m.t.Errorf("%s has asked %d times", c.name, n)
+					}
+					return
+				default:
+				}
+				if err := c.once(inUse, "200 v"); err != nil {
+					m.t.Errorf("%s, request %d: %v", c.name, n, err)
+					return
+				}
+			}
+		})
+	}
+	return func() { close(stop); load.Wait() }
+}
+
 // without stops the control plane: what is in use goes on, what is asked for anew fails
 // and works when the control plane is back.
 func (m *mesh) without(clients []client) {
@@ -271,6 +281,8 @@ func (m *mesh) without(clients []client) {
 		c.calls("http://server:9080/echo/name", "", "200 v")
 		c.dials("store:7000", "", "v")
 	}
+	// What is not used is let go here within seconds.
+	defer m.busy(clients)()
 	pid := peers{mesh: m}.controlPlane()
 	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
 		m.t.Fatal(err)
@@ -282,7 +294,7 @@ func (m *mesh) without(clients []client) {
 	for _, c := range clients {
 		c.mesh = m
 		for range 5 {
-			if err := c.once("/echo/call?"+url.Values{"url": {"http://server:9080/echo/name"}}.Encode(), "200 v"); err != nil {
+			if err := c.once(inUse, "200 v"); err != nil {
 				m.t.Errorf("%s: %v", c.name, err)
 			}
 		}
