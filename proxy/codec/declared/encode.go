@@ -26,16 +26,18 @@ func (c *conn) Encode(out, raw []byte, from codec.Peer, id uint64, changes []cod
 	if !c.p.byID && len(changes) == 0 {
 		return out, nil
 	}
-	if !c.bounds(raw) {
-		if len(changes) > 0 {
-			return out[:begin], errParts
-		}
+	fits := c.bounds(raw)
+	if !fits {
 		clear(c.spans[:])
 	}
 	e := c.edit(out, begin)
 	k, _ := c.kind(raw, from)
+	at := c.idOf(k)
+	if !fits && (len(changes) > 0 || c.p.byID && at.part != whole) {
+		return out[:begin], errParts // what is in no part cannot be changed there
+	}
 	if c.p.byID {
-		e.set(c.idOf(k), value{n: id, number: true})
+		e.set(at, value{n: id, number: true})
 	}
 	switch e.of = requests; k {
 	case codec.Response:
