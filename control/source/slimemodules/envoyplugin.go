@@ -124,24 +124,40 @@ func (b *plugins) configure(at string, p *api.Plugin, targets []target) {
 	if inline == nil {
 		inline = &api.Inline{Settings: p.Settings}
 	}
-	var value map[string]any
 	if inline.DirectPatch || inline.DirectPatchSnake || direct[p.Name] {
 		where := either(b.d, twice{at + ".inline", "fieldPatchTo", "field_patch_to"}, inline.FieldPatchTo, inline.FieldPatchToSnake)
 		if where == "" && direct[p.Name] {
 			where = "route"
 		}
-		value = inline.Settings
-		if where != "" && where != "ROOT" {
-			value = map[string]any{where: value}
-		}
-	} else {
-		config := b.typed(at, p, true)
-		if config == nil {
-			return
-		}
-		value = map[string]any{"typed_per_filter_config": map[string]any{p.Name: config}}
+		b.patch(at, where, inline.Settings, targets)
+		return
+	}
+	config := b.typed(at, p, true)
+	if config == nil {
+		return
 	}
 	for _, t := range targets {
-		b.add(at, model.EnvoyPatch{ApplyTo: t.to, Operation: model.PatchMerge, Context: t.context, Route: t.match, Value: text(value)})
+		b.merge(at, t, map[string]any{"typed_per_filter_config": map[string]any{p.Name: config}})
 	}
+}
+
+// patch puts settings into a field of the targets; "" and ROOT: into the targets themselves.
+func (b *plugins) patch(at, where string, settings map[string]any, targets []target) {
+	for _, t := range targets {
+		value := settings
+		switch {
+		case where == "" || where == "ROOT":
+		case where == "route" && t.to == model.ToVirtualHost: // has what a route's action has
+		case where == "route" && t.to == model.ToRouteConfig:
+			b.d.Unsupported(at+".inline", "name hosts of the listener", "a listener as a whole has no such settings: those of its hosts have")
+			continue
+		default:
+			value = map[string]any{where: settings}
+		}
+		b.merge(at, t, value)
+	}
+}
+
+func (b *plugins) merge(at string, t target, value map[string]any) {
+	b.add(at, model.EnvoyPatch{ApplyTo: t.to, Operation: model.PatchMerge, Context: t.context, Route: t.match, Value: text(value)})
 }
