@@ -57,6 +57,8 @@ type Options struct {
 	// no Secrets, and no certificates are signed. Monitoring, when set, is a
 	// host:port for metrics and profiles.
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
+	// Secure is where xDS and certificates are offered over TLS.
+	Secure Secure
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
 	// on demand used.
 	StateDir string
@@ -142,6 +144,10 @@ func Run(ctx context.Context, o Options) error {
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
 	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
 	d.limits.register(server, plain)
+	secure := &secureServer{o: o, ca: ca, certificates: certificates, proxies: proxies, snapshots: snapshots, limits: d.limits}
+	if err := secure.check(); err != nil {
+		return err
+	}
 	// Console: for people and the supervisor.
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
@@ -166,6 +172,9 @@ func Run(ctx context.Context, o Options) error {
 	g.Go(func() error { return con.Run(ctx) })
 	serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
 	serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
+	if sockets.secure != nil {
+		serveGRPC(ctx, g, secure.server(sockets.secure.Addr()), sockets.secure)
+	}
 	if sockets.monitoring != nil {
 		g.Go(func() error { return console.Serve(ctx, sockets.monitoring, con.Monitoring(), o.Log) })
 	}

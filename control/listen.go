@@ -16,11 +16,11 @@ import (
 )
 
 // sockets are what the control plane listens on beside its console; nil: not asked for.
-type sockets struct{ xds, plaintext, monitoring net.Listener }
+type sockets struct{ xds, secure, plaintext, monitoring net.Listener }
 
 // listen opens all sockets, or none.
 func listen(ctx context.Context, o Options) (s sockets, err error) {
-	if o.XDSSocket == "" && o.Plaintext == "" {
+	if o.XDSSocket == "" && o.Secure.Address == "" && o.Plaintext == "" {
 		return s, errors.New("the control plane has nowhere to listen: give an xDS socket or address")
 	}
 	defer func() {
@@ -37,7 +37,7 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 		to            *net.Listener
 		what, address string
 	}{
-		{&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring},
+		{&s.secure, "xDS", o.Secure.Address}, {&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring},
 	} {
 		if x.address == "" {
 			continue
@@ -51,7 +51,7 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 }
 
 func (s sockets) close() {
-	for _, l := range []net.Listener{s.xds, s.plaintext, s.monitoring} {
+	for _, l := range []net.Listener{s.xds, s.secure, s.plaintext, s.monitoring} {
 		if l != nil {
 			l.Close()
 		}
@@ -65,8 +65,8 @@ const maxStreams = 1000
 // there are thousands of them.
 const readBuffer = 4 << 10
 
-func newServer() *grpc.Server {
-	return grpc.NewServer(append(serve.Options(),
+func newServer(more ...grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(append(serve.Options(), more...),
 		grpc.ReadBufferSize(readBuffer), grpc.SharedWriteBuffer(true),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),

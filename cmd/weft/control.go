@@ -11,6 +11,7 @@ import (
 
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control"
+	"github.com/weftmesh/weft/control/identity"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -77,8 +78,8 @@ func controlCommand() *cobra.Command {
 			if len(o.Config) == 0 {
 				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --config: a folder of YAML, or xds://host:port")}
 			}
-			if o.XDSSocket == "" && o.Plaintext == "" {
-				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --xds-plaintext host:port or --xds-socket PATH: where proxies ask for their configuration")}
+			if o.XDSSocket == "" && o.Secure.Address == "" && o.Plaintext == "" {
+				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --xds host:port, --xds-socket PATH or --xds-plaintext host:port: where proxies ask for their configuration")}
 			}
 			if err := checkMode(o.ConfigMode); err != nil {
 				return err
@@ -99,6 +100,10 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&o.Overlay, "overlay", "", "folder of applied objects, which win over --config")
 	f.StringVar(&o.ProcessState, "process-state", "", "file in which a supervisor says what runs")
 	f.StringVar(&o.XDSSocket, "xds-socket", "", "unix socket for xDS and certificate requests")
+	f.StringVar(&o.Secure.Address, "xds", "", "host:port for xDS and certificate requests over TLS (Istio's is :15012): proxies show the certificate that they have of\nthe mesh, or a token of a --token-issuer; the root certificate is ca-cert.pem in --state-dir")
+	f.StringArrayVar(&o.Secure.Names, "xds-name", nil, "name that the certificate at --xds is for, beside localhost, this machine's name and its addresses (may be repeated;\ndefault: "+strings.Join(control.ServerNames, ", ")+")")
+	f.StringArrayVar(&o.Secure.Issuers, "token-issuer", nil, "issuer of proxies' tokens, whose keys are at ISSUER/.well-known/openid-configuration; or ISSUER=FILE, ISSUER=URL of\nits JSON web key set (may be repeated); subjects are system:serviceaccount:NAMESPACE:NAME, or SPIFFE URIs")
+	f.StringVar(&o.Secure.Audience, "token-audience", identity.DefaultAudience, "whom those tokens have to be for")
 	f.StringVar(&o.Plaintext, "xds-plaintext", "", "host:port for xDS in plain text: proxies are who they say they are, and get no secrets")
 	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")
 	f.StringVar(&o.ConsoleSocket, "console-socket", "weft-control.sock", "unix socket of the control plane's own API")

@@ -163,12 +163,21 @@ func said(s *translate.Shared, o *translate.Own, u *translate.Used) bool {
 // findWorkload is the workload of a session's proxy by an index, nil when there is none.
 func (p *session) findWorkload(idx *index) *model.Workload {
 	if w := findWorkload(idx.Snapshot, p.identity); w != nil {
-		return w
+		return p.permitted(w)
 	}
 	if w := findWorkload(idx.Snapshot, p.registered); w != nil {
-		return w
+		return p.permitted(w)
 	}
-	return idx.Workload(p.proxy.ID.Namespace, p.proxy.ID.Name)
+	if w := idx.Workload(p.proxy.ID.Namespace, p.proxy.ID.Name); w != nil {
+		return p.permitted(w)
+	}
+	// A WorkloadEntry of the machine's address may have any name.
+	for _, a := range p.proxy.Addresses() {
+		if w := idx.WorkloadAt(a); w != nil && w.Namespace == p.proxy.ID.Namespace {
+			return p.permitted(w)
+		}
+	}
+	return nil
 }
 
 // sameSets tells whether nothing is different between the sets of two states.

@@ -30,6 +30,9 @@ type session struct {
 	since      time.Time
 	// plain: what goes to the proxy, others may read.
 	plain bool
+	// account is the service account that the proxy has proved to be; empty: it has
+	// proved to be a workload, or nothing.
+	account string
 	// number is higher the later a session was opened.
 	number uint64
 

@@ -233,11 +233,27 @@ func (a *Authority) Sign(csrPEM []byte, spiffe string, ttl time.Duration) ([]str
 	if err != nil || uri.Scheme != "spiffe" {
 		return nil, fmt.Errorf("identity %q is not a SPIFFE URI", spiffe)
 	}
+	template, err := a.leaf(a.now(), ttl)
+	if err != nil {
+		return nil, err
+	}
+	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	template.URIs = []*url.URL{uri}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
+	if err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return []string{string(leaf), string(a.certPEM)}, nil
+}
+
+// leaf is the template of a certificate without names, which ends with the root at the
+// latest.
+func (a *Authority) leaf(now time.Time, ttl time.Duration) (*x509.Certificate, error) {
 	serial, err := newSerial()
 	if err != nil {
 		return nil, err
 	}
-	now := a.now()
 	if !now.Before(a.cert.NotAfter) {
 		return nil, fmt.Errorf("the root certificate has ended at %s: start a new root, or set this machine's clock", a.cert.NotAfter.UTC().Format(time.RFC3339))
 	}
@@ -245,18 +261,7 @@ func (a *Authority) Sign(csrPEM []byte, spiffe string, ttl time.Duration) ([]str
 	if end.After(a.cert.NotAfter) {
 		end = a.cert.NotAfter
 	}
-	template := &x509.Certificate{
-		SerialNumber: serial,
-		NotBefore:    now.Add(-skew),
-		NotAfter:     end,
-		KeyUsage:     x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		URIs:         []*url.URL{uri},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, csr.PublicKey, a.key)
-	if err != nil {
-		return nil, fmt.Errorf("sign: %w", err)
-	}
-	leaf := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	return []string{string(leaf), string(a.certPEM)}, nil
+	return &x509.Certificate{
+		SerialNumber: serial, NotBefore: now.Add(-skew), NotAfter: end, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageKeyEncipherment,
+	}, nil
 }

@@ -50,6 +50,14 @@ func NewService(ca *Authority, who Authenticator, maxTTL func() time.Duration, r
 	}
 }
 
+// For is the service for callers who prove otherwise who they are. What is counted and
+// bounded, is so of all together.
+func (s *Service) For(who Authenticator) *Service {
+	out := *s
+	out.who = who
+	return &out
+}
+
 // Register adds the service's metrics, named as Istio's.
 func (s *Service) Register(r prometheus.Registerer) {
 	r.MustRegister(s.requests, s.issued, s.refused,

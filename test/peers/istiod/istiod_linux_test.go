@@ -16,9 +16,9 @@ import (
 var captured = capture.Config{Inbound: true, Outbound: true, SkipInbound: []uint16{15020, 15021, 15090}}
 
 // whole starts all members of the mesh and waits for them.
-func whole(t *testing.T) *mesh {
+func (m *mesh) whole() {
+	t := m.t
 	t.Helper()
-	m := newMesh(t)
 	m.join(member{
 		name: "server", workload: "echo-v1", account: "echo", kind: wire.Sidecar, capture: captured,
 		labels:    map[string]string{"app": "echo", "version": "v1", "service.istio.io/canonical-name": "echo", "service.istio.io/canonical-revision": "v1"},
@@ -52,14 +52,14 @@ func whole(t *testing.T) *mesh {
 	for _, name := range names {
 		m.ready(name)
 	}
-	return m
 }
 
 // TestIstiod: istiod configures sidecars and a gateway, with everything that its
 // users write, and is refused nothing; requests flow with mutual TLS, and each
 // side's metrics know the other's workload.
 func TestIstiod(t *testing.T) {
-	m := whole(t)
+	m := newMesh(t)
+	m.whole()
 	t.Run("request", m.testRequest)
 	t.Run("pilot-agent", m.testPilotAgent)
 	t.Run("connection", m.testConnection)
@@ -68,6 +68,21 @@ func TestIstiod(t *testing.T) {
 	t.Run("change", m.testChange)
 	t.Run("metrics", m.testMetrics)
 	t.Run("istioctl", m.testIstioctl)
+	t.Run("nothing is refused", m.testNothingRefused)
+}
+
+// TestControl: our control plane in istiod's place configures and certifies the same
+// proxies, which tell it who they are by the tokens of their service accounts and by
+// certificates. Its metrics name peers by their workloads, which this mesh has none of.
+func TestControl(t *testing.T) {
+	m := emptyMesh(t)
+	m.startControl()
+	m.whole()
+	t.Run("request", m.testRequest)
+	t.Run("connection", m.testConnection)
+	t.Run("gateway", m.testGateway)
+	t.Run("policies", m.testPolicies)
+	t.Run("change", m.testChange)
 	t.Run("nothing is refused", m.testNothingRefused)
 }
 

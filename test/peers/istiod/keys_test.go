@@ -102,6 +102,16 @@ func keyPEM(t *testing.T, key *ecdsa.PrivateKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
+// rootKey is the root's, as our control plane has it.
+func (k *keys) rootKey(t *testing.T) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(k.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
 // jwks is what tokens are checked with.
 func (k *keys) jwks() string {
 	b64 := base64.RawURLEncoding.EncodeToString

@@ -67,15 +67,19 @@ func newMesh(t *testing.T) *mesh {
 	if binary == "" {
 		t.Skip("WEFT_ISTIOD is not set: `make test-istiod` builds istiod and sets it")
 	}
+	m := emptyMesh(t)
+	m.startIstiod(binary)
+	return m
+}
+
+// emptyMesh has nothing that runs.
+func emptyMesh(t *testing.T) *mesh {
+	t.Helper()
 	m := &mesh{t: t, dir: t.TempDir(), logs: map[string]*log{}, keys: newKeys(t)}
 	if err := os.Chmod(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m.proxy = filepath.Join(m.dir, "weft-proxy")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", m.proxy, "github.com/weftmesh/weft/cmd/weft-proxy")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build weft-proxy: %v\n%s", err, out)
-	}
+	m.proxy = m.build("weft-proxy")
 	var err error
 	m.hub, err = hub.Start(t.Context(), hub.Options{Layout: netns.DefaultLayout(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -87,7 +91,6 @@ func newMesh(t *testing.T) *mesh {
 			m.showLogs()
 		}
 	})
-	m.startIstiod(binary)
 	return m
 }
 
@@ -199,8 +202,36 @@ func (m *mesh) fill(text string) string {
 	).Replace(text)
 }
 
-// startIstiod writes the mesh's configuration and starts istiod with it.
-func (m *mesh) startIstiod(binary string) {
+// build builds one of our programs.
+func (m *mesh) build(name string) string {
+	m.t.Helper()
+	to := filepath.Join(m.dir, name)
+	if out, err := exec.CommandContext(m.t.Context(), "go", "build", "-o", to, "github.com/weftmesh/weft/cmd/"+name).CombinedOutput(); err != nil {
+		m.t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+	return to
+}
+
+// startControl starts our control plane in istiod's place: with its configuration, its root,
+// its address, and the issuer of tokens that it trusts.
+func (m *mesh) startControl() {
+	m.t.Helper()
+	m.configure()
+	state := filepath.Join(m.dir, "state")
+	m.write(filepath.Join(state, "ca-cert.pem"), string(m.keys.rootPEM))
+	m.write(filepath.Join(state, "ca-key.pem"), string(m.keys.rootKey(m.t)))
+	l := m.start("istiod", "control", false, nil, m.build("weft"), "control", "--config", filepath.Join(m.dir, "config"), "--config", filepath.Join(m.dir, "mesh.yaml"),
+		"--state-dir", state, "--console-socket", filepath.Join(m.dir, "console.sock"), "--xds", ":15012", "--token-issuer", "test="+filepath.Join(m.dir, "jwks.json"))
+	m.until(m.t, "the control plane has started", func() error {
+		if _, err := os.Stat(filepath.Join(m.dir, "console.sock")); err != nil {
+			return fmt.Errorf("%w: %s", err, l)
+		}
+		return nil
+	})
+}
+
+// configure writes the mesh's configuration, and makes the control plane's network.
+func (m *mesh) configure() {
 	m.t.Helper()
 	files, err := filepath.Glob("testdata/mesh/*.yaml")
 	if err != nil || len(files) == 0 {
@@ -219,9 +250,14 @@ func (m *mesh) startIstiod(binary string) {
 	}
 	m.keys.write(m, filepath.Join(m.dir, "cacerts"), filepath.Join(m.dir, "certs"))
 	m.network("istiod", capture.Config{})
-	jwks := filepath.Join(m.dir, "jwks.json")
-	m.write(jwks, m.keys.jwks())
-	m.start("istiod", "keys", false, nil, self(m.t, "keys", jwks)...)
+	m.write(filepath.Join(m.dir, "jwks.json"), m.keys.jwks())
+}
+
+// startIstiod starts istiod.
+func (m *mesh) startIstiod(binary string) {
+	m.t.Helper()
+	m.configure()
+	m.start("istiod", "keys", false, nil, self(m.t, "keys", filepath.Join(m.dir, "jwks.json"))...)
 	l := m.start("istiod", "istiod", false, []string{
 		"ENABLE_CA_SERVER=true", "PILOT_CERT_PROVIDER=istiod", "ROOT_CA_DIR=" + filepath.Join(m.dir, "cacerts"), "XDS_AUTH=true",
 		"POD_NAME=istiod", "POD_NAMESPACE=istio-system", "REVISION=default", "PILOT_ENABLE_STATUS=false",
