@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/weftmesh/weft/proxy/filter"
 )
@@ -34,7 +35,10 @@ func (converter) Request(h *filter.Headers, body []byte) ([]byte, error) {
 	path, query, _ := strings.Cut(h.Path, "?")
 	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if !ok || service == "" || method == "" || strings.Contains(method, "/") {
-		return nil, fmt.Errorf("path %s: want /SERVICE/METHOD", path)
+		return nil, fmt.Errorf("path %q: want /SERVICE/METHOD", path)
+	}
+	if !utf8.ValidString(path) { // Hessian has characters, and no bytes, in its strings
+		return nil, fmt.Errorf("path %q: is not UTF-8", path)
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
@@ -47,6 +51,8 @@ func (converter) Request(h *filter.Headers, body []byte) ([]byte, error) {
 	version := q.Get("version")
 	if version == "" {
 		version = "0.0.0"
+	} else if !utf8.ValidString(version) {
+		return nil, fmt.Errorf("version %q: is not UTF-8", version)
 	}
 	b := appendStr(nil, "2.0.2")
 	for _, s := range []string{service, version, genericMethod, genericTypes, method} {
@@ -61,6 +67,9 @@ func (converter) Request(h *filter.Headers, body []byte) ([]byte, error) {
 		}
 	}
 	for _, a := range attachments {
+		if !utf8.ValidString(a[1]) {
+			return nil, fmt.Errorf("%s %q: is not UTF-8", a[0], a[1])
+		}
 		if a[1] != "" {
 			b = appendStr(appendStr(b, a[0]), a[1])
 		}
