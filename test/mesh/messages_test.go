@@ -26,17 +26,17 @@ spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: demo-v1, namespace: default, labels: {app: demo, version: v1}}
-spec: {command: [BIN/dubbo, serve, v1], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
+spec: {command: [BIN/greeter, serve, v1], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: demo-v2, namespace: default, labels: {app: demo, version: v2}}
-spec: {command: [BIN/dubbo, serve, v2], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
+spec: {command: [BIN/greeter, serve, v2], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: page, namespace: default, labels: {app: page}, annotations: {ANNOTATION}}
-spec: {command: [BIN/dubbo, call], serviceAccountName: page, ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
+spec: {command: [BIN/greeter, call], serviceAccountName: page, ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
 ---
 apiVersion: networking.istio.io/v1
 kind: Gateway

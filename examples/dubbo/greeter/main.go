@@ -1,4 +1,4 @@
-// Command dubbo is a Dubbo service, or a web page that calls one, for tests: "serve NAME" listens on
+// Command greeter is a Dubbo service, or a web page that calls one: "serve NAME" listens on
 // port 20880 and answers each call with NAME and the attachments that came with it; "call" listens on port 9080 and
 // makes of GET /?service=S&method=M&host=H&k=v a call of S.M at H with the attachments k=v.
 // It writes and reads Hessian 2 as far as strings go.
