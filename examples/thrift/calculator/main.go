@@ -127,7 +127,7 @@ func page(w http.ResponseWriter, r *http.Request) {
 	var keys []string
 	for k := range q {
 		if k != "op" {
-			ctx = thrift.SetHeader(ctx, k, q.Get(k))
+			ctx = thrift.SetHeader(ctx, k, q.Get(k)) //nolint:fatcontext // where the library keeps them
 			keys = append(keys, k)
 		}
 	}
