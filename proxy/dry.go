@@ -22,7 +22,7 @@ import (
 func Dry(ctx context.Context, all []xds.Update) (*config.Dry, error) {
 	r := &runtime{
 		life:     ctx,
-		boot:     &config.Bootstrap{},
+		boot:     &config.Bootstrap{ADS: &xds.Target{}}, // nobody is asked; that one could be, decides what is taken
 		observe:  &observe{metrics: telemetry.New(telemetry.Local(wire.NodeMetadata{}), telemetry.NewDirectory(func(string) {}))},
 		clusters: cluster.NewManager(ctx, cluster.Options{}),
 		quotas:   quota.NewAgent("", slog.New(slog.DiscardHandler)),

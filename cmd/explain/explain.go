@@ -121,12 +121,9 @@ type side struct {
 	dry   *config.Dry
 }
 
-// side prepares a proxy. One on demand is explained as if it had asked for all.
+// side prepares a proxy. One on demand has what it begins with: see ask.
 func (m *mesh) side(p offline.Proxy) (*side, error) {
-	p.OnDemand, p.Asked = false, nil
-	if _, explicit := p.HTTPProxy(); explicit {
-		return nil, fmt.Errorf("%s serves an explicit HTTP proxy (capture mode proxy), which is not explained", p.Name())
-	}
+	p.Asked = nil
 	s := &side{proxy: p, view: scope.Build(m.Index, p.Proxy)}
 	s.made, _ = m.Translate(p)
 	var err error
@@ -139,7 +136,7 @@ func (m *mesh) side(p offline.Proxy) (*side, error) {
 
 // updates are resources as a proxy is sent them.
 func updates(r *translate.Resources) (out []xds.Update) {
-	for _, url := range []string{wire.TypeCluster, wire.TypeListener, wire.TypeRoute} {
+	for _, url := range []string{wire.TypeCluster, wire.TypeListener, wire.TypeRoute, wire.TypeVirtualHost} {
 		u := xds.Update{Type: url}
 		for _, x := range r.Of(url) {
 			u.Set = append(u.Set, xds.Resource{Name: x.Name, Version: x.Version, Body: x.Body})

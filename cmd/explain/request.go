@@ -20,9 +20,12 @@ import (
 	"github.com/weftmesh/weft/wire"
 )
 
+// Bytes is the method of what is no HTTP: the client speaks a protocol of its own.
+const Bytes = "TCP"
+
 // Query is a request that nobody has to send.
 type Query struct {
-	// Method, and the target: "reviews:9080/x", or a URL.
+	// Method, or Bytes, and the target: "reviews:9080/x", or a URL.
 	Method, Target string
 	// Headers are "name", "value".
 	Headers [][2]string
@@ -39,6 +42,8 @@ type target struct {
 	port uint16
 	path string
 	tls  bool
+	// bytes: it is no HTTP.
+	bytes bool
 }
 
 func (q *Query) target() (t target, err error) {
@@ -54,7 +59,7 @@ func (q *Query) target() (t target, err error) {
 	if err != nil || u.Hostname() == "" {
 		return t, fmt.Errorf("%q: want HOST:PORT/PATH, like reviews:9080/ratings", s)
 	}
-	t = target{host: strings.ToLower(u.Hostname()), path: u.RequestURI(), tls: q.TLS || scheme == "https", port: 80}
+	t = target{host: strings.ToLower(u.Hostname()), path: u.RequestURI(), tls: q.TLS || scheme == "https", bytes: q.Method == Bytes, port: 80}
 	if t.tls {
 		t.port = 443
 	}
@@ -89,10 +94,21 @@ type request struct {
 	client *side
 	head   *filter.Headers
 	info   *filter.Info
+	// inside is the request that goes through a CONNECT, which head is; nil: head is it.
+	inside *filter.Headers
+}
+
+// arriving is the request as servers get it.
+func (r *request) arriving() *filter.Headers {
+	if r.inside != nil {
+		return r.inside
+	}
+	return r.head
 }
 
 // Request explains what a mesh does with a request.
 func Request(ctx context.Context, m *offline.Mesh, q Query) (*Answer, error) {
+	q.Method = strings.ToUpper(q.Method)
 	r := &request{mesh: &mesh{m, ctx}, q: q}
 	var err error
 	if r.to, err = q.target(); err != nil {
@@ -105,7 +121,7 @@ func Request(ctx context.Context, m *offline.Mesh, q Query) (*Answer, error) {
 	if r.to.tls {
 		scheme = "https"
 	}
-	r.head = &filter.Headers{Method: strings.ToUpper(q.Method), Scheme: scheme, Authority: r.to.authority(), Path: r.to.path}
+	r.head = &filter.Headers{Method: q.Method, Scheme: scheme, Authority: r.to.authority(), Path: r.to.path}
 	for _, h := range q.Headers {
 		name := strings.ToLower(h[0])
 		if name == "host" {
@@ -118,6 +134,9 @@ func Request(ctx context.Context, m *offline.Mesh, q Query) (*Answer, error) {
 		}
 	}
 	r.Answer.Request = r.head.Method + " " + scheme + "://" + r.to.authority() + r.to.path
+	if r.to.bytes {
+		r.Answer.Request = Bytes + " " + net.JoinHostPort(r.to.host, strconv.Itoa(int(r.to.port)))
+	}
 	r.From = q.From.Name()
 	return &r.Answer, r.leave()
 }
@@ -125,28 +144,11 @@ func Request(ctx context.Context, m *offline.Mesh, q Query) (*Answer, error) {
 // leave follows the request through the client's proxy, and what it leads to.
 func (r *request) leave() error {
 	c := r.client
-	dst, ok := r.destination()
-	if !ok {
-		return nil
+	l, dst, err := r.comesTo()
+	if l == nil || err != nil {
+		return err
 	}
-	l := listener.Listening(c.dry.Listeners, r.to.port)
-	if !c.proxy.Gateway() {
-		if l = listener.Listening(c.dry.Listeners, wire.PortOutbound); l == nil {
-			return errors.New("the proxy has no listener for outbound traffic")
-		}
-		l = listener.Redirected(c.dry.Listeners, l, dst)
-	}
-	if l == nil {
-		r.end(Refused, 0, "the gateway does not listen on port %d: %s", r.to.port, r.openPorts())
-		return nil
-	}
-	facts := &listener.Facts{Local: dst, Remote: r.address(), Direct: r.address(), TLS: r.to.tls, ALPN: []string{"http/1.1"}}
-	if r.to.tls {
-		if _, err := netip.ParseAddr(r.to.host); err != nil {
-			facts.SNI = r.to.host
-		}
-		facts.ALPN = []string{"h2", "http/1.1"}
-	}
+	facts := r.opened(dst)
 	chain, err := l.Choose(facts)
 	if err != nil {
 		return err
@@ -158,38 +160,64 @@ func (r *request) leave() error {
 	r.gateways(l)
 	r.patches(c, wire.TypeListener, l.Name)
 	r.info = &filter.Info{Conn: &filter.ConnInfo{Local: dst, Remote: r.address(), Direct: r.address(), SNI: facts.SNI, Outbound: true}, Remote: r.address()}
-	if r.to.tls {
+	if facts.TLS {
 		r.info.Conn.TLS = &tls.ConnectionState{}
 	}
+	connected(c.dry.Filters(chain), chain.Filters, r.info.Conn)
 	switch t := chain.Terminal.(type) {
 	case *http.Manager:
+		if r.to.bytes && r.inside == nil {
+			r.end(Refused, 400, "listener %s takes HTTP only", l.Name)
+			return nil
+		}
 		r.say("listener", nil, "%s, as HTTP%s", l.Name, ended(chain))
-		r.demands(wire.TypeVirtualHost, "virtual host", wire.OnDemandRoute+"/"+r.head.Authority)
 		return r.http(t)
 	case *tcp.Proxy:
 		r.say("listener", nil, "%s, as bytes%s: HTTP routes do not apply", l.Name, ended(chain))
-		name := wire.DemandTCP + dst.String()
-		if r.to.tls {
-			name = wire.DemandTLS + facts.SNI + "|" + dst.String()
-		}
-		r.demands(wire.TypeCluster, "cluster", name)
 		return r.bytes(t)
 	}
 	return fmt.Errorf("listener %s ends in something that cannot be explained", l.Name)
 }
 
-// demands says what a proxy on demand asks for when such a request is the first of its
-// kind, and whether it has. What it is told then is the same as what follows.
-func (r *request) demands(url, what, name string) {
-	from := &r.q.From
-	if !from.OnDemand {
-		return
+// comesTo is the listener of the client's proxy that a request comes to, and where the
+// client's connection is for; nil: it comes to none, which the answer says.
+func (r *request) comesTo() (*listener.Listener, netip.AddrPort, error) {
+	c := r.client
+	if _, explicit := c.proxy.HTTPProxy(); explicit {
+		return r.explicit()
 	}
-	when := "when the first request comes"
-	if from.Asked[url][name] {
-		when = "and has done so"
+	dst := r.destination()
+	if c.proxy.Gateway() {
+		l := listener.Listening(c.dry.Listeners, r.to.port)
+		if l == nil {
+			r.end(Refused, 0, "the gateway does not listen on port %d: %s", r.to.port, r.openPorts())
+		}
+		return l, dst, nil
 	}
-	r.say("on demand", nil, "the proxy asks for the %s %s, %s", what, name, when)
+	l := listener.Listening(c.dry.Listeners, wire.PortOutbound)
+	if l == nil {
+		return nil, dst, errors.New("the proxy has no listener for outbound traffic")
+	}
+	return listener.Redirected(c.dry.Listeners, l, dst), dst, nil
+}
+
+// opened is what a listener can know of the client's connection.
+func (r *request) opened(dst netip.AddrPort) *listener.Facts {
+	facts := &listener.Facts{Local: dst, Remote: r.address(), Direct: r.address(), ALPN: []string{"http/1.1"}}
+	switch {
+	case r.inside != nil:
+	case r.to.tls:
+		if _, err := netip.ParseAddr(r.to.host); err != nil {
+			facts.SNI = r.to.host
+		}
+		facts.TLS, facts.ALPN = true, []string{"h2", "http/1.1"}
+		if r.to.bytes {
+			facts.ALPN = nil
+		}
+	case r.to.bytes:
+		facts.ALPN = nil
+	}
+	return facts
 }
 
 func ended(c *listener.FilterChain) string {
@@ -232,25 +260,25 @@ func (r *request) gateways(l *listener.Listener) {
 }
 
 // destination is the address that the program connects to, once it has looked the
-// name up; not ok: the name has none.
-func (r *request) destination() (dst netip.AddrPort, ok bool) {
+// name up.
+func (r *request) destination() netip.AddrPort {
 	if r.client.proxy.Gateway() {
 		addr := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 		if list := r.client.proxy.Addresses(); len(list) > 0 {
 			addr = list[0]
 		}
-		return netip.AddrPortFrom(addr, r.to.port), true
+		return netip.AddrPortFrom(addr, r.to.port)
 	}
 	r.sidecar()
 	if a, err := netip.ParseAddr(r.to.host); err == nil {
 		r.say("name", nil, "%s is an address already", r.to.host)
-		return netip.AddrPortFrom(a, r.to.port), true
+		return netip.AddrPortFrom(a, r.to.port)
 	}
+	world := netip.AddrFrom4([4]byte{198, 51, 100, 1}) // what the world's DNS says: no address of the mesh
 	svc := r.named(r.client.view.Exported())
 	if svc == nil {
 		r.hidden()
-		// The world's DNS may know the name; its answer is no address of the mesh.
-		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 51, 100, 1}), r.to.port), true
+		return netip.AddrPortFrom(world, r.to.port)
 	}
 	var addr netip.Addr
 	for _, p := range svc.VIPs {
@@ -267,16 +295,21 @@ func (r *request) destination() (dst netip.AddrPort, ok bool) {
 		}
 	}
 	if !addr.IsValid() {
-		addr = netip.AddrFrom4([4]byte{198, 51, 100, 1}) // what the world's DNS says
+		addr = world
 	}
 	r.say("name", &svc.Meta, "%s is %s, at %s", r.to.host, svc.Host, addr)
+	r.reaches(svc)
+	return netip.AddrPortFrom(addr, r.to.port)
+}
+
+// reaches says what keeps the client from a service whose name it knows.
+func (r *request) reaches(svc *model.Service) {
 	if svc.Port(r.to.port) == nil {
 		r.say("port", &svc.Meta, "the service has no port %d: it has %s", r.to.port, portsOf(svc))
 	}
 	if r.client.view.Service(svc.Host) == nil && r.client.view.Sidecar != nil {
 		r.say("scope", &r.client.view.Sidecar.Meta, "does not import %s: the proxy does not know it", svc.Host)
 	}
-	return netip.AddrPortFrom(addr, r.to.port), true
 }
 
 func portsOf(s *model.Service) string {
@@ -332,13 +365,17 @@ func (r *request) sidecar() {
 
 // bytes follows a connection that is not looked into.
 func (r *request) bytes(p *tcp.Proxy) error {
+	if err := r.lacking(p); err != nil {
+		return err
+	}
+	list := p.Clusters(r.info.Conn)
 	var total uint32
-	for _, w := range p.Clusters() {
+	for _, w := range list {
 		total += w.Weight
 	}
-	for _, w := range p.Clusters() {
+	for _, w := range list {
 		share := 100.0
-		if len(p.Clusters()) > 1 {
+		if len(list) > 1 {
 			share = 100 * float64(w.Weight) / float64(max(total, 1))
 		}
 		r.Clusters = append(r.Clusters, Share{w.Name, share})

@@ -21,7 +21,10 @@ import (
 
 // http follows a request through routes and filters of the client's proxy.
 func (r *request) http(m *http.Manager) error {
-	j := m.Judge(r.head, r.info)
+	j, err := r.judged(m)
+	if err != nil {
+		return err
+	}
 	if r.client.proxy.Gateway() {
 		r.tokens(r.client)
 		r.policies(r.client, &j, r.head)
@@ -39,7 +42,11 @@ func (r *request) http(m *http.Manager) error {
 		return nil
 	}
 	vh, places := r.written(j.Routes.Name(), j.Trace.Host.Name)
-	r.patches(r.client, wire.TypeRoute, j.Routes.Name())
+	if j.Routes.Demand() {
+		r.patches(r.client, wire.TypeVirtualHost, j.Trace.Host.Name)
+	} else {
+		r.patches(r.client, wire.TypeRoute, j.Routes.Name())
+	}
 	r.say("virtual host", nil, "%s in the routes %s, domains %s", j.Trace.Host.Name, j.Routes.Name(), few(xdstext.Domains(j.Trace.Host.Domains), 4))
 	r.contenders(vh, places)
 	if j.Trace.HTTPS {
@@ -81,6 +88,14 @@ func matchText(vh *routev3.VirtualHost, i int) string {
 // written is a virtual host as translation makes it, with the places of its routes:
 // the same that the proxy has, or nothing.
 func (r *request) written(config, host string) (*routev3.VirtualHost, map[*routev3.Route]maker.Place) {
+	if res, there := r.client.made.Get(wire.TypeVirtualHost, host); there {
+		sent := &routev3.VirtualHost{}
+		vh, places := r.demanded(host)
+		if res.Body.UnmarshalTo(sent) != nil || !proto.Equal(sent, vh) {
+			return nil, nil
+		}
+		return vh, places
+	}
 	configs, places := listener.Routes(r.client.view)
 	for _, c := range configs {
 		res, there := r.client.made.Get(wire.TypeRoute, c.Name)
@@ -136,6 +151,11 @@ func (r *request) contenders(vh *routev3.VirtualHost, places map[*routev3.Route]
 	chosen := map[model.Key]bool{}
 	for _, d := range vh.Domains {
 		hosts[d] = true
+	}
+	if r.client.proxy.OnDemand { // it has the one domain that was asked for
+		if f, ok := maker.NewBuilder(r.client.view, func(model.Finding) {}).Find(r.head.Authority); ok {
+			hosts[f.Host] = true
+		}
 	}
 	for _, x := range vh.Routes {
 		if p, ok := places[x]; ok {
@@ -207,7 +227,7 @@ func (r *request) act(e *route.Entry, vh *routev3.VirtualHost, i int) error {
 	r.retries(e, vh, i)
 	r.extras(e, f)
 	e.RewriteRequest(target, r.head, r.info)
-	if path := r.to.path; r.head.Path != path || r.head.Authority != r.to.authority() {
+	if path := r.to.path; r.inside == nil && (r.head.Path != path || r.head.Authority != r.to.authority()) {
 		r.say("rewrite", nil, "the server sees %s%s", r.head.Authority, r.head.Path)
 	}
 	return r.arrive()

@@ -82,7 +82,8 @@ func (r *request) open(name string) bool {
 
 // cluster says which service a cluster is of, and what DestinationRules say of it.
 func (r *request) cluster(share Share, c *clusterv3.Cluster) {
-	_, port, subset, host, ok := wire.SplitClusterName(share.Cluster)
+	name := r.meshName(share.Cluster)
+	_, port, subset, host, ok := wire.SplitClusterName(name)
 	part := "cluster"
 	if share.Percent < 100 {
 		part = fmt.Sprintf("cluster (%.4g%%)", share.Percent)
@@ -91,16 +92,16 @@ func (r *request) cluster(share Share, c *clusterv3.Cluster) {
 	svc := v.Service(host)
 	if !ok || svc == nil {
 		what := "where the client was going"
-		switch share.Cluster {
+		switch name {
 		case wire.BlackHoleCluster:
 			what = "nowhere: the mesh lets only known hosts out (outboundTrafficPolicy)"
 		case wire.PassthroughCluster:
 			what += ": the mesh lets unknown hosts out (outboundTrafficPolicy)"
 		}
-		r.say(part, nil, "%s: %s", share.Cluster, what)
+		r.say(part, nil, "%s: %s", name, what)
 		return
 	}
-	r.say(part, &svc.Meta, "%s", share.Cluster)
+	r.say(part, &svc.Meta, "%s", name)
 	r.patches(r.client, wire.TypeCluster, share.Cluster)
 	p := v.Policy(svc)
 	for _, set := range p.Sets {
@@ -198,7 +199,7 @@ func (r *request) endpoints(c *clusterv3.Cluster) {
 			}
 			out.MTLS = speaksMesh(c, e)
 			if a, ok := splitHostPort(out.Address); ok {
-				if w := r.Index.WorkloadAt(a.Addr()); w != nil {
+				if w, _ := r.at(a); w != nil {
 					out.Workload = w.Name + "." + w.Namespace
 				}
 			}
@@ -235,7 +236,7 @@ func (r *request) enter(e *Endpoint, c *clusterv3.Cluster, told map[string]bool)
 	if !ok {
 		return nil
 	}
-	w := r.Index.WorkloadAt(to.Addr())
+	w, port := r.at(to)
 	if w == nil {
 		return nil
 	}
@@ -247,18 +248,17 @@ func (r *request) enter(e *Endpoint, c *clusterv3.Cluster, told map[string]bool)
 		}
 		return nil
 	}
-	s, err := r.side(r.Of(w))
+	s, err := r.side(r.Known(w))
 	if err != nil {
 		return err
 	}
 	if first {
-		r.peer(s, to.Port(), e.MTLS)
+		r.peer(s, port, e.MTLS)
 	}
-	in := listener.Listening(s.dry.Listeners, wire.PortInbound)
+	in := s.entrance(to)
 	if in == nil {
 		return nil
 	}
-	in = listener.Redirected(s.dry.Listeners, in, to)
 	if first {
 		r.patches(s, wire.TypeListener, in.Name)
 	}
@@ -268,7 +268,7 @@ func (r *request) enter(e *Endpoint, c *clusterv3.Cluster, told map[string]bool)
 		return err
 	}
 	if chain == nil {
-		e.Denied = "PeerAuthentication: " + s.view.MTLS().For(to.Port()).String() + " takes no plain text"
+		e.Denied = "PeerAuthentication: " + s.view.MTLS().For(port).String() + " takes no plain text"
 		return nil
 	}
 	if first {
@@ -296,8 +296,8 @@ func (r *request) judge(s *side, e *Endpoint, v verdict) error {
 	}
 	m, ok := v.chain.Terminal.(*http.Manager)
 	var j http.Judgement
-	head := *r.head
-	if ok && e.Denied == "" {
+	head := *r.arriving()
+	if ok && e.Denied == "" && !r.to.bytes {
 		j = m.Judge(&head, &filter.Info{Conn: v.conn, Remote: v.conn.Remote})
 		if j.Reply != nil {
 			e.Denied = r.denial(s, j.Reply)
@@ -321,6 +321,9 @@ func (r *request) connection(e *Endpoint, c *clusterv3.Cluster, to netip.AddrPor
 	}
 	conn := &filter.ConnInfo{Local: to, Remote: from, Direct: from}
 	facts := &listener.Facts{Local: to, Remote: from, Direct: from, ALPN: []string{"http/1.1"}}
+	if r.to.bytes {
+		facts.ALPN = nil
+	}
 	if !e.MTLS {
 		return conn, facts
 	}

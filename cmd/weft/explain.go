@@ -35,7 +35,7 @@ func explainCommand(env *cli.Env) *cobra.Command {
 		Long: `Explain request names each object that has a say in a request, in order, why routes before the
 one that is chosen do not match, and what comes out: where the request goes, with which timeouts
 and retries, by mutual TLS or not, or which policy denies it. Routes and policies are judged by
-the data plane's own code. Nothing is sent.
+the data plane's own code. Nothing is sent. METHOD TCP is a connection that is no HTTP.
 
 Explain KIND/NAME says for which proxies, hosts and ports an object has effect, and why it has
 none for others.

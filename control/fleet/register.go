@@ -7,10 +7,14 @@ import (
 	"github.com/weftmesh/weft/control/serve"
 )
 
-// groupKey is the entry of the node's metadata that names a WorkloadGroup.
-const groupKey = "AUTO_REGISTER_GROUP"
+// The entries of the node's metadata that name a WorkloadGroup, or a WorkloadEntry.
+const (
+	groupKey = "AUTO_REGISTER_GROUP"
+	entryKey = "WORKLOAD_ENTRY"
+)
 
-// Registrar makes workloads of proxies that ask for it. It may be called by any
+// Registrar makes workloads of proxies that ask for it, and hears of the health of those
+// that somebody wrote. It may be called by any
 // goroutine and must not block.
 type Registrar interface {
 	Connected(model.Registration)
@@ -22,12 +26,19 @@ type Registrar interface {
 // register registers the session's proxy, if it asks for it.
 func (p *session) register() {
 	group, addresses := p.proxy.Raw[groupKey], p.proxy.Addresses()
-	if p.fleet.Registrar == nil || group == "" || len(addresses) == 0 {
-		return
-	}
 	r := model.Registration{
-		Namespace: p.proxy.ID.Namespace, Group: group, Address: addresses[0], Network: p.proxy.Meta.Network,
+		Namespace: p.proxy.ID.Namespace, Group: group, Network: p.proxy.Meta.Network, ServiceAccount: p.proxy.Meta.ServiceAccount,
 		Labels: p.proxy.Meta.Labels, Locality: p.proxy.Place, Engine: cmp.Or(p.proxy.Meta.Engine, "envoy"),
+	}
+	switch {
+	case p.fleet.Registrar == nil:
+		return
+	case group != "" && len(addresses) > 0: // Istio's agents may name both: the group counts
+		r.Address = addresses[0]
+	case group == "" && p.proxy.Raw[entryKey] != "":
+		r.Entry = p.proxy.Raw[entryKey]
+	default:
+		return
 	}
 	p.registered = r.Key()
 	p.fleet.Registrar.Connected(r)

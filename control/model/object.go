@@ -55,6 +55,8 @@ const (
 	KindApplicationProtocol Kind = "ApplicationProtocol"
 	// KindQuarantine is what a proxy's refusal of a patch has made.
 	KindQuarantine Kind = "Quarantine"
+	// KindHealth is what a workload's agent has said of its program.
+	KindHealth Kind = "Health"
 	// KindKeySet is what was fetched for a RequestAuthentication.
 	KindKeySet                Kind = "KeySet"
 	KindRequestAuthentication Kind = "RequestAuthentication"

@@ -301,6 +301,8 @@ type Workload struct {
 	Inbound map[uint16]InboundPort
 	// Ready: the workload takes traffic.
 	Ready bool
+	// Checked: it is so only while its agent says that the program is well (Health).
+	Checked bool `json:",omitempty"`
 	// Mesh: it has a sidecar (or is a gateway) that speaks mTLS, or says by its labels
 	// that it does so itself.
 	Mesh bool

@@ -14,19 +14,31 @@ type WorkloadGroup struct {
 	Probed bool
 }
 
-// Registration is a proxy that asks to be a workload of a group.
+// Health says of a WorkloadEntry of the same namespace and name, which somebody wrote,
+// that its program is well. There is none of one that is not.
+type Health struct{ Meta }
+
+// Registration is a proxy that asks to be a workload of a group, or says which
+// WorkloadEntry that somebody wrote it belongs to.
 type Registration struct {
 	Namespace, Group string
-	Address          netip.Addr
-	Network          string
-	Labels           map[string]string
-	Locality         Locality
-	Engine           string
+	// Entry is that WorkloadEntry's name; "": it is one of the group.
+	Entry string
+	// ServiceAccount that the proxy says it has; "": it says nothing.
+	ServiceAccount string
+	Address        netip.Addr
+	Network        string
+	Labels         map[string]string
+	Locality       Locality
+	Engine         string
 }
 
 // Key is that of the workload that it becomes, Istio's "GROUP-ADDRESS" or
-// "GROUP-ADDRESS-NETWORK".
+// "GROUP-ADDRESS-NETWORK", or that of the WorkloadEntry.
 func (r *Registration) Key() Key {
+	if r.Entry != "" {
+		return Key{Kind: KindWorkloadEntry, Namespace: r.Namespace, Name: r.Entry}
+	}
 	name := r.Group + "-" + strings.ReplaceAll(r.Address.String(), ":", "-")
 	if r.Network != "" {
 		name += "-" + r.Network

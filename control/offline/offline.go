@@ -134,6 +134,13 @@ func (m *Mesh) Patches(url string, r *resource.Resource) []model.PatchRef {
 	return m.cache.Patches(url, []*resource.Resource{r})[r.Name]
 }
 
+// Leads names the clusters that a name leads to, of what a proxy on demand may ask for:
+// as the mesh calls them, where the proxy gets them by another name.
+func (m *Mesh) Leads(p Proxy, url, name string) []string {
+	_, who := m.Index.Group(p.Proxy)
+	return m.cache.Demand(scope.Build(m.Index, who), nil).Leads(url, name)
+}
+
 // Each makes what each of some proxies gets, in their order; what a scope.Group
 // shares is made once.
 func (m *Mesh) Each(proxies []Proxy, yield func(Proxy, *translate.Resources, []model.Finding)) {

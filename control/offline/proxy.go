@@ -44,6 +44,16 @@ func (m *Mesh) proxies() []Proxy {
 	return out
 }
 
+// Known is the proxy of a workload: the one that is there, or else as Of has it.
+func (m *Mesh) Known(w *model.Workload) Proxy {
+	for _, p := range m.Proxies {
+		if p.ID.Name == w.Name && p.Namespace() == w.Namespace {
+			return p
+		}
+	}
+	return m.Of(w)
+}
+
 // Of is the proxy of a workload.
 func (m *Mesh) Of(w *model.Workload) Proxy {
 	p := scope.Proxy{

@@ -147,17 +147,29 @@ func (m *merger) derive(o model.Object) model.Object {
 			to = &c
 		}
 	case *model.Workload:
-		if t.TrustDomain == "" {
-			c := *t
-			c.TrustDomain = m.mesh.TrustDomain
-			c.Hash ^= sum(c.TrustDomain)
-			to = &c
-		}
+		to = m.deriveWorkload(t)
 	default:
 		return o
 	}
 	m.derived[k] = derivation{from: o, to: to, mesh: m.mesh, alloc: gen, turn: turn, declared: m.declared}
 	return to
+}
+
+func (m *merger) deriveWorkload(w *model.Workload) model.Object {
+	well := w.Checked && m.kinds[model.KindHealth][model.Key{Kind: model.KindHealth, Namespace: w.Key.Namespace, Name: w.Key.Name}] != nil
+	if w.TrustDomain != "" && !well {
+		return w
+	}
+	c := *w
+	if c.TrustDomain == "" {
+		c.TrustDomain = m.mesh.TrustDomain
+		c.Hash ^= sum(c.TrustDomain)
+	}
+	if well {
+		c.Ready = true
+		c.Hash ^= sum("well")
+	}
+	return &c
 }
 
 func (m *merger) deriveService(s *model.Service) model.Object {

@@ -148,6 +148,9 @@ func (m *merger) elect(k model.Key) {
 	if _, noted := m.changed[k]; !noted {
 		m.changed[k] = old
 	}
+	if k.Kind == model.KindHealth {
+		defer m.another(model.Key{Kind: model.KindWorkloadEntry, Namespace: k.Namespace, Name: k.Name})
+	}
 	switch {
 	case now == nil:
 		delete(all, k)
@@ -164,6 +167,19 @@ func (m *merger) elect(k model.Key) {
 	} else {
 		m.stale[k.Kind] = true
 	}
+}
+
+// another notes that something else is made of an object that is the same.
+func (m *merger) another(k model.Key) {
+	now := m.kinds[k.Kind][k]
+	if now == nil {
+		return
+	}
+	if _, noted := m.changed[k]; !noted {
+		m.changed[k] = now
+	}
+	delete(m.derived, k)
+	m.dirty[k.Kind] = true
 }
 
 // snapshot makes the next snapshot; nil when nothing is different from last.

@@ -248,6 +248,17 @@ func (d *Demand) Clusters(url, name string) (names []string, ok bool) {
 	return names, true
 }
 
+// Leads are the clusters that a name leads to, by the names that they have in the mesh;
+// none: there is nothing of that name on demand.
+func (d *Demand) Leads(url, name string) []string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if a := d.find(question{url, name}); a != nil {
+		return a.clusters
+	}
+	return nil
+}
+
 // Hosts are those of the services that a name leads to.
 func (d *Demand) Hosts(url, name string) []string {
 	d.mu.Lock()

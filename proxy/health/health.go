@@ -19,13 +19,19 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// Probe is a way to ask. Exactly one of HTTP, TCP and Exec is set.
+// Probe is a way to ask. Exactly one of HTTP, TCP, GRPC and Exec is set.
 type Probe struct {
 	HTTP *HTTP
 	// TCP is an address that has to take connections.
 	TCP string
+	// GRPC has to answer by grpc.health.v1 that it serves.
+	GRPC *GRPC
 	// Exec is a command that has to exit with 0.
 	Exec []string
 	// Delay comes before the first try, Period between tries; Timeout is of one.
@@ -41,6 +47,9 @@ type HTTP struct {
 	Host   string
 	Header http.Header
 }
+
+// GRPC is a server in plain text, and the service that is asked for; "": the whole.
+type GRPC struct{ Address, Service string }
 
 // Kubernetes' defaults, which are Istio's.
 const (
@@ -60,6 +69,10 @@ type config struct {
 		Host string
 		Port uint16
 	} `json:"tcpSocket"`
+	GRPC *struct {
+		Port    uint16
+		Service string
+	} `json:"grpc"`
 	Exec *struct{ Command []string } `json:"exec"`
 
 	InitialDelaySeconds, TimeoutSeconds, PeriodSeconds int32
@@ -111,6 +124,13 @@ func Read(raw []byte) (*Probe, error) {
 		}
 		p.TCP = at(s.Host, s.Port)
 	}
+	if g := c.GRPC; g != nil {
+		n++
+		if g.Port == 0 {
+			return nil, errors.New("grpc.port: write a port")
+		}
+		p.GRPC = &GRPC{Address: at("", g.Port), Service: g.Service}
+	}
 	if c.Exec != nil {
 		n++
 		if p.Exec = c.Exec.Command; len(p.Exec) == 0 {
@@ -118,7 +138,7 @@ func Read(raw []byte) (*Probe, error) {
 		}
 	}
 	if n != 1 {
-		return nil, errors.New("want one of httpGet, tcpSocket and exec")
+		return nil, errors.New("want one of httpGet, tcpSocket, grpc and exec")
 	}
 	return p, nil
 }
@@ -205,11 +225,30 @@ func (p *Probe) ask(ctx context.Context, client *http.Client) error {
 			return err
 		}
 		return c.Close()
+	case p.GRPC != nil:
+		return p.GRPC.ask(ctx)
 	}
 	out, err := exec.CommandContext(ctx, p.Exec[0], p.Exec[1:]...).CombinedOutput() //nolint:gosec // what the configuration says
 	if err != nil {
 		const most = 200
 		return fmt.Errorf("%s: %w: %s", p.Exec[0], err, bytes.TrimSpace(out[:min(len(out), most)]))
+	}
+	return nil
+}
+
+// ask asks once, on a connection of its own.
+func (g *GRPC) ask(ctx context.Context) error {
+	conn, err := grpc.NewClient("passthrough:///"+g.Address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("weft-probe"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	resp, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: g.Service})
+	if err != nil {
+		return fmt.Errorf("grpc.health.v1 at %s: %w", g.Address, err)
+	}
+	if s := resp.GetStatus(); s != healthpb.HealthCheckResponse_SERVING {
+		return fmt.Errorf("grpc.health.v1 at %s: service %q is %s", g.Address, g.Service, s)
 	}
 	return nil
 }

@@ -12,6 +12,10 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
 // TestRead: what Istio's ProxyConfig may say, and what is wrong with it.
@@ -29,12 +33,15 @@ func TestRead(t *testing.T) {
 	if p, err := Read([]byte(`{"tcpSocket": {"host": "::1", "port": 9}}`)); err != nil || p.TCP != "[::1]:9" || p.Failure != 3 || p.Period != 10*time.Second {
 		t.Errorf("TCP: %+v, %v", p, err)
 	}
+	if p, err := Read([]byte(`{"grpc": {"port": 9, "service": "shop"}}`)); err != nil || *p.GRPC != (GRPC{"127.0.0.1:9", "shop"}) {
+		t.Errorf("gRPC: %+v, %v", p, err)
+	}
 	for text, want := range map[string]string{
 		`{}`:                                        "want one of",
 		`{"exec": {"command": []}}`:                 "exec.command",
 		`{"tcpSocket": {}}`:                         "tcpSocket.port",
 		`{"httpGet": {"path": "/"}}`:                "httpGet.port",
-		`{"grpc": {"port": 1}}`:                     `"grpc"`,
+		`{"grpc": {"service": "shop"}}`:             "grpc.port",
 		`{"httpGet": {"port": 70000}}`:              "Port",
 		`{"httpGet": {"port": 1, "scheme": "ftp"}}`: "httpGet.scheme",
 		`{"tcpSocket": {"port": 1}, "exec": {"command": ["true"]}}`: "want one of",
@@ -56,6 +63,18 @@ func TestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := ln.Addr().String()
+	served, rpc := health.NewServer(), grpc.NewServer()
+	healthpb.RegisterHealthServer(rpc, served)
+	rln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = rpc.Serve(rln) }()
+	defer rpc.Stop()
+	serves := func(s healthpb.HealthCheckResponse_ServingStatus) func() {
+		return func() { served.SetServingStatus("shop", s) }
+	}
+	serves(healthpb.HealthCheckResponse_NOT_SERVING)()
 	file := filepath.Join(t.TempDir(), "well")
 	for _, tc := range []struct {
 		name      string
@@ -65,6 +84,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"http", Probe{HTTP: &HTTP{URL: server.URL}}, func() { status.Store(302) }, func() { status.Store(500) }, "status 500"},
 		{"tcp", Probe{TCP: address}, func() {}, func() { ln.Close() }, "refused"},
+		{"grpc", Probe{GRPC: &GRPC{rln.Addr().String(), "shop"}}, serves(healthpb.HealthCheckResponse_SERVING), serves(healthpb.HealthCheckResponse_NOT_SERVING), "NOT_SERVING"},
 		{"exec", Probe{Exec: []string{"test", "-e", file}}, func() { _ = os.WriteFile(file, nil, 0o600) }, func() { _ = os.Remove(file) }, "exit status 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

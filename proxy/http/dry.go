@@ -30,9 +30,11 @@ var judges = []string{"envoy.filters.http.jwt_authn", "envoy.filters.http.rbac"}
 // route and the filters are those that requests go through. h is changed as they
 // change it; info has the connection.
 func (m *Manager) Judge(h *filter.Headers, info *filter.Info) (j Judgement) {
-	if l, ok := (&call{m: m}).checkPath(h); !ok {
-		j.Reply = &l
-		return j
+	if h.Method != "CONNECT" {
+		if l, ok := (&call{m: m}).checkPath(h); !ok {
+			j.Reply = &l
+			return j
+		}
 	}
 	info.Request = h
 	if m.cfg.Routes != nil {

@@ -1,30 +1,53 @@
 package listener
 
 import (
-	"errors"
 	"net/netip"
 	"slices"
 )
 
 // Choose returns the filter chain that the listener has for a connection, by the
-// code that connections go through; nil: it closes them. It is for those who ask what
+// code that connections go through; nil: it closes them. Of what the client says only
+// that counts which the listener looks for at the port. It is for those who ask what
 // would happen, and compiles the listener anew each time.
 func (l *Listener) Choose(f *Facts) (*FilterChain, error) {
-	if l.Matcher != nil {
-		return nil, errors.New("listener " + l.Name + " chooses by a matcher, which cannot be asked")
-	}
+	seen := l.seen(f)
+	a := &active{Listener: l, byName: map[string]*chain{}}
 	var chains []*chain
-	for _, c := range l.Chains {
-		chains = append(chains, newChain(c, &Stats{}))
+	for _, fc := range l.Chains {
+		c := newChain(fc, &Stats{})
+		chains, a.byName[fc.Name] = append(chains, c), c
 	}
-	t, err := newTree(chains)
-	if err != nil {
-		return nil, err
+	if l.Default != nil {
+		a.fallback = newChain(l.Default, &Stats{})
 	}
-	if c := t.find(f); c != nil {
+	if l.Matcher == nil {
+		var err error
+		if a.tree, err = newTree(chains); err != nil {
+			return nil, err
+		}
+	}
+	if c := a.find(seen); c != nil {
 		return c.FilterChain, nil
 	}
-	return l.Default, nil
+	return nil, nil
+}
+
+// seen are facts without those that no inspector is there to find.
+func (l *Listener) seen(f *Facts) *Facts {
+	var tls, http bool
+	for _, in := range l.Inspectors {
+		if !in.Disabled.Match(f.Local.Port()) {
+			tls, http = tls || in.Kind == TLSInspector || in.MayLook, http || in.Kind == HTTPInspector || in.MayLook
+		}
+	}
+	out := *f
+	if f.TLS && !tls {
+		out.TLS, out.SNI, out.ALPN = false, "", nil
+	}
+	if !f.TLS && !http {
+		out.ALPN = nil
+	}
+	return &out
 }
 
 // Redirected returns the listener of some to which another one hands a connection

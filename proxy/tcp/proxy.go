@@ -136,8 +136,17 @@ func New(m *cluster.Manager, c Config) (*Proxy, error) {
 // StatPrefix as configured.
 func (p *Proxy) StatPrefix() string { return p.cfg.StatPrefix }
 
-// Clusters that the proxy sends to.
-func (p *Proxy) Clusters() []Weighted { return p.cfg.Clusters }
+// Clusters are those that a connection may be sent to, with their weights: the one that
+// a filter has named, or else all that are configured.
+func (p *Proxy) Clusters(info *filter.ConnInfo) []Weighted {
+	if w := p.named(info); w != nil {
+		return []Weighted{*w}
+	}
+	return p.cfg.Clusters
+}
+
+// Asks tells whether clusters that are not there are asked for.
+func (p *Proxy) Asks() bool { return p.cfg.Ask != nil }
 
 // Serve implements filter.Terminal.
 func (p *Proxy) Serve(c stream.Conn, info *filter.ConnInfo, done func()) {
@@ -160,11 +169,8 @@ func (p *Proxy) Drain() {}
 
 // choose draws a cluster, unless a filter has named one.
 func (p *Proxy) choose(info *filter.ConnInfo) *Weighted {
-	if info.TCPCluster != "" {
-		return &Weighted{Name: info.TCPCluster, Subset: p.cfg.Subset}
-	}
-	if name := info.Text(filter.StateTCPCluster); name != "" {
-		return &Weighted{Name: name, Subset: p.cfg.Subset}
+	if w := p.named(info); w != nil {
+		return w
 	}
 	if len(p.cfg.Clusters) == 1 {
 		return &p.cfg.Clusters[0]
@@ -178,6 +184,17 @@ func (p *Proxy) choose(info *filter.ConnInfo) *Weighted {
 		n -= w
 	}
 	panic("BUG: weights do not add up")
+}
+
+// named is the cluster that a filter has named; nil: none has.
+func (p *Proxy) named(info *filter.ConnInfo) *Weighted {
+	if info.TCPCluster != "" {
+		return &Weighted{Name: info.TCPCluster, Subset: p.cfg.Subset}
+	}
+	if name := info.Text(filter.StateTCPCluster); name != "" {
+		return &Weighted{Name: name, Subset: p.cfg.Subset}
+	}
+	return nil
 }
 
 // hashAddr hashes an address for consistent hashing.

@@ -122,10 +122,15 @@ func (p *peer) spanList(w http.ResponseWriter, _ *http.Request) {
 
 // ServeHTTP answers with what it sees. The query tells it to behave otherwise:
 // status=503, wait=1s, flaky=N (only the Nth request of this agent succeeds), set=Name:Value,
-// unless=v2 (other versions fail). It is also a forward proxy to its own ports (CONNECT).
+// unless=v2 (other versions fail). It is also a forward proxy to its own ports
+// (CONNECT, and POST for its port for TLS).
 func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodConnect {
 		p.tunnel(w, r)
+		return
+	}
+	if r.Method == http.MethodPost && r.TLS == nil && strings.HasSuffix(r.Host, fmt.Sprintf(":%d", portHTTPS)) {
+		p.posted(w, r)
 		return
 	}
 	raw, err := io.ReadAll(r.Body)
@@ -244,6 +249,36 @@ func (p *peer) tunnel(w http.ResponseWriter, r *http.Request) {
 		_ = up.(*net.TCPConn).CloseWrite()
 	}()
 	_, _ = io.Copy(down, up)
+}
+
+// posted is tunnel for a client that uses POST: bytes are the bodies of request and response.
+func (p *peer) posted(w http.ResponseWriter, r *http.Request) {
+	up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", portHTTPS))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer up.Close()
+	c := http.NewResponseController(w)
+	_ = c.EnableFullDuplex() // HTTP/2 is so already
+	w.WriteHeader(http.StatusOK)
+	_ = c.Flush()
+	go func() {
+		_, _ = io.Copy(up, r.Body)
+		_ = up.(*net.TCPConn).CloseWrite()
+	}()
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := up.Read(buf)
+		if n > 0 {
+			if _, werr := w.Write(buf[:n]); werr != nil || c.Flush() != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // serveTLS serves HTTP over TLS of the program's own.

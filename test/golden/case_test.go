@@ -168,7 +168,7 @@ func said(list []model.Finding) []any {
 func (c *oneCase) snapshot() *model.Snapshot {
 	if c.snap == nil {
 		c.objects, c.findings = decode(c.inputs)
-		c.snap = merged(c.objects, c.findings)
+		c.snap = merged(c.dual(), c.objects, c.findings)
 		c.index = scope.NewIndex(c.snap)
 		c.made = map[string]*outcome{}
 	}
@@ -194,8 +194,23 @@ func decode(inputs []txtar.File) (objects []model.Object, findings []model.Findi
 	return objects, findings
 }
 
+// dual tells whether the workloads of a case have addresses of both families, as its
+// proxies say.
+func (c *oneCase) dual() bool {
+	for _, p := range c.proxies {
+		if p.IPv6 && p.IPv4 {
+			return true
+		}
+	}
+	return false
+}
+
 // merged is the snapshot of objects; processes run at addresses in the order of their names.
-func merged(objects []model.Object, findings []model.Finding) *model.Snapshot {
+func merged(dual bool, objects []model.Object, findings []model.Finding) *model.Snapshot {
+	where, families := &archive{}, []int{4}
+	if dual {
+		where.spec.IPv4, where.spec.IPv6, families = true, true, []int{4, 6}
+	}
 	running := model.Delta{Source: "process", Full: true}
 	processes := map[string]*model.Process{}
 	for _, o := range objects {
@@ -204,11 +219,11 @@ func merged(objects []model.Object, findings []model.Finding) *model.Snapshot {
 		}
 	}
 	for _, name := range sortedKeys(processes) {
-		running.Upserts = append(running.Upserts, (&archive{}).replicas(processes[name], len(running.Upserts))...)
+		running.Upserts = append(running.Upserts, where.replicas(processes[name], len(running.Upserts))...)
 	}
 	files := model.Delta{Source: "file", Full: true, Upserts: objects, Findings: findings}
 	return snapshot.Make(snapshot.Options{
-		Sources: []string{"file", "process"}, Attach: attach.Attach, Check: check.Check, Addresses: snapshot.Addresses{Families: []int{4}},
+		Sources: []string{"file", "process"}, Attach: attach.Attach, Check: check.Check, Addresses: snapshot.Addresses{Families: families},
 	}, nil, files, running)
 }
 

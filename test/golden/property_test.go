@@ -189,7 +189,7 @@ func shuffled(t *testing.T, c *oneCase) {
 	}
 	objects := slices.Clone(c.objects)
 	rand.New(rand.NewPCG(1, 2)).Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
-	c.sameWith(t, merged(objects, c.findings))
+	c.sameWith(t, merged(c.dual(), objects, c.findings))
 }
 
 // sameWith compares what every proxy of a case gets with what comes of another snapshot.
@@ -249,7 +249,7 @@ func TestBadObjectsAreAlone(t *testing.T) {
 	}
 	eachCase(t, func(t *testing.T, c *oneCase) {
 		c.snapshot()
-		c.sameWith(t, merged(slices.Concat(others, c.objects), slices.Concat(faults, c.findings)))
+		c.sameWith(t, merged(c.dual(), slices.Concat(others, c.objects), slices.Concat(faults, c.findings)))
 	})
 }
 

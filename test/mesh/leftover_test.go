@@ -148,6 +148,18 @@ spec:
 	}
 	m.apply("header")
 	m.want("/api/reviews/loom", "end-user: ada", 200, `"version":"v3"`)
+	explained := m.must("explain", "request", "GET", "reviews:9080/reviews/loom", "--from", "web", "-H", "end-user: ada")
+	for _, part := range []string{"mode proxy: the program finds the proxy by HTTP_PROXY", "matches (header end-user = ada)", "\nforwarded\n", "  reviews-v3-0.default  "} {
+		if !strings.Contains(explained, part) {
+			t.Errorf("explain does not say %q:\n%s", part, explained)
+		}
+	}
+	explained = m.must("explain", "request", "TCP", "reviews:9080", "--from", "web")
+	for _, part := range []string{"by CONNECT, inside of which routes do not apply", "\nforwarded\n", "  reviews-v1-0.default  ", "  reviews-v3-0.default  "} {
+		if !strings.Contains(explained, part) {
+			t.Errorf("explain of a CONNECT does not say %q:\n%s", part, explained)
+		}
+	}
 	// gRPC goes by CONNECT, inside of which routes do not apply: any version may answer.
 	m.want("/api/quote/loom", "", 200, "[1")
 	m.apply("retries")

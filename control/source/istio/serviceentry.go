@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	networkingpb "istio.io/api/networking/v1alpha3"
@@ -243,6 +244,10 @@ const tlsMode = "security.istio.io/tlsMode"
 // ownCluster is what Istio calls the only cluster of a mesh.
 const ownCluster = "Kubernetes"
 
+// healthAnnotation says that a WorkloadEntry takes traffic only while its agent says that
+// the program is well.
+const healthAnnotation = "proxy.istio.io/health-checks-enabled"
+
 func convertWorkloadEntry(d *document.Document) []model.Object {
 	we := &networkingpb.WorkloadEntry{}
 	if !d.Message("spec", d.Spec(), we) {
@@ -252,6 +257,9 @@ func convertWorkloadEntry(d *document.Document) []model.Object {
 		Meta: d.Meta, Name: d.Key.Name, App: d.Key.Name, Namespace: d.Key.Namespace, Network: we.GetNetwork(),
 		ServiceAccount: we.GetServiceAccount(), Weight: we.GetWeight(), Locality: locality(d, "spec.locality", we.GetLocality()),
 		Ready: true, Engine: "none", Cluster: ownCluster, Proxy: Annotated(d),
+	}
+	if on, err := strconv.ParseBool(d.Annotations[healthAnnotation]); err == nil && on {
+		w.Ready, w.Checked = false, true
 	}
 	d.CheckLabels("spec.labels", we.GetLabels())
 	w.Labels = map[string]string{}

@@ -5,7 +5,9 @@
 //
 // The group's template, its metadata and the node's own say what the workload is, the
 // later with more weight. Where the group has a probe, the workload takes traffic once its
-// agent has said that the program is well, and until it says otherwise.
+// agent has said that the program is well, and until it says otherwise. What a proxy says
+// whose metadata names a WorkloadEntry that somebody wrote (WORKLOAD_ENTRY) holds for that
+// one, where it has the annotation for it: it becomes a Health.
 //
 // It decides nothing about who may connect, and keeps nothing beyond its process: after a
 // start the proxies come again.
@@ -57,6 +59,8 @@ type member struct {
 	streams int
 	left    time.Time // when the last stream ended
 	well    bool
+	// health says so of a workload that somebody wrote; nil: it was not yet asked for.
+	health *model.Health
 }
 
 // New returns a source; grace is Grace in earnest.
@@ -164,6 +168,16 @@ func (s *Source) delta() (model.Delta, time.Duration) {
 			next = min(next, rest)
 		}
 		if snap == nil {
+			continue
+		}
+		if m.Entry != "" {
+			w, _ := snap.Objects.Get(k).(*model.Workload)
+			if m.well && w != nil && w.Checked && (m.ServiceAccount == "" || w.ServiceAccount == "" || m.ServiceAccount == w.ServiceAccount) {
+				if m.health == nil {
+					m.health = &model.Health{Meta: model.Meta{Key: model.Key{Kind: model.KindHealth, Namespace: k.Namespace, Name: k.Name}, Hash: 1}}
+				}
+				d.Upserts = append(d.Upserts, m.health)
+			}
 			continue
 		}
 		g, _ := snap.Objects.Get(model.Key{Kind: model.KindWorkloadGroup, Namespace: m.Namespace, Name: m.Group}).(*model.WorkloadGroup)

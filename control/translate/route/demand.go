@@ -222,7 +222,7 @@ func (b *Builder) demandedOther(host string, port uint16) (best hostRoute, ok bo
 			continue
 		}
 		for _, o := range b.table(i).others {
-			if at := orDefault(port); !o.ports[at] && (len(o.ports) > 0 || at != defaultPort) {
+			if at := orDefault(port); !o.ports[at] && at != defaultPort {
 				continue
 			}
 			wild := strings.HasPrefix(o.host, "*")

@@ -17,7 +17,8 @@ type hostTable struct {
 type hostRoute struct {
 	host string
 	set  *model.RouteSet
-	// ports are the HTTP ports of the services that the set is for; none: only 80.
+	// ports are those of the services that the set is for, where they are HTTP. At port 80
+	// the host has routes besides, as in istiod.
 	ports map[uint16]bool
 }
 

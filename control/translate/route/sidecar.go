@@ -52,7 +52,7 @@ func (b *Builder) Sidecar(listener int, port uint16) *routev3.RouteConfiguration
 		}
 	}
 	for _, o := range t.others {
-		if !o.ports[port] && (len(o.ports) > 0 || port != 80) {
+		if !o.ports[port] && port != defaultPort {
 			continue
 		}
 		if vh := b.otherHost(o, port, &d); vh != nil {
