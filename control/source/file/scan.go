@@ -266,11 +266,12 @@ func (s *Source) file(p string, info fs.FileInfo, out *scanned, next map[string]
 		old.size, old.mod, old.read = e.size, e.mod, e.read
 		e = old
 	} else {
-		e.results = s.dec.Decode(data, input(p))
-		change := " changed"
-		if old == nil {
-			change = " added"
+		var before []document.Result
+		change := " added"
+		if old != nil {
+			before, change = old.results, " changed"
 		}
+		e.results = s.dec.Again(data, input(p), before)
 		out.changed = append(out.changed, filepath.Base(p)+change)
 	}
 	next[p] = e
