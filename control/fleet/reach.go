@@ -246,7 +246,7 @@ func (p *session) standingLocked(wanted func(*fault) bool) (out []standing) {
 // holdsLocked is the newest version of the mesh that the proxy has whole, whether or not
 // it brought anything for it. p.mu is held.
 func (p *session) holdsLocked() uint64 {
-	seen := p.seen.Load() // before the state, which is published first
+	seen := p.fleet.calm.Load().reached(p.seen.Load()) // before the state, which is published first
 	if cur := p.state.Load(); cur != nil && p.settled >= cur.woken {
 		return max(p.settled, seen) // nothing has been different for it since
 	}
