@@ -138,7 +138,7 @@ func (f *Fleet) open(p *session) bool {
 	f.streams[p.identity]++
 	f.opened++
 	p.number = f.opened
-	f.sessions[p] = struct{}{}
+	f.sessions[p], f.entering[p] = struct{}{}, struct{}{}
 	f.mu.Unlock()
 	agent := p.proxy.Meta.Agent
 	if !agent {
@@ -146,6 +146,9 @@ func (f *Fleet) open(p *session) bool {
 	}
 	p.register()
 	f.build(p, f.index.Load(), nil)
+	f.mu.Lock()
+	delete(f.entering, p)
+	f.mu.Unlock()
 	f.log.Info("connected", "proxy", p.id, "agent", agent, "engine", p.proxy.Meta.Engine)
 	return true
 }

@@ -29,6 +29,18 @@ func (p *session) use(own *translate.Own) *translate.Used {
 	return p.demand.Used(own, p.ask(), p.used)
 }
 
+// renew makes what the proxy gets once more where a push came after it was made and
+// before it was noted: that passed the proxy by. It is called with building
+// held.
+func (p *session) renew() {
+	for p.used.Outdated() {
+		p.fleet.publish(p, p.shared, p.own, p.use(p.own), nil)
+		if p.closed {
+			return
+		}
+	}
+}
+
 // demanded are the types of which a proxy on demand gets what it asks for, proxylessly
 // those of gRPC without a proxy.
 var (
@@ -85,6 +97,7 @@ func (p *session) Demand(typeURL string, asked, dropped []string, held map[strin
 	p.bound(typeURL, asked)
 	p.note(typeURL, asked)
 	p.fleet.publish(p, p.shared, p.own, p.use(p.own), nil)
+	p.renew()
 }
 
 var _ serve.Demander = (*session)(nil)

@@ -17,12 +17,10 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
@@ -63,11 +61,13 @@ type Fleet struct {
 
 	// index is of the newest snapshot that was applied; nil before the first.
 	index watch.Cell[*index]
+	calm  atomic.Pointer[calm]
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
-	streams  map[model.Key]int // sessions by identity
-	opened   uint64            // sessions ever
+	entering map[*session]struct{} // those that have not been built once
+	streams  map[model.Key]int     // sessions by identity
+	opened   uint64                // sessions ever
 	groups   map[scope.Group]*group
 	// findings are what translation has said; stale: they are to be gathered again.
 	findings []model.Finding
@@ -78,16 +78,19 @@ type Fleet struct {
 type index struct {
 	*scope.Index
 	byToken map[string]*model.Workload // by model.Workload.TokenHash
+	// since is the oldest version with which a session has all that the snapshot before
+	// brought for it, if the index has a Change; calm is that for the next one.
+	since, calm uint64
 }
 
 // nextIndex prepares a snapshot; last is the index of the one before, or nil.
 func nextIndex(last *index, s *model.Snapshot) *index {
 	if last == nil {
-		return &index{scope.NewIndex(s), tokens(s)}
+		return &index{Index: scope.NewIndex(s), byToken: tokens(s), calm: s.Version}
 	}
-	out := &index{last.Next(s), last.byToken}
+	out := &index{Index: last.Next(s), byToken: last.byToken, since: last.calm, calm: last.calm}
 	if c := out.Change; c == nil || len(c.Workloads) > 0 {
-		out.byToken = tokens(s)
+		out.byToken, out.calm = tokens(s), s.Version
 	}
 	return out
 }
@@ -116,6 +119,7 @@ func New(s Snapshots, mode string, log *slog.Logger) *Fleet {
 		cache:     translate.NewCache(),
 		gate:      newGate(),
 		sessions:  map[*session]struct{}{},
+		entering:  map[*session]struct{}{},
 		streams:   map[model.Key]int{},
 		groups:    map[scope.Group]*group{},
 		findings:  []model.Finding{},
@@ -156,22 +160,7 @@ func (f *Fleet) apply(ctx context.Context, s *model.Snapshot) {
 	// the list.
 	idx := nextIndex(last, s)
 	f.index.Store(idx)
-	f.mu.Lock()
-	sessions := slices.Collect(maps.Keys(f.sessions))
-	f.mu.Unlock()
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for part := range slices.Chunk(sessions, 1+len(sessions)/(4*runtime.GOMAXPROCS(0))) {
-		g.Go(func() error {
-			for _, p := range part {
-				if ctx.Err() == nil {
-					f.build(p, idx, push)
-				}
-			}
-			return nil
-		})
-	}
-	_ = g.Wait()
+	f.bring(ctx, idx, push)
 	if idx.Change == nil {
 		f.cache.Sweep(s)
 	}
@@ -183,6 +172,7 @@ func (f *Fleet) apply(ctx context.Context, s *model.Snapshot) {
 func (f *Fleet) remove(p *session) {
 	f.mu.Lock()
 	delete(f.sessions, p)
+	delete(f.entering, p)
 	if f.streams[p.identity]--; f.streams[p.identity] == 0 {
 		delete(f.streams, p.identity)
 	}

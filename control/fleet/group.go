@@ -14,8 +14,12 @@ import (
 // group is the proxies that get the same for their way out.
 type group struct {
 	key scope.Group
-	// members is guarded by Fleet.mu; a group without any is forgotten.
-	members int
+	// members, and of those on demand who uses which service, by host, are guarded by
+	// Fleet.mu; a group without members is forgotten.
+	members map[*session]struct{}
+	users   map[string]map[*session]struct{}
+	// told is what all members have been built with; it belongs to Fleet.apply.
+	told *translate.Shared
 
 	mu     sync.Mutex
 	index  *index
@@ -33,19 +37,47 @@ func (f *Fleet) join(p *session, key scope.Group) *group {
 	f.leaveLocked(p)
 	g := f.groups[key]
 	if g == nil {
-		g = &group{key: key}
+		g = &group{key: key, members: map[*session]struct{}{}, users: map[string]map[*session]struct{}{}}
 		f.groups[key] = g
 	}
-	g.members++
+	g.members[p] = struct{}{}
 	p.group = g
+	g.enlist(p, nil, p.used)
 	return g
+}
+
+// enlist notes what a member uses; Fleet.mu is held.
+func (g *group) enlist(p *session, old, now *translate.Used) {
+	for host := range old.Hosts() {
+		if !now.Hosts()[host] {
+			if of := g.users[host]; len(of) > 1 {
+				delete(of, p)
+			} else {
+				delete(g.users, host)
+			}
+		}
+	}
+	for host := range now.Hosts() {
+		if g.users[host] == nil {
+			g.users[host] = map[*session]struct{}{}
+		}
+		g.users[host][p] = struct{}{}
+	}
+}
+
+// present is what the group gets by the newest index that it was brought to.
+func (g *group) present() *translate.Shared {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.shared
 }
 
 func (f *Fleet) leaveLocked(p *session) {
 	if p.group == nil {
 		return
 	}
-	if p.group.members--; p.group.members == 0 && f.groups[p.group.key] == p.group {
+	p.group.enlist(p, p.used, nil)
+	if delete(p.group.members, p); len(p.group.members) == 0 && f.groups[p.group.key] == p.group {
 		delete(f.groups, p.group.key)
 	}
 	p.group = nil
@@ -80,7 +112,7 @@ func (f *Fleet) build(p *session, idx *index, push *push) {
 			return
 		}
 		c := idx.Change
-		follows := c != nil && c.From == p.built
+		follows := c != nil && p.built >= idx.since
 		proxy, workload := p.proxy, p.workload
 		if !follows || len(c.Workloads) > 0 {
 			workload = p.findWorkload(idx)
@@ -122,13 +154,19 @@ func (f *Fleet) build(p *session, idx *index, push *push) {
 	}
 	p.built, p.demand = idx.Snapshot.Version, demand
 	used := p.used
-	if !untouched || used != nil && used.Touched(idx.Change) {
+	if !untouched {
 		used = p.use(own)
+	} else if used != nil && used.Touched(idx.Change) {
+		used = p.demand.Again(own, p.ask(), used)
 	} else if shared.Same(p.shared) {
 		p.seen.Store(p.built)
 		return
 	}
+	made := used != p.used
 	f.publish(p, shared, own, used, push)
+	if made {
+		p.renew()
+	}
 	p.seen.Store(p.built)
 }
 
@@ -140,6 +178,9 @@ func (f *Fleet) publish(p *session, shared *translate.Shared, own *translate.Own
 		return
 	}
 	f.stale = f.stale || said(p.shared, p.own, p.used) || said(shared, own, used)
+	if p.group != nil && used != p.used {
+		p.group.enlist(p, p.used, used)
+	}
 	p.shared, p.own, p.used = shared, own, used
 	sets := own.Sets(shared)
 	if used != nil {

@@ -138,6 +138,7 @@ func (p *session) expire(now time.Time) {
 	maps.DeleteFunc(p.usage.busy, func(_ string, at time.Time) bool { return now.Sub(at) > p.fleet.idle })
 	if changed {
 		p.fleet.publish(p, p.shared, p.own, p.use(p.own), nil)
+		p.renew()
 	}
 }
 

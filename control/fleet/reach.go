@@ -36,11 +36,30 @@ type Pending struct {
 // member is a proxy for which it is to be told whether it has an object.
 type member struct {
 	name  string
-	key   model.Key // of the workload
-	proxy scope.Proxy
-	view  *scope.View
-	// session is nil for a proxy that should be connected.
+	sight *sight
+	// own is the view's own part for the proxy: what is for its workload.
+	own *scope.View
+	// session is nil for a proxy that should be connected. What it holds, what stands of its
+	// rejections, and since when it is there, or gone, is as of the moment of asking.
 	session *session
+	held    uint64
+	faults  []standing
+	began   time.Time
+}
+
+// sight is what members of one scope.Group have in their scope. An object is looked for
+// once for all of them.
+type sight struct {
+	view *scope.View
+	last model.Object
+	has  bool
+}
+
+func (s *sight) sees(o model.Object) bool {
+	if s.last != o {
+		s.last, s.has = o, s.view.Has(o)
+	}
+	return s.has
 }
 
 // Reach tells for each object of the newest snapshot that keys names which proxies
@@ -106,17 +125,26 @@ func (f *Fleet) members(idx *index) []member {
 	f.mu.Lock()
 	sessions := f.proxiesLocked()
 	f.mu.Unlock()
-	views := map[scope.Group]*scope.View{}
+	views := map[scope.Group]*sight{}
 	seen := map[model.Key]bool{}
 	var out []member
 	add := func(id model.Key, p scope.Proxy, s *session) {
 		key, who := idx.Group(p)
 		v := views[key]
 		if v == nil || who.Gateway() {
-			v = scope.Build(idx.Index, who)
+			v = &sight{view: scope.Build(idx.Index, who)}
 			views[key] = v
 		}
-		out = append(out, member{who.ID.Name + "." + who.Namespace(), id, who, v, s})
+		m := member{name: who.ID.Name + "." + who.Namespace(), sight: v, own: v.view.For(who), session: s}
+		if s == nil {
+			m.began = f.moments.lost(id)
+		} else {
+			m.began = s.since
+			s.mu.Lock()
+			m.held, m.faults = s.holdsLocked(), s.standingLocked()
+			s.mu.Unlock()
+		}
+		out = append(out, m)
 	}
 	for _, s := range sessions {
 		p := s.proxy
@@ -150,10 +178,9 @@ func (f *Fleet) reach(idx *index, members []member, what subject) Reach {
 		}
 		r.Of++
 		p := Pending{Proxy: m.name, Why: "is not connected"}
-		began := f.moments.lost(m.key)
+		began := m.began
 		if m.session != nil {
-			began = m.session.since
-			p.Why, p.Rejected = m.session.lacks(idx, what)
+			p.Why, p.Rejected = m.lacks(idx, what)
 		}
 		if p.Why == "" {
 			r.Programmed++
@@ -182,7 +209,7 @@ func (m *member) has(o model.Object) bool {
 		return m.session != nil && m.session.holds(s)
 	}
 	// What is for the own workload only differs within a group.
-	return m.view.Has(o) || m.view.For(m.proxy).Has(o)
+	return m.sight.sees(o) || m.own.Has(o)
 }
 
 // holds tells whether a Secret is among what the proxy is to have.
@@ -201,13 +228,12 @@ func (p *session) holds(s *model.Secret) bool {
 }
 
 // lacks says why the proxy does not have an object; "": it has it.
-func (p *session) lacks(idx *index, what subject) (why string, rejected bool) {
-	p.mu.Lock()
-	held := p.holdsLocked()
-	faults := p.standingLocked(func(x *fault) bool { return x.of(what.formed) })
-	p.mu.Unlock()
-	for _, x := range faults {
-		switch keys := p.causes(idx, x.url, x.fault); {
+func (m *member) lacks(idx *index, what subject) (why string, rejected bool) {
+	for _, x := range m.faults {
+		if !x.of(what.formed) {
+			continue
+		}
+		switch keys := m.session.causes(idx, x.url, x.fault); {
 		case keys == nil:
 			return "rejected what came with it: " + x.text, true
 		case keys[what.key]:
@@ -215,9 +241,9 @@ func (p *session) lacks(idx *index, what subject) (why string, rejected bool) {
 		}
 	}
 	switch {
-	case held >= what.formed:
+	case m.held >= what.formed:
 		return "", false
-	case held == 0:
+	case m.held == 0:
 		return "has not taken its first configuration yet", false
 	}
 	return "has not taken it yet", false
@@ -229,14 +255,11 @@ type standing struct {
 	url string
 }
 
-// standingLocked are the faults for which wanted holds (nil: all), in one order. p.mu is
-// held.
-func (p *session) standingLocked(wanted func(*fault) bool) (out []standing) {
+// standingLocked are the faults that stand, in one order. p.mu is held.
+func (p *session) standingLocked() (out []standing) {
 	for _, url := range slices.Sorted(maps.Keys(p.faults)) {
 		for _, x := range p.faults[url].all() {
-			if wanted == nil || wanted(x) {
-				out = append(out, standing{x, url})
-			}
+			out = append(out, standing{x, url})
 		}
 	}
 	slices.SortStableFunc(out, func(a, b standing) int { return strings.Compare(a.text, b.text) })
@@ -246,7 +269,7 @@ func (p *session) standingLocked(wanted func(*fault) bool) (out []standing) {
 // holdsLocked is the newest version of the mesh that the proxy has whole, whether or not
 // it brought anything for it. p.mu is held.
 func (p *session) holdsLocked() uint64 {
-	seen := p.seen.Load() // before the state, which is published first
+	seen := p.fleet.calm.Load().reached(p.seen.Load()) // before the state, which is published first
 	if cur := p.state.Load(); cur != nil && p.settled >= cur.woken {
 		return max(p.settled, seen) // nothing has been different for it since
 	}

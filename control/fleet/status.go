@@ -157,7 +157,7 @@ func (p *session) status() ProxyStatus {
 // accuse adds to a status of which objects the refused resources were made.
 func (p *session) accuse(idx *index, st *ProxyStatus) {
 	p.mu.Lock()
-	faults := p.standingLocked(nil)
+	faults := p.standingLocked()
 	p.mu.Unlock()
 	for _, x := range faults {
 		t := st.Types[x.url]

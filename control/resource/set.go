@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// remembered is how many changes a Layer knows of.
+// remembered is how many changes a Layer knows of at most; a small one knows fewer, for
+// all of it is soon looked at, and each successor has a copy of what is known.
 const remembered = 64
 
 // Layer is resources sorted by name. It is immutable; nil is an empty one.
@@ -126,7 +127,7 @@ func (l *Layer) Become(list []*Resource) *Layer {
 }
 
 func (l *Layer) next(list []*Resource, names []string) *Layer {
-	known := l.changes[max(0, len(l.changes)+1-remembered):]
+	known := l.changes[max(0, len(l.changes)+1-min(remembered, 4+len(list)/4)):]
 	return &Layer{list: list, id: ids.Add(1), changes: append(known[:len(known):len(known)], change{l.id, names})}
 }
 

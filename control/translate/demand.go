@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +31,9 @@ type Demand struct {
 	answers map[question]*answer
 	// users are the questions whose answers have clusters of a service, by host.
 	users map[string]map[question]bool
+	// plain: the last change gave answers other clusters and endpoints of the same names,
+	// and nothing else.
+	plain bool
 }
 
 // maxAnswers bounds what is kept: proxies may ask for anything.
@@ -86,7 +88,7 @@ func (d *Demand) follow(v *scope.View) bool {
 	if ch == nil || ch.From != d.version {
 		return false
 	}
-	d.version, d.view = v.Index.Snapshot.Version, v
+	d.version, d.view, d.plain = v.Index.Snapshot.Version, v, d.client == nil
 	if d.client != nil {
 		d.client.Follow(v)
 	} else {
@@ -103,6 +105,7 @@ func (d *Demand) follow(v *scope.View) bool {
 			a := d.answers[q]
 			again := &answer{self: a.self, clusters: a.clusters, as: a.as, said: a.said}
 			d.fill(q, again)
+			d.plain = d.plain && again.alike(a)
 			d.answers[q] = again
 		}
 	}
@@ -184,6 +187,15 @@ func (d *Demand) fill(q question, a *answer) {
 	}
 }
 
+// alike tells whether an answer differs from another only in what its clusters and
+// endpoints are.
+func (a *answer) alike(o *answer) bool {
+	return slices.EqualFunc(a.stocks, o.stocks, func(x, y *stock) bool {
+		return x.cluster.Name == y.cluster.Name && (x.endpoints == nil) == (y.endpoints == nil)
+	}) &&
+		slices.Equal(a.services, o.services) && slices.Equal(a.secrets, o.secrets) && slices.Equal(a.findings, o.findings)
+}
+
 func (d *Demand) uses(host string, q question) {
 	if d.users[host] == nil {
 		d.users[host] = map[question]bool{}
@@ -205,33 +217,6 @@ func (a *answer) add(c *Cache, s *stock) {
 // nobody is no authority. A proxy's first answer about virtual hosts must not be
 // empty, or it waits.
 const nobody = "-"
-
-// Used is what one proxy has asked for, with what only it gets. It is immutable.
-type Used struct {
-	// Findings, each once.
-	Findings []model.Finding
-	layers   map[string]*resource.Layer
-	services map[string]bool
-	// sets are made of layers and those of shared.
-	sets   map[string]*resource.Set
-	shared *Shared
-	before *Used // until the sets are made
-	// whole are the clusters that the proxy has with their endpoints inside, by name.
-	whole map[string]*stock
-}
-
-// Asked are the names that a proxy asks for, by type.
-type Asked map[string]map[string]bool
-
-// Ask is all that a proxy asks for.
-type Ask struct {
-	Names Asked
-	// Held are versions of clusters that the proxy had when its stream began.
-	Held map[string]string
-	// Round is another number each time that a proxy is to forget what it asked for of
-	// virtual hosts, so that it asks again.
-	Round int
-}
 
 // Clusters are those that a name leads to, of services and others; not ok: there is
 // nothing of that name on demand.
@@ -267,95 +252,4 @@ func (d *Demand) Hosts(url, name string) []string {
 		return a.services
 	}
 	return nil
-}
-
-// Used answers all that a proxy asks for. before is what it got last: what has not
-// changed since stays the same object.
-func (d *Demand) Used(own *Own, ask Ask, before *Used) *Used {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if before == nil {
-		before = &Used{}
-	}
-	u := &usage{Used: &Used{services: map[string]bool{}, whole: map[string]*stock{}}, made: map[string][]*resource.Resource{}, secrets: map[string]bool{}}
-	for url, l := range own.layers {
-		u.made[url] = slices.Clone(l.List())
-	}
-	if d.client == nil {
-		rc := route.OnDemand(ask.Round)
-		u.made[wire.TypeRoute] = append(u.made[wire.TypeRoute], d.cache.pack(wire.TypeRoute, rc.Name, rc))
-	}
-	for _, url := range slices.Sorted(maps.Keys(ask.Names)) {
-		for _, name := range slices.Sorted(maps.Keys(ask.Names[url])) {
-			if r := own.listener(d.cache, url, name); r != nil {
-				u.made[url] = append(u.made[url], r)
-			}
-			if a := d.find(question{url, name}); a != nil {
-				u.add(a, ask.Held, before)
-			}
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(u.secrets)) {
-		for _, m := range secrets(d.view, name) {
-			u.made[wire.TypeSecret] = append(u.made[wire.TypeSecret], d.cache.pack(wire.TypeSecret, m.Name, m))
-		}
-	}
-	u.layers = make(map[string]*resource.Layer, len(u.made))
-	for url, list := range u.made {
-		u.layers[url] = before.layers[url].Become(list)
-	}
-	u.Findings, u.before = u.findings.list, before
-	return u.Used
-}
-
-// usage is a Used in the making.
-type usage struct {
-	*Used
-	made     map[string][]*resource.Resource
-	secrets  map[string]bool
-	findings findings
-}
-
-func (u *usage) add(a *answer, held map[string]string, before *Used) {
-	if a.self != nil {
-		url := a.self.Body.TypeUrl
-		u.made[url] = append(u.made[url], a.self)
-	}
-	for _, s := range a.stocks {
-		u.stock(s, held, before)
-	}
-	for _, h := range a.services {
-		u.services[h] = true
-	}
-	for _, s := range a.secrets {
-		u.secrets[s] = true
-	}
-	u.findings.add(a.findings...)
-}
-
-// Touched tells whether a change of instances is about what the proxy uses.
-func (u *Used) Touched(ch *scope.Change) bool {
-	return slices.ContainsFunc(ch.Services, func(s scope.Changed[*model.Service]) bool { return u.services[s.New.Host] })
-}
-
-// Sets are all that the proxy gets, by type, together with what its group does. It is
-// for one goroutine at a time.
-func (u *Used) Sets(s *Shared) map[string]*resource.Set {
-	old := u
-	if u.sets == nil {
-		old, u.before = u.before, nil
-	}
-	sets := make(map[string]*resource.Set, len(s.sets)+1)
-	for url, set := range s.sets {
-		sets[url] = set
-	}
-	for url, l := range u.layers {
-		if old != nil && old.sets[url] != nil && old.layers[url] == l && old.shared.layers[url] == s.layers[url] {
-			sets[url] = old.sets[url]
-		} else {
-			sets[url] = resource.Compose(s.layers[url], l)
-		}
-	}
-	u.sets, u.shared = sets, s
-	return maps.Clone(sets)
 }

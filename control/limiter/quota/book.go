@@ -49,6 +49,10 @@ type Book struct {
 	custom  map[custom]string
 	buckets map[place]*bucket
 	turn    int // whose turn it is where there are fewer tokens than who want one
+	// dealing: somebody has begun to wait, which waits has told, and deal has not found
+	// since that nobody does.
+	dealing bool
+	waits   chan struct{}
 }
 
 // custom is a descriptor that somebody else makes.
@@ -70,7 +74,7 @@ type holder struct{ want, credit float64 }
 
 // NewBook returns an empty book.
 func NewBook() *Book {
-	return &Book{now: time.Now, quotas: map[string]*spec{}, custom: map[custom]string{}, buckets: map[place]*bucket{}}
+	return &Book{now: time.Now, quotas: map[string]*spec{}, custom: map[custom]string{}, buckets: map[place]*bucket{}, waits: make(chan struct{}, 1)}
 }
 
 // Follow takes in what is in force. Buckets of quotas that are still there keep what they hold.
@@ -202,16 +206,22 @@ func (b *Book) take(p place, n float64) (s *spec, ok bool, remaining float64, re
 	return x.spec, ok, max(0, x.level), x.reset()
 }
 
-// deal gives what buckets hold to those who wait for it, in equal parts as far as they want them.
-func (b *Book) deal() {
+// deal gives what buckets hold to those who wait for it, in equal parts as far as they want them. It tells whether
+// somebody still waits.
+func (b *Book) deal() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
 	b.turn++
+	b.dealing = len(b.waits) > 0
 	for p, x := range b.buckets {
 		x.fill(now)
 		b.dealOne(p, x)
+		for _, h := range x.holders {
+			b.dealing = b.dealing || h.want >= 1
+		}
 	}
+	return b.dealing
 }
 
 // dealOne is called with mu held.

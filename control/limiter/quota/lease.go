@@ -25,7 +25,8 @@ type Leases struct {
 // NewLeases returns a server of a book.
 func NewLeases(b *Book) *Leases { return &Leases{book: b} }
 
-// Run deals until ctx ends.
+// Run deals until ctx ends. While nobody waits it does nothing: a control plane without
+// quotas is not woken for them.
 func (l *Leases) Run(ctx context.Context) error {
 	tick := time.NewTicker(Deal)
 	defer tick.Stop()
@@ -34,7 +35,11 @@ func (l *Leases) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-tick.C:
-			l.book.deal()
+			if !l.book.deal() {
+				tick.Stop()
+			}
+		case <-l.book.waits:
+			tick.Reset(Deal)
 		}
 	}
 }
@@ -155,6 +160,10 @@ func (b *Book) ask(s *session, a *weftpb.Ask) {
 		h.want -= tokens
 	}
 	s.grant(p, x, tokens)
+	if h.want >= 1 && !b.dealing {
+		b.dealing = true
+		b.waits <- struct{}{}
+	}
 }
 
 // contended tells whether somebody else waits, so that what is there is dealt.

@@ -189,3 +189,28 @@ func TestRLS(t *testing.T) {
 		t.Error("a request without descriptors is answered")
 	}
 }
+
+// TestNobodyWaits: what deals sleeps while nobody waits, and is woken by who begins to.
+func TestNobodyWaits(t *testing.T) {
+	b, now := testBook(10, time.Second)
+	s := newSession()
+	b.ask(s, &weftpb.Ask{Id: id, Want: 4})
+	if len(b.waits) > 0 || b.deal() {
+		t.Error("who has got all waits")
+	}
+	for range 2 { // asking again wakes nobody who is awake
+		b.ask(s, &weftpb.Ask{Id: id, Want: 8})
+	}
+	if len(b.waits) != 1 || !b.deal() {
+		t.Error("who wants more than there is does not wait")
+	}
+	<-b.waits
+	if *now = now.Add(time.Second); b.deal() {
+		t.Error("who has got all waits still")
+	}
+	b.ask(s, &weftpb.Ask{Id: id, Want: 100})
+	b.leave(s)
+	if <-b.waits; b.deal() {
+		t.Error("who has left waits")
+	}
+}

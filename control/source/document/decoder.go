@@ -57,6 +57,9 @@ type Result struct {
 	Findings []model.Finding
 	// Bad: the document was meant to be an object and could not be used.
 	Bad bool
+
+	// begin is the line where Text begins; 0 of one that stands in no file by itself.
+	begin int
 }
 
 // Decoder knows the front ends. It is immutable and may be used by many.
@@ -94,7 +97,12 @@ func (dec *Decoder) ForAnalysis() *Decoder {
 }
 
 // Decode reads all documents of a text.
-func (dec *Decoder) Decode(data []byte, in Input) []Result {
+func (dec *Decoder) Decode(data []byte, in Input) []Result { return dec.Again(data, in, nil) }
+
+// Again reads all documents of a text that was another before, of which before was the
+// outcome, with the same Input. Documents that are as they were, where they were, are not
+// read again: their Objects are the same pointers.
+func (dec *Decoder) Again(data []byte, in Input, before []Result) []Result {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	origin := model.Origin{Source: in.Source, File: in.File, Line: 1}
 	if why, line := notText(data); why != "" {
@@ -105,7 +113,14 @@ func (dec *Decoder) Decode(data []byte, in Input) []Result {
 		}}}}
 	}
 	var out []Result
+	begins := beginnings(before)
 	for _, c := range split(data) {
+		if i, ok := begins[c.line]; ok && bytes.Equal(before[i].Text, c.text) {
+			again := before[i]
+			again.Text = c.text // the old text as a whole is not kept for a part of it
+			out = append(out, again)
+			continue
+		}
 		at := in
 		if c.file != "" {
 			at.File, at.Dir = c.file, filepath.Dir(c.file)
@@ -126,13 +141,27 @@ func (dec *Decoder) Decode(data []byte, in Input) []Result {
 	return out
 }
 
+// beginnings are the results of documents by the line where they begin; nil: of none.
+func beginnings(list []Result) map[int]int {
+	if len(list) == 0 {
+		return nil
+	}
+	out := make(map[int]int, len(list))
+	for i := range list {
+		if list[i].begin > 0 {
+			out[list[i].begin] = i
+		}
+	}
+	return out
+}
+
 // expand decodes one root node, or each item of a Kubernetes List.
 func (dec *Decoder) expand(root *yaml.Node, in Input, c chunk) []Result {
 	offset := c.line - 1
 	items := child(root, "items")
 	if word(root, "kind") != "List" || items == nil || items.Kind != yaml.SequenceNode {
 		r := dec.one(root, in, offset)
-		r.Text = c.text
+		r.Text, r.begin = c.text, c.line
 		return []Result{r}
 	}
 	var out []Result

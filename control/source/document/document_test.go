@@ -1,6 +1,7 @@
 package document_test
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -139,5 +140,61 @@ func TestManyFaultsAreBounded(t *testing.T) {
 	}
 	if n := len(decode(text)[0].Findings); n != 41 {
 		t.Errorf("got %d findings", n)
+	}
+}
+
+// TestAgain: documents that are as they were, where they were, are not read again.
+func TestAgain(t *testing.T) {
+	n := 0
+	thing := document.FrontEnd{
+		Kind: "Thing", Group: "example.com", Versions: []string{"v1"}, Shape: document.Spec(&document.Shape{Type: document.Any}),
+		Convert: func(d *document.Document) []model.Object {
+			n++
+			return []model.Object{&model.Namespace{Meta: d.Meta}}
+		},
+	}
+	dec, in := document.NewDecoder([]document.FrontEnd{thing}, nil), document.Input{File: "f.yaml"}
+	text := func(name, spec string) string {
+		return "apiVersion: example.com/v1\nkind: Thing\nmetadata: {name: " + name + "}\nspec: " + spec + "\n"
+	}
+	list := "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: example.com/v1, kind: Thing, metadata: {name: in-list}, spec: {}}\n"
+	before := dec.Decode([]byte(strings.Join([]string{text("a", "{x: 1}"), text("b", "{x: 1}"), list, text("c", "{x: 1}"), "kind: [\n"}, "---\n")), in)
+	for name, c := range map[string]struct {
+		docs []string
+		read int // documents
+		kept string
+	}{
+		"the same":              {[]string{text("a", "{x: 1}"), text("b", "{x: 1}"), list, text("c", "{x: 1}"), "kind: [\n"}, 1, "a b c"},
+		"one is other":          {[]string{text("a", "{x: 1}"), text("b", "{x: 2}"), list, text("c", "{x: 1}"), "kind: [\n"}, 2, "a c"},
+		"one has more lines":    {[]string{text("a", "{x: 1}"), text("b", "{x: 1}\n# one"), list, text("c", "{x: 1}"), "kind: [\n"}, 3, "a"},
+		"one is gone, the last": {[]string{text("a", "{x: 1}"), text("b", "{x: 1}")}, 0, "a b"},
+		"one is added in front": {[]string{text("z", "{x: 1}"), text("a", "{x: 1}")}, 2, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n = 0
+			data := []byte(strings.Join(c.docs, "---\n"))
+			got := dec.Again(data, in, before)
+			if n != c.read {
+				t.Errorf("%d documents were read, want %d", n, c.read)
+			}
+			var kept []string
+			want := dec.Decode(data, in)
+			for i, r := range got {
+				for _, old := range before {
+					if len(r.Objects) > 0 && len(old.Objects) > 0 && r.Objects[0] == old.Objects[0] {
+						kept = append(kept, r.Key.Name)
+					}
+				}
+				if len(r.Text) > 0 && r.Key.Name != "in-list" && &r.Text[0] != &data[bytes.Index(data, r.Text)] {
+					t.Errorf("%s: its text is a part of the old one", r.Key.Name)
+				}
+				if r.Key != want[i].Key || r.Line != want[i].Line || !cmp.Equal(r.Findings, want[i].Findings) {
+					t.Errorf("document %d is %v, want %v", i, r, want[i])
+				}
+			}
+			if strings.Join(kept, " ") != c.kept {
+				t.Errorf("kept: %v, want %s", kept, c.kept)
+			}
+		})
 	}
 }

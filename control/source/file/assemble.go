@@ -51,7 +51,10 @@ func (s *Source) assemble(seen scanned) (model.Delta, bool) {
 			for _, o := range d.Upserts {
 				s.emitted[o.Head().Key] = o
 			}
-			return d, len(d.Upserts) > 0
+			for _, k := range d.Deletes {
+				delete(s.emitted, k)
+			}
+			return d, len(d.Upserts)+len(d.Deletes) > 0
 		}
 	}
 	p := &pass{
@@ -72,7 +75,7 @@ func (s *Source) assemble(seen scanned) (model.Delta, bool) {
 			p.covered[k] = was
 		}
 	}
-	s.objects, s.covered = p.next, p.covered
+	s.objects, s.covers, s.covered = p.next, p.covers, p.covered
 	s.forget(p.outdated)
 	slices.SortStableFunc(p.findings, func(a, b model.Finding) int {
 		return cmp.Or(strings.Compare(a.Origin.File, b.Origin.File), a.Origin.Line-b.Origin.Line, strings.Compare(a.Field, b.Field))

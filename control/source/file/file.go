@@ -57,6 +57,7 @@ type Source struct {
 	trouble  []model.Finding    // of folders, as of the last look
 	objects  map[model.Key]slot // what is in force, by document
 	emitted  map[model.Key]model.Object
+	covers   map[model.Key]string // the overlay's files
 	covered  map[model.Key]uint64 // hashes of the folder's documents that the overlay covers
 	findings []model.Finding
 	faulty   map[string]bool // files that findings name
@@ -134,7 +135,7 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 	}
 	return fswatch.Run(ctx, s.opts.Log, func(n fswatch.Notice) (fswatch.Look, error) {
 		seen := s.look(n)
-		look := fswatch.Look{Dirs: seen.dirs, Again: seen.again}
+		look := fswatch.Look{Dirs: seen.dirs, Again: seen.again, Left: seen.left, Found: len(seen.changed) > 0}
 		d, changed := s.assemble(seen)
 		if !changed {
 			return look, nil

@@ -2,6 +2,7 @@ package file
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weftmesh/weft/control/model"
@@ -19,12 +21,22 @@ import (
 // reads what a notice names with one that looks at everything each time: the same
 // deltas, good and bad documents, duplicates alike.
 func TestGlancesAreLooks(t *testing.T) {
+	t.Run("all kinds of faults", func(t *testing.T) { glances(t, 12, [3]int{10, 1}) })
+	t.Run("few faults", func(t *testing.T) { glances(t, 2000, [3]int{100, 20, 20}) })
+}
+
+// glances has documents of so many names and faults, the fewer names the more, and wants
+// so many files to be changed, added and removed by a glance.
+func glances(t *testing.T, names int, want [3]int) {
 	dir := t.TempDir()
 	one, all := New(Options{Paths: []string{dir}}), New(Options{Paths: []string{dir}})
 	rnd := rand.New(rand.NewPCG(1, 2))
-	document := func() string {
-		name := fmt.Sprintf("e%d", rnd.IntN(12))
-		switch rnd.IntN(12) {
+	document := func(path string, i int) string {
+		name := fmt.Sprintf("e%d", rnd.IntN(names))
+		if rnd.IntN(4) > 0 {
+			name = fmt.Sprintf("d%d-%d", i, xxhash.Sum64String(path)%1000)
+		}
+		switch rnd.IntN(names) {
 		case 0:
 			return "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: " + name + "}\nspec: {hosts: 7}\n" // bad
 		case 1:
@@ -33,7 +45,7 @@ func TestGlancesAreLooks(t *testing.T) {
 			name = "twice"
 		}
 		hosts := name + ".example"
-		if rnd.IntN(8) == 0 {
+		if rnd.IntN(names) == 0 {
 			hosts += ", more-" + hosts
 		}
 		return fmt.Sprintf("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: %s}\nspec:\n  hosts: [%s]\n  resolution: STATIC\n"+
@@ -51,18 +63,25 @@ func TestGlancesAreLooks(t *testing.T) {
 		}
 	}
 	texts := map[string][]string{}
-	for i := range 6 {
-		path := filepath.Join(dir, fmt.Sprintf("f%d.yaml", i))
-		texts[path] = []string{strings.ReplaceAll(document(), "twice", fmt.Sprint("n", i)), document()}
+	var paths []string
+	for _, name := range []string{"f0.yaml", "f1.yaml", "f/2.yaml", "f/a/3.yaml", "f.d/4.yaml", "f0/5.yaml", "f6.yaml", ".hidden/7.yaml", "ignored/8.yaml"} {
+		paths = append(paths, filepath.Join(dir, name))
+		if err := os.MkdirAll(filepath.Dir(paths[len(paths)-1]), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(filepath.Join(dir, ignoring), "ignored\n")
+	for i, path := range paths[:6] {
+		texts[path] = []string{strings.ReplaceAll(document(path, 0), "twice", fmt.Sprint("n", i)), document(path, 1)}
 		write(path, strings.Join(texts[path], "---\n"))
 	}
-	quick := 0
-	for step := range 400 {
+	var did [3]int
+	for step := range 500 {
 		n := fswatch.Notice{Paths: map[string]bool{}}
 		for range 1 + rnd.IntN(2) {
-			path := filepath.Join(dir, fmt.Sprintf("f%d.yaml", rnd.IntN(7)))
+			path := paths[rnd.IntN(len(paths))]
 			switch {
-			case rnd.IntN(30) == 0:
+			case rnd.IntN(15) == 0:
 				if os.Remove(path) == nil {
 					delete(texts, path)
 					for _, s := range []*Source{one, all} { // gone for long enough
@@ -72,18 +91,30 @@ func TestGlancesAreLooks(t *testing.T) {
 					}
 				}
 			case len(texts[path]) > 0 && rnd.IntN(10) > 0:
-				texts[path][rnd.IntN(len(texts[path]))] = document()
+				i := rnd.IntN(len(texts[path]))
+				texts[path][i] = document(path, i)
 				write(path, strings.Join(texts[path], "---\n"))
 			default:
-				texts[path] = append(texts[path], document())
+				texts[path] = append(texts[path], document(path, len(texts[path])))
 				write(path, strings.Join(texts[path], "---\n"))
 			}
 			n.Paths[path] = true
 		}
 		n.All = step == 0 || rnd.IntN(20) == 0
 		seen := one.look(n)
-		if len(seen.replaced) > 0 {
-			quick++
+		probe := *one // what quick would say, without its effect
+		probe.objects = maps.Clone(one.objects)
+		if _, ok := probe.quick(seen.replaced); ok && seen.glance {
+			for _, r := range seen.replaced {
+				switch {
+				case r.old == nil:
+					did[1]++
+				case r.now == nil:
+					did[2]++
+				default:
+					did[0]++
+				}
+			}
 		}
 		got, told := one.assemble(seen)
 		want, news := all.assemble(all.scan())
@@ -94,8 +125,10 @@ func TestGlancesAreLooks(t *testing.T) {
 			t.Fatalf("step %d, notice %v, in force, -all +one:\n%s", step, n, d)
 		}
 	}
-	if quick < 100 {
-		t.Errorf("only %d glances were enough: the test shows little", quick)
+	for i := range want {
+		if did[i] < want[i] {
+			t.Errorf("glances were enough for %v files changed, added, removed, want %v: the test shows little", did, want)
+		}
 	}
 }
 
@@ -125,4 +158,35 @@ func inForce(s *Source) map[string]string {
 		out["emitted "+k.String()] = fmt.Sprintf("%x %v", o.Head().Hash, o.Head().Origin)
 	}
 	return out
+}
+
+// TestGoneForLongEnough: a file that is not there is left for a while, alone, and then
+// takes its objects with it; no other file is looked at.
+func TestGoneForLongEnough(t *testing.T) {
+	dir := t.TempDir()
+	paths := []string{filepath.Join(dir, "a.yaml"), filepath.Join(dir, "b.yaml")}
+	for _, p := range paths {
+		text := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + strings.TrimSuffix(filepath.Base(p), ".yaml") + "}\n"
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := New(Options{Paths: []string{dir}})
+	s.assemble(s.scan())
+	if err := os.Remove(paths[0]); err != nil {
+		t.Fatal(err)
+	}
+	n := fswatch.Notice{Paths: map[string]bool{paths[0]: false}}
+	for range 2 {
+		seen := s.look(n)
+		if d, told := s.assemble(seen); told || !seen.glance || seen.again <= 0 || !cmp.Equal(seen.left, paths[:1]) || len(s.order) != 2 || s.order[1].path != paths[0] {
+			t.Fatalf("a file that has just gone: told %v, glance %v, again in %v, left %v, delta %v", told, seen.glance, seen.again, seen.left, d)
+		}
+	}
+	s.files[paths[0]].missing = time.Now().Add(-time.Hour)
+	seen := s.look(n)
+	d, told := s.assemble(seen)
+	if !told || !seen.glance || seen.again != 0 || len(d.Deletes) != 1 || d.Deletes[0].Name != "a" || d.Why != "Namespace a removed" {
+		t.Errorf("a file that has gone: told %v, glance %v, again in %v, delta %+v", told, seen.glance, seen.again, d)
+	}
 }

@@ -45,6 +45,7 @@ const (
 type entry struct {
 	path    string
 	overlay bool
+	root    int // where it was found, in Source.roots
 	size    int64
 	mod     time.Time
 	read    time.Time
@@ -61,31 +62,40 @@ type scanned struct {
 	changed []string // base names, for people
 	trouble []model.Finding
 	again   time.Duration // how soon to look at what was left; 0: nothing was
-	// glance: only some files were looked at, of which these were read anew.
+	// glance: only some files were looked at, of which these are other than before, and
+	// those left.
 	glance   bool
 	replaced []replaced
+	left     []string
 }
 
 // from says where a file was found, and whether it is known to be whole.
-type from struct{ overlay, whole bool }
+type from struct {
+	root           int
+	overlay, whole bool
+}
 
-// left notes that something is to be looked at again after d.
-func (s *scanned) left(d time.Duration) {
+// later notes that something is to be looked at again after d.
+func (s *scanned) later(d time.Duration) {
 	if s.again == 0 || d < s.again {
 		s.again = d
 	}
+}
+
+// roots are where files are looked for, the overlay first.
+func (s *Source) roots() []string {
+	if s.opts.Overlay == "" {
+		return s.opts.Paths
+	}
+	return append([]string{s.opts.Overlay}, s.opts.Paths...)
 }
 
 // scan reads what changed since the last time.
 func (s *Source) scan() scanned {
 	var out scanned
 	next := map[string]*entry{}
-	roots := s.opts.Paths
-	if s.opts.Overlay != "" {
-		roots = append([]string{s.opts.Overlay}, roots...)
-	}
-	for i, root := range roots {
-		s.walk(root, i == 0 && s.opts.Overlay != "", &out, next)
+	for i, root := range s.roots() {
+		s.walk(root, from{root: i, overlay: i == 0 && s.opts.Overlay != ""}, &out, next)
 	}
 	for p, e := range s.files {
 		if next[p] != nil {
@@ -95,7 +105,7 @@ func (s *Source) scan() scanned {
 			e.missing = time.Now()
 		}
 		if rest := unsettled(e.missing, settleEmpty); rest > 0 {
-			out.left(rest)
+			out.later(rest)
 			next[p] = e
 			at := len(out.order)
 			if e.overlay {
@@ -114,18 +124,18 @@ func (s *Source) scan() scanned {
 }
 
 // walk visits one folder or file.
-func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*entry) {
+func (s *Source) walk(root string, at from, out *scanned, next map[string]*entry) {
 	info, err := os.Stat(root)
 	switch {
-	case err != nil && overlay && errors.Is(err, fs.ErrNotExist):
+	case err != nil && at.overlay && errors.Is(err, fs.ErrNotExist):
 		out.dirs = append(out.dirs, filepath.Dir(root))
 		return
 	case err != nil:
-		s.keep(root, overlay, err, out, next)
+		s.keep(root, at.overlay, err, out, next)
 		return
 	case !info.IsDir():
 		out.dirs = append(out.dirs, filepath.Dir(root))
-		s.file(root, info, out, next, from{overlay: overlay})
+		s.file(root, info, out, next, at)
 		return
 	}
 	ignored := ignore(root)
@@ -136,12 +146,12 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 	err = filepath.WalkDir(begin, func(p string, d fs.DirEntry, err error) error {
 		p = filepath.Clean(p)
 		if err != nil {
-			s.keep(p, overlay, err, out, next)
+			s.keep(p, at.overlay, err, out, next)
 			return nil
 		}
 		base := d.Name()
 		rel, _ := filepath.Rel(root, p)
-		if p != root && (strings.HasPrefix(base, ".") || ignored(filepath.ToSlash(rel))) || base == "node_modules" {
+		if p != root && (strings.HasPrefix(base, ".") || ignored(filepath.ToSlash(rel))) || base == vendored {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -159,9 +169,9 @@ func (s *Source) walk(root string, overlay bool, out *scanned, next map[string]*
 		}
 		info, err := os.Stat(p) // follows links, as ConfigMap volumes have them
 		if err != nil {
-			s.keep(p, overlay, err, out, next)
+			s.keep(p, at.overlay, err, out, next)
 		} else if !info.IsDir() {
-			s.file(p, info, out, next, from{overlay: overlay})
+			s.file(p, info, out, next, at)
 		}
 		return nil
 	})
@@ -182,6 +192,9 @@ func followed(root string) (begin, real string) {
 	}
 	return root + string(filepath.Separator), real
 }
+
+// vendored is a folder of what others have written.
+const vendored = "node_modules"
 
 // keep leaves everything at or below a path as it was, since it cannot be read.
 func (s *Source) keep(p string, overlay bool, err error, out *scanned, next map[string]*entry) {
@@ -232,7 +245,7 @@ func (s *Source) file(p string, info fs.FileInfo, out *scanned, next map[string]
 		return
 	}
 	leave := func(d time.Duration) {
-		out.left(d)
+		out.later(d)
 		if old != nil {
 			next[p] = old
 			out.order = append(out.order, old)
@@ -246,7 +259,7 @@ func (s *Source) file(p string, info fs.FileInfo, out *scanned, next map[string]
 		leave(rest)
 		return
 	}
-	e := &entry{path: p, overlay: at.overlay, size: info.Size(), mod: info.ModTime(), read: time.Now()}
+	e := &entry{path: p, overlay: at.overlay, root: at.root, size: info.Size(), mod: info.ModTime(), read: time.Now()}
 	data, err := read(p)
 	if errors.Is(err, fs.ErrNotExist) {
 		return // removed between looking and opening
@@ -266,11 +279,12 @@ func (s *Source) file(p string, info fs.FileInfo, out *scanned, next map[string]
 		old.size, old.mod, old.read = e.size, e.mod, e.read
 		e = old
 	} else {
-		e.results = s.dec.Decode(data, input(p))
-		change := " changed"
-		if old == nil {
-			change = " added"
+		var before []document.Result
+		change := " added"
+		if old != nil {
+			before, change = old.results, " changed"
 		}
+		e.results = s.dec.Again(data, input(p), before)
 		out.changed = append(out.changed, filepath.Base(p)+change)
 	}
 	next[p] = e
@@ -297,9 +311,12 @@ func read(p string) ([]byte, error) {
 	return data, err
 }
 
+// ignoring is the file that says which others do not count.
+const ignoring = ".weftignore"
+
 // ignore reads the folder's .weftignore.
 func ignore(root string) func(rel string) bool {
-	data, err := os.ReadFile(filepath.Join(root, ".weftignore"))
+	data, err := os.ReadFile(filepath.Join(root, ignoring))
 	if err != nil {
 		return func(string) bool { return false }
 	}

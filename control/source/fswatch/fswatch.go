@@ -23,8 +23,10 @@ const (
 	// apart is how many times what a look took is left between two.
 	apart = 4
 	// rescan is how often everything is looked at, unless that takes more than one
-	// in share of the time.
+	// in share of the time; rarely that is, where it finds nothing time after time: the
+	// system's notices are to be relied on there.
 	rescan = 2 * time.Second
+	rarely = 16 * time.Second
 	share  = 200
 	// poll is how often to look when the system gives no notice at all.
 	poll = 200 * time.Millisecond
@@ -44,8 +46,12 @@ type Look struct {
 	// to the next rescan.
 	Dirs []string
 	// Again, when not 0, is how soon to look again although nothing may happen:
-	// something was left because it was not settled yet.
+	// something was left because it was not settled yet. Left are the paths, if these
+	// are all; nil: everything is to be looked at.
 	Again time.Duration
+	Left  []string
+	// Found: something is other than it was at the last look.
+	Found bool
 }
 
 // event is one notice of the system: of a path, or that some were lost.
@@ -102,6 +108,7 @@ type runner struct {
 	hurry  bool      // something whole is in it: it is not waited for more
 	last   time.Time // look
 	took   time.Duration
+	every  time.Duration // until the next rescan
 }
 
 func (r *runner) run(ctx context.Context) error {
@@ -112,17 +119,17 @@ func (r *runner) run(ctx context.Context) error {
 	look := func() error {
 		wait.Stop()
 		whole := r.notice.All
-		again, took, err := r.look()
-		if again > 0 {
-			wait.Reset(again)
-			r.notice.All = true
+		seen, took, err := r.look()
+		if seen.Again > 0 {
+			wait.Reset(seen.Again)
+			r.left(seen.Left)
 		}
 		if whole {
-			all.Reset(max(rescan, share*took))
+			all.Reset(max(r.every, share*took))
 		}
 		return err
 	}
-	r.notice.All = true
+	r.notice.All, r.every = true, rescan
 	if err := look(); err != nil {
 		return err
 	}
@@ -140,6 +147,7 @@ func (r *runner) run(ctx context.Context) error {
 			continue
 		case <-wait.C:
 		case <-all.C:
+			r.every = min(2*r.every, rarely) // unless it finds something
 			r.notice.All = true
 		}
 		if err := look(); err != nil {
@@ -158,10 +166,7 @@ func (r *runner) noted(e event) time.Duration {
 	if e.lost {
 		r.notice.All = true
 	} else {
-		if r.notice.Paths == nil {
-			r.notice.Paths = map[string]bool{}
-		}
-		r.notice.Paths[e.path] = e.whole
+		r.notice.add(e.path, e.whole)
 	}
 	switch {
 	case r.hurry:
@@ -174,18 +179,34 @@ func (r *runner) noted(e event) time.Duration {
 	return min(quiet, max(0, most-now.Sub(r.first)))
 }
 
+// left notes what the last look left for another one.
+func (r *runner) left(paths []string) {
+	r.notice.All = r.notice.All || paths == nil
+	for _, p := range paths {
+		r.notice.add(p, r.notice.Paths[p])
+	}
+}
+
+func (n *Notice) add(path string, whole bool) {
+	if n.Paths == nil {
+		n.Paths = map[string]bool{}
+	}
+	n.Paths[path] = whole
+}
+
 // look scans and brings the watched folders up to date. A folder that is new
 // may have got files before it was watched: then it is scanned again.
-func (r *runner) look() (again, took time.Duration, err error) {
+func (r *runner) look() (seen Look, took time.Duration, err error) {
 	n := r.notice
 	r.notice, r.first, r.hurry = Notice{}, time.Time{}, false
 	start := time.Now()
 	for range 8 {
-		seen, err := r.scan(n)
-		if err != nil {
-			return 0, 0, err
+		if seen, err = r.scan(n); err != nil {
+			return seen, 0, err
 		}
-		again = seen.Again
+		if n.All && seen.Found {
+			r.every = rescan
+		}
 		if !n.All && seen.Dirs == nil || !r.watch(seen.Dirs) {
 			break
 		}
@@ -193,7 +214,7 @@ func (r *runner) look() (again, took time.Duration, err error) {
 	}
 	r.last = time.Now()
 	r.took = r.last.Sub(start)
-	return again, r.took, nil
+	return seen, r.took, nil
 }
 
 func (r *runner) watch(dirs []string) (added bool) {

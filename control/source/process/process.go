@@ -51,7 +51,9 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 		if !changed {
 			return look, nil
 		}
-		return look, source.Send(ctx, out, d)
+		found := look
+		found.Found = true
+		return found, source.Send(ctx, out, d)
 	})
 }
 
