@@ -130,7 +130,7 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 		out = append(out, httpFilter("envoy.filters.http.on_demand", onDemandFilter()))
 	}
 	if h.stage != outbound {
-		out = append(out, b.policies().http...)
+		out = append(out, b.requestPolicies(h.messages)...)
 	}
 	out = append(out, h.limits...)
 	if h.grpcWeb {
