@@ -160,6 +160,7 @@ var codes = []Code{
 
 	// Protocols of messages.
 	{"WEFT0420", warning, "A rule is about requests of a protocol of messages, which a stock Envoy carries as bytes: it errs on the side of refusing there.", "Run the servers with the engine go.", nil},
+	{"WEFT0421", failure, "A server of a Gateway speaks a protocol of messages, which a stock Envoy carries as bytes: routes on its fields have no effect there.", "Run the gateway with the engine go.", nil},
 }
 
 // Absent are the messages of istioctl analyze that Weft has no equal of, and why.

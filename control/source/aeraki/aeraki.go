@@ -76,7 +76,7 @@ func convert(d *document.Document) []model.Object {
 		d.Error(document.CodeMissing, "spec.hosts", "name the service", "is missing")
 	}
 	if len(spec.Gateways) > 0 {
-		d.Unsupported("spec.gateways", "remove it: the routes are for sidecars then", "gateways have no listeners for protocols that are not HTTP yet")
+		rs.Gateways = istio.Gateways(d, "spec.gateways", spec.Gateways)
 	}
 	for i := range spec.Routes {
 		rs.HTTP = append(rs.HTTP, route(d, document.At("spec.routes", i), &spec.Routes[i]))

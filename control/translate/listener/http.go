@@ -82,6 +82,8 @@ func (b *Builder) http(h httpChain) *listenerv3.Filter {
 	}
 	b.headers(m, h.stage)
 	if h.messages != "" {
+		// A client's address would become a field of the message that programs do not expect.
+		m.SkipXffAppend = h.stage == gateway
 		m.UpgradeConfigs, m.NormalizePath, m.ForwardClientCertDetails, m.SetCurrentClientCertDetails = nil, nil, 0, nil
 	}
 	if h.inline != nil {
