@@ -22,7 +22,7 @@ var kinds = map[string]model.Kind{
 	"ns": model.KindNamespace, "svc": model.KindService, "sa": model.KindServiceAccount, "cm": model.KindConfigMap,
 	"vs": model.KindVirtualService, "dr": model.KindDestinationRule, "gw": model.KindGateway, "se": model.KindServiceEntry,
 	"we": model.KindWorkloadEntry, "pa": model.KindPeerAuthentication, "ap": model.KindAuthorizationPolicy, "proc": model.KindProcess,
-	"wg": model.KindWorkloadGroup, "ra": model.KindRequestAuthentication, "ef": model.KindEnvoyFilter, "ing": model.KindIngress, "sl": model.KindSmartLimiter,
+	"wg": model.KindWorkloadGroup, "ra": model.KindRequestAuthentication, "ef": model.KindEnvoyFilter, "ing": model.KindIngress, "sl": model.KindSmartLimiter, "dap": model.KindDubboAuthorizationPolicy,
 }
 
 var allKinds = []model.Kind{
@@ -33,7 +33,7 @@ var allKinds = []model.Kind{
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 	model.KindServiceFence, model.KindSlimeBoot, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension,
-	model.KindRedisService, model.KindRedisDestination,
+	model.KindRedisService, model.KindRedisDestination, model.KindDubboAuthorizationPolicy,
 	model.KindApplicationProtocol,
 }
 

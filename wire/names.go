@@ -51,7 +51,10 @@ const QuotaTest = "#"
 
 // MessageProtocols are the protocols of messages that every data plane of this version speaks, sorted: the names
 // of MessageProxy.protocol.
-var MessageProtocols = []string{"dubbo", "thrift"}
+var MessageProtocols = []string{DubboProtocol, "thrift"}
+
+// DubboProtocol is the name of Dubbo's codec.
+const DubboProtocol = "dubbo"
 
 // ConvertedProtocols are those of MessageProtocols that requests of HTTP with JSON can be made of.
 var ConvertedProtocols = []string{"dubbo"}

@@ -157,6 +157,10 @@ var codes = []Code{
 	{"WEFT0403", failure, "Programmed would be False: an object of the Gateway API cannot be carried out.", "See what is named.", nil},
 	{"WEFT0404", failure, "Conflicted would be True: two listeners exclude each other.", "Change one of the two.", nil},
 	{"WEFT0405", warning, "An object is another controller's, and passed over.", "Nothing, if that is meant.", nil},
+
+	// Protocols of messages.
+	{"WEFT0420", warning, "A rule is about requests of a protocol of messages, which a stock Envoy carries as bytes: it errs on the side of refusing there.", "Run the servers with the engine go.", nil},
+	{"WEFT0421", failure, "A server of a Gateway speaks a protocol of messages, which a stock Envoy carries as bytes: routes on its fields have no effect there.", "Run the gateway with the engine go.", nil},
 }
 
 // Absent are the messages of istioctl analyze that Weft has no equal of, and why.

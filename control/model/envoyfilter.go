@@ -12,13 +12,23 @@ type EnvoyFilter struct {
 	Gateways []string
 	// Priority orders filters: lower ones are applied first.
 	Priority int32
-	Patches  []EnvoyPatch
+	// Phase is where in a chain a plug-in stands: one of those below, the first first. Within a phase Priority orders.
+	Phase   int
+	Patches []EnvoyPatch
 	// Fields are the fields that the patches come from, in an object that is no EnvoyFilter itself; nil: its
 	// configPatches.
 	Fields []string
 	// Modules are to be fetched for what the patches add.
 	Modules []ModuleRef
 }
+
+// Phases of plug-ins. Chains need not have the filters that a phase is named for, so the order is that of the numbers.
+const (
+	PhaseAuthn = iota - 3
+	PhaseAuthz
+	PhaseStats
+	PhaseLast
+)
 
 // Field is the path of a patch in its object.
 func (f *EnvoyFilter) Field(i int) string {

@@ -39,6 +39,8 @@ const (
 	KindWorkloadGroup       Kind = "WorkloadGroup"
 	// KindMetaRouter is Aeraki's: routes of protocols that are not HTTP.
 	KindMetaRouter Kind = "MetaRouter"
+	// KindDubboAuthorizationPolicy is Aeraki's.
+	KindDubboAuthorizationPolicy Kind = "DubboAuthorizationPolicy"
 	// KindSmartLimiter is Slime's: limits that follow conditions. KindLimits is what is in force of one.
 	KindSmartLimiter Kind = "SmartLimiter"
 	KindLimits       Kind = "Limits"

@@ -227,9 +227,11 @@ const (
 	Custom
 )
 
-// Authz is an AuthorizationPolicy.
+// Authz is an AuthorizationPolicy, or a DubboAuthorizationPolicy.
 type Authz struct {
-	Meta     `json:"meta"`
+	Meta `json:"meta"`
+	// Protocol is the codec of the protocol of messages that it is for alone; "": it is for all traffic.
+	Protocol string
 	Selector map[string]string
 	Targets  []TargetRef
 	Action   AuthzAction
@@ -265,6 +267,8 @@ type AuthzOperation struct {
 	Ports, NotPorts     []string
 	Methods, NotMethods []string
 	Paths, NotPaths     []string
+	// Interfaces are services of Dubbo's.
+	Interfaces, NotInterfaces []string
 }
 
 // AuthzCondition is a "when" clause, e.g. request.headers[x-token].

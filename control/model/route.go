@@ -242,7 +242,11 @@ type Server struct {
 	Port     uint16
 	PortName string
 	Protocol Protocol
-	Bind     string
+	// App is the protocol of messages that the port is for where one of that name is declared; "": it cannot be one.
+	App string
+	// Asked: it is for nothing else.
+	Asked bool
+	Bind  string
 	// Hosts as written: "dnsName" or "namespace/dnsName"; "." is replaced by the gateway's namespace.
 	Hosts []string
 	TLS   *ServerTLS

@@ -71,12 +71,12 @@ func (x *Index) patches(p *Proxy) []model.PatchRef {
 	return out
 }
 
-// rank has plug-ins put in before EnvoyFilters apply, so that these can be about them.
+// rank has plug-ins put in by their phases, and before EnvoyFilters apply, so that these can be about them.
 func rank(f *model.EnvoyFilter) int {
 	if f.Fields != nil {
-		return 0
+		return f.Phase
 	}
-	return 1
+	return model.PhaseLast + 1
 }
 
 func picks(f *model.EnvoyFilter, labels map[string]string) bool {

@@ -25,7 +25,7 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	m.own.gateways = slice(m, every, m.own.gateways, model.KindGateway)
 	s.Sidecars = slice(m, every, last.Sidecars, model.KindSidecar)
 	s.PeerAuths = slice(m, every, last.PeerAuths, model.KindPeerAuthentication)
-	s.Authz = slice(m, every, last.Authz, model.KindAuthorizationPolicy)
+	s.Authz = slice(m, every, last.Authz, model.KindAuthorizationPolicy, model.KindDubboAuthorizationPolicy)
 	s.RequestAuths = slice(m, every, last.RequestAuths, model.KindRequestAuthentication)
 	s.KeySets = slice(m, every, last.KeySets, model.KindKeySet)
 	s.Telemetry = slice(m, every, last.Telemetry, model.KindTelemetry)

@@ -2,7 +2,6 @@ package mesh
 
 import (
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 	"testing"
@@ -72,6 +71,24 @@ spec:
   rules:
   - to: [{operation: {methods: [secret]}}]
 ---
+apiVersion: dubbo.aeraki.io/v1alpha1
+kind: DubboAuthorizationPolicy
+metadata: {name: private, namespace: default}
+spec:
+  action: DENY
+  rules:
+  - from: [{source: {principals: ["*/sa/page"]}}]
+    to: [{operation: {interfaces: ["org.*"], methods: ["private*"]}}]
+---
+apiVersion: dubbo.aeraki.io/v1alpha1
+kind: DubboAuthorizationPolicy
+metadata: {name: known, namespace: default}
+spec:
+  action: ALLOW
+  rules:
+  - from: [{source: {namespaces: [default, istio-system]}}]
+    to: [{operation: {interfaces: [org.x.Demo]}}]
+---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: demo, namespace: default}
@@ -130,24 +147,30 @@ func TestDubbo(t *testing.T) {
 			m := startText(t, dubboMesh+mode.routes, options{engine: "go"}, "ANNOTATION", mode.annotation)
 			call := func(method, more string) string {
 				t.Helper()
-				a := m.get("/?service=org.x.Demo&host=demo&method="+method+more, "")
+				service, method, ok := strings.Cut(method, ":")
+				if !ok {
+					service, method = "org.x.Demo", service
+				}
+				a := m.get("/?service="+service+"&host=demo&method="+method+more, "")
 				return fmt.Sprint(a.code, " ", requestID.ReplaceAllString(strings.TrimSpace(a.body), ""))
 			}
 			for query, want := range map[string]string{
 				"hello":                 "200 20 1 v1 2.0.2 org.x.Demo 0.0.0 hello  added yes",
 				"hello&user=" + "jason": "200 20 1 v2 2.0.2 org.x.Demo 0.0.0 hello  user jason",
 				"secret":                "200 40 RBAC: access denied",
+				"privateKeys":           "200 40 RBAC: access denied",
+				"org.y.Demo:hello":      "200 40 RBAC: access denied",
 				"broken":                "200 80 fault filter abort",
 				"fail":                  "200 20 0 v1 fails",
 			} {
-				method, more, _ := strings.Cut(query, "&")
+				method, more, _ := strings.Cut(query, "&") // "SERVICE:METHOD&ATTACHMENTS"
 				if method == "broken" && mode.routes == dubboMetaRouter {
 					continue
 				}
 				if more != "" {
 					more = "&" + more
 				}
-				if got := call(url.QueryEscape(method), more); got != want {
+				if got := call(method, more); got != want {
 					t.Errorf("%s: %q, want %q", query, got, want)
 				}
 			}
@@ -161,6 +184,10 @@ func TestDubbo(t *testing.T) {
 				if got := fmt.Sprint(a.code, " ", a.body); !strings.HasPrefix(got, want) || strings.HasPrefix(path, "/org.x.Demo/hello") && !strings.Contains(got, "generic true user jason") {
 					t.Errorf("%s: %q, want %q", path, got, want)
 				}
+			}
+			// What only the page may not ask for, the gateway may.
+			if a := m.get("/org.x.Demo/privateKeys", ""); a.code != 200 {
+				t.Errorf("privateKeys through the gateway: %d %q", a.code, a.body)
 			}
 			m.eventually("metrics", func() error {
 				for instance, part := range map[string]string{"page-0": `reporter="source"`, "demo-v1-0": `reporter="destination"`} {

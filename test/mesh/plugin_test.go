@@ -81,7 +81,15 @@ spec:
 
 // TestPlugins: modules, scripts and filters where WasmPlugins, TrafficExtensions and PluginManagers put them.
 func TestPlugins(t *testing.T) {
-	t.Parallel()
+	for _, engine := range []string{"go", "envoy"} {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
+			pluginsOn(t, engine)
+		})
+	}
+}
+
+func pluginsOn(t *testing.T, engine string) {
 	code := filepath.Join(work(t), "plugin.wasm")
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", code, ".")
 	cmd.Dir = filepath.Join(root, "proxy/http/wasm/testdata/plugin")
@@ -99,7 +107,7 @@ func TestPlugins(t *testing.T) {
 		http.ServeFile(w, r, code)
 	}))
 	defer server.Close()
-	m := startText(t, plugins, options{engine: "go"}, "MODULE", server.URL+"/plugin.wasm")
+	m := startText(t, plugins, options{engine: engine}, "MODULE", server.URL+"/plugin.wasm")
 	m.want("/echo/headers", "", 200, `X-Wasm: {"word":"stamped"}`)
 	m.want("/echo/headers", "", 200, `X-Script: saw {"word":"stamped"}`) // which stands behind it
 	m.want("/deny", "", 403, "denied by the plug-in")

@@ -1,5 +1,6 @@
 // Package aeraki is the front end of Aeraki's kinds: MetaRouter, routes for protocols that are not HTTP, which compile
-// into the same routes as a VirtualService's; RedisService and RedisDestination.
+// into the same routes as a VirtualService's; RedisService and RedisDestination; DubboAuthorizationPolicy, which
+// compiles into what an AuthorizationPolicy is, for Dubbo alone.
 //
 // Attributes are what the protocol's codec finds: "method" is the operation, "interface" the service, others are
 // fields by their names, whose case does not count. Limits are carried out by the servers' proxies.
@@ -26,6 +27,7 @@ func FrontEnds() []document.FrontEnd {
 		{Kind: string(model.KindRedisDestination), Group: api.RedisGroup, Versions: []string{api.Version}, Shape: redisShapes()[1], Convert: convertRedisDestination},
 		{Kind: string(model.KindMetaRouter), Group: api.Group, Versions: []string{api.Version}, Shape: s.router, Convert: convert},
 		{Kind: string(model.KindApplicationProtocol), Group: api.Group, Versions: []string{api.Version}, Shape: s.protocol, Cluster: true, Convert: convertProtocol},
+		{Kind: string(model.KindDubboAuthorizationPolicy), Group: api.DubboGroup, Versions: []string{api.Version}, Shape: s.dubbo, Convert: convertDubboAuthorization},
 	}
 }
 
@@ -36,13 +38,14 @@ var rules = document.Rules{
 	"TokenBucket.tokensPerFill": {Min: 0, Max: 1 << 31},
 }
 
-type shapeSet struct{ router, protocol *document.Shape }
+type shapeSet struct{ router, protocol, dubbo *document.Shape }
 
 var shapes = sync.OnceValue(func() shapeSet {
 	b := document.NewBuilder(rules)
 	s := shapeSet{
 		router:   document.Spec(b.GoType(reflect.TypeFor[api.MetaRouterSpec]())),
 		protocol: document.Spec(b.GoType(reflect.TypeFor[api.ApplicationProtocolSpec]())),
+		dubbo:    document.Spec(b.GoType(reflect.TypeFor[api.DubboAuthorizationPolicySpec]())),
 	}
 	if bad := rules.Unused(b.Used); bad != nil {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
@@ -73,7 +76,7 @@ func convert(d *document.Document) []model.Object {
 		d.Error(document.CodeMissing, "spec.hosts", "name the service", "is missing")
 	}
 	if len(spec.Gateways) > 0 {
-		d.Unsupported("spec.gateways", "remove it: the routes are for sidecars then", "gateways have no listeners for protocols that are not HTTP yet")
+		rs.Gateways = istio.Gateways(d, "spec.gateways", spec.Gateways)
 	}
 	for i := range spec.Routes {
 		rs.HTTP = append(rs.HTTP, route(d, document.At("spec.routes", i), &spec.Routes[i]))

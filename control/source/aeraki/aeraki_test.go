@@ -96,7 +96,7 @@ func TestBad(t *testing.T) {
 	for spec, want := range map[string]string{
 		`{routes: [{route: [{destination: {host: h}}]}]}`: "spec.hosts: is missing",
 		`{hosts: [a], routes: [{}]}`:                      "spec.routes[0].route: is missing",
-		`{hosts: [a], gateways: [g]}`:                     "spec.gateways: ",
+		`{hosts: [a], gateways: [g/h/i]}`:                 "spec.gateways[0]: ",
 		`{hosts: [a], routes: [{match: {attributes: {m: {exact: a, prefix: b}}}, route: [{destination: {host: h}}]}]}`: "spec.routes[0].match.attributes.m: has more than one of exact, prefix and regex",
 		`{hosts: [a], routes: [{match: {attributes: {m: {regex: "("}}}, route: [{destination: {host: h}}]}]}`:          "spec.routes[0].match.attributes.m.regex: ",
 		`{hosts: [a], routes: [{route: [{destination: {host: h}}, {destination: {host: i}}]}]}`:                        "spec.routes[0].route: no destination has a weight",

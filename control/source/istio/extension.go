@@ -31,11 +31,11 @@ func newExtension(d *document.Document, phase string, priority int32) *extension
 	e := &extension{d: d, out: &model.EnvoyFilter{Meta: d.Meta, Priority: -priority, Fields: []string{}}} // the higher one stands first
 	switch phase {
 	case "AUTHN":
-		e.before = jwtFilters
+		e.before, e.out.Phase = jwtFilters, model.PhaseAuthn
 	case "AUTHZ":
-		e.before = authzFilters
+		e.before, e.out.Phase = authzFilters, model.PhaseAuthz
 	case "STATS":
-		e.before = statsFilters
+		e.before, e.out.Phase = statsFilters, model.PhaseStats
 	}
 	return e
 }

@@ -71,12 +71,18 @@ func server(d *document.Document, at string, p *networkingpb.Server) model.Serve
 		d.Error(document.CodeMissing, at+".port.name", "write e.g. name: http", "is missing")
 	}
 	var ok bool
-	if port.GetProtocol() == "" {
+	// Aeraki's names: what is opaque by its protocol may be messages by its name, and a protocol may be declared.
+	if app, said := document.AppOf(port.GetProtocol()); said {
+		out.App, out.Asked, out.Protocol = app, true, model.TCP
+	} else if port.GetProtocol() == "" {
 		d.Error(document.CodeMissing, at+".port.protocol", "write one of "+strings.Join(gatewayProtocols, ", "), "is missing")
 	} else if out.Protocol, ok = document.Protocol(port.GetProtocol()); !ok || out.Protocol == model.UDP {
 		d.Invalid(at+".port.protocol", document.Suggest(port.GetProtocol(), gatewayProtocols), "must be one of %s, got %q", strings.Join(gatewayProtocols, ", "), port.GetProtocol())
 	} else {
 		serverTLSRules(d, at, out)
+		if out.Protocol == model.TCP || out.Protocol == model.TLS {
+			out.App, out.Asked = document.AppOf(port.GetName())
+		}
 	}
 	if out.Bind != "" {
 		if _, err := netip.ParseAddr(out.Bind); err != nil && !strings.HasPrefix(out.Bind, "unix://") {

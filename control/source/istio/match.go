@@ -20,7 +20,7 @@ func portIs(port uint32) model.Condition {
 func httpMatch(d *document.Document, at string, p *networkingpb.HTTPMatchRequest, rs *model.RouteSet) model.Match {
 	m := model.Match{
 		Name: p.GetName(), SourceLabels: p.GetSourceLabels(), SourceNamespace: p.GetSourceNamespace(),
-		StatPrefix: p.GetStatPrefix(), Gateways: gatewaysOf(d, at+".gateways", p.GetGateways()),
+		StatPrefix: p.GetStatPrefix(), Gateways: Gateways(d, at+".gateways", p.GetGateways()),
 	}
 	for i, g := range m.Gateways {
 		if !rs.Delegate && !slices.Contains(rs.Gateways, g) {

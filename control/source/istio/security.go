@@ -166,7 +166,7 @@ func authzSource(d *document.Document, at string, s *securitypb.Source) model.Au
 		"trustDomains": out.TrustDomains, "notTrustDomains": out.NotTrustDomains,
 	}
 	for name, list := range patterns {
-		wildcards(d, at+"."+name, list)
+		Patterns(d, at+"."+name, list)
 	}
 	for name, list := range map[string][]string{"trustDomains": out.TrustDomains, "notTrustDomains": out.NotTrustDomains} {
 		for i, v := range list {
@@ -219,8 +219,8 @@ func accounts(d *document.Document, at string, list []string) []string {
 	return out
 }
 
-// wildcards reports "*" elsewhere than at one end.
-func wildcards(d *document.Document, at string, list []string) {
+// Patterns reports values of policies that are empty, or have a "*" elsewhere than at one end.
+func Patterns(d *document.Document, at string, list []string) {
 	for i, v := range list {
 		if v == "" {
 			d.Invalid(document.At(at, i), "remove it", "is empty")
@@ -255,7 +255,7 @@ func authzOperation(d *document.Document, at string, o *securitypb.Operation) mo
 			}
 		}
 		if name != "ports" && name != "notPorts" && !slices.ContainsFunc(list, func(v string) bool { return strings.Contains(v, "{") }) {
-			wildcards(d, at+"."+name, list)
+			Patterns(d, at+"."+name, list)
 		}
 	}
 	if empty {

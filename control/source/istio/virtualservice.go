@@ -23,7 +23,7 @@ func convertVirtualService(d *document.Document) []model.Object {
 		return nil
 	}
 	rs := &model.RouteSet{Meta: d.Meta, Exports: d.Visibility("spec.exportTo", vs.GetExportTo())}
-	rs.Hosts, rs.Gateways = hostsOf(d, vs), gatewaysOf(d, "spec.gateways", vs.GetGateways())
+	rs.Hosts, rs.Gateways = hostsOf(d, vs), Gateways(d, "spec.gateways", vs.GetGateways())
 	if len(rs.Gateways) == 0 {
 		rs.Gateways = []string{meshGateway}
 	}
@@ -104,7 +104,8 @@ func onlyMesh(gateways []string) bool {
 }
 
 // gatewaysOf resolves gateway names to "mesh" or "namespace/name".
-func gatewaysOf(d *document.Document, field string, names []string) []string {
+// Gateways reads names of Gateways that routes are for: "mesh", "name" or "namespace/name".
+func Gateways(d *document.Document, field string, names []string) []string {
 	var out []string
 	for i, g := range names {
 		ns, name, ok := strings.Cut(g, "/")
@@ -241,7 +242,7 @@ type clientMatch interface {
 
 func l4Match(d *document.Document, at string, p clientMatch) model.Match {
 	m := model.Match{
-		SourceLabels: p.GetSourceLabels(), SourceNamespace: p.GetSourceNamespace(), Gateways: gatewaysOf(d, at+".gateways", p.GetGateways()),
+		SourceLabels: p.GetSourceLabels(), SourceNamespace: p.GetSourceNamespace(), Gateways: Gateways(d, at+".gateways", p.GetGateways()),
 	}
 	if p.GetPort() != 0 {
 		m.Conditions = append(m.Conditions, portIs(p.GetPort()))

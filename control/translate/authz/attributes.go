@@ -106,6 +106,7 @@ func (t *translator) operation(o *model.AuthzOperation) ([]*rbacv3.Permission, e
 		{o.Hosts, o.NotHosts, t.http(func(v string) *rbacv3.Permission { return headerPermission(header(":authority", v, true)) })},
 		{o.Methods, o.NotMethods, t.http(func(v string) *rbacv3.Permission { return headerPermission(header(":method", v, false)) })},
 		{o.Paths, o.NotPaths, t.http(path)},
+		{o.Interfaces, o.NotInterfaces, t.http(func(v string) *rbacv3.Permission { return headerPermission(header("interface", v, false)) })},
 		{o.Ports, o.NotPorts, port},
 	} {
 		list, err := permissions(part.values, part.not, part.f)

@@ -29,6 +29,7 @@ const (
 	CodeValue    = "WEFT0330" // a value that cannot be read
 	CodeProvider = "WEFT0331" // a service for CUSTOM policies that cannot be asked
 	CodeKey      = "WEFT0332" // an unknown condition key
+	CodeBytes    = "WEFT0420" // requests of a protocol that the engine carries as bytes
 )
 
 // Names of the filters, which are also those of their metadata.
@@ -54,10 +55,10 @@ type Filter struct {
 	Config proto.Message
 }
 
-// HTTP makes a workload's filters for requests: those that stand before tokens
-// are read, and those behind, which may look at them.
-func HTTP(v *scope.View, report Report) (custom, local []Filter) {
-	b := builder{v: v, report: report}
+// HTTP makes a workload's filters for requests of HTTP, or of the protocol of messages that is named: those that
+// stand before tokens are read, and those behind, which may look at them.
+func HTTP(v *scope.View, messages string, report Report) (custom, local []Filter) {
+	b := builder{v: v, report: report, messages: messages}
 	for _, s := range b.sets() {
 		local = append(local, Filter{httpRBAC, &rbachttpv3.RBAC{
 			Rules: s.rules, ShadowRules: s.shadow, ShadowRulesStatPrefix: s.prefix(),
@@ -66,9 +67,10 @@ func HTTP(v *scope.View, report Report) (custom, local []Filter) {
 	return b.custom(), local
 }
 
-// TCP makes a workload's filters for connections of opaque bytes.
-func TCP(v *scope.View, report Report) []Filter {
-	b := builder{v: v, report: report, tcp: true}
+// TCP makes a workload's filters for connections of opaque bytes. messages is the protocol that these bytes are, where
+// it is one that the engine does not speak; then a Finding names what cannot be looked at.
+func TCP(v *scope.View, messages string, report Report) []Filter {
+	b := builder{v: v, report: report, tcp: true, messages: messages}
 	out := b.custom()
 	for _, s := range b.sets() {
 		out = append(out, Filter{tcpRBAC, &rbacnetv3.RBAC{
@@ -85,13 +87,15 @@ type builder struct {
 	v      *scope.View
 	report Report
 	tcp    bool
+	// messages is the protocol of messages that is carried; "": another one.
+	messages string
 	// proxyless: gRPC enforces it, which knows neither tokens nor others' metadata.
 	proxyless bool
 }
 
 func (b *builder) translator(p *model.Authz) *translator {
 	return &translator{
-		trust: trustDomains(b.v.Mesh), tcp: b.tcp, proxyless: b.proxyless, wide: p.Action != model.Allow, policy: p, report: b.report,
+		trust: trustDomains(b.v.Mesh), tcp: b.tcp, messages: b.messages, proxyless: b.proxyless, wide: p.Action != model.Allow, policy: p, report: b.report,
 	}
 }
 
@@ -136,6 +140,7 @@ func (b *builder) sets() []*ruleSet {
 	allow := &ruleSet{action: rbacv3.RBAC_ALLOW}
 	for _, p := range b.v.Authz() {
 		switch {
+		case !b.concerns(p):
 		case p.Action == model.Deny:
 			deny.add(b.translator(p))
 		case p.Action == model.Allow:
@@ -153,6 +158,15 @@ func (b *builder) sets() []*ruleSet {
 	return out
 }
 
+// concerns tells whether a policy is about what is carried.
+func (b *builder) concerns(p *model.Authz) bool {
+	if p.Protocol == "" || p.Protocol == b.messages {
+		return true
+	}
+	d := b.v.Index.Declared(b.messages)
+	return d != nil && d.Codec == p.Protocol
+}
+
 func trustDomains(m *model.Mesh) []string {
 	return append([]string{m.TrustDomain}, m.TrustAliases...)
 }
@@ -162,6 +176,7 @@ type translator struct {
 	trust []string
 	// tcp and proxyless are the builder's.
 	tcp, proxyless bool
+	messages       string
 	// wide: a part that cannot be tested is left out, so that the rule matches more.
 	wide   bool
 	policy *model.Authz
@@ -245,7 +260,12 @@ func (t *translator) rule(r *model.AuthzRule, index int) *rbacv3.Policy {
 // others go on without it, and a DENY rule so refuses more. Values that are wrong
 // are reported.
 func (t *translator) drop(err error, field string) bool {
-	if _, ok := err.(unmatched); !ok {
+	_, unknown := err.(unmatched)
+	if unknown && t.messages != "" {
+		t.finding(CodeBytes, model.Warning, field, "proxies of the engine envoy carry "+t.messages+" as bytes and cannot look at its requests: the rule errs on the side of refusing",
+			"run the servers with the engine go")
+	}
+	if !unknown {
 		t.finding(CodeValue, model.Error, field, err.Error(), "correct the value; until then the rule errs on the side of refusing")
 	}
 	return t.wide

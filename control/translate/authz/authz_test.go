@@ -40,10 +40,10 @@ var (
 
 // rules are what the filters enforce.
 func rules(v *scope.View, tcp bool, report Report) []*rbacv3.RBAC {
-	custom, list := HTTP(v, report)
+	custom, list := HTTP(v, "", report)
 	list = append(custom, list...)
 	if tcp {
-		list = TCP(v, report)
+		list = TCP(v, "", report)
 	}
 	var out []*rbacv3.RBAC
 	for _, f := range list {

@@ -63,10 +63,10 @@ func TestCustom(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			var findings []model.Finding
 			report := func(f model.Finding) { findings = append(findings, f) }
-			list, _ := HTTP(asked(tc.policies...), report)
+			list, _ := HTTP(asked(tc.policies...), "", report)
 			if tc.tcp {
 				findings = nil
-				list = TCP(asked(tc.policies...), report)
+				list = TCP(asked(tc.policies...), "", report)
 			}
 			var got []string
 			for _, f := range list {
@@ -115,7 +115,7 @@ func TestCheck(t *testing.T) {
 			grpc_service { envoy_grpc { cluster_name: "outbound|90||authz.x" authority: "authz.x" } timeout { seconds: 600 } }`,
 	} {
 		t.Run(provider, func(t *testing.T) {
-			list, _ := HTTP(asked(ask("c", provider)), func(f model.Finding) { t.Error(f) })
+			list, _ := HTTP(asked(ask("c", provider)), "", func(f model.Finding) { t.Error(f) })
 			m := &authzhttpv3.ExtAuthz{}
 			if err := prototext.Unmarshal([]byte(want), m); err != nil {
 				t.Fatal(err)
@@ -138,7 +138,7 @@ func TestDryRun(t *testing.T) {
 		p.DryRun = true
 		return p
 	}
-	_, list := HTTP(view(dry("a", model.Allow), dry("d", model.Deny), policy("e", model.Deny, p80)), func(f model.Finding) { t.Error(f) })
+	_, list := HTTP(view(dry("a", model.Allow), dry("d", model.Deny), policy("e", model.Deny, p80)), "", func(f model.Finding) { t.Error(f) })
 	if len(list) != 2 {
 		t.Fatalf("%d filters, want 2", len(list))
 	}

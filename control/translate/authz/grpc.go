@@ -27,6 +27,9 @@ func GRPC(v *scope.View, report Report) []Filter {
 	b := builder{v: v, report: report, proxyless: true}
 	deny, allow := &ruleSet{action: rbacv3.RBAC_DENY}, &ruleSet{action: rbacv3.RBAC_ALLOW}
 	for _, p := range v.Authz() {
+		if !b.concerns(p) {
+			continue
+		}
 		t := b.translator(p)
 		lacking := func(s model.Severity, field, message string) {
 			t.finding(CodeProxyless, s, field, "a gRPC server without a proxy "+message, "run a proxy beside it")

@@ -148,6 +148,7 @@ func (b *Builder) gatewayChains(l *listenerv3.Listener, p *gatewayPort, s route.
 		b.gatewayThrough(l, s, taken)
 	case s.Server.Protocol.IsTLS() && passthrough:
 		b.gatewayBySNI(l, s, taken)
+	case b.gatewayMessages(l, p, s, taken):
 	default:
 		b.gatewayTCP(l, s, taken)
 	}

@@ -82,6 +82,8 @@ func (b *Builder) http(h httpChain) *listenerv3.Filter {
 	}
 	b.headers(m, h.stage)
 	if h.messages != "" {
+		// A client's address would become a field of the message that programs do not expect.
+		m.SkipXffAppend = h.stage == gateway
 		m.UpgradeConfigs, m.NormalizePath, m.ForwardClientCertDetails, m.SetCurrentClientCertDetails = nil, nil, 0, nil
 	}
 	if h.inline != nil {
@@ -130,7 +132,7 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 		out = append(out, httpFilter("envoy.filters.http.on_demand", onDemandFilter()))
 	}
 	if h.stage != outbound {
-		out = append(out, b.policies().http...)
+		out = append(out, b.requestPolicies(h.messages)...)
 	}
 	out = append(out, h.limits...)
 	if h.grpcWeb {

@@ -352,7 +352,7 @@ func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
 		c.tcp = []*listenerv3.Filter{c.b.inboundRequests(c.p, c.p.Protocol.Messages())}
 	}
 	if c.tcp == nil {
-		c.tcp = c.b.tcp(inbound, c.p.to, []share{{c.p.to, 0}})
+		c.tcp = c.b.tcpOf(c.p.Protocol.Messages(), inbound, c.p.to, []share{{c.p.to, 0}})
 	}
 	c.add(transport, alpn, mtls, false, c.tcp)
 }

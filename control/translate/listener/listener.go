@@ -58,8 +58,8 @@ type Builder struct {
 	clusters *cluster.Builder
 	out      Output
 	streams  *streamTable
-	policy   *policies // made when first asked for
-	converts *bool     // convertible, once it was asked
+	policies policies
+	converts *bool // convertible, once it was asked
 	// limits are those of what comes in (false) and of what goes out.
 	limits map[bool]*limit.Set
 	// telemetry by side.
@@ -129,6 +129,7 @@ func newBuilder(v *scope.View, report Report) *Builder {
 		routes: route.NewBuilder(v, route.Report(report)), clusters: cluster.NewBuilder(v, cluster.Report(report)),
 	}
 	b.out.Secrets = map[string]bool{}
+	b.policies = policies{http: map[string][]*hcmv3.HttpFilter{}, tcp: map[string][]*listenerv3.Filter{}}
 	b.limits = map[bool]*limit.Set{false: limit.Inbound(v, report), true: limit.Outbound(v, report)}
 	return b
 }
@@ -222,35 +223,45 @@ var plainHTTP = []string{"http/1.1", "h2c"}
 // addRoutes keeps a route configuration for RDS.
 func (b *Builder) addRoutes(rc *routev3.RouteConfiguration) { b.out.Routes = append(b.out.Routes, rc) }
 
-// policies are what the workload's policies make of its traffic.
+// policies are what the workload's policies make of its traffic, by the protocol of messages that is carried ("": HTTP,
+// or bytes); each is made once for all chains.
 type policies struct {
-	http []*hcmv3.HttpFilter
-	tcp  []*listenerv3.Filter
+	http map[string][]*hcmv3.HttpFilter
+	tcp  map[string][]*listenerv3.Filter
 }
 
-// policies are made once for all chains. CUSTOM policies come first, then tokens
-// are read, and then the other policies, which may look at them.
-func (b *Builder) policies() *policies {
-	if b.policy != nil {
-		return b.policy
+// requestPolicies are filters of requests. CUSTOM policies come first, then tokens are read, and then the other
+// policies, which may look at them.
+func (b *Builder) requestPolicies(messages string) []*hcmv3.HttpFilter {
+	if out, ok := b.policies.http[messages]; ok {
+		return out
 	}
-	p := &policies{}
-	report := authz.Report(b.report)
-	custom, local := authz.HTTP(b.v, report)
+	var out []*hcmv3.HttpFilter
+	custom, local := authz.HTTP(b.v, messages, authz.Report(b.report))
 	for _, f := range custom {
-		p.http = append(p.http, httpFilter(f.Name, f.Config))
+		out = append(out, httpFilter(f.Name, f.Config))
 	}
 	if m := authn.Filter(b.v, authn.Report(b.report)); m != nil {
-		p.http = append(p.http, httpFilter(pb.JWTFilter, m))
+		out = append(out, httpFilter(pb.JWTFilter, m))
 	}
 	for _, f := range local {
-		p.http = append(p.http, httpFilter(f.Name, f.Config))
+		out = append(out, httpFilter(f.Name, f.Config))
 	}
-	for _, f := range authz.TCP(b.v, report) {
-		p.tcp = append(p.tcp, filter(f.Name, f.Config))
+	b.policies.http[messages] = out
+	return out
+}
+
+// streamPolicies are filters of connections of bytes, which may be a protocol of messages that the engine does not speak.
+func (b *Builder) streamPolicies(messages string) []*listenerv3.Filter {
+	if out, ok := b.policies.tcp[messages]; ok {
+		return out
 	}
-	b.policy = p
-	return p
+	var out []*listenerv3.Filter
+	for _, f := range authz.TCP(b.v, messages, authz.Report(b.report)) {
+		out = append(out, filter(f.Name, f.Config))
+	}
+	b.policies.tcp[messages] = out
+	return out
 }
 
 // logs is a shorthand.

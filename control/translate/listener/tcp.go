@@ -25,9 +25,14 @@ type share struct {
 
 // tcp are the filters of a chain of opaque bytes.
 func (b *Builder) tcp(s stage, stat string, to []share) []*listenerv3.Filter {
+	return b.tcpOf("", s, stat, to)
+}
+
+// tcpOf is tcp for bytes that are a protocol of messages which the engine does not speak; "": none that is known.
+func (b *Builder) tcpOf(messages string, s stage, stat string, to []share) []*listenerv3.Filter {
 	var out []*listenerv3.Filter
 	if s != outbound {
-		out = append(out, b.policies().tcp...)
+		out = append(out, b.streamPolicies(messages)...)
 	}
 	out = append(out, b.streamStats(s)...)
 	if f := b.forwardStream(to); f != nil {

@@ -16,7 +16,7 @@ import (
 
 // convert has a gateway's route make requests of HTTP what its destinations speak.
 func (s *site) convert(out *routev3.Route, set *model.RouteSet, index int) {
-	if s.gateway == MeshGateway {
+	if s.gateway == MeshGateway || s.messages {
 		return
 	}
 	list := set.HTTP[index].Destinations

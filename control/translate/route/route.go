@@ -79,6 +79,8 @@ type site struct {
 	port    uint16
 	// tls: clients of this port speak TLS (redirects say https then).
 	tls bool
+	// messages: clients of this port speak a protocol of messages.
+	messages bool
 }
 
 // routes translates the HTTP routes of a set, as far as they are for this site.

@@ -1,6 +1,6 @@
 // Command greeter is a Dubbo service, or a web page that calls one: "serve NAME" listens on
 // port 20880 and answers each call with NAME and the attachments that came with it; "call" listens on port 9080 and
-// makes of GET /?service=S&method=M&host=H&k=v a call of S.M at H with the attachments k=v.
+// makes of GET /?service=S&method=M&host=H&k=v a call of S.M at H with the attachments k=v; "ask HOST:PORT S M k=v" makes one call.
 // It writes and reads Hessian 2 as far as strings go.
 package main
 
@@ -33,7 +33,11 @@ func main() {
 		s := &http.Server{Addr: ":9080", ReadHeaderTimeout: timeout, Handler: http.HandlerFunc(page)}
 		log.Fatal(s.ListenAndServe())
 	}
-	log.Fatal("want: serve NAME, or call")
+	if len(os.Args) >= 5 && os.Args[1] == "ask" {
+		ask(os.Args[2], os.Args[3], os.Args[4], os.Args[5:])
+		return
+	}
+	log.Fatal("want: serve NAME, call, or ask HOST:PORT SERVICE METHOD k=v")
 }
 
 func serve(name string) {
@@ -100,18 +104,36 @@ func page(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "ready")
 		return
 	}
-	body := slices.Concat(str("2.0.2"), str(service), str("0.0.0"), str(method), str(""), []byte{'H'})
+	var attached []string
 	for k, v := range q {
 		if k != "service" && k != "method" && k != "host" {
-			body = slices.Concat(body, str(k), str(v[0]))
+			attached = append(attached, k+"="+v[0])
 		}
 	}
-	state, text, err := call(net.JoinHostPort(host, port), append(body, 'Z'))
+	state, text, err := call(net.JoinHostPort(host, port), request(service, method, attached))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}
 	fmt.Fprintf(w, "%d %s\n", state, text)
+}
+
+// request is the body of a call with attachments "k=v".
+func request(service, method string, attached []string) []byte {
+	body := slices.Concat(str("2.0.2"), str(service), str("0.0.0"), str(method), str(""), []byte{'H'})
+	for _, kv := range attached {
+		k, v, _ := strings.Cut(kv, "=")
+		body = slices.Concat(body, str(k), str(v))
+	}
+	return append(body, 'Z')
+}
+
+func ask(addr, service, method string, attached []string) {
+	state, text, err := call(addr, request(service, method, attached))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(state, text)
 }
 
 func call(addr string, body []byte) (byte, string, error) {
