@@ -26,16 +26,20 @@ type Options struct {
 	// are event loops.
 	Goroutine bool
 	// High is the high water mark of output in bytes, the low one is a fourth of it;
-	// 0: stream.HighWater.
+	// 0, and more than that: stream.HighWater. A producer may pause later, by a mark of its own, but
+	// one that goes by stream.HighWater must be told to go on.
 	High int
 }
 
 func (o *Options) high() int {
 	if o.High > 0 {
-		return o.High
+		return min(o.High, stream.HighWater)
 	}
 	return stream.HighWater
 }
+
+// low is the low water mark.
+func (o *Options) low() int { return max(o.high()/4, 1) }
 
 // closeBound is how long Close waits for the peer to take the output.
 const closeBound = 2 * time.Second

@@ -49,7 +49,7 @@ func TestDrainOfWhatIsWrittenAgain(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, peer) }()
 	select {
 	case n := <-drained:
-		if n >= c.low() {
+		if n >= c.opts.low() {
 			t.Errorf("OnDrain with %d bytes buffered", n)
 		}
 	case <-time.After(patience):

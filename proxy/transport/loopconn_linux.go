@@ -203,7 +203,7 @@ func (c *lconn) handle(ev uint32, ex *serial.Executor) {
 		c.Flush()
 	}
 	// Somebody may have written again meanwhile: then OnDrain is due when that has gone.
-	if ev&evDrain != 0 && c.above && !c.closing && c.Buffered() < c.low() {
+	if ev&evDrain != 0 && c.above && !c.closing && c.Buffered() < c.opts.low() {
 		c.above = false
 		c.h.OnDrain()
 		if c.ex.Load() != ex {

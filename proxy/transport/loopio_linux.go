@@ -298,13 +298,10 @@ func (c *lconn) FlushSoon() {
 
 // drained makes OnDrain come when output has fallen far enough.
 func (c *lconn) drained() {
-	if c.above && !c.closing && c.Buffered() < c.low() {
+	if c.above && !c.closing && c.Buffered() < c.opts.low() {
 		c.schedule(evDrain)
 	}
 }
-
-// low is the low water mark.
-func (c *lconn) low() int { return max(c.opts.high()/4, 1) }
 
 // encrypt turns plain into records on the output.
 func (c *lconn) encrypt() {

@@ -209,7 +209,7 @@ func (c *conn) sentLocked() {
 // noteDrainLocked makes OnDrain due when the output has fallen far enough;
 // unlock posts it.
 func (c *conn) noteDrainLocked() bool {
-	if c.above && c.bufferedLocked() < max(c.opts.high()/4, 1) {
+	if c.above && c.bufferedLocked() < c.opts.low() {
 		c.above = false
 		c.drainDue = true
 	}
