@@ -10,6 +10,8 @@ import (
 	"github.com/weftmesh/weft/test/numbered"
 )
 
+func init() { boundPasses = func(c stream.Conn) { c.(*lconn).schedule(evLate) } }
+
 // onLoop serves the host's side of a TCP connection on an event loop.
 func onLoop(t *testing.T) (*lconn, io.ReadWriteCloser) {
 	t.Helper()

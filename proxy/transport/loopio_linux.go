@@ -372,6 +372,16 @@ func (c *lconn) writeNow(p []byte) (n int) {
 	return n
 }
 
+// unsent is how much output is in a socket, not acknowledged by its peer. Even a peer that reads
+// all the time makes room for more output in large steps only.
+func unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
 func (c *lconn) dropOut() {
 	if c.out != nil {
 		c.out.free()
