@@ -59,7 +59,8 @@ type Conn interface {
 	SetReading(on bool)
 	// CloseWrite half-closes after the output has been sent.
 	CloseWrite()
-	// Close sends what was flushed, within a short bound, and closes.
+	// Close sends what was flushed, as long as the peer goes on taking it and within a bound,
+	// and closes.
 	Close()
 	// Abort closes at once, with a reset where the transport has one.
 	Abort()

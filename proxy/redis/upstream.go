@@ -277,7 +277,7 @@ func (u *upConn) write(raw []byte) {
 
 // full tells whether the server does not keep up; d goes on when it does.
 func (u *upConn) full(d *down) bool {
-	if u.conn == nil && len(u.out) < stream.HighWater || u.conn != nil && u.conn.Buffered() < stream.HighWater {
+	if u.conn == nil && len(u.out) < stream.HighWater || u.conn != nil && u.conn.Buffered() <= stream.HighWater {
 		return false
 	}
 	if !slices.Contains(u.paused, d) {

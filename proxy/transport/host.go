@@ -26,19 +26,27 @@ type Options struct {
 	// are event loops.
 	Goroutine bool
 	// High is the high water mark of output in bytes, the low one is a fourth of it;
-	// 0: stream.HighWater.
+	// 0, and more than that: stream.HighWater. A producer may pause later, by a mark of its own, but
+	// one that goes by stream.HighWater must be told to go on.
 	High int
 }
 
 func (o *Options) high() int {
 	if o.High > 0 {
-		return o.High
+		return min(o.High, stream.HighWater)
 	}
 	return stream.HighWater
 }
 
-// closeBound is how long Close waits for the peer to take the output.
-const closeBound = 2 * time.Second
+// low is the low water mark.
+func (o *Options) low() int { return max(o.high()/4, 1) }
+
+// Close waits for a peer that takes none of the output for closeBound, and closeMost in all: what
+// is left by then is lost, and a slow peer is to have its answer whole.
+const (
+	closeBound = 2 * time.Second
+	closeMost  = time.Minute
+)
 
 // conn is a stream.Conn on a goroutine per connection.
 //
@@ -90,6 +98,8 @@ type conn struct {
 	paused   bool
 	closing  bool // the owner has closed
 	aborted  bool
+	took     int       // by the peer, since the bound on writing was set
+	giveUp   time.Time // on the peer's taking the output after Close
 	drainAt  *serial.Executor
 }
 
@@ -211,7 +221,7 @@ func (c *conn) Close() {
 	c.stop.Store(true)
 	c.flushLocked()
 	if c.writing {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(closeBound))
+		c.boundWriteLocked()
 	}
 	c.cond.Broadcast()
 	c.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"runtime"
 	"testing"
 	"time"
 
@@ -130,6 +131,63 @@ func TestSlowReaderGetsEverythingThatWasWrittenBeforeClose(t *testing.T) {
 		})
 	}
 }
+
+// TestCloseWaitsForASlowReader: the time that Close gives the peer is over, and the peer has taken
+// some of the output meanwhile: it gets the rest too. One that takes nothing does not.
+func TestCloseWaitsForASlowReader(t *testing.T) {
+	for name, reads := range map[string]bool{"reads": true, "does not read": false} {
+		t.Run(name, func(t *testing.T) {
+			host, peer := tcpPair(t)
+			narrowed(host, peer)
+			gone := make(chan struct{})
+			c := serve(host, Options{Closed: func() { close(gone) }})
+			h := newHandler(t)
+			ex := new(serial.Executor)
+			c.Bind(ex, h)
+			want := noise(2 << 20)
+			within(ex, func() {
+				c.Write(want)
+				c.Flush()
+				c.Close()
+			})
+			h.waitClose()
+			got := make([]byte, 512<<10)
+			if !reads {
+				for open := true; open; { // what the sockets have not moved yet counts as taken
+					timeIsOver(c)
+					select {
+					case <-gone:
+						open = false
+					default:
+						runtime.Gosched()
+					}
+				}
+				return
+			}
+			if _, err := io.ReadFull(peer, got); err != nil {
+				t.Fatal(err)
+			}
+			timeIsOver(c)
+			rest := readAll(t, peer)
+			if !bytes.Equal(want, append(got, rest...)) {
+				t.Errorf("%d bytes came, want %d", len(got)+len(rest), len(want))
+			}
+			wait(t, "the socket's end", gone)
+		})
+	}
+}
+
+// timeIsOver makes closeBound pass at once.
+func timeIsOver(c stream.Conn) {
+	if g, ok := c.(*conn); ok {
+		_ = g.nc.SetWriteDeadline(time.Unix(1, 0))
+	} else {
+		boundPasses(c)
+	}
+}
+
+// boundPasses is timeIsOver on an event loop.
+var boundPasses func(stream.Conn)
 
 func TestDrainComesWhenTheOutputFalls(t *testing.T) {
 	for name, pair := range ends {

@@ -197,3 +197,20 @@ func TestJoinMixedSizes(t *testing.T) {
 }
 
 var _ stream.Handler = (*relaySide)(nil)
+
+// TestJoinWithAHighWaterMark: a cluster's per_connection_buffer_limit_bytes may be more than
+// what a Joint lets wait. It goes on all the same when the peer has taken that.
+func TestJoinWithAHighWaterMark(t *testing.T) {
+	hostA, a := ends["tcp"](t)
+	hostB, b := ends["tls"](t)
+	narrowed(hostA, a, hostB, b)
+	done := make(chan JoinEnd, 2)
+	Join(serve(hostA, Options{}), serve(hostB, Options{High: 1 << 20}), JoinOptions{Done: func(e JoinEnd) { done <- e }})
+	want := noise(8 << 20)
+	sendAll(a, want)
+	sendAll(b, nil)
+	if got := readAll(t, b); !bytes.Equal(want, got) {
+		t.Errorf("b got %d bytes, want %d", len(got), len(want))
+	}
+	waitEnd(t, done)
+}

@@ -10,6 +10,8 @@ import (
 	"github.com/weftmesh/weft/test/numbered"
 )
 
+func init() { boundPasses = func(c stream.Conn) { c.(*lconn).schedule(evLate) } }
+
 // onLoop serves the host's side of a TCP connection on an event loop.
 func onLoop(t *testing.T) (*lconn, io.ReadWriteCloser) {
 	t.Helper()
@@ -49,7 +51,7 @@ func TestDrainOfWhatIsWrittenAgain(t *testing.T) {
 	go func() { _, _ = io.Copy(io.Discard, peer) }()
 	select {
 	case n := <-drained:
-		if n >= c.low() {
+		if n >= c.opts.low() {
 			t.Errorf("OnDrain with %d bytes buffered", n)
 		}
 	case <-time.After(patience):

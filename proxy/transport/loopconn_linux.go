@@ -68,6 +68,8 @@ type lconn struct {
 	aborted  bool
 	closed   bool // OnClose has been called
 	timer    *time.Timer
+	left     int             // output, here and in the socket, when timer was set
+	giveUp   time.Time       // on the peer's taking it
 	own      serial.Executor // after OnClose
 }
 
@@ -203,7 +205,7 @@ func (c *lconn) handle(ev uint32, ex *serial.Executor) {
 		c.Flush()
 	}
 	// Somebody may have written again meanwhile: then OnDrain is due when that has gone.
-	if ev&evDrain != 0 && c.above && !c.closing && c.Buffered() < c.low() {
+	if ev&evDrain != 0 && c.above && !c.closing && c.Buffered() < c.opts.low() {
 		c.above = false
 		c.h.OnDrain()
 		if c.ex.Load() != ex {
@@ -256,7 +258,7 @@ func (c *lconn) afterClose(ev uint32) {
 	if ev&evWrite != 0 {
 		c.full = false
 	}
-	if ev&(evLate|evCut) != 0 {
+	if ev&evCut != 0 || ev&evLate != 0 && !c.keepsOn() {
 		c.release()
 		return
 	}
@@ -265,12 +267,33 @@ func (c *lconn) afterClose(ev uint32) {
 	case c.werr != nil || c.aborted:
 		c.release()
 	case c.out != nil:
-		c.bound(closeBound)
+		c.awaitTaking()
 	case c.opts.Linger <= 0 || c.ended:
 		c.release()
 	default:
 		c.linger()
 	}
+}
+
+// awaitTaking waits until the peer takes the output, within the bounds of Close.
+func (c *lconn) awaitTaking() {
+	if c.timer == nil {
+		if c.giveUp.IsZero() {
+			c.giveUp = time.Now().Add(closeMost)
+		}
+		c.left = len(c.out.b) - c.off + unsent(c.fd)
+		c.bound(closeBound)
+	}
+}
+
+// keepsOn tells whether the peer has taken output since awaitTaking, and may have more time.
+func (c *lconn) keepsOn() bool {
+	if c.out == nil || len(c.out.b)-c.off+unsent(c.fd) >= c.left || time.Now().After(c.giveUp) {
+		return false
+	}
+	c.timer.Stop()
+	c.timer = nil
+	return true
 }
 
 // linger discards what the peer still sends.

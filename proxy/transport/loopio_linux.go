@@ -298,13 +298,10 @@ func (c *lconn) FlushSoon() {
 
 // drained makes OnDrain come when output has fallen far enough.
 func (c *lconn) drained() {
-	if c.above && !c.closing && c.Buffered() < c.low() {
+	if c.above && !c.closing && c.Buffered() < c.opts.low() {
 		c.schedule(evDrain)
 	}
 }
-
-// low is the low water mark.
-func (c *lconn) low() int { return max(c.opts.high()/4, 1) }
 
 // encrypt turns plain into records on the output.
 func (c *lconn) encrypt() {
@@ -371,6 +368,16 @@ func (c *lconn) writeNow(p []byte) (n int) {
 			c.fail(os.NewSyscallError("write", errno))
 			return n
 		}
+	}
+	return n
+}
+
+// unsent is how much output is in a socket, not acknowledged by its peer. Even a peer that reads
+// all the time makes room for more output in large steps only.
+func unsent(fd int) int {
+	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	if err != nil {
+		return 0
 	}
 	return n
 }

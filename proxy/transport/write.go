@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -181,7 +182,12 @@ func (c *conn) writeOutLocked(b *buffer, off int) {
 		n, err := c.nc.Write(p)
 		c.mu.Lock()
 		off += n
-		if err != nil {
+		c.took += n
+		switch {
+		case err == nil:
+		case c.closing && c.took > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+			c.boundWriteLocked() // it is slow, but goes on
+		default:
 			c.failLocked(err)
 		}
 		c.inflight = len(b.b) - off
@@ -192,6 +198,20 @@ func (c *conn) writeOutLocked(b *buffer, off int) {
 	}
 	c.inflight = 0
 	b.free()
+}
+
+// boundWriteLocked lets the writer goroutine go on after Close, within its bounds.
+func (c *conn) boundWriteLocked() {
+	now := time.Now()
+	c.took = 0
+	if c.giveUp.IsZero() {
+		c.giveUp = now.Add(closeMost)
+	}
+	end := now.Add(closeBound)
+	if end.After(c.giveUp) {
+		end = c.giveUp
+	}
+	_ = c.nc.SetWriteDeadline(end)
 }
 
 // sentLocked is called when nothing is left to be sent.
@@ -209,7 +229,7 @@ func (c *conn) sentLocked() {
 // noteDrainLocked makes OnDrain due when the output has fallen far enough;
 // unlock posts it.
 func (c *conn) noteDrainLocked() bool {
-	if c.above && c.bufferedLocked() < max(c.opts.high()/4, 1) {
+	if c.above && c.bufferedLocked() < c.opts.low() {
 		c.above = false
 		c.drainDue = true
 	}
