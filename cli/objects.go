@@ -30,7 +30,7 @@ var allKinds = []model.Kind{
 	model.KindVirtualService, model.KindDestinationRule, model.KindGateway, model.KindServiceEntry, model.KindWorkloadEntry,
 	model.KindSidecar, model.KindPeerAuthentication, model.KindRequestAuthentication, model.KindAuthorizationPolicy, model.KindTelemetry, model.KindProcess,
 	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup, model.KindRegistry, model.KindRegistrySource,
-	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute,
+	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute, model.KindUDPRoute,
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 	model.KindServiceFence, model.KindSlimeBoot, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension,
 	model.KindRedisService, model.KindRedisDestination, model.KindDubboAuthorizationPolicy,
@@ -303,8 +303,10 @@ func (e *Env) getCommand() *cobra.Command {
 	var namespace string
 	var all bool
 	c := &cobra.Command{
-		Use:     "get KIND [NAME]",
-		Short:   "List objects of the running mesh, or show one as it was written",
+		Use:   "get KIND [NAME]",
+		Short: "List objects of the running mesh, or show one as it was written",
+		Long: `Get lists objects, or with -o yaml shows them as they were written; those of Gateway API with
+the status that they have now, as the API says it.`,
 		Example: "  weft get virtualservices\n  weft get vs reviews -o yaml\n  weft get all -A",
 		Args:    cobra.RangeArgs(1, 2),
 		ValidArgsFunction: func(c *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
@@ -346,9 +348,8 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 	asYAML := e.output == "yaml"
 	if asYAML {
 		q.Set("raw", "true")
-	} else {
-		q.Set("status", "true")
 	}
+	q.Set("status", "true")
 	var list []console.ObjectSummary
 	if err := s.get(c.Context(), "/v1/objects", q, &list); err != nil {
 		return err
@@ -367,7 +368,13 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 			}
 			fmt.Fprint(c.OutOrStdout(), sep)
 			sep = "---\n"
-			fmt.Fprintln(c.OutOrStdout(), strings.TrimSpace(o.Raw))
+			text := strings.TrimSpace(o.Raw)
+			if o.Status != nil && o.Status.GatewayAPI != nil {
+				if text, err = withStatus(text, o.Status.GatewayAPI); err != nil {
+					return fmt.Errorf("%s: %w", o.Key.Title(), err)
+				}
+			}
+			fmt.Fprintln(c.OutOrStdout(), strings.TrimSpace(text))
 		}
 		return nil
 	}

@@ -92,18 +92,25 @@ func writeStatus(w io.Writer, o *console.ObjectSummary) {
 		return
 	}
 	for _, c := range o.Status.Conditions {
-		line := fmt.Sprintf("  %-12s  %s", c.Type, conditionStyle(c).Paint(fmt.Sprintf("%-7s", c.Status), colour))
-		switch {
-		case c.Message != "":
-			line += "  " + c.Message
-		case c.Reason != c.Type:
-			line += "  " + c.Reason
-		}
-		fmt.Fprintln(w, strings.TrimRight(line, " "))
+		writeCondition(w, "  ", c, colour)
+	}
+	if g := o.Status.GatewayAPI; g != nil {
+		writeGatewayAPI(w, g, colour)
 	}
 	for _, m := range o.Status.Messages {
 		fmt.Fprintf(w, "  %s %s: %s\n", strings.ToLower(m.Level), m.Type.Name, m.Text)
 	}
+}
+
+func writeCondition(w io.Writer, indent string, c console.Condition, colour bool) {
+	line := fmt.Sprintf("%s%-12s  %s", indent, c.Type, conditionStyle(c).Paint(fmt.Sprintf("%-7s", c.Status), colour))
+	switch {
+	case c.Message != "":
+		line += "  " + c.Message
+	case c.Reason != c.Type:
+		line += "  " + c.Reason
+	}
+	fmt.Fprintln(w, strings.TrimRight(line, " "))
 }
 
 // reachCell is "2/3": proxies that have an object, of those in whose scope it is.

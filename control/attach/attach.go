@@ -6,10 +6,10 @@
 //
 // It is a pure function of a snapshot: same objects, same outcome. What it has
 // to say about an object's conditions (Accepted, ResolvedRefs, Programmed,
-// Conflicted) is in Findings, one per fault; a listener or reference at fault
-// stops no other one.
+// Conflicted) is in Findings, one per fault, and in Verdicts, one per object that is
+// ours; a listener or reference at fault stops no other one.
 //
-// It writes no status, looks at no protocol and decides nothing that one
+// It writes no status (control/gwstatus makes it of the Verdicts), looks at no protocol and decides nothing that one
 // document alone decides: that is control/source's.
 package attach
 
@@ -46,6 +46,7 @@ func Attach(s *model.Snapshot, last *model.APIOutcome) *model.APIOutcome {
 	a.routes()
 	a.ingresses()
 	a.backendTLS()
+	a.judge()
 	a.finish(last)
 	return &a.out
 }
@@ -63,6 +64,10 @@ type attacher struct {
 	mesh     map[*model.Service][]attachment
 	said     map[string]bool // findings that were made
 	backends map[*model.APIBackend]model.Destination
+	// refs are the first faults of routes' references; users the Gateways whose routes
+	// use a service.
+	refs  map[*model.APIRoute]model.APIFault
+	users map[string][]*gateway
 }
 
 func newAttacher(s *model.Snapshot) *attacher {
@@ -70,7 +75,9 @@ func newAttacher(s *model.Snapshot) *attacher {
 		s: s, services: map[string]*model.Service{}, hosts: map[string]*model.Service{}, labels: map[string]map[string]string{},
 		gws: map[model.Key]*gateway{}, sets: map[model.Key]*gateway{}, mesh: map[*model.Service][]attachment{},
 		said: map[string]bool{}, backends: map[*model.APIBackend]model.Destination{},
+		refs: map[*model.APIRoute]model.APIFault{}, users: map[string][]*gateway{},
 	}
+	a.out.Verdicts = map[model.Key]*model.APIVerdict{}
 	for _, svc := range s.Services {
 		if !svc.FromEntry {
 			a.services[svc.Namespace+"/"+svc.Name] = svc

@@ -13,7 +13,7 @@ import (
 func (a *attacher) emit(gw *gateway) {
 	usable := false
 	for _, l := range gw.listeners {
-		if l.conflict || l.tls == nil && (l.Protocol == "HTTPS" || l.Protocol == "TLS") {
+		if !l.usable() {
 			continue
 		}
 		usable = true
@@ -27,6 +27,7 @@ func (a *attacher) emit(gw *gateway) {
 		}
 	}
 	if usable && !a.served(gw) {
+		fault(&gw.verdict.Programmed, "NoResources", "no gateway that runs serves it")
 		a.report(&gw.Meta, model.Finding{
 			Code: CodeProgrammed, Severity: model.Warning, Field: "spec.gatewayClassName",
 			Message: "Programmed=False: no gateway that runs serves it", Remedy: "run one with the label " + model.GatewayNameLabel + ": " + gw.Key.Name,

@@ -2,6 +2,7 @@ package attach
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/weftmesh/weft/control/model"
@@ -29,6 +30,9 @@ type gateway struct {
 	selector  map[string]string
 	namespace string // of the proxies; empty: any
 	listeners []*listener
+	// controller is our name in its class; verdict what came of it.
+	controller string
+	verdict    *model.APIVerdict
 }
 
 // listener is a listener of a Gateway, or of a ListenerSet that belongs to it.
@@ -40,6 +44,7 @@ type listener struct {
 	routes   []attachment
 	tls      *model.ServerTLS
 	conflict bool
+	verdict  model.ListenerVerdict
 }
 
 // host is the listener's host name as a pattern.
@@ -50,33 +55,41 @@ func (l *listener) host() string {
 	return l.Hostname
 }
 
-// ours tells whether a class is ours; known is false when nobody's.
-func (a *attacher) ours(class string) (ours, known bool) {
+// usable tells whether the listener can be carried out.
+func (l *listener) usable() bool {
+	return !l.conflict && !l.verdict.Accepted.Is() && (l.tls != nil || l.Protocol != "HTTPS" && l.Protocol != "TLS")
+}
+
+// controllerOf is the controller of a class, "" when nobody's; ours tells whether that is us.
+func (a *attacher) controllerOf(class string) (name string, ours bool) {
 	for _, c := range a.s.API.Classes {
 		if c.Key.Name == class {
-			return slices.Contains(controllers, c.Controller), true
+			return c.Controller, slices.Contains(controllers, c.Controller)
 		}
 	}
-	return slices.Contains(builtin, class), slices.Contains(builtin, class)
+	if i := slices.Index(builtin, class); i >= 0 {
+		return controllers[i], true
+	}
+	return "", false
 }
 
 // gateways sorts out which Gateways are ours and what their listeners are.
 func (a *attacher) gateways() {
 	for _, g := range a.s.API.Gateways {
-		ours, known := a.ours(g.Class)
+		controller, ours := a.controllerOf(g.Class)
 		switch {
 		case slices.Contains(otherClasses, g.Class):
 			a.say(&g.Meta, spot{CodeAccepted, "spec.gatewayClassName"}, "use class istio or weft", "class %q is not carried out by Weft", g.Class)
-		case !known:
+		case controller == "":
 			a.say(&g.Meta, spot{CodeAccepted, "spec.gatewayClassName"}, "use class istio or weft, or add the GatewayClass", "there is no GatewayClass %q", g.Class)
 		case !ours:
 			a.report(&g.Meta, model.Finding{Code: CodeForeign, Severity: model.Info, Field: "spec.gatewayClassName", Message: "class " + g.Class + " is another controller's: ignored here"})
 		default:
-			gw := &gateway{APIGateway: g}
+			gw := &gateway{APIGateway: g, controller: controller, verdict: &model.APIVerdict{Controller: controller}}
 			a.gws[g.Key] = gw
 			a.selectProxies(gw)
 			for i := range g.Listeners {
-				gw.listeners = append(gw.listeners, &listener{APIListener: &g.Listeners[i], gw: gw, owner: &g.Meta})
+				gw.listeners = append(gw.listeners, a.listener(gw, &g.Meta, &g.Listeners[i]))
 			}
 		}
 	}
@@ -102,6 +115,7 @@ func (a *attacher) selectProxies(gw *gateway) {
 			return
 		}
 		a.say(&gw.Meta, spot{CodeProgrammed, fieldAt("spec.addresses", i) + ".value"}, "name a Service of gateways", "there is no Service %q with a selector", h)
+		fault(&gw.verdict.Programmed, "AddressNotUsable", "there is no Service "+h+" with a selector")
 	}
 	own := map[string]string{model.GatewayNameLabel: gw.Key.Name}
 	for _, w := range a.s.Workloads {
@@ -140,6 +154,9 @@ func (a *attacher) ingressSelector() map[string]string {
 func (a *attacher) listenerSets() {
 	for _, set := range a.s.API.ListenerSets {
 		gw := a.gws[set.Parent]
+		if gw != nil {
+			a.out.Verdicts[set.Key] = &model.APIVerdict{Controller: gw.controller}
+		}
 		switch {
 		case gw == nil:
 			if !slices.ContainsFunc(a.s.API.Gateways, func(g *model.APIGateway) bool { return g.Key == set.Parent }) {
@@ -147,13 +164,36 @@ func (a *attacher) listenerSets() {
 			}
 		case !a.admits(&gw.ListenerSets, gw.Key.Namespace, set.Key.Namespace):
 			a.say(&set.Meta, spot{CodeAccepted, "spec.parentRef"}, "add the namespace to its spec.allowedListeners", "Gateway %s/%s does not admit ListenerSets of namespace %s", gw.Key.Namespace, gw.Key.Name, set.Key.Namespace)
+			a.out.Verdicts[set.Key].Accepted = model.APIFault{Reason: "NotAllowed", Message: "the Gateway does not admit ListenerSets of namespace " + set.Key.Namespace}
 		default:
 			a.sets[set.Key] = gw
 			for i := range set.Listeners {
-				gw.listeners = append(gw.listeners, &listener{APIListener: &set.Listeners[i], gw: gw, owner: &set.Meta})
+				gw.listeners = append(gw.listeners, a.listener(gw, &set.Meta, &set.Listeners[i]))
 			}
 		}
 	}
+}
+
+// listener is one of a Gateway's; what it asks for in vain is said.
+func (a *attacher) listener(gw *gateway, owner *model.Meta, l *model.APIListener) *listener {
+	out := &listener{APIListener: l, gw: gw, owner: owner, verdict: model.ListenerVerdict{Name: l.Name, Kinds: kinds(l)}}
+	if supported := protocolKinds(l); supported == nil {
+		remedy := "write HTTP, HTTPS, TLS or TCP"
+		if up := strings.ToUpper(l.Protocol); protocolKinds(&model.APIListener{Protocol: up}) != nil {
+			remedy = "write " + up
+		}
+		a.say(owner, spot{CodeAccepted, l.Field + ".protocol"}, remedy, "UnsupportedProtocol: protocol %q is not carried out by Weft", l.Protocol)
+		fault(&out.verdict.Accepted, "UnsupportedProtocol", "protocol "+strconv.Quote(l.Protocol)+" is not carried out by Weft")
+	} else {
+		for i, k := range l.Kinds {
+			if slices.Contains(supported, k) {
+				continue
+			}
+			a.say(owner, spot{CodeRefs, fieldAt(l.Field+".allowedRoutes.kinds", i)}, "name kinds of routes that the protocol has, or none", "InvalidRouteKinds: protocol %s takes no routes of kind %s", l.Protocol, k)
+			fault(&out.verdict.ResolvedRefs, "InvalidRouteKinds", "protocol "+l.Protocol+" takes no routes of kind "+string(k))
+		}
+	}
+	return out
 }
 
 // family groups the protocols that can share a port.
@@ -167,17 +207,22 @@ func family(protocol string) string {
 // conflicts finds listeners that cannot be told apart; the earlier one stays.
 func (a *attacher) conflicts(gw *gateway) {
 	for i, l := range gw.listeners {
+		if l.verdict.Accepted.Is() {
+			continue
+		}
 		for _, m := range gw.listeners[:i] {
-			if m.conflict || m.Port != l.Port {
+			if m.conflict || m.verdict.Accepted.Is() || m.Port != l.Port || (m.Protocol == "UDP") != (l.Protocol == "UDP") {
 				continue
 			}
 			other := "listener " + m.Name + " of " + m.owner.Key.Title()
 			switch {
 			case family(m.Protocol) != family(l.Protocol):
 				l.conflict = true
+				fault(&l.verdict.Conflicted, "ProtocolConflict", "port "+strconv.Itoa(int(l.Port))+" is "+m.Protocol+" in "+other)
 				a.say(l.owner, spot{CodeConflicted, l.Field + ".protocol"}, "use another port", "ProtocolConflict: port %d is %s in %s", l.Port, m.Protocol, other)
 			case m.Hostname == l.Hostname:
 				l.conflict = true
+				fault(&l.verdict.Conflicted, "HostnameConflict", "port "+strconv.Itoa(int(l.Port))+" has "+strconv.Quote(l.host())+" in "+other)
 				a.say(l.owner, spot{CodeConflicted, l.Field + ".hostname"}, "use another host name or port", "HostnameConflict: port %d has %q in %s", l.Port, l.host(), other)
 			default:
 				continue
@@ -204,27 +249,41 @@ func (a *attacher) credentials(l *listener) {
 	}
 	from := model.GrantFrom{Group: model.GatewayAPIGroup, Kind: kind, Namespace: l.owner.Key.Namespace}
 	for _, r := range l.Certificates {
-		sec, _ := a.s.Objects.Get(model.Key{Kind: model.KindSecret, Namespace: r.Namespace, Name: r.Name}).(*model.Secret)
-		switch {
-		case r.Group != "" || r.Kind != "Secret":
-			a.say(l.owner, spot{CodeRefs, r.Field}, "name a Secret", "InvalidCertificateRef: certificates are not read from a %s", r.Kind)
-		case !a.granted(from, r):
-			a.say(l.owner, spot{CodeRefs, r.Field}, "add a ReferenceGrant to namespace "+r.Namespace, "RefNotPermitted: namespace %s does not let %s refer to Secret %s", r.Namespace, l.owner.Key.Title(), r.Name)
-		case sec == nil:
-			a.say(l.owner, spot{CodeRefs, r.Field}, "add it, with tls.crt and tls.key", "InvalidCertificateRef: there is no Secret %s/%s", r.Namespace, r.Name)
-		case len(sec.Cert) == 0 || len(sec.PrivateKey) == 0:
-			a.say(l.owner, spot{CodeRefs, r.Field}, "add tls.crt and tls.key", "InvalidCertificateRef: Secret %s/%s has no certificate and key", r.Namespace, r.Name)
-		default:
-			t.Credentials = append(t.Credentials, model.GatewaySecret+r.Namespace+"/"+r.Name)
+		if bad, remedy := a.certificate(from, r, l.owner); bad.Is() {
+			a.say(l.owner, spot{CodeRefs, r.Field}, remedy, "%s: %s", bad.Reason, bad.Message)
+			fault(&l.verdict.ResolvedRefs, bad.Reason, bad.Message)
+			continue
 		}
+		t.Credentials = append(t.Credentials, model.GatewaySecret+r.Namespace+"/"+r.Name)
 	}
 	if len(t.Credentials) == 0 {
 		a.say(l.owner, spot{CodeProgrammed, l.Field}, "correct its certificateRefs", "Programmed=False: listener %s has no certificate", l.Name)
+		fault(&l.verdict.Programmed, "Invalid", "there is no certificate")
 		return
 	}
 	if a.clientCA(l, t) {
 		l.tls = t
 	}
+}
+
+// certificate says what is wrong with a reference to a certificate, and what to do.
+func (a *attacher) certificate(from model.GrantFrom, r model.Ref, owner *model.Meta) (bad model.APIFault, remedy string) {
+	sec, _ := a.s.Objects.Get(model.Key{Kind: model.KindSecret, Namespace: r.Namespace, Name: r.Name}).(*model.Secret)
+	invalid := func(remedy, format string, args ...any) (model.APIFault, string) {
+		return because("InvalidCertificateRef", format, args...), remedy
+	}
+	switch {
+	case r.Group != "" || r.Kind != "Secret":
+		return invalid("name a Secret", "certificates are not read from a %s", r.Kind)
+	case !a.granted(from, r):
+		return because("RefNotPermitted", "namespace %s does not let %s refer to Secret %s", r.Namespace, owner.Key.Title(), r.Name),
+			"add a ReferenceGrant to namespace " + r.Namespace
+	case sec == nil:
+		return invalid("add it, with tls.crt and tls.key", "there is no Secret %s/%s", r.Namespace, r.Name)
+	case len(sec.Cert) == 0 || len(sec.PrivateKey) == 0:
+		return invalid("add tls.crt and tls.key", "Secret %s/%s has no certificate and key", r.Namespace, r.Name)
+	}
+	return model.APIFault{}, ""
 }
 
 // clientCA sets how a listener checks client certificates; false: it cannot.
@@ -241,10 +300,16 @@ func (a *attacher) clientCA(l *listener, t *model.ServerTLS) bool {
 	}
 	from := model.GrantFrom{Group: model.GatewayAPIGroup, Kind: "Gateway", Namespace: l.gw.Key.Namespace}
 	for _, r := range c.CAs {
-		name, why := a.authority(from, r)
-		if name == "" {
-			a.say(&l.gw.Meta, spot{CodeRefs, r.Field}, "name a ConfigMap with ca.crt", "%s", why)
+		name, bad := a.authority(from, r)
+		if bad.Is() {
+			a.say(&l.gw.Meta, spot{CodeRefs, r.Field}, "name a ConfigMap with ca.crt", "%s: %s", bad.Reason, bad.Message)
 			a.say(l.owner, spot{CodeProgrammed, l.Field}, "correct "+c.Field, "Programmed=False: listener %s has nothing to check client certificates with", l.Name)
+			reason := bad.Reason
+			if reason == "InvalidKind" {
+				reason = "InvalidCACertificateKind"
+			}
+			fault(&l.verdict.ResolvedRefs, reason, bad.Message)
+			fault(&l.verdict.Accepted, "NoValidCACertificate", "there is nothing to check client certificates with")
 			return false
 		}
 		t.CACredential = name
@@ -252,20 +317,20 @@ func (a *attacher) clientCA(l *listener, t *model.ServerTLS) bool {
 	return true
 }
 
-// authority resolves a reference to certificates of authorities; an empty name: why not.
-func (a *attacher) authority(from model.GrantFrom, r model.Ref) (name, why string) {
+// authority resolves a reference to certificates of authorities.
+func (a *attacher) authority(from model.GrantFrom, r model.Ref) (name string, bad model.APIFault) {
 	prefix := map[string]string{"ConfigMap": model.ConfigMapCA, "Secret": model.SecretCA}[r.Kind]
 	if r.Group != "" || prefix == "" {
-		return "", "InvalidKind: authorities are not read from a " + r.Kind
+		return "", model.APIFault{Reason: "InvalidKind", Message: "authorities are not read from a " + r.Kind}
 	}
 	if !a.granted(from, r) {
-		return "", "RefNotPermitted: namespace " + r.Namespace + " does not let it refer to " + r.Kind + " " + r.Name
+		return "", model.APIFault{Reason: "RefNotPermitted", Message: "namespace " + r.Namespace + " does not let it refer to " + r.Kind + " " + r.Name}
 	}
 	sec, _ := a.s.Objects.Get(model.Key{Kind: model.Kind(r.Kind), Namespace: r.Namespace, Name: r.Name}).(*model.Secret)
 	if sec == nil || len(sec.CA) == 0 {
-		return "", "InvalidCACertificateRef: there is no " + r.Kind + " " + r.Namespace + "/" + r.Name + " with ca.crt"
+		return "", model.APIFault{Reason: "InvalidCACertificateRef", Message: "there is no " + r.Kind + " " + r.Namespace + "/" + r.Name + " with ca.crt"}
 	}
-	return prefix + r.Namespace + "/" + r.Name, ""
+	return prefix + r.Namespace + "/" + r.Name, model.APIFault{}
 }
 
 // version takes "1.2", "TLSv1.2" and "TLSV1_2".

@@ -115,11 +115,15 @@ func (a *attacher) backendTLS() {
 			tls.SubjectAltNames = []string{p.Hostname}
 		}
 		failed := false
+		verdict := &model.APIVerdict{Controller: controllers[0]}
+		a.out.Verdicts[p.Key] = verdict
 		for _, r := range p.CAs {
-			name, why := a.authority(model.GrantFrom{Group: model.GatewayAPIGroup, Kind: string(p.Key.Kind), Namespace: p.Key.Namespace}, r)
-			if tls.Credential = name; name == "" {
+			name, bad := a.authority(model.GrantFrom{Group: model.GatewayAPIGroup, Kind: string(p.Key.Kind), Namespace: p.Key.Namespace}, r)
+			if tls.Credential = name; bad.Is() {
 				failed = true
-				a.say(&p.Meta, spot{CodeRefs, r.Field}, "name a ConfigMap with ca.crt", "%s: connections are refused", why)
+				fault(&verdict.ResolvedRefs, bad.Reason, bad.Message)
+				fault(&verdict.Accepted, "NoValidCACertificate", bad.Message+": connections are refused")
+				a.say(&p.Meta, spot{CodeRefs, r.Field}, "name a ConfigMap with ca.crt", "%s: %s: connections are refused", bad.Reason, bad.Message)
 			}
 		}
 		if len(p.CAs) == 0 {
@@ -130,7 +134,8 @@ func (a *attacher) backendTLS() {
 			tls.Credential = model.ConfigMapCA + p.Key.Namespace + "/" + p.CAs[0].Name
 		}
 		for _, t := range p.Targets {
-			a.backendPolicy(p, &t, tls, taken)
+			bad, s := a.backendPolicy(p, &t, tls, taken)
+			a.ancestors(verdict, &t, bad, s)
 		}
 	}
 }
@@ -138,20 +143,23 @@ func (a *attacher) backendTLS() {
 // systemCAs is where most systems have their authorities.
 const systemCAs = "/etc/ssl/certs/ca-certificates.crt"
 
-func (a *attacher) backendPolicy(p *model.BackendTLSPolicy, t *model.PolicyTarget, tls *model.ClientTLS, taken map[string]model.Key) {
+// backendPolicy makes the client policy of a target, the Service s; it may be refused.
+func (a *attacher) backendPolicy(p *model.BackendTLSPolicy, t *model.PolicyTarget, tls *model.ClientTLS, taken map[string]model.Key) (bad model.APIFault, s *model.Service) {
+	notFound := func(format string, args ...any) model.APIFault {
+		return because("TargetNotFound", format, args...)
+	}
 	if t.Group != "" || t.Kind != "Service" {
 		a.say(&p.Meta, spot{CodeAccepted, t.Field}, "name a Service", "InvalidKind: a %s has no TLS of its own", t.Kind)
-		return
+		return model.APIFault{Reason: "Invalid", Message: "a " + t.Kind + " has no TLS of its own"}, nil
 	}
-	s := a.services[t.Namespace+"/"+t.Name]
-	if s == nil {
+	if s = a.services[t.Namespace+"/"+t.Name]; s == nil {
 		a.say(&p.Meta, spot{CodeAccepted, t.Field}, "add it, or correct the name", "TargetNotFound: there is no Service %s/%s", t.Namespace, t.Name)
-		return
+		return notFound("there is no Service %s/%s", t.Namespace, t.Name), nil
 	}
 	id := s.Host + "/" + t.Section
 	if first, dup := taken[id]; dup {
 		a.say(&p.Meta, spot{CodeConflicted, t.Field}, "remove one", "%s is for it already, which is older", first.Title())
-		return
+		return model.APIFault{Reason: "Conflicted", Message: first.Title() + " is for it already, which is older"}, s
 	}
 	taken[id] = p.Key
 	for _, d := range a.s.Policies {
@@ -174,11 +182,12 @@ func (a *attacher) backendPolicy(p *model.BackendTLSPolicy, t *model.PolicyTarge
 		}
 		if out.Policy.Ports == nil {
 			a.say(&p.Meta, spot{CodeAccepted, t.Field + ".sectionName"}, "correct it", "TargetNotFound: Service %s/%s has no port of the name %q", t.Namespace, t.Name, t.Section)
-			return
+			return notFound("Service %s/%s has no port of the name %q", t.Namespace, t.Name, t.Section), s
 		}
 	} else {
 		out.Policy.TLS = tls
 	}
 	out.Meta = a.made(&p.Meta, model.KindDestinationRule, s.Namespace, p.Key.Name+"~"+t.Name+suffix+"-k8s-gateway-backend-tls")
 	a.out.Policies = append(a.out.Policies, out)
+	return model.APIFault{}, s
 }

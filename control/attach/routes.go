@@ -1,6 +1,7 @@
 package attach
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,12 @@ func (a *attacher) routes() {
 		for i := range r.Parents {
 			a.attach(r, &r.Parents[i])
 		}
+		if v := a.out.Verdicts[r.Key]; v != nil {
+			a.resolve(r)
+			for i := range v.Parents {
+				v.Parents[i].ResolvedRefs = a.refs[r]
+			}
+		}
 	}
 	for _, g := range a.s.API.Gateways {
 		if gw := a.gws[g.Key]; gw != nil {
@@ -39,18 +46,18 @@ func (a *attacher) attach(r *model.APIRoute, p *model.APIParent) {
 	key := model.Key{Namespace: p.Namespace, Name: p.Name}
 	switch {
 	case p.Group == "" && p.Kind == "Service", p.Group == "networking.istio.io" && p.Kind == "ServiceEntry":
-		a.attachMesh(r, p)
+		a.parent(r, p, controllers[0], a.attachMesh(r, p))
 	case p.Group == model.GatewayAPIGroup && p.Kind == "Gateway":
 		key.Kind = model.KindAPIGateway
 		if gw := a.gws[key]; gw != nil {
-			a.attachListeners(r, p, listenersOf(gw, &gw.Meta))
+			a.parent(r, p, gw.controller, a.attachListeners(r, p, listenersOf(gw, &gw.Meta)))
 			return
 		}
 		a.notOurs(r, p, key)
 	case p.Group == model.GatewayAPIGroup && p.Kind == "ListenerSet":
 		key.Kind = model.KindListenerSet
 		if gw := a.sets[key]; gw != nil {
-			a.attachListeners(r, p, listenersOf(gw, a.s.Objects.Get(key).Head()))
+			a.parent(r, p, gw.controller, a.attachListeners(r, p, listenersOf(gw, a.s.Objects.Get(key).Head())))
 			return
 		}
 		a.notOurs(r, p, key)
@@ -76,13 +83,23 @@ func listenersOf(gw *gateway, owner *model.Meta) []*listener {
 	return out
 }
 
+// refusal is why a route is not attached to a parent, and what to do about it, at the field.
+type refusal struct {
+	model.APIFault
+	remedy, field string
+}
+
+func refuse(p *model.APIParent, reason, remedy, format string, args ...any) *refusal {
+	return &refusal{because(reason, format, args...), remedy, p.Field}
+}
+
 // attachListeners attaches to the listeners that take the route, and says why
 // when none does: for the reason of the one that came nearest.
-func (a *attacher) attachListeners(r *model.APIRoute, p *model.APIParent, list []*listener) {
-	why, remedy, depth := "NoMatchingParent: no listener has this sectionName and port", "correct them", 0
-	fail := func(d int, w, fix string) {
+func (a *attacher) attachListeners(r *model.APIRoute, p *model.APIParent, list []*listener) *refusal {
+	why, depth := refuse(p, "NoMatchingParent", "correct them", "no listener has this sectionName and port"), 0
+	fail := func(d int, reason, remedy, format string, args ...any) {
 		if d > depth {
-			why, remedy, depth = w, fix, d
+			why, depth = refuse(p, reason, remedy, format, args...), d
 		}
 	}
 	done := false
@@ -90,17 +107,17 @@ func (a *attacher) attachListeners(r *model.APIRoute, p *model.APIParent, list [
 		if p.Section != "" && p.Section != l.Name || p.Port != 0 && p.Port != l.Port {
 			continue
 		}
-		if !slices.Contains(kinds(l.APIListener), r.Key.Kind) {
-			fail(1, "NotAllowedByListeners: no listener takes routes of kind "+string(r.Key.Kind), "attach to another listener, or change its protocol or allowedRoutes.kinds")
+		if !slices.Contains(l.verdict.Kinds, r.Key.Kind) {
+			fail(1, "NotAllowedByListeners", "attach to another listener, or change its protocol or allowedRoutes.kinds", "no listener takes routes of kind %s", r.Key.Kind)
 			continue
 		}
 		if !a.admits(&l.Allowed, l.owner.Key.Namespace, r.Key.Namespace) {
-			fail(2, "NotAllowedByListeners: no listener takes routes of namespace "+r.Key.Namespace, "change the listener's allowedRoutes.namespaces")
+			fail(2, "NotAllowedByListeners", "change the listener's allowedRoutes.namespaces", "no listener takes routes of namespace %s", r.Key.Namespace)
 			continue
 		}
 		hosts := a.common(l, r)
 		if len(hosts) == 0 {
-			fail(3, "NoMatchingListenerHostname: no listener is for any of the route's hostnames", "correct the hostnames")
+			fail(3, "NoMatchingListenerHostname", "correct the hostnames", "no listener is for any of the route's hostnames")
 			continue
 		}
 		done = true
@@ -108,25 +125,30 @@ func (a *attacher) attachListeners(r *model.APIRoute, p *model.APIParent, list [
 			l.routes = append(l.routes, attachment{route: r, hosts: hosts})
 		}
 	}
-	if !done {
-		a.say(&r.Meta, spot{CodeAccepted, p.Field}, remedy, "%s", why)
+	if done {
+		return nil
 	}
+	return why
+}
+
+// protocolKinds are the kinds of routes that a protocol has; nil: it is not carried out.
+func protocolKinds(l *model.APIListener) []model.Kind {
+	switch {
+	case l.Protocol == "HTTP" || l.Protocol == "HTTPS":
+		return []model.Kind{model.KindHTTPRoute, model.KindGRPCRoute}
+	case l.Protocol == "TLS" && l.Passthrough:
+		return []model.Kind{model.KindTLSRoute}
+	case l.Protocol == "TLS":
+		return []model.Kind{model.KindTLSRoute, model.KindTCPRoute}
+	case l.Protocol == "TCP":
+		return []model.Kind{model.KindTCPRoute}
+	}
+	return nil
 }
 
 // kinds are the kinds of routes that a listener takes.
 func kinds(l *model.APIListener) []model.Kind {
-	var out []model.Kind
-	switch {
-	case l.Protocol == "HTTP" || l.Protocol == "HTTPS":
-		out = []model.Kind{model.KindHTTPRoute, model.KindGRPCRoute}
-	case l.Protocol == "TLS" && l.Passthrough:
-		out = []model.Kind{model.KindTLSRoute}
-	case l.Protocol == "TLS":
-		out = []model.Kind{model.KindTLSRoute, model.KindTCPRoute}
-	case l.Protocol == "TCP":
-		out = []model.Kind{model.KindTCPRoute}
-	}
-	return slices.DeleteFunc(out, func(k model.Kind) bool { return len(l.Kinds) > 0 && !slices.Contains(l.Kinds, k) })
+	return slices.DeleteFunc(protocolKinds(l), func(k model.Kind) bool { return len(l.Kinds) > 0 && !slices.Contains(l.Kinds, k) })
 }
 
 // common are the host names that a listener and a route share, the narrower of
@@ -163,7 +185,10 @@ func covers(pattern, host string) bool {
 
 // attachMesh attaches a route to the ports of a service: it is for the proxies
 // of clients within the mesh.
-func (a *attacher) attachMesh(r *model.APIRoute, p *model.APIParent) {
+func (a *attacher) attachMesh(r *model.APIRoute, p *model.APIParent) *refusal {
+	if r.Key.Kind == model.KindUDPRoute {
+		return refuse(p, "NotAllowedByListeners", "attach it to a Gateway", "datagrams within the mesh do not enter proxies")
+	}
 	var targets []*model.Service
 	if p.Kind == "Service" {
 		if s := a.services[p.Namespace+"/"+p.Name]; s != nil {
@@ -177,38 +202,64 @@ func (a *attacher) attachMesh(r *model.APIRoute, p *model.APIParent) {
 		}
 	}
 	if len(targets) == 0 {
-		a.say(&r.Meta, spot{CodeAccepted, p.Field}, "add it, or correct the name", "NoMatchingParent: there is no %s %s/%s", p.Kind, p.Namespace, p.Name)
-		return
+		return refuse(p, "NoMatchingParent", "add it, or correct the name", "there is no %s %s/%s", p.Kind, p.Namespace, p.Name)
 	}
 	if p.Section != "" {
-		a.say(&r.Meta, spot{CodeAccepted, p.Field + ".sectionName"}, "write port", "NoMatchingParent: a %s has no sections", p.Kind)
-		return
+		why := refuse(p, "NoMatchingParent", "write port", "a %s has no sections", p.Kind)
+		why.field += ".sectionName"
+		return why
 	}
+	var why *refusal
 	for _, s := range targets {
 		if p.Port != 0 && s.Port(p.Port) == nil {
-			a.say(&r.Meta, spot{CodeAccepted, p.Field + ".port"}, "correct it", "NoMatchingParent: %s %s/%s has no port %d", p.Kind, p.Namespace, p.Name, p.Port)
+			why = refuse(p, "NoMatchingParent", "correct it", "%s %s/%s has no port %d", p.Kind, p.Namespace, p.Name, p.Port)
+			why.field += ".port"
 			continue
 		}
 		a.mesh[s] = append(a.mesh[s], attachment{route: r, port: p.Port})
+	}
+	return why
+}
+
+// resolve looks at all references of a route, whether or not they are used.
+func (a *attacher) resolve(r *model.APIRoute) {
+	for i := range r.Rules {
+		rule := &r.Rules[i]
+		for j := range rule.Backends {
+			b := &rule.Backends[j]
+			d := a.backend(r, b.Ref)
+			if a.backends[b] = d; !d.Invalid {
+				a.used(r, d.Host)
+			}
+		}
+		for j := range rule.Mirrors {
+			a.backend(r, rule.Mirrors[j].Ref)
+		}
 	}
 }
 
 // backend resolves a reference of a route; one that leads nowhere is Invalid.
 func (a *attacher) backend(r *model.APIRoute, ref model.Ref) model.Destination {
-	bad := model.Destination{Invalid: true}
 	if ref.Group == "networking.istio.io" && ref.Kind == "Hostname" {
 		return a.toHost(r, ref, a.hosts[strings.ToLower(ref.Name)])
 	}
 	if ref.Group != "" || ref.Kind != "Service" {
-		a.say(&r.Meta, spot{CodeRefs, ref.Field}, "name a Service", "InvalidKind: backends of kind %s are not carried out by Weft: its share of requests is answered with 500", ref.Kind)
-		return bad
+		return a.lost(r, ref.Field, "name a Service", because("InvalidKind", "backends of kind %s are not carried out by Weft: its share of requests is answered with 500", ref.Kind))
 	}
 	from := model.GrantFrom{Group: model.GatewayAPIGroup, Kind: string(r.Key.Kind), Namespace: r.Key.Namespace}
 	if !a.granted(from, ref) && !ownParent(r, ref) {
-		a.say(&r.Meta, spot{CodeRefs, ref.Field}, "add a ReferenceGrant to namespace "+ref.Namespace, "RefNotPermitted: namespace %s does not let %s refer to Service %s", ref.Namespace, r.Key.Title(), ref.Name)
-		return bad
+		return a.lost(r, ref.Field, "add a ReferenceGrant to namespace "+ref.Namespace, because("RefNotPermitted", "namespace %s does not let %s refer to Service %s", ref.Namespace, r.Key.Title(), ref.Name))
 	}
 	return a.toHost(r, ref, a.services[ref.Namespace+"/"+ref.Name])
+}
+
+// lost says that a reference leads nowhere.
+func (a *attacher) lost(r *model.APIRoute, field, remedy string, bad model.APIFault) model.Destination {
+	a.say(&r.Meta, spot{CodeRefs, field}, remedy, "%s: %s", bad.Reason, bad.Message)
+	if !a.refs[r].Is() {
+		a.refs[r] = bad
+	}
+	return model.Destination{Invalid: true}
 }
 
 // ownParent tells whether a mesh route refers to the very Service whose traffic it
@@ -220,17 +271,20 @@ func ownParent(r *model.APIRoute, ref model.Ref) bool {
 }
 
 func (a *attacher) toHost(r *model.APIRoute, ref model.Ref, s *model.Service) model.Destination {
+	const notFound = "BackendNotFound"
 	switch {
 	case s == nil:
-		a.say(&r.Meta, spot{CodeRefs, ref.Field}, "add it, or correct the name", "BackendNotFound: there is no %s %s/%s", ref.Kind, ref.Namespace, ref.Name)
+		return a.lost(r, ref.Field, "add it, or correct the name", because(notFound, "there is no %s %s/%s", ref.Kind, ref.Namespace, ref.Name))
 	case ref.Port == 0:
-		a.say(&r.Meta, spot{CodeRefs, ref.Field + ".port"}, "write the port of the "+ref.Kind, "BackendNotFound: the port is missing")
+		return a.lost(r, ref.Field+".port", "write the port of the "+ref.Kind, because(notFound, "the port is missing"))
 	case s.Port(ref.Port) == nil:
-		a.say(&r.Meta, spot{CodeRefs, ref.Field + ".port"}, "correct it", "BackendNotFound: %s %s/%s has no port %d", ref.Kind, ref.Namespace, ref.Name, ref.Port)
-	default:
-		return model.Destination{Host: s.Host, Port: ref.Port}
+		return a.lost(r, ref.Field+".port", "correct it", because(notFound, "%s %s/%s has no port %d", ref.Kind, ref.Namespace, ref.Name, ref.Port))
 	}
-	return model.Destination{Invalid: true}
+	if s.PortFor(ref.Port, r.Key.Kind == model.KindUDPRoute) == nil {
+		return a.lost(r, ref.Field+".port", "name a port of another protocol", because("UnsupportedProtocol", "port %d of %s %s/%s is %s: no %s leads there",
+			ref.Port, ref.Kind, ref.Namespace, ref.Name, cmp.Or(s.Port(ref.Port).Protocol, model.TCP), r.Key.Kind))
+	}
+	return model.Destination{Host: s.Host, Port: ref.Port}
 }
 
 // destinations are a rule's backends; those of weight 0 are left out.

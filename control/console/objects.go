@@ -69,6 +69,9 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 	}
 	if q.Get("status") == "true" {
 		out = c.addStatus(s, out, findings, asked)
+		if q.Get("raw") == "true" {
+			c.addRefused(out)
+		}
 	}
 	slices.SortFunc(out, func(a, b ObjectSummary) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -104,8 +107,22 @@ func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings ma
 	for i := range list {
 		date(list[i].Status.Conditions, c.Proxies.History(list[i].Key, list[i].Findings), list[i].Status.Reach)
 		c.transitions.mark(list[i].Key, list[i].Status.Conditions)
+		c.gatewayAPI(s, &list[i])
 	}
 	return list
+}
+
+// addRefused adds the text of objects that never were in force, as far as it is to be had.
+func (c *Console) addRefused(list []ObjectSummary) {
+	for i := range list {
+		if o := &list[i]; o.Raw == "" && len(o.Findings) > 0 && o.Status != nil && o.Status.Version == 0 {
+			raw, err := c.Store.Raw(o.Key, o.Findings[0].Origin)
+			if err != nil {
+				raw = []byte("# " + o.Key.Title() + ": " + err.Error())
+			}
+			o.Raw = string(raw)
+		}
+	}
 }
 
 func wanted(want, got string) bool { return want == "" || strings.EqualFold(want, got) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftmesh/weft/control/finding"
 	"github.com/weftmesh/weft/control/fleet"
+	"github.com/weftmesh/weft/control/gwstatus"
 	"github.com/weftmesh/weft/control/model"
 )
 
@@ -22,6 +23,9 @@ type ObjectStatus struct {
 	Reach *fleet.Reach `json:"proxies,omitempty"`
 	// FenceStatus is a ServiceFence's.
 	FenceStatus
+	// GatewayAPI is the status that an object of Gateway API has by that: `status` as
+	// Kubernetes would show it. Conditions above sum it up.
+	GatewayAPI *gwstatus.Status `json:"gatewayAPI,omitempty"`
 }
 
 // Condition is one of a status: "True", "False" or "Unknown".

@@ -12,6 +12,7 @@ const (
 	KindGRPCRoute        Kind = "GRPCRoute"
 	KindTLSRoute         Kind = "TLSRoute"
 	KindTCPRoute         Kind = "TCPRoute"
+	KindUDPRoute         Kind = "UDPRoute"
 	KindReferenceGrant   Kind = "ReferenceGrant"
 	KindBackendTLSPolicy Kind = "BackendTLSPolicy"
 	KindIngress          Kind = "Ingress"
@@ -82,7 +83,7 @@ type APIListener struct {
 	// Hostname may begin with "*."; empty: all.
 	Hostname string
 	Port     uint16
-	// Protocol is HTTP, HTTPS, TLS or TCP.
+	// Protocol is HTTP, HTTPS, TLS, TCP or UDP; of another the listener is not carried out.
 	Protocol string
 	// Passthrough: TLS is not ended here.
 	Passthrough  bool
@@ -91,8 +92,8 @@ type APIListener struct {
 	MinTLS, MaxTLS string
 	CipherSuites   []string
 	Allowed        NamespaceFilter
-	// Kinds of routes that may attach, none: all that the protocol allows. Only
-	// those of Gateway API are in it.
+	// Kinds of routes that may attach, none: all that the protocol allows. Those of
+	// other groups than Gateway API's have the group before them, as "group/Kind".
 	Kinds []Kind
 	// Field of the listener, for Findings.
 	Field string
@@ -157,7 +158,7 @@ type Ref struct {
 	Field string
 }
 
-// APIRoute is an HTTPRoute, GRPCRoute, TLSRoute or TCPRoute: Key.Kind tells.
+// APIRoute is an HTTPRoute, GRPCRoute, TLSRoute, TCPRoute or UDPRoute: Key.Kind tells.
 type APIRoute struct {
 	Meta      `json:"meta"`
 	Parents   []APIParent
@@ -273,6 +274,8 @@ type APIOutcome struct {
 	Routes   []*RouteSet
 	Policies []*TrafficPolicySet
 	Findings []Finding
+	// Verdicts are of the objects that are ours, by their keys.
+	Verdicts map[Key]*APIVerdict
 }
 
 // Prefixes of credentials that are found by their own namespace instead of the

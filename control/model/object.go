@@ -120,6 +120,9 @@ type Meta struct {
 	// Created orders objects that compete: the older one wins, ties go to the
 	// lower namespace/name. Unix nanoseconds; 0 when the source knows none.
 	Created int64
+	// Generation is Kubernetes' number of the object's spec, which counts up; 0 when the
+	// source knows none.
+	Generation int64 `json:",omitempty"`
 	// Hash is a hash of the whole content, made once at the source. Two objects
 	// with equal Key and Hash are the same.
 	Hash uint64

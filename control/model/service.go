@@ -225,6 +225,17 @@ func (s *Service) Port(number uint16) *ServicePort {
 	return nil
 }
 
+// PortFor returns the port of that number that carries datagrams, or the one that does
+// not, or nil: one number may be of both.
+func (s *Service) PortFor(number uint16, datagrams bool) *ServicePort {
+	for i := range s.Ports {
+		if p := &s.Ports[i]; p.Port == number && (p.Protocol == UDP) == datagrams {
+			return p
+		}
+	}
+	return nil
+}
+
 // Endpoint is one address where a service is served.
 type Endpoint struct {
 	// Address is an IP address, a host name (ByDNS), or "unix:///path".

@@ -73,6 +73,8 @@ type Snapshot struct {
 	Processes  []*Process
 	// API is as written; what it amounts to is among Routes, Gateways and Policies.
 	API GatewayAPI
+	// Verdicts are what was found about each object of API that is ours; read-only.
+	Verdicts map[Key]*APIVerdict
 	// Cluster is there for an analysis only.
 	Cluster  Cluster
 	Findings []Finding

@@ -9,7 +9,7 @@ import (
 // attachKinds are the kinds that the outcome of Options.Attach depends on.
 var attachKinds = []model.Kind{
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute,
-	model.KindTLSRoute, model.KindTCPRoute, model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass,
+	model.KindTLSRoute, model.KindTCPRoute, model.KindUDPRoute, model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass,
 	model.KindService, model.KindServiceEntry, model.KindNamespace, model.KindSecret, model.KindConfigMap, model.KindDestinationRule,
 	model.KindWorkload, model.KindProcess, model.KindMeshConfig,
 }
@@ -19,7 +19,7 @@ func (m *merger) fillAPI(api, last *model.GatewayAPI, all bool) {
 	api.Classes = slice(m, all, last.Classes, model.KindGatewayClass)
 	api.Gateways = slice(m, all, last.Gateways, model.KindAPIGateway)
 	api.ListenerSets = slice(m, all, last.ListenerSets, model.KindListenerSet)
-	api.Routes = slice(m, all, last.Routes, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute)
+	api.Routes = slice(m, all, last.Routes, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute, model.KindUDPRoute)
 	api.Grants = slice(m, all, last.Grants, model.KindReferenceGrant)
 	api.BackendTLS = slice(m, all, last.BackendTLS, model.KindBackendTLSPolicy)
 	api.Ingresses = slice(m, all, last.Ingresses, model.KindIngress)
@@ -52,6 +52,7 @@ func (m *merger) attach(s, last *model.Snapshot) {
 	s.Gateways = join(last.Gateways, m.own.gateways, made.Gateways)
 	s.Policies = join(last.Policies, m.own.policies, made.Policies)
 	s.Findings = append(s.Findings, made.Findings...)
+	s.Verdicts = made.Verdicts
 }
 
 // join puts two sorted lists together; the last outcome when that is the same.

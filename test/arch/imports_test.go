@@ -50,9 +50,11 @@ var allowed = map[string][]string{
 	"control/identity":      {"base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
 	// where applied objects are kept.
-	"control/fleet":   {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
-	"control/console": {"control/finding", "control/fleet", "control/translate", "control/resource", "control/serve", "control/model", "base"},
-	"control/store":   {"control/console", "control/source", "control/model", "base"},
+	"control/fleet": {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
+	// gwstatus is of what was found out; console shows it.
+	"control/gwstatus": {"control/finding", "control/model"},
+	"control/console":  {"control/finding", "control/gwstatus", "control/fleet", "control/translate", "control/resource", "control/serve", "control/model", "base"},
+	"control/store":    {"control/console", "control/source", "control/model", "base"},
 	// offline runs the stages without a control plane, for tools.
 	"control/offline": {
 		"control/source", "control/attach", "control/check", "control/snapshot", "control/translate", "control/resource", "control/scope", "control/model", "wire", "base",
@@ -99,7 +101,7 @@ var allowed = map[string][]string{
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
 	"host": {"wire", "base"},
-	"cli":  {"control/console", "control/fleet", "control/model", "wire", "base"},
+	"cli":  {"control/console", "control/gwstatus", "control/fleet", "control/model", "wire", "base"},
 	"up":   {"host", "cli", "control/console", "control/fleet", "control/model", "wire", "base"},
 }
 

@@ -22,7 +22,7 @@ var runs = []string{"Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Pod
 var notYet = map[string]map[string]bool{
 	"networking.k8s.io": {"NetworkPolicy": true},
 	"gateway.networking.k8s.io": {
-		"UDPRoute": false, "BackendLBPolicy": false, "BackendTrafficPolicy": false,
+		"BackendLBPolicy": false, "BackendTrafficPolicy": false,
 	},
 	"gateway.networking.x-k8s.io": {
 		"XBackend": false, "XBackendTrafficPolicy": false, "XMesh": false, "XTelemetryPolicy": false,

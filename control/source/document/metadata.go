@@ -54,7 +54,19 @@ func (d *Document) metadata() {
 			d.Created = t.UnixNano()
 		}
 	}
+	d.Generation = generation(m["generation"])
 	d.Hash = d.hash()
+}
+
+// generation reads a number that a reader of YAML or of JSON has made.
+func generation(v any) int64 {
+	switch n := v.(type) {
+	case int64:
+		return n
+	case float64:
+		return int64(n)
+	}
+	return 0
 }
 
 // CheckLabels reports keys and values that cannot be labels.
@@ -112,6 +124,9 @@ func (d *Document) hash() uint64 {
 		h.Write(raw) //nolint:errcheck // never fails
 	}
 	part([]any{d.Key.Kind, d.Key.Namespace, d.Key.Name, d.Labels, d.Annotations, d.Created})
+	if d.Generation != 0 {
+		part(d.Generation) // it is in the status that is written of it
+	}
 	rest := make(map[string]any, len(d.Body))
 	for k, v := range d.Body {
 		if k != "metadata" && k != "apiVersion" {

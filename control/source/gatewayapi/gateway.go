@@ -107,7 +107,7 @@ func uniqueNames(d *document.Document, list []model.APIListener) {
 	}
 }
 
-var protocols = []string{"HTTP", "HTTPS", "TLS", "TCP"}
+var protocols = []string{"HTTP", "HTTPS", "TLS", "TCP", "UDP"}
 
 func listener(d *document.Document, at string, l *gatewayv1.Listener) model.APIListener {
 	out := model.APIListener{
@@ -125,27 +125,23 @@ func listener(d *document.Document, at string, l *gatewayv1.Listener) model.APIL
 	if out.Port == 0 {
 		d.Error(document.CodeMissing, at+".port", "write the port to open", "is missing")
 	}
-	switch {
-	case out.Protocol == "":
+	if out.Protocol == "" {
 		d.Error(document.CodeMissing, at+".protocol", "write one of "+strings.Join(protocols, ", "), "is missing")
-	case out.Protocol == "UDP":
-		d.Unsupported(at+".protocol", "use TCP", "UDP listeners are not carried out by Weft")
-	case !slices.Contains(protocols, out.Protocol):
-		d.Invalid(at+".protocol", document.Suggest(out.Protocol, protocols), "must be one of %s, got %q", strings.Join(protocols, ", "), out.Protocol)
 	}
-	if out.Hostname != "" && out.Protocol == "TCP" {
-		d.Invalid(at+".hostname", "remove it", "has no meaning on protocol TCP")
+	if out.Hostname != "" && (out.Protocol == "TCP" || out.Protocol == "UDP") {
+		d.Invalid(at+".hostname", "remove it", "has no meaning on protocol %s", out.Protocol)
 	}
 	listenerTLS(d, at+".tls", l.TLS, &out)
 	if a := l.AllowedRoutes; a != nil {
 		if a.Namespaces != nil {
 			out.Allowed = namespaces(d, at+".allowedRoutes.namespaces", or(a.Namespaces.From, gatewayv1.NamespacesFromSame), a.Namespaces.Selector)
 		}
-		for i, k := range a.Kinds {
+		for _, k := range a.Kinds {
+			kind := model.Kind(k.Kind)
 			if g := or(k.Group, model.GatewayAPIGroup); g != model.GatewayAPIGroup {
-				d.Unsupported(document.At(at+".allowedRoutes.kinds", i), "write HTTPRoute, GRPCRoute, TLSRoute or TCPRoute", "routes of group %q are not carried out by Weft", g)
+				kind = model.Kind(g) + "/" + kind // control/attach says that none has it
 			}
-			out.Kinds = append(out.Kinds, model.Kind(k.Kind))
+			out.Kinds = append(out.Kinds, kind)
 		}
 	}
 	return out
@@ -166,6 +162,8 @@ func listenerTLS(d *document.Document, at string, t *gatewayv1.ListenerTLSConfig
 		return
 	case t == nil:
 		return
+	case !ends && !slices.Contains(protocols, out.Protocol):
+		return // control/attach says so
 	case !ends:
 		d.Invalid(at, "write protocol: HTTPS or TLS", "has no meaning on protocol %s", out.Protocol)
 		return

@@ -42,6 +42,7 @@ func FrontEnds() []document.FrontEnd {
 		front(model.KindGRPCRoute, convertGRPCRoute, "v1", "v1alpha2"),
 		front(model.KindTLSRoute, convertTLSRoute, "v1", "v1alpha3", "v1alpha2"),
 		front(model.KindTCPRoute, convertTCPRoute, "v1", "v1alpha2"),
+		front(model.KindUDPRoute, convertUDPRoute, "v1", "v1alpha2"),
 		front(model.KindReferenceGrant, convertGrant, "v1", "v1beta1", "v1alpha2"),
 		front(model.KindBackendTLSPolicy, convertBackendTLS, "v1", "v1alpha3"),
 	}
@@ -90,6 +91,7 @@ var shapes = sync.OnceValue(func() map[model.Kind]*document.Shape {
 		model.KindGRPCRoute:        reflect.TypeFor[gatewayv1.GRPCRouteSpec](),
 		model.KindTLSRoute:         reflect.TypeFor[gatewayv1.TLSRouteSpec](),
 		model.KindTCPRoute:         reflect.TypeFor[gatewayv1.TCPRouteSpec](),
+		model.KindUDPRoute:         reflect.TypeFor[gatewayv1.UDPRouteSpec](),
 		model.KindReferenceGrant:   reflect.TypeFor[gatewayv1.ReferenceGrantSpec](),
 		model.KindBackendTLSPolicy: reflect.TypeFor[gatewayv1.BackendTLSPolicySpec](),
 	} {

@@ -50,7 +50,7 @@ func backendRef(d *document.Document, at string, r *gatewayv1.BackendObjectRefer
 	}
 }
 
-// streams reads the rules of a TLSRoute or TCPRoute.
+// streams reads the rules of a TLSRoute, TCPRoute or UDPRoute.
 func streams(d *document.Document, out *model.APIRoute, backends [][]gatewayv1.BackendRef, names []*gatewayv1.SectionName) []model.Object {
 	if len(backends) == 0 {
 		d.Error(document.CodeMissing, "spec.rules", "add a rule with backendRefs", "is missing")
@@ -89,6 +89,19 @@ func convertTLSRoute(d *document.Document) []model.Object {
 
 func convertTCPRoute(d *document.Document) []model.Object {
 	s, ok := spec[gatewayv1.TCPRouteSpec](d)
+	if !ok {
+		return nil
+	}
+	var backends [][]gatewayv1.BackendRef
+	var names []*gatewayv1.SectionName
+	for _, r := range s.Rules {
+		backends, names = append(backends, r.BackendRefs), append(names, r.Name)
+	}
+	return streams(d, route(d, &s.CommonRouteSpec, nil), backends, names)
+}
+
+func convertUDPRoute(d *document.Document) []model.Object {
+	s, ok := spec[gatewayv1.UDPRouteSpec](d)
 	if !ok {
 		return nil
 	}
