@@ -25,12 +25,15 @@ type engine struct {
 	env   []string
 }
 
+// weftMain is weft-proxy with one more protocol, which a workload speaks.
+const weftMain = "./examples/own-codec"
+
 // prepare builds weft and finds the others.
 func prepare(ctx context.Context, dir string, names []string) ([]engine, error) {
 	weft := filepath.Join(dir, "weft-proxy")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, "./cmd/weft-proxy")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", weft, weftMain)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("go build ./cmd/weft-proxy (run from the module's folder): %w\n%s", err, out)
+		return nil, fmt.Errorf("go build %s (run from the module's folder): %w\n%s", weftMain, err, out)
 	}
 	all := []engine{
 		{name: "Weft", setup: bootstraps, env: []string{"GOMAXPROCS=1"}, argv: weftArgs(weft, "loop")},
@@ -71,7 +74,10 @@ func prepare(ctx context.Context, dir string, names []string) ([]engine, error) 
 func bootstraps(w workload) func([]int, string, string) []string { return w.bootstraps }
 
 func envoyBootstraps(w workload) func([]int, string, string) []string {
-	if w.envoy != nil {
+	switch {
+	case w.alone:
+		return nil
+	case w.envoy != nil:
 		return w.envoy
 	}
 	return w.bootstraps

@@ -21,6 +21,8 @@ type workload struct {
 	// Configurations of the proxies in a row; nil: the engine is left out. envoy
 	// is what only Envoy reads, nil: the same as the others.
 	bootstraps, envoy, nginx, haproxy func(ports []int, up, dir string) []string
+	// alone: there is nothing like it in Envoy.
+	alone bool
 }
 
 // upstream is a server to proxy to.
@@ -56,6 +58,9 @@ func (w workload) ratio(envoy, weft sample) string {
 	}
 	return fmt.Sprintf("%.1f", cpu)
 }
+
+// The protocols of messages that are measured.
+var redis, dubbo, thrift, quote = redisDialogue(), dubboDialogue(), thriftDialogue(), quoteDialogue()
 
 var workloads = []workload{
 	{
@@ -117,6 +122,43 @@ var workloads = []workload{
 	{
 		name: "the same, X25519 without ML-KEM", work: 1000, serve: http1Server(64), drive: handshakes,
 		bootstraps: classicBootstrap,
+	},
+	{
+		name: "Redis GET, 32 connections", work: 100000, serve: redis.serve, drive: redis.drive(32, 1), bootstraps: redisBootstrap,
+	},
+	{
+		name: "Redis GET, 256 connections", work: 100000, serve: redis.serve, drive: redis.drive(256, 1), bootstraps: redisBootstrap,
+	},
+	{
+		name: "Redis GET, 32 × pipelines of 16", work: 600000, serve: redis.serve, drive: redis.drive(32, 16), bootstraps: redisBootstrap,
+	},
+	{
+		name: "Dubbo, 32 connections", work: 60000, serve: dubbo.serve, drive: dubbo.drive(32, 1),
+		bootstraps: messageBootstrap("dubbo", "", dubboRoutes()), envoy: envoyDubbo,
+	},
+	{
+		name: "Dubbo, 8 connections × 10", work: 60000, serve: dubbo.serve, drive: dubbo.drive(8, 10),
+		bootstraps: messageBootstrap("dubbo", "", dubboRoutes()), envoy: envoyDubbo,
+	},
+	{
+		name: "Thrift, 32 connections", work: 60000, serve: thrift.serve, drive: thrift.drive(32, 1),
+		bootstraps: messageBootstrap("thrift", "", thriftRoutes()), envoy: envoyThrift,
+	},
+	{
+		name: "private protocol, written codec, 32 connections", work: 60000, serve: quote.serve, drive: quote.drive(32, 1),
+		bootstraps: messageBootstrap("quote", "", quoteRoutes), alone: true,
+	},
+	{
+		name: "private protocol, declared, 32 connections", work: 60000, serve: quote.serve, drive: quote.drive(32, 1),
+		bootstraps: messageBootstrap("declared", quoteDeclared, quoteRoutes), alone: true,
+	},
+	{
+		name: "private protocol, written codec, 8 × 10", work: 60000, serve: quote.serve, drive: quote.drive(8, 10),
+		bootstraps: messageBootstrap("quote", "", quoteRoutes), alone: true,
+	},
+	{
+		name: "private protocol, declared, 8 × 10", work: 60000, serve: quote.serve, drive: quote.drive(8, 10),
+		bootstraps: messageBootstrap("declared", quoteDeclared, quoteRoutes), alone: true,
 	},
 	{
 		name: "idle: resident / private", work: 1, unit: unitMB, serve: http1Server(64), drive: hold,

@@ -173,22 +173,23 @@ func (c *conn) trim() {
 	}
 }
 
-// answer reads the kind of an answer, goes over the value, and reads the attachments. One that cannot be read has
-// none: the border is known, and the connection is that of many clients.
+// answer reads the kind of an answer, goes over the value where attachments are behind it, and reads these. One that cannot be
+// read has none: the border is known, and the connection is that of many clients.
 func (c *conn) answer(body []byte, m *codec.Message) {
 	r := &c.r
 	r.reset(body)
 	kind := r.integer()
-	switch kind {
-	case withException, withExceptionAndAttachments:
+	if kind == withException || kind == withExceptionAndAttachments {
 		m.Head.Status = 500
-		r.skip()
-	case withValue, withValueAndAttachments:
-		r.skip()
 	}
-	if kind >= withExceptionAndAttachments && kind <= withNullAndAttachments {
-		c.attachments(m)
+	switch kind {
+	case withExceptionAndAttachments, withValueAndAttachments:
+		r.skip()
+	case withNullAndAttachments:
+	default:
+		return
 	}
+	c.attachments(m)
 }
 
 // attachments reads the map that a body ends with.

@@ -1,6 +1,7 @@
 package dubbo
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 )
@@ -64,9 +65,16 @@ func (r *reader) over(n int) {
 
 func (r *reader) uint16() int { return int(r.next())<<8 | int(r.next()) }
 
+// notASCII are the bits that are in some of eight bytes which are not all ASCII.
+const notASCII = 0x8080808080808080
+
 // chars goes over n UTF-16 units and returns their bytes.
 func (r *reader) chars(n int) []byte {
 	begin := r.i
+	for n >= 8 && len(r.b)-r.i >= 8 && binary.LittleEndian.Uint64(r.b[r.i:])&notASCII == 0 {
+		r.i += 8
+		n -= 8
+	}
 	for n > 0 && r.bad == nil {
 		switch c := r.next(); {
 		case c < 0x80:

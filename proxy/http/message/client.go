@@ -206,7 +206,7 @@ func (c *Client) passWhole(st *stream, b []byte) (used int) {
 			break
 		}
 		first, size, kind := !st.asked, m.Size, m.Kind
-		c.out = c.encode(c.out, b[used:used+size], st, c.p.MutableRequests && first)
+		c.out = c.encode(c.room(), b[used:used+size], st, c.p.MutableRequests && first)
 		used += size
 		if first {
 			st.asked, st.kind = true, kind

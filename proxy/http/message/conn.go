@@ -45,6 +45,7 @@ type side struct {
 	err     *httpcodec.Error
 	tail    []byte
 	out     []byte
+	lent    *loan          // what out was borrowed with; nil: it was not
 	spare   filter.Headers // for what was in a message before rules changed it
 	changes []codec.Change
 }
@@ -84,7 +85,7 @@ type stream struct {
 func (s *side) newStream() *stream {
 	st := s.free
 	if st == nil {
-		st = &stream{}
+		st = spareStreams.Get().(*stream)
 	} else {
 		s.free = st.next
 		s.nFree--
@@ -104,13 +105,13 @@ func (s *side) release(st *stream) {
 	if st.large {
 		head = filter.Headers{}
 	}
-	*st = stream{}
+	*st = stream{note: note, body: body, ready: ready, head: head}
 	if s.nFree == maxFree {
+		spareStreams.Put(st)
 		return
 	}
 	s.nFree++
-	st.note, st.body, st.ready, st.head, st.next = note, body, ready, head, s.free
-	s.free = st
+	st.next, s.free = s.free, st
 }
 
 func small(b []byte) []byte {
@@ -239,9 +240,6 @@ func (s *side) Retained() int { return 0 }
 
 // Output implements httpcodec.Codec.
 func (s *side) Output() []byte { return s.out }
-
-// ClearOutput implements httpcodec.Codec.
-func (s *side) ClearOutput() { s.out = small(s.out) }
 
 // Streams implements httpcodec.Codec.
 func (s *side) Streams() int { return s.streams.Len() }

@@ -287,6 +287,31 @@ func TestFreeMemory(t *testing.T) {
 	}
 }
 
+// TestOutputMemory: large output is borrowed, also by many in turns, and an idle connection has none of it.
+func TestOutputMemory(t *testing.T) {
+	text := "\n" + strings.Repeat("x", 2*keepCap)
+	conns := make([]*Server, 8)
+	round := func() {
+		for i := range conns {
+			feed(t, conns[i], codec.Request, 1, "")
+			answer(conns[i], conns[i].last, text)
+		}
+		for _, c := range conns {
+			if out := output(c); len(out) != 1 || out[0] != "1 1 "+text {
+				t.Fatalf("%d answers, the first %.20q", len(out), out[0])
+			}
+			if cap(c.out) > keepCap || c.lent != nil {
+				t.Errorf("%d bytes are kept", cap(c.out))
+			}
+		}
+	}
+	for i := range conns {
+		conns[i], _ = server(codec.ByID)
+	}
+	round()
+	round()
+}
+
 // forgetful is a codec that wants its notes back.
 type forgetful struct {
 	codec.Codec

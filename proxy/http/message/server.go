@@ -188,7 +188,7 @@ func (c *Server) pass(st *stream, raw []byte) {
 		c.held += len(st.ready) - before
 		return
 	}
-	c.out = c.encode(c.out, raw, st, mutable)
+	c.out = c.encode(c.room(), raw, st, mutable)
 }
 
 // waits tells whether others are to be answered before.
@@ -247,7 +247,7 @@ func (c *Server) takeTurns() {
 	n := 0
 	for ; n < len(c.turns); n++ {
 		st := c.turns[n]
-		c.out = append(c.out, st.ready...)
+		c.out = append(c.room(), st.ready...)
 		c.held -= len(st.ready)
 		st.ready = st.ready[:0]
 		if !st.sent {
