@@ -23,6 +23,7 @@ import (
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/habit"
 	"github.com/weftmesh/weft/control/identity"
+	offered "github.com/weftmesh/weft/control/mcp"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/snapshot"
@@ -57,6 +58,8 @@ type Options struct {
 	// no Secrets, and no certificates are signed. Monitoring, when set, is a
 	// host:port for metrics and profiles.
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
+	// ServeMCP, when set, is where others are offered what was found, by MCP over xDS, as Listening of control/mcp reads it.
+	ServeMCP string
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
 	// on demand used.
 	StateDir string
@@ -166,6 +169,7 @@ func Run(ctx context.Context, o Options) error {
 	g.Go(func() error { return con.Run(ctx) })
 	serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
 	serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
+	serveGRPC(ctx, g, newOffer(offered.New(snapshots), sockets, o.Log), sockets.mcp)
 	if sockets.monitoring != nil {
 		g.Go(func() error { return console.Serve(ctx, sockets.monitoring, con.Monitoring(), o.Log) })
 	}

@@ -100,6 +100,8 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&o.ProcessState, "process-state", "", "file in which a supervisor says what runs")
 	f.StringVar(&o.XDSSocket, "xds-socket", "", "unix socket for xDS and certificate requests")
 	f.StringVar(&o.Plaintext, "xds-plaintext", "", "host:port for xDS in plain text: proxies are who they say they are, and get no secrets")
+	f.StringVar(&o.ServeMCP, "serve-mcp", "", "offer what registries and configuration amount to (ServiceEntry, WorkloadEntry) to an istiod or another Weft, by MCP over xDS:\n"+
+		"xds+tls://host:port?cert=FILE&key=FILE&ca=FILE&token=FILE, or xds://host:port in plain text")
 	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")
 	f.StringVar(&o.ConsoleSocket, "console-socket", "weft-control.sock", "unix socket of the control plane's own API")
 	f.StringVar(&o.StateDir, "state-dir", "weft-control", "folder that keeps the root certificate, the services' addresses, and what proxies used")
