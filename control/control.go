@@ -23,6 +23,7 @@ import (
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/habit"
 	"github.com/weftmesh/weft/control/identity"
+	offered "github.com/weftmesh/weft/control/mcp"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/snapshot"
@@ -59,6 +60,8 @@ type Options struct {
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
 	// Secure is where xDS and certificates are offered over TLS.
 	Secure Secure
+	// ServeMCP, when set, is where others are offered what was found, by MCP over xDS, as Listening of control/mcp reads it.
+	ServeMCP string
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
 	// on demand used.
 	StateDir string
@@ -175,6 +178,7 @@ func Run(ctx context.Context, o Options) error {
 	if sockets.secure != nil {
 		serveGRPC(ctx, g, secure.server(sockets.secure.Addr()), sockets.secure)
 	}
+	serveGRPC(ctx, g, newOffer(offered.New(snapshots), sockets, o.Log), sockets.mcp)
 	if sockets.monitoring != nil {
 		g.Go(func() error { return console.Serve(ctx, sockets.monitoring, con.Monitoring(), o.Log) })
 	}

@@ -4,19 +4,26 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
+	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/mcp"
 	"github.com/weftmesh/weft/control/serve"
 )
 
 // sockets are what the control plane listens on beside its console; nil: not asked for.
-type sockets struct{ xds, secure, plaintext, monitoring net.Listener }
+type sockets struct {
+	xds, secure, plaintext, monitoring, mcp net.Listener
+	// mcpOptions are how mcp is guarded.
+	mcpOptions []grpc.ServerOption
+}
 
 // listen opens all sockets, or none.
 func listen(ctx context.Context, o Options) (s sockets, err error) {
@@ -33,11 +40,17 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 			return s, err
 		}
 	}
+	offer := ""
+	if o.ServeMCP != "" {
+		if offer, s.mcpOptions, err = mcp.Listening(o.ServeMCP); err != nil {
+			return s, err
+		}
+	}
 	for _, x := range []struct {
 		to            *net.Listener
 		what, address string
 	}{
-		{&s.secure, "xDS", o.Secure.Address}, {&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring},
+		{&s.secure, "xDS", o.Secure.Address}, {&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring}, {&s.mcp, "MCP", offer},
 	} {
 		if x.address == "" {
 			continue
@@ -51,7 +64,7 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 }
 
 func (s sockets) close() {
-	for _, l := range []net.Listener{s.xds, s.secure, s.plaintext, s.monitoring} {
+	for _, l := range []net.Listener{s.xds, s.secure, s.plaintext, s.monitoring, s.mcp} {
 		if l != nil {
 			l.Close()
 		}
@@ -78,6 +91,13 @@ func newServer(more ...grpc.ServerOption) *grpc.Server {
 type grpcServer struct {
 	*grpc.Server
 	ads *serve.Server
+}
+
+// newOffer is the server of what others are offered.
+func newOffer(b *mcp.Backend, s sockets, log *slog.Logger) grpcServer {
+	ads, server := serve.New(b, log), newServer(s.mcpOptions...)
+	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, ads)
+	return grpcServer{server, ads}
 }
 
 // serveGRPC runs a server until ctx ends. Its streams end at once then, with a word

@@ -13,6 +13,9 @@ type State struct {
 	Version uint64
 	// Sets by type URL.
 	Sets map[string]*resource.Set
+	// Whole: state-of-the-world responses have everything of their type, so that what they leave
+	// out is gone. Else only those of listeners and clusters do, as Envoy's protocol has it.
+	Whole bool
 	// Between, when set, is asked what a consumer of a state-of-the-world stream is
 	// handed for a while between what it holds and what comes next; nil: nothing.
 	Between func(typeURL string, held, next *resource.Resource) *resource.Resource

@@ -37,10 +37,11 @@ type world struct {
 
 type worldType struct {
 	url string
-	// names asked for, sorted; none: all (listeners and clusters only).
+	// names asked for, sorted; none: all (of types that are whole only).
 	names    []string
 	answered bool
 	asked    bool // the names changed since the last response
+	entire   bool // State.Whole
 	// nonce of the last response; busy until it is answered.
 	nonce uint64
 	busy  bool
@@ -79,7 +80,7 @@ func (w *world) request(r *discoverypb.DiscoveryRequest) error {
 		t = w.types[i]
 	} else {
 		watch(w.session, r.GetTypeUrl())
-		t = &worldType{url: r.GetTypeUrl(), asked: true}
+		t = &worldType{url: r.GetTypeUrl(), asked: true, entire: w.state != nil && w.state.Whole}
 		w.types = append(w.types, t)
 		slices.SortStableFunc(w.types, func(a, b *worldType) int { return rank(a.url) - rank(b.url) })
 	}
@@ -212,7 +213,9 @@ func (t *worldType) all() bool { return len(t.names) == 0 || slices.Contains(t.n
 
 // whole tells whether responses of the type always have everything, so that what
 // they leave out is gone.
-func (t *worldType) whole() bool { return t.url == wire.TypeListener || t.url == wire.TypeCluster }
+func (t *worldType) whole() bool {
+	return t.entire || t.url == wire.TypeListener || t.url == wire.TypeCluster
+}
 
 // pick is what the consumer asks for of a set.
 func (t *worldType) pick(set *resource.Set) []*resource.Resource {

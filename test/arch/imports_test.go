@@ -48,6 +48,8 @@ var allowed = map[string][]string{
 	"control/translate":     {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
 	"control/serve":         {"control/resource", "wire", "base"},
 	"control/identity":      {"base"},
+	// mcp offers the snapshot to other control planes.
+	"control/mcp": {"control/serve", "control/resource", "control/model", "base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
 	// where applied objects are kept.
 	"control/fleet": {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
@@ -115,11 +117,11 @@ var foreign = []struct {
 }{
 	{"sigs.k8s.io/gateway-api", "Gateway API ends in the front end", []string{"control/source"}},
 	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source"}},
-	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp"}},
+	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "control/mcp"}},
 	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
-		[]string{"wire", "control/patch", "control/source/mcp", "control/translate", "control/serve", "control/fleet", "control/limiter/quota", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
+		[]string{"wire", "control/patch", "control/source/mcp", "control/mcp", "control/translate", "control/serve", "control/fleet", "control/limiter/quota", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
 	},
 }
 

@@ -29,6 +29,7 @@ const patience = time.Minute
 type plane struct {
 	t      *testing.T
 	dir    string // with mesh.yaml and what the control plane keeps
+	set    func(*control.Options)
 	client *http.Client
 	stop   func()
 }
@@ -36,12 +37,18 @@ type plane struct {
 // start runs a control plane with this configuration.
 func start(t *testing.T, yaml string) *plane {
 	t.Helper()
+	return startWith(t, yaml, func(*control.Options) {})
+}
+
+// startWith does so with options of its own.
+func startWith(t *testing.T, yaml string, set func(*control.Options)) *plane {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "wr") // a short path: unix sockets have a limit
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	p := &plane{t: t, dir: dir}
+	p := &plane{t: t, dir: dir, set: set}
 	for _, d := range []string{"config", "state"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			t.Fatal(err)
@@ -58,12 +65,12 @@ func (p *plane) run() {
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ended by stop
 	socket := filepath.Join(p.dir, "console")
 	ended := make(chan error, 1)
-	go func() {
-		ended <- control.Run(ctx, control.Options{
-			Config: []string{filepath.Join(p.dir, "config")}, StateDir: filepath.Join(p.dir, "state"), XDSSocket: filepath.Join(p.dir, "xds"), ConsoleSocket: socket,
-			Log: slog.New(slog.NewTextHandler(p.t.Output(), nil)),
-		})
-	}()
+	o := control.Options{
+		Config: []string{filepath.Join(p.dir, "config")}, StateDir: filepath.Join(p.dir, "state"), XDSSocket: filepath.Join(p.dir, "xds"), ConsoleSocket: socket,
+		Log: slog.New(slog.NewTextHandler(p.t.Output(), nil)),
+	}
+	p.set(&o)
+	go func() { ended <- control.Run(ctx, o) }()
 	p.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
