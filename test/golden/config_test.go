@@ -96,11 +96,13 @@ func decoder(t *testing.T) *config.Decoder {
 		HTTPStats: http.NewStats(),
 	}
 	const stats = "stats.PluginConfig"
-	d.HTTPKinds = append(d.HTTPKinds, filter.HTTPKind{
-		Name: stats, TypeURLs: []string{prefix + stats},
-		Parse:      func(*filter.ParseContext, *anypb.Any) (filter.HTTPFactory, error) { return noHTTP{}, nil },
-		ParseRoute: func(*filter.ParseContext, *anypb.Any) (any, error) { return struct{}{}, nil },
-	})
+	for name, url := range map[string]string{stats: stats, wire.MessageConversion: "weft.wire.v1.MessageConversion"} {
+		d.HTTPKinds = append(d.HTTPKinds, filter.HTTPKind{
+			Name: name, TypeURLs: []string{prefix + url},
+			Parse:      func(*filter.ParseContext, *anypb.Any) (filter.HTTPFactory, error) { return noHTTP{}, nil },
+			ParseRoute: func(*filter.ParseContext, *anypb.Any) (any, error) { return struct{}{}, nil },
+		})
+	}
 	d.NetworkKinds = append(d.NetworkKinds, filter.NetworkKind{
 		Name: stats, TypeURLs: []string{prefix + stats},
 		Parse: func(*filter.ParseContext, *anypb.Any) (filter.NetworkFactory, error) { return nil, nil },
