@@ -43,6 +43,8 @@ type Boot struct {
 	Modules map[string]bool
 	// Fences are the settings of the module lazyload; nil: it names none.
 	Fences *FenceSettings
+	// Metrics are what the module limiter asks for all SmartLimiters that name nothing; nil: nothing.
+	Metrics *PrometheusMetrics
 }
 
 // FenceSettings are what holds for all fences.
@@ -77,6 +79,19 @@ func ModuleOn(boots []*Boot, kind string) bool {
 		}
 	}
 	return !named
+}
+
+// MetricsOf is whom to ask for a SmartLimiter: its own, else those of the first SlimeBoot that has any; nil: nobody.
+func MetricsOf(boots []*Boot, l *SmartLimiter) *PrometheusMetrics {
+	if l.Prometheus != nil {
+		return l.Prometheus
+	}
+	for _, b := range boots {
+		if b.Metrics != nil && b.Modules[ModuleLimiter] {
+			return b.Metrics
+		}
+	}
+	return nil
 }
 
 // FenceSettingsOf are those of the first SlimeBoot that has any; never nil.

@@ -60,27 +60,30 @@ func (p *Poller) Run(ctx context.Context) error {
 		}
 		if snap := p.snapshots.Load(); snap != nil {
 			for _, l := range snap.Limiters {
-				if l.Prometheus != nil {
-					p.limiter(ctx, snap, l)
+				if m := model.MetricsOf(snap.Boots, l); m != nil {
+					p.limiter(ctx, snap, l, m)
 				}
 			}
 		}
 	}
 }
 
-func (p *Poller) limiter(ctx context.Context, snap *model.Snapshot, l *model.SmartLimiter) {
+func (p *Poller) limiter(ctx context.Context, snap *model.Snapshot, l *model.SmartLimiter, m *model.PrometheusMetrics) {
 	sets := map[string]bool{}
 	for i := range l.Rules {
 		sets[l.Rules[i].Set] = true
 	}
-	for _, q := range l.Prometheus.Queries {
+	for _, q := range m.Queries {
 		in := slices.Sorted(maps.Keys(sets))
 		if q.Grouped {
 			in = []string{model.WholeService}
 		}
 		for _, set := range in {
 			query := filled(q.Query, snap, l, set)
-			err := p.query(ctx, l, set, q, query)
+			list, err := p.ask(ctx, m.Address, query)
+			if err == nil {
+				err = p.take(l, set, q, list)
+			}
 			if key := l.Key.String() + "\x00" + query; err != nil && !p.failing[key] {
 				p.failing[key] = true
 				p.log.Warn("a query has no outcome", "limiter", l.Key.Title(), "query", query, "error", err)
@@ -141,27 +144,33 @@ type series struct {
 	Value  [2]json.RawMessage `json:"value"`
 }
 
-func (p *Poller) query(ctx context.Context, l *model.SmartLimiter, set string, q model.PrometheusQuery, text string) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, l.Prometheus.Address+"/api/v1/query?query="+url.QueryEscape(text), nil)
+// ask is what a server answers to a query.
+func (p *Poller) ask(ctx context.Context, address, query string) ([]series, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address+"/api/v1/query?query="+url.QueryEscape(query), nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	resp, err := p.client.Do(req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, largest))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	list, err := read(raw)
 	if err != nil {
-		return fmt.Errorf("%w (status %d)", err, resp.StatusCode)
+		return nil, fmt.Errorf("%w (status %d)", err, resp.StatusCode)
 	}
 	if len(list) > mostSeries {
-		return fmt.Errorf("%d series, want %d at most: aggregate them", len(list), mostSeries)
+		return nil, fmt.Errorf("%d series, want %d at most: aggregate them", len(list), mostSeries)
 	}
+	return list, nil
+}
+
+// take keeps the outcome of a query.
+func (p *Poller) take(l *model.SmartLimiter, set string, q model.PrometheusQuery, list []series) error {
 	of := metric.Subject{Service: l.Service}
 	if set != model.WholeService {
 		of.Set = set

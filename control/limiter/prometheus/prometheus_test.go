@@ -39,7 +39,7 @@ func TestQueries(t *testing.T) {
 		snap.Workloads = append(snap.Workloads, &model.Workload{Name: name, Namespace: "default", Labels: map[string]string{"app": "a"}, Ready: true})
 	}
 	store := metric.NewStore()
-	New(nil, store, slog.New(slog.DiscardHandler)).limiter(t.Context(), snap, l)
+	New(nil, store, slog.New(slog.DiscardHandler)).limiter(t.Context(), snap, l, l.Prometheus)
 	for name, want := range map[string]float64{"cpu": 3.25, "queue/x": 1, "queue/y": 2, "s": 9} {
 		if got, ok := store.Get(metric.Subject{Service: "a"}, name); !ok || got != want {
 			t.Errorf("%s: %v %v, want %v", name, got, ok, want)
@@ -48,6 +48,24 @@ func TestQueries(t *testing.T) {
 	for _, name := range []string{"bad", "two"} {
 		if _, ok := store.Get(metric.Subject{Service: "a"}, name); ok {
 			t.Errorf("%s has a value", name)
+		}
+	}
+}
+
+// TestWhomToAsk: a SmartLimiter's own metrics, else those of a SlimeBoot whose limiter is on.
+func TestWhomToAsk(t *testing.T) {
+	own, shared := &model.PrometheusMetrics{Address: "own"}, &model.PrometheusMetrics{Address: "shared"}
+	on := &model.Boot{Modules: map[string]bool{model.ModuleLimiter: true}, Metrics: shared}
+	off := &model.Boot{Modules: map[string]bool{model.ModuleLimiter: false}, Metrics: shared}
+	for _, tc := range []struct {
+		boots []*model.Boot
+		own   *model.PrometheusMetrics
+		want  *model.PrometheusMetrics
+	}{
+		{nil, nil, nil}, {nil, own, own}, {[]*model.Boot{on}, own, own}, {[]*model.Boot{{}, on}, nil, shared}, {[]*model.Boot{off}, nil, nil},
+	} {
+		if got := model.MetricsOf(tc.boots, &model.SmartLimiter{Prometheus: tc.own}); got != tc.want {
+			t.Errorf("%v with %v: %v", tc.boots, tc.own, got)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package slime
 
 import (
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -28,29 +29,29 @@ func interval(d *document.Document, at string, a *api.Action) time.Duration {
 
 // prometheus reads whom to ask.
 func (c *converter) prometheus() {
-	if c.spec.Metric == nil || c.spec.Metric.Prometheus == nil {
-		return
+	if c.spec.Metric != nil {
+		c.l.Prometheus = Prometheus(c.d, "spec.metric.prometheus", c.spec.Metric.Prometheus)
 	}
-	const at = "spec.metric.prometheus"
-	p := c.spec.Metric.Prometheus
+}
+
+// Prometheus reads whom to ask for what, as it stands in a field; nil of nil.
+func Prometheus(d *document.Document, at string, p *api.Prometheus) *model.PrometheusMetrics {
+	if p == nil {
+		return nil
+	}
 	address := p.Address
 	if !strings.Contains(address, "://") {
 		address = "http://" + address
 	}
 	if u, err := url.Parse(address); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		c.d.Invalid(at+".address", "write http://host:port", "%q is no address of a Prometheus server", p.Address)
+		d.Invalid(at+".address", "write http://host:port", "%q is no address of a Prometheus server", p.Address)
 	}
 	out := &model.PrometheusMetrics{Address: strings.TrimSuffix(address, "/")}
-	names := make([]string, 0, len(p.Handlers))
-	for name := range p.Handlers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(p.Handlers)) {
 		h := p.Handlers[name]
 		field := document.Join(at+".handlers", name)
 		if strings.TrimSpace(h.Query) == "" {
-			c.d.Error(document.CodeMissing, field+".query", "write PromQL", "is missing")
+			d.Error(document.CodeMissing, field+".query", "write PromQL", "is missing")
 		}
 		q := model.PrometheusQuery{Name: name, Query: h.Query}
 		switch h.Type {
@@ -58,9 +59,9 @@ func (c *converter) prometheus() {
 		case "Group", float64(1):
 			q.Grouped = true
 		default:
-			c.d.Invalid(field+".type", "", "must be Value or Group, got %v", h.Type)
+			d.Invalid(field+".type", "", "must be Value or Group, got %v", h.Type)
 		}
 		out.Queries = append(out.Queries, q)
 	}
-	c.l.Prometheus = out
+	return out
 }

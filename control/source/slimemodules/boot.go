@@ -8,8 +8,10 @@ import (
 	"strings"
 
 	api "github.com/weftmesh/weft/api/slime/v1alpha1"
+	limits "github.com/weftmesh/weft/api/slime/v1alpha2"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/slime"
 )
 
 // known are the modules of Slime, and those of Weft's parts that do their work.
@@ -79,6 +81,9 @@ func (b *boot) module(at string, m *api.Module) {
 		return
 	}
 	b.out.Modules[kind] = m.Enable
+	if kind == model.ModuleLimiter {
+		b.limiter(at, m)
+	}
 	if kind == model.ModuleLazyload {
 		field, general := at+".general", m.General
 		if m.Fence != nil {
@@ -88,6 +93,56 @@ func (b *boot) module(at string, m *api.Module) {
 		if s, ok := m.Global["service"].(string); ok {
 			b.out.Fences.WorkloadLabel = s
 		}
+	}
+}
+
+// unneeded are settings of how Slime makes limits, which need nothing of the kind here.
+var unneeded = map[string]string{
+	"backend":                           "the proxies limit by themselves",
+	"refresh":                           "conditions are looked at when a number changes",
+	"disableGlobalRateLimit":            "global limits cost nothing where there are none",
+	"disableAdaptive":                   "conditions cost nothing where there are none",
+	"enableServiceEntry":                "hosts of ServiceEntries may be named",
+	"disableInsertLocalRateLimit":       "no filter is inserted",
+	"disableInsertGlobalRateLimit":      "no filter is inserted",
+	"rlsConfigMap":                      "the control plane counts global limits",
+	"rls":                               "the control plane counts global limits; a SmartLimiter may name another service",
+	"domain":                            "the control plane counts global limits",
+	"proxyVersion":                      "every proxy can limit",
+	"enableRatelimitPlaceholderInRoute": "no filter is inserted",
+}
+
+// limiter reads the settings of the module limiter.
+func (b *boot) limiter(at string, m *api.Module) {
+	field, general := at+".general", m.General
+	if m.Limiter != nil {
+		field, general = at+".limiter", m.Limiter
+	}
+	b.useless(field, general, unneeded, nil)
+	if m.Metric == nil {
+		return
+	}
+	metric, err := document.Into[limits.Metric](m.Metric)
+	if err != nil {
+		b.d.Invalid(at+".metric", "", "cannot be read: %v", err)
+		return
+	}
+	b.out.Metrics = slime.Prometheus(b.d, at+".metric.prometheus", metric.Prometheus)
+}
+
+// useless says which settings have no use, and which are not carried out.
+func (b *boot) useless(at string, general map[string]any, needless map[string]string, read []string) {
+	var found []string
+	for _, key := range slices.Sorted(maps.Keys(general)) {
+		switch {
+		case needless[key] != "":
+			found = append(found, fmt.Sprintf("%s (%s)", key, needless[key]))
+		case !slices.Contains(read, key):
+			b.d.Warn(document.CodeIgnored, document.Join(at, key), "", "is not carried out by Weft")
+		}
+	}
+	if len(found) > 0 {
+		b.d.Info(CodeNotNeeded, at, "remove what is named", "holds what has no use here: %s", strings.Join(found, ", "))
 	}
 }
 
@@ -134,18 +189,7 @@ func (b *boot) fences(at string, general map[string]any) *model.FenceSettings {
 	if err != nil {
 		b.d.Invalid(at, "", "cannot be read: %v", err)
 	}
-	var useless []string
-	for _, key := range slices.Sorted(maps.Keys(general)) {
-		switch {
-		case needless[key] != "":
-			useless = append(useless, fmt.Sprintf("%s (%s)", key, needless[key]))
-		case !slices.Contains(read, key):
-			b.d.Warn(document.CodeIgnored, document.Join(at, key), "", "is not carried out by Weft")
-		}
-	}
-	if len(useless) > 0 {
-		b.d.Info(CodeNotNeeded, at, "remove what is named", "holds what has no use here: %s", strings.Join(useless, ", "))
-	}
+	b.useless(at, general, needless, read)
 	out := &model.FenceSettings{Auto: conf.AutoFence, Default: conf.DefaultFence, Namespaces: conf.Namespace, Hosts: conf.StableHost}
 	if list := commas(conf.WhiteNamespaceList); list != nil {
 		out.Namespaces = append(out.Namespaces, list...)
