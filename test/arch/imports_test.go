@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"control/limiter": {"control/model", "wire", "base"},
 	// quota answers by Envoy's protocol of rate limits, too.
 	"control/limiter/quota": {"control/model", "wire", "base"},
-	"control/check":         {"control/model", "control/patch", "base"},
+	"control/check":         {"control/model", "control/patch", "wire", "base"},
 	"control/snapshot":      {"control/model", "wire", "base"},
 	"control/scope":         {"control/model", "wire", "base"},
 	"control/resource":      {},
