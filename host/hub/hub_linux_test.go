@@ -66,7 +66,7 @@ func TestOrdinaryUser(t *testing.T) {
 	if err := os.Chown(tmp, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
-	args := []string{"-test.v", "-test.timeout=60s"}
+	args := []string{"-test.v", "-test.timeout=10m"}
 	cmd := exec.Command(self, args...)
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)
 	cmd.Dir = tmp
