@@ -238,10 +238,13 @@ func (h *Host) outsideWants(spec *Spec) []outsideWant {
 		}
 	}
 	for _, g := range spec.Gateways {
-		if g.Engine != EngineEnvoy || h.hub == nil {
+		if h.hub == nil {
 			continue // it listens on the host itself
 		}
 		for _, hp := range g.HostPorts {
+			if g.Engine != EngineEnvoy && hp.Scheme != SchemeUDP {
+				continue // it has been handed the socket
+			}
 			out = append(out, outsideWant{
 				who: "Gateway " + g.Namespace + "/" + g.Name, port: hp.Port, scheme: hp.Scheme,
 				target: func() []netip.AddrPort { return h.gatewayTargets(g.Namespace, g.Name, hp.Port) },

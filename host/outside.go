@@ -44,6 +44,9 @@ func (h *Host) openOutside(wants []outsideWant) {
 	keep := map[string]bool{}
 	for _, w := range wants {
 		key := fmt.Sprintf("%s:%d", w.who, w.port)
+		if w.scheme == SchemeUDP {
+			key += "/udp"
+		}
 		keep[key] = true
 		h.mu.Lock()
 		p, closed := h.outside[key], h.closed
@@ -57,7 +60,11 @@ func (h *Host) openOutside(wants []outsideWant) {
 			p.mu.Unlock()
 			continue
 		}
-		p, err := h.listenOutside(w)
+		listen := h.listenOutside
+		if w.scheme == SchemeUDP {
+			listen = h.listenDatagrams
+		}
+		p, err := listen(w)
 		if err != nil {
 			h.notify(Event{Kind: Problem, Message: fmt.Sprintf("%s has no port on this machine", w.who), Err: err})
 			continue
@@ -96,7 +103,7 @@ func (h *Host) listenOutside(w outsideWant) (*outsidePort, error) {
 	}
 	for _, l := range listeners {
 		p.wg.Go(func() {
-			err := relay(ctx, l, func(ctx context.Context) (net.Conn, error) { return h.dialOne(ctx, p) })
+			err := relay(ctx, l, func(ctx context.Context) (net.Conn, error) { return h.dialOne(ctx, p, "tcp") })
 			if err != nil {
 				h.notify(Event{Kind: Problem, Message: w.who + " has lost its port on this machine", Err: err})
 			}
@@ -107,7 +114,7 @@ func (h *Host) listenOutside(w outsideWant) (*outsidePort, error) {
 }
 
 func url(scheme string, at netip.AddrPort) string {
-	if scheme == "http" || scheme == "https" {
+	if scheme == "http" || scheme == "https" || scheme == SchemeUDP {
 		return scheme + "://" + at.String()
 	}
 	return "tcp://" + at.String()
@@ -115,8 +122,9 @@ func url(scheme string, at netip.AddrPort) string {
 
 var errNobody = errors.New("no workload is ready")
 
-// dialOne connects to one ready workload after the other, until one answers.
-func (h *Host) dialOne(ctx context.Context, p *outsidePort) (net.Conn, error) {
+// dialOne connects to one ready workload after the other, until one answers; proto is
+// "tcp" or "udp", where nothing has to answer.
+func (h *Host) dialOne(ctx context.Context, p *outsidePort, proto string) (net.Conn, error) {
 	p.mu.Lock()
 	targets := p.target()
 	first := p.next
@@ -125,7 +133,7 @@ func (h *Host) dialOne(ctx context.Context, p *outsidePort) (net.Conn, error) {
 	err := errNobody
 	for i := range targets {
 		var nc net.Conn
-		if nc, err = h.dialMesh(ctx, targets[(first+i)%len(targets)]); err == nil {
+		if nc, err = h.dialMesh(ctx, targets[(first+i)%len(targets)], proto); err == nil {
 			return nc, nil
 		}
 	}
@@ -133,12 +141,12 @@ func (h *Host) dialOne(ctx context.Context, p *outsidePort) (net.Conn, error) {
 }
 
 // dialMesh connects to an address of the mesh, as somebody without a sidecar.
-func (h *Host) dialMesh(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (h *Host) dialMesh(ctx context.Context, to netip.AddrPort, proto string) (net.Conn, error) {
 	if h.hub != nil {
-		return h.hub.Dial(ctx, hub.Socket{Proto: "tcp", To: to})
+		return h.hub.Dial(ctx, hub.Socket{Proto: proto, To: to})
 	}
 	var d net.Dialer
-	return d.DialContext(ctx, "tcp", to.String())
+	return d.DialContext(ctx, proto, to.String())
 }
 
 // nodePort is the port of a service that asks for one without saying which:

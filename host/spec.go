@@ -76,15 +76,18 @@ type Gateway struct {
 	// Ports by name, for services that target a named port.
 	Ports []Port
 	// HostPorts are wanted on the host. A Go proxy asks for such sockets itself
-	// (hand socket); for an Envoy the supervisor listens and relays to the same
-	// port of the gateway.
+	// (hand socket); for an Envoy, and for datagrams, the supervisor listens and relays
+	// to the same port of the gateway.
 	HostPorts []HostPort
 }
+
+// SchemeUDP is the scheme of a port for datagrams.
+const SchemeUDP = "udp"
 
 // HostPort is a port wanted on the host's loopback.
 type HostPort struct {
 	Port uint16
-	// Scheme is for the URL: "http", "https" or "tcp".
+	// Scheme is for the URL: "http", "https", "tcp" or SchemeUDP.
 	Scheme string
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"time"
@@ -104,6 +105,10 @@ func (r *runtime) listenInside(ctx context.Context, l *listener.Listener, a list
 
 // listenUDP is listenInside for UDP.
 func (r *runtime) listenUDP(ctx context.Context, l *listener.Listener, a listener.Address) (net.PacketConn, error) {
+	if r.opt.HostListeners && len(r.opt.Inside) == 0 && a.Addr.Addr().IsUnspecified() {
+		// The host's network is the only one: its loopback is what others get, too.
+		a.Addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), a.Addr.Port())
+	}
 	name := forListener + "udp " + a.String()
 	if l.IPv4Compat {
 		name += " and IPv4"

@@ -13,6 +13,7 @@ import (
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/host"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -86,7 +87,9 @@ func (m *mesh) followLocal(ctx context.Context) error {
 		schemes := map[uint16]string{}
 		for _, g := range want.Gateways {
 			for _, p := range g.HostPorts {
-				schemes[p.Port] = p.Scheme
+				if p.Scheme != host.SchemeUDP { // of which host says the scheme itself
+					schemes[p.Port] = p.Scheme
+				}
 			}
 		}
 		m.mu.Lock()

@@ -126,6 +126,8 @@ func scheme(p model.Protocol) string {
 		return "https"
 	case p.IsHTTP():
 		return "http"
+	case p == model.UDP:
+		return host.SchemeUDP
 	}
 	return "tcp"
 }

@@ -151,6 +151,10 @@ func ClusterName(direction string, port uint16, subset, host string) string {
 	return direction + "|" + strconv.Itoa(int(port)) + "|" + subset + "|" + host
 }
 
+// OutboundUDP is the direction of clusters that datagrams go to: the port of that number
+// may be another one for streams.
+const OutboundUDP = "outbound_udp"
+
 // SplitClusterName is the inverse of ClusterName; ok is false for other names.
 func SplitClusterName(name string) (direction string, port uint16, subset, host string, ok bool) {
 	parts := strings.Split(name, "|")

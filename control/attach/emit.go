@@ -195,7 +195,8 @@ func byAge(list []attachment) []attachment {
 	return out
 }
 
-// stream is a TLSRoute or TCPRoute's rule; its invalid backends close connections.
+// stream is a TLSRoute, TCPRoute or UDPRoute's rule; its invalid backends close
+// connections, or drop datagrams.
 func (a *attacher) stream(r *model.APIRoute) (model.Route, bool) {
 	if len(r.Rules) == 0 {
 		return model.Route{}, false

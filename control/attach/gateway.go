@@ -178,7 +178,7 @@ func (a *attacher) listenerSets() {
 func (a *attacher) listener(gw *gateway, owner *model.Meta, l *model.APIListener) *listener {
 	out := &listener{APIListener: l, gw: gw, owner: owner, verdict: model.ListenerVerdict{Name: l.Name, Kinds: kinds(l)}}
 	if supported := protocolKinds(l); supported == nil {
-		remedy := "write HTTP, HTTPS, TLS or TCP"
+		remedy := "write HTTP, HTTPS, TLS, TCP or UDP"
 		if up := strings.ToUpper(l.Protocol); protocolKinds(&model.APIListener{Protocol: up}) != nil {
 			remedy = "write " + up
 		}

@@ -142,6 +142,8 @@ func protocolKinds(l *model.APIListener) []model.Kind {
 		return []model.Kind{model.KindTLSRoute, model.KindTCPRoute}
 	case l.Protocol == "TCP":
 		return []model.Kind{model.KindTCPRoute}
+	case l.Protocol == "UDP":
+		return []model.Kind{model.KindUDPRoute}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ var istioDiffers = []struct {
 	{re(`^backend-tls-policy BackendTLSPolicy/\S+ [-+](ServiceEntry|Gateway) `), "BackendTLSPolicies for other targets than Services are refused by name"},
 	{re(`^frontend-tls-invalid .*-: Programmed=True`), "a Gateway without a valid listener is not programmed here"},
 	{re(`^gateway-invalid-parameters-ref `), "spec.infrastructure is of what Kubernetes would create, and is not read"},
+	{re(`^invalid \S+/udp-protocol `), "Weft carries out UDP"},
 	{re(`^invalid \S+/invalid-frontendvalidation-malformed `), "two authorities for client certificates are refused"},
 	{re(`^listenerset-(empty-listeners|overlapping-port|https-missing-tls) `), "Gateways without listeners, and HTTPS without certificates, are refused, as is what belongs to them"},
 	{re(`^listenerset-invalid ListenerSet/istio-system/(invalid-class|not-accepted-parent) `), "a ListenerSet of a Gateway that is refused, or not ours, has no status"},

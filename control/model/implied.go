@@ -37,7 +37,7 @@ func ImpliedGateways(gateways []*Gateway, provided func(selector map[string]stri
 			byName[name] = gw
 		}
 		for _, srv := range g.Servers {
-			if !slices.ContainsFunc(gw.Ports, func(p ServicePort) bool { return p.Port == srv.Port }) {
+			if !slices.ContainsFunc(gw.Ports, func(p ServicePort) bool { return p.Port == srv.Port && (p.Protocol == UDP) == (srv.Protocol == UDP) }) {
 				gw.Ports = append(gw.Ports, ServicePort{Port: srv.Port, Protocol: srv.Protocol})
 			}
 		}

@@ -33,8 +33,14 @@ func (x *Index) Group(p Proxy) (Group, Proxy) {
 	if p.Proxyless() {
 		b.WriteString("proxyless ")
 	}
-	if p.Gateway() && passThrough(x.gatewaysOf(&p)) {
-		b.WriteString("passes-through ")
+	if p.Gateway() {
+		gateways := x.gatewaysOf(&p)
+		if passThrough(gateways) {
+			b.WriteString("passes-through ")
+		}
+		if carriesDatagrams(gateways) {
+			b.WriteString("datagrams ")
+		}
 	}
 	if p.SelfDiscovery() {
 		b.WriteString("knows-itself ")

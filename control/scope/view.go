@@ -93,6 +93,21 @@ func (x *Index) gatewaysOf(p *Proxy) (out []*model.Gateway) {
 // AUTO_PASSTHROUGH, for which every service of the mesh has clusters of their own.
 func (v *View) PassesThrough() bool { return passThrough(v.Gateways) }
 
+// CarriesDatagrams tells whether the proxy is a gateway with a server of UDP, for which
+// ports of UDP have clusters: nothing else carries datagrams.
+func (v *View) CarriesDatagrams() bool { return carriesDatagrams(v.Gateways) }
+
+func carriesDatagrams(list []*model.Gateway) bool {
+	for _, g := range list {
+		for i := range g.Servers {
+			if g.Servers[i].Protocol == model.UDP {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func passThrough(list []*model.Gateway) bool {
 	for _, g := range list {
 		for i := range g.Servers {

@@ -60,6 +60,7 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	_, class.Explicit = p.HTTPProxy()
 	class.Gateway = p.Gateway()
 	class.Through = b.v.PassesThrough()
+	class.Datagrams = b.v.CarriesDatagrams()
 	if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol == model.Redis }) {
 		class.Engine = p.Engine()
 	}
@@ -112,8 +113,8 @@ type Class struct {
 	Locality                  model.Locality
 	Node, Network             string
 	V4, V6, Explicit, Gateway bool
-	// Through: see scope.View.PassesThrough.
-	Through bool
+	// Through: see scope.View.PassesThrough; Datagrams: CarriesDatagrams.
+	Through, Datagrams bool
 	// SelfDiscovery counts where zones do.
 	SelfDiscovery bool
 }
@@ -153,6 +154,9 @@ func (b *Builder) Service(s *model.Service) []*clusterv3.Cluster {
 	for i := range s.Ports {
 		port := &s.Ports[i]
 		if port.Protocol == model.UDP {
+			if b.v.CarriesDatagrams() && s.Resolution != model.ByRequest {
+				out = append(out, b.datagrams(&target{svc: s, port: port, policy: p.For(port.Port, ""), keys: p.Keys}))
+			}
 			continue
 		}
 		add := func(t target) {
@@ -212,6 +216,16 @@ func (b *Builder) outbound(t *target) *clusterv3.Cluster {
 	announce(c, t.policy.ProxyProtocol)
 	b.applyHTTP(c, t)
 	b.applyRedis(c, t)
+	return c
+}
+
+// datagrams makes the cluster of a port of UDP: there is no TLS, and no pool.
+func (b *Builder) datagrams(t *target) *clusterv3.Cluster {
+	t.name = wire.ClusterName(wire.OutboundUDP, t.port.Port, "", t.svc.Host)
+	t.policy.TLS = nil
+	c := &clusterv3.Cluster{Name: t.name, ConnectTimeout: pb.Duration(b.connectTimeout()), Metadata: metadata(t)}
+	b.discovery(c, t)
+	b.applyLB(c, t)
 	return c
 }
 

@@ -86,7 +86,7 @@ func (b *Builder) members(t *target) []member {
 		out = append(out, member{
 			Instance: in, address: a, weight: max(in.Endpoint.Weight, 1),
 			unready: !b.takesTraffic(t, &in),
-			mtls:    b.v.Mesh.AutoMTLS && t.policy.TLS == nil && b.v.Index.SpeaksMTLS(in, t.svc, t.port),
+			mtls:    b.v.Mesh.AutoMTLS && t.policy.TLS == nil && t.port.Protocol != model.UDP && b.v.Index.SpeaksMTLS(in, t.svc, t.port),
 		})
 	}
 	return out
@@ -102,7 +102,7 @@ func (b *Builder) address(t *target, in model.Instance, names bool) *corev3.Addr
 		return nil
 	}
 	if w := in.Workload; w != nil && len(w.Addresses) > 0 {
-		if at, ok := w.Inbound[port]; ok {
+		if at, ok := w.Inbound[port]; ok && t.port.Protocol != model.UDP {
 			port = at.Listen
 		}
 		return pb.Address(b.reachable(w.Addresses).String(), port)

@@ -36,7 +36,11 @@ func (b *Builder) gateway() {
 	for _, g := range b.v.Gateways {
 		for i := range g.Servers {
 			s := &g.Servers[i]
-			at := spot{s.Bind, b.targetPort(s.Port)}
+			if s.Protocol == model.UDP {
+				b.gatewayDatagrams(route.GatewayServer{Gateway: g, Server: s})
+				continue
+			}
+			at := spot{s.Bind, b.targetPort(s.Port, false)}
 			p := ports[at]
 			if p == nil {
 				p = &gatewayPort{spot: at}
@@ -68,10 +72,10 @@ func plainServer(s *model.Server) bool {
 
 // targetPort is where the gateway listens for a server's port: its Service may
 // map the port.
-func (b *Builder) targetPort(n uint16) uint16 {
+func (b *Builder) targetPort(n uint16, datagrams bool) uint16 {
 	w := b.v.Proxy.Workload
 	for _, s := range b.v.Served() {
-		if p := s.Port(n); p != nil {
+		if p := s.PortFor(n, datagrams); p != nil {
 			if t, ok := scope.ServedPort(w, s, p); ok {
 				return t
 			}
@@ -229,7 +233,7 @@ func (b *Builder) hasPlain(l *listenerv3.Listener, s route.GatewayServer) bool {
 	for _, g := range b.v.Gateways {
 		for i := range g.Servers {
 			o := &g.Servers[i]
-			if plainServer(o) && o.Bind == s.Server.Bind && uint32(b.targetPort(o.Port)) == l.Address.GetSocketAddress().GetPortValue() {
+			if plainServer(o) && o.Bind == s.Server.Bind && uint32(b.targetPort(o.Port, false)) == l.Address.GetSocketAddress().GetPortValue() {
 				return true
 			}
 		}

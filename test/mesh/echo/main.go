@@ -1,6 +1,6 @@
 // Echo is a program for the end-to-end tests: it upgrades connections and sends
-// back what comes, answers who it is ($NAME), over HTTP, on $STREAM over TCP and on
-// $SECURE over TLS, counts what it was asked (/echo/count), and calls others when it is
+// back what comes, answers who it is ($NAME), over HTTP, on $STREAM over TCP, on
+// $SECURE over TLS and on $DATAGRAMS over UDP, counts what it was asked (/echo/count), and calls others when it is
 // told to.
 package main
 
@@ -67,6 +67,9 @@ func main() {
 	}
 	if secure := os.Getenv("SECURE"); secure != "" {
 		go serveStream(secure, selfSigned())
+	}
+	if datagrams := os.Getenv("DATAGRAMS"); datagrams != "" {
+		go serveDatagrams(datagrams)
 	}
 	port := os.Getenv("PORT")
 	if port == "" {
@@ -145,6 +148,22 @@ func selfSigned() *tls.Config {
 		log.Fatal(err)
 	}
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{raw}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+}
+
+// serveDatagrams answers each datagram with the name and what it says.
+func serveDatagrams(port string) {
+	pc, err := net.ListenPacket("udp", ":"+port)
+	if err != nil {
+		log.Fatal(err)
+	}
+	b := make([]byte, 64<<10)
+	for {
+		n, from, err := pc.ReadFrom(b)
+		if err != nil {
+			log.Fatal(err)
+		}
+		_, _ = pc.WriteTo(fmt.Appendf(nil, "%s %s", os.Getenv("NAME"), b[:n]), from)
+	}
 }
 
 // serveStream answers each line with the name, over TLS when there is a configuration.
