@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -53,47 +54,92 @@ func large(t *testing.T, engine, mode string, n int) {
 	}
 	m := start(t, dir, options{engine: engine, args: []string{"--config-mode", mode}, unready: true})
 	m.base = fmt.Sprintf("http://127.0.0.1:%d", port)
-	call := "/echo/call?" + url.Values{"url": {"http://server:9080/echo/name"}}.Encode()
-	m.within(5*time.Minute, "a first answer", func() error { return m.answers(call) })
-	proxy := m.instance("client-0").ProxyPID
-	before := resident(t, proxy)
-	// It is started again, and asked for as long as it takes. `weft status` would be in the
-	// way: it takes seconds to tell of so many services.
-	command := commandOf(proxy)
-	kill(t, proxy)
-	var began time.Time
-	var said []refusal // until the answer
-	m.within(2*time.Minute, "a first answer of a new proxy", func() error {
-		if began.IsZero() {
-			next := likewise(command, proxy)
-			if next == 0 {
-				return fmt.Errorf("it is not there")
-			}
-			began, proxy = startOf(t, next), next
-		}
-		asked := time.Since(began)
-		err := m.answers(call)
-		what := fmt.Sprint(err)
-		if len(said) == 0 || said[len(said)-1].what != what {
-			said = append(said, refusal{what: what, first: asked})
-		}
-		said[len(said)-1].last = time.Since(began)
-		return err
+	const target = "http://server:9080/echo/name"
+	m.within(5*time.Minute, "a first answer", func() error {
+		return m.answers("/echo/call?" + url.Values{"url": {target}}.Encode())
 	})
-	first := time.Since(began)
-	t.Logf("%d services, %s, %s: resident %d MiB, of it private %d; first answer %d ms after its start, by then resident %d MiB; until then: %s",
-		n, engine, mode, before.all>>10, before.private>>10, first.Milliseconds(), resident(t, proxy).all>>10, fmt.Sprint(said))
+	agent := m.instance("client-0").ProxyPID
+	before := resident(t, agent)
+	// From now on the client asks by itself. Its proxy is killed, and started again: how
+	// soon an answer comes does not depend on who else has heard of that.
+	m.within(time.Minute, "the client asks", func() error { return m.asks(target) })
+	command, killed := commandOf(agent), time.Now()
+	kill(t, agent)
+	var next, own int
+	var began, proxy time.Time
+	m.within(time.Minute, "a new proxy", func() error {
+		if next == 0 {
+			if next = likewise(command, agent); next == 0 {
+				return errors.New("it is not there")
+			}
+			began, own = startOf(t, next), next
+			proxy = began
+		}
+		if engine == "envoy" { // which the agent starts
+			if own = childOf(next); own == 0 {
+				return errors.New("the agent has not started Envoy")
+			}
+			proxy = startOf(t, own)
+		}
+		return nil
+	})
+	var after []attempts
+	m.within(2*time.Minute, "an answer of a new proxy", func() error {
+		after = m.asked(killed)
+		if len(after) == 0 || after[len(after)-1].what != "200 OK" {
+			return fmt.Errorf("until now: %v", after)
+		}
+		return nil
+	})
+	first := after[len(after)-1]
+	stages := ""
+	for _, x := range after {
+		stages += fmt.Sprintf("; %d to %d ms %d x %s", x.ended.Sub(proxy).Milliseconds(), x.last.Sub(proxy).Milliseconds(), x.n, x.what)
+	}
+	t.Logf("%d services, %s, %s: resident %d MiB, of it private %d; killed, the agent there after %d ms, the proxy %d ms later; first answer %d ms after the proxy's start to what was asked at %d, by then resident %d MiB%s",
+		n, engine, mode, before.all>>10, before.private>>10, began.Sub(killed).Milliseconds(), proxy.Sub(began).Milliseconds(),
+		first.ended.Sub(proxy).Milliseconds(), first.sent.Sub(proxy).Milliseconds(), resident(t, next).all>>10, stages)
 }
 
-// refusal is what was answered from one moment on, until another.
-type refusal struct {
-	what        string
-	first, last time.Duration
+// attempts are those of the client's own requests that ended alike one after the other.
+type attempts struct {
+	what              string
+	n                 int
+	sent, ended, last time.Time // the first of them, and the last
 }
 
-// String names the times in milliseconds.
-func (r refusal) String() string {
-	return fmt.Sprintf("%s (asked %d, answered %d ms)", r.what, r.first.Milliseconds(), r.last.Milliseconds())
+// asks has the client ask by itself, and tells whether it is answered.
+func (m *mesh) asks(target string) error {
+	if a, err := m.try("/echo/ask?"+url.Values{"url": {target}}.Encode(), ""); err != nil || a.code != 200 {
+		return fmt.Errorf("%d %s %w", a.code, a.body, err)
+	}
+	var got []attempts
+	for range 20 {
+		if got = m.asked(time.Time{}); len(got) > 0 && got[len(got)-1].what == "200 OK" {
+			return nil
+		}
+	}
+	return fmt.Errorf("it is not answered: %v", got)
+}
+
+// asked is what became of the client's own requests since a moment; nil: it does not say.
+func (m *mesh) asked(since time.Time) (out []attempts) {
+	a, err := m.try("/echo/asked", "")
+	if err != nil || a.code != 200 {
+		return nil
+	}
+	for line := range strings.Lines(a.body) {
+		var x attempts
+		var sent, ended, last int64
+		if _, err := fmt.Sscanf(line, "%d %d %d %d %q", &sent, &ended, &last, &x.n, &x.what); err != nil {
+			m.t.Fatalf("%q: %v", line, err)
+		}
+		x.sent, x.ended, x.last = time.Unix(0, sent), time.Unix(0, ended), time.Unix(0, last)
+		if x.ended.After(since) {
+			out = append(out, x)
+		}
+	}
+	return out
 }
 
 // answers asks through the gateway and wants the server's name.

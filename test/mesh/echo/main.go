@@ -1,16 +1,18 @@
 // Echo is a program for the end-to-end tests: it upgrades connections and sends
 // back what comes, answers who it is ($NAME), over HTTP, on $STREAM over TCP, on
 // $SECURE over TLS and on $DATAGRAMS over UDP, counts what it was asked (/echo/count), and calls others when it is
-// told to.
+// told to, once or on and on.
 package main
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -18,6 +20,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -49,6 +53,8 @@ func main() {
 	mux.HandleFunc("GET /echo/name", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, os.Getenv("NAME")) })
 	mux.HandleFunc("GET /echo/call", call)
 	mux.HandleFunc("GET /echo/busy", busy)
+	mux.HandleFunc("GET /echo/ask", ask)
+	mux.HandleFunc("GET /echo/asked", asked)
 	mux.HandleFunc("GET /echo/dial", dial)
 	mux.HandleFunc("GET /echo/lookup", func(w http.ResponseWriter, r *http.Request) {
 		list, err := net.DefaultResolver.LookupNetIP(r.Context(), "ip4", r.FormValue("host"))
@@ -110,6 +116,91 @@ func call(w http.ResponseWriter, r *http.Request) {
 	defer resp.Body.Close()
 	body, _ := io.ReadAll(resp.Body)
 	fmt.Fprintf(w, "%d %s", resp.StatusCode, body)
+}
+
+// asking is what became of the requests that the program makes by itself: those that
+// ended alike one after the other are one line.
+var asking struct {
+	sync.Mutex
+	stop func()
+	runs []run
+}
+
+type run struct {
+	what                    string
+	n                       int
+	sent, firstEnd, lastEnd time.Time
+}
+
+// ask has the program ask ?url= every 20 ms from now on, whether or not what was asked
+// before has been answered, on a connection of its own each time.
+func ask(_ http.ResponseWriter, r *http.Request) {
+	target := r.FormValue("url")
+	asking.Lock()
+	defer asking.Unlock()
+	if asking.stop != nil {
+		asking.stop()
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	asking.stop, asking.runs = stop, nil
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+				go once(ctx, target)
+			}
+		}
+	}()
+}
+
+func once(ctx context.Context, target string) {
+	sent, what := time.Now(), ""
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, target, nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp, err := (&http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}).Do(q)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		what = err.Error()
+		what = what[strings.LastIndex(what, ": ")+2:]
+		var dns *net.DNSError
+		if errors.As(err, &dns) {
+			what = "DNS: " + what
+		}
+	default:
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if what = resp.Status; resp.StatusCode != http.StatusOK {
+			what += " " + string(body)
+		}
+	}
+	asking.Lock()
+	defer asking.Unlock()
+	now := time.Now()
+	if n := len(asking.runs); n > 0 && asking.runs[n-1].what == what {
+		last := &asking.runs[n-1]
+		last.n, last.lastEnd = last.n+1, now
+		return
+	}
+	asking.runs = append(asking.runs, run{what, 1, sent, now, now})
+}
+
+// asked tells what became of what the program asks by itself: times in nanoseconds since
+// 1970, when the first of those that ended alike was sent and ended and the last ended, how
+// many they are, and how.
+func asked(w http.ResponseWriter, _ *http.Request) {
+	asking.Lock()
+	defer asking.Unlock()
+	for _, x := range asking.runs {
+		fmt.Fprintf(w, "%d %d %d %d %q\n", x.sent.UnixNano(), x.firstEnd.UnixNano(), x.lastEnd.UnixNano(), x.n, x.what)
+	}
 }
 
 // counted is how often /echo/counted was asked.
