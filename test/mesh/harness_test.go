@@ -37,7 +37,7 @@ var bin string
 var programs = []string{
 	"./cmd/weft", "./test/mesh/echo", "./test/mesh/authz", "./test/peers/grpcproxyless/peer", "./examples/bookstore/outside",
 	"./examples/bookstore/web", "./examples/bookstore/catalog", "./examples/bookstore/reviews", "./examples/bookstore/ratings",
-	"./examples/bookstore/stock", "./examples/bookstore/orders", "./examples/bookstore/load", "./test/mesh/dubbo", "./test/mesh/redis",
+	"./examples/bookstore/stock", "./examples/bookstore/orders", "./examples/bookstore/load", "./test/mesh/dubbo", "./test/mesh/redis", "./test/mesh/thrift",
 	"./examples/private-protocol/orderbook",
 }
 
