@@ -134,7 +134,7 @@ var codes = []Code{
 	{"WEFT0332", failure, "There is no condition key of that name; its rule errs on the safe side.", "See Istio's list of conditions.", nil},
 	{"WEFT0333", warning, "A proxyless gRPC server does not carry out something of an AuthorizationPolicy; its rule errs on the safe side.", "Use what is named, or give the program a sidecar.", nil},
 	{"WEFT0335", warning, "There are no keys for the tokens of an issuer: they are refused.", "See to the address of the keys.", nil},
-	{"WEFT0338", warning, "A port speaks a protocol of messages that a stock Envoy carries as bytes: routes on it have no effect for clients with that engine.", "Run them with the engine go.", nil},
+	{"WEFT0338", warning, "A port speaks a protocol of messages that a stock Envoy carries as bytes: routes on it have no effect for clients with that engine. Of Thrift these are proxies on demand only.", "Run them with the engine go.", nil},
 	{"WEFT0339", failure, "The service of a MetaRouter's globalRateLimit is not there for the proxies of the limited service: the limit is not carried out.", "Create it, or admit it in their Sidecar resource.", nil},
 	{"WEFT0340", warning, "Two things want one listener of a proxy; the first has it.", "Use another port or address.", nil},
 	{"WEFT0341", failure, "A bind address cannot be carried out.", "Use an address of the proxy, or none.", nil},
@@ -161,6 +161,9 @@ var codes = []Code{
 	// Protocols of messages.
 	{"WEFT0420", warning, "A rule is about requests of a protocol of messages, which a stock Envoy carries as bytes: it errs on the side of refusing there.", "Run the servers with the engine go.", nil},
 	{"WEFT0421", failure, "A server of a Gateway speaks a protocol of messages, which a stock Envoy carries as bytes: routes on its fields have no effect there.", "Run the gateway with the engine go.", nil},
+	{"WEFT0430", warning, "Envoy's own proxy of Dubbo or Thrift does not carry out something of a route: it has no effect there, or the route is left out, as is said.", "Leave it out, or run the clients with the engine go.", nil},
+	{"WEFT0431", warning, "The limits of a MetaRouter are not carried out by a service's proxies that are stock Envoys.", "Run the service with the engine go.", nil},
+	{"WEFT0432", warning, "A rule of an AuthorizationPolicy is about requests at a port whose protocol a stock Envoy carries as bytes; it errs on the safe side.", "Run the service with the engine go.", nil},
 }
 
 // Absent are the messages of istioctl analyze that Weft has no equal of, and why.

@@ -82,14 +82,18 @@ func (b *Builder) rateLimits(host string, rc *routev3.RouteConfiguration) []*hcm
 
 // asBytes reports what a stock Envoy does not carry out of a port whose protocol is one of messages.
 func (o *outboundSet) asBytes(s *model.Service, p *model.ServicePort) {
+	remedy := "run the clients with the engine go"
+	if p.Protocol.Messages() == dubbo && !o.v.Proxy.OnDemand {
+		remedy += "; or annotate the object with " + acceptDubbo + ": \"true\": Envoy's own dubbo_proxy has the routes then, and ends all of the proxy when a server dies that owes an answer"
+	}
 	for _, set := range o.v.Routes(route.MeshGateway) {
 		if len(set.HTTP) == 0 || len(route.Intersect([]string{s.Host}, set)) == 0 {
 			continue
 		}
 		o.report(model.Finding{
 			Code: CodeBytes, Severity: model.Warning, Object: set.Written(), Origin: set.At("spec.hosts"), Field: "spec.hosts",
-			Message: "port " + strconv.Itoa(int(p.Port)) + " of " + s.Host + " speaks " + p.Protocol.Messages() + ", which Weft's Envoy engine carries as bytes: the routes have no effect for clients with that engine",
-			Remedy:  "run the clients with the engine go",
+			Message: "port " + strconv.Itoa(int(p.Port)) + " of " + s.Host + " speaks " + p.Protocol.Messages() + ", which the proxy, a stock Envoy, carries as bytes: the routes have no effect for clients with that engine",
+			Remedy:  remedy,
 		})
 	}
 }

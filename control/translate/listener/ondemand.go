@@ -85,6 +85,9 @@ func (b *Builder) apartPorts() []*listenerv3.Listener {
 				}
 				continue
 			}
+			if p.Protocol.Messages() != "" {
+				o.asBytes(s, p)
+			}
 			if p.Protocol == model.UDP || p.Protocol.IsHTTP() || len(tls)+len(tcp) == 0 && s.Resolution != model.ByRequest && !scope.OfStreams(b.v.Policy(s).For(p.Port, "")) {
 				continue
 			}

@@ -180,12 +180,23 @@ func (o *outboundSet) port(listener int, s *model.Service, p *model.ServicePort)
 			o.registered(listener, s, p)
 		}
 	default:
-		if p.Protocol.Messages() != "" {
-			o.asBytes(s, p)
-		}
+		o.opaque(listener, s, p)
+	}
+}
+
+// opaque is a port whose bytes go on as they come, but for those of a protocol that Envoy has a proxy for.
+func (o *outboundSet) opaque(listener int, s *model.Service, p *model.ServicePort) {
+	if n := o.native(listener, s, p); n != nil {
 		for _, d := range o.spots(s, p) {
-			o.bytes(d, s, p)
+			n.carried(d, s, p)
 		}
+		return
+	}
+	if p.Protocol.Messages() != "" {
+		o.asBytes(s, p)
+	}
+	for _, d := range o.spots(s, p) {
+		o.bytes(d, s, p)
 	}
 }
 
