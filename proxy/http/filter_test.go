@@ -260,6 +260,27 @@ func TestFilterSeesAPart(t *testing.T) {
 	balanced(t, k)
 }
 
+// TestFilterHoldsALateResponse: the rest of a response, whose head a filter holds, does not come in time.
+// The client is told so, and not that the upstream is gone.
+func TestFilterHoldsALateResponse(t *testing.T) {
+	up := backend(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		_ = nethttp.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	hold := func(filter.Stream) filter.HTTPFilter {
+		return &verdicts{resHead: func(filter.Stream, *filter.Headers, bool) filter.Verdict { return filter.Wait }}
+	}
+	k := start(t, routes(to("up", func(f *route.Forward) { f.Timeout = 50 * time.Millisecond })), withFilters(hold), upstreamSpec("up", up))
+	for name, c := range map[string]*nethttp.Client{"h1": client(t), "h2": client2(t)} {
+		code, body, _ := get(t, c, request(t, "GET", k.url("/"), nil))
+		e := k.log.next(t)
+		if code != 504 || body != "upstream request timeout" || e.Flags != "UT" || e.Details != "response_timeout" {
+			t.Errorf("%s: %d %q, flags %s, details %s", name, code, body, e.Flags, e.Details)
+		}
+	}
+	balanced(t, k)
+}
+
 // TestFilterStopInject: a filter that replaces bytes, on both ways.
 func TestFilterStopInject(t *testing.T) {
 	upper := func(filter.Stream) filter.HTTPFilter {
