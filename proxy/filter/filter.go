@@ -104,6 +104,14 @@ type LocalReply struct {
 	Flags   ResponseFlags
 }
 
+// TooLarge answers a body that is larger than a filter can hold, of a request or a response.
+func TooLarge(d Direction) LocalReply {
+	if d == ToUpstream {
+		return LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"}
+	}
+	return LocalReply{Status: 500, GRPCStatus: -1, Body: "Internal Server Error", Details: "response_payload_too_large"}
+}
+
 // Stream is one request and its response, as filters see it. Streams are used
 // again: only a filter that has returned Wait, or has called After, may leave
 // its Stream to another goroutine.
@@ -137,7 +145,8 @@ type Stream interface {
 	// InjectTrailers ends a message whose data f has stopped with trailers of its own.
 	InjectTrailers(f HTTPFilter, d Direction, fields []Field)
 	// Buffer lets f, which is about to Wait, hold up to limit bytes in a direction
-	// without back-pressure. More are answered with 413, or 500 for a response.
+	// without back-pressure. More are answered with 413, or 500 for a response. Limit 0, later, is
+	// for a filter that has seen enough and waits for something else: now back-pressure holds up more.
 	Buffer(f HTTPFilter, d Direction, limit int)
 	// Cluster is the one that the route has chosen, "": none.
 	Cluster() string

@@ -127,11 +127,11 @@ func (s *call) hold(h *half, b []byte, end, request bool) {
 func (s *call) tooLarge(request bool) {
 	if request {
 		s.m.stats.RqTooLarge.Add(1)
-		s.Reply(filter.LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"})
+		s.Reply(filter.TooLarge(filter.ToUpstream))
 		return
 	}
 	s.m.stats.RsTooLarge.Add(1)
-	s.Reply(filter.LocalReply{Status: 500, GRPCStatus: -1, Body: "Internal Server Error", Details: "response_payload_too_large"})
+	s.Reply(filter.TooLarge(filter.ToDownstream))
 }
 
 // responseHeaders brings the response's head to filter i and those before it, then
@@ -351,13 +351,19 @@ func (s *call) InjectTrailers(f filter.HTTPFilter, d filter.Direction, fields []
 // Buffer implements filter.Stream.
 func (s *call) Buffer(f filter.HTTPFilter, d filter.Direction, limit int) {
 	i := s.index(f)
-	switch {
-	case i < 0:
-	case d == filter.ToUpstream:
-		s.links[i].req.limit = limit
-	default:
-		s.links[i].res.limit = limit
+	if i < 0 {
+		return
 	}
+	h, held, pause := &s.links[i].req, &s.held, s.pauseRequest
+	if d == filter.ToDownstream {
+		h, held, pause = &s.links[i].res, &s.heldBack, s.pauseResponse
+	}
+	if h.limit > 0 && limit == 0 { // what was held for f counts like what others hold from now on
+		if *held += len(h.data); *held >= s.m.cfg.BufferLimit {
+			pause(pauseHeld, true)
+		}
+	}
+	h.limit = limit
 }
 
 // Cluster implements filter.Stream.

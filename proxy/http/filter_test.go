@@ -221,6 +221,66 @@ func TestFilterWait(t *testing.T) {
 	balanced(t, k)
 }
 
+// TestFilterSeesAPart: a filter wants to see more of a body than is held up to otherwise, then waits
+// for something else. Without room for it the client would never be read from again.
+func TestFilterSeesAPart(t *testing.T) {
+	up := backend(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		b, _ := io.ReadAll(r.Body)
+		_, _ = w.Write(b)
+	})
+	const part = 200_000
+	look := func(filter.Stream) filter.HTTPFilter {
+		f, seen, asked := &verdicts{}, 0, false
+		f.reqHead = func(s filter.Stream, _ *filter.Headers, _ bool) filter.Verdict {
+			s.Buffer(f, filter.ToUpstream, part)
+			return filter.Wait
+		}
+		f.reqData = func(s filter.Stream, b []byte, end bool) filter.Verdict {
+			if seen += len(b); !asked && (end || seen >= part) {
+				asked = true
+				s.Buffer(f, filter.ToUpstream, 0)
+				s.After(2*time.Millisecond, func() { go s.Resume(f, filter.ToUpstream) })
+			}
+			return filter.Continue
+		}
+		return f
+	}
+	k := start(t, routes(to("up")), func(c *ManagerConfig) {
+		c.BufferLimit = 1000
+		withFilters(look)(c)
+	}, upstreamSpec("up", up))
+	for _, size := range []int{500, part / 2, part, 3 * part} {
+		for name, c := range map[string]*nethttp.Client{"h1": client(t), "h2": client2(t)} {
+			body := strings.Repeat("x", size)
+			if _, got, _ := get(t, c, request(t, "POST", k.url("/"), strings.NewReader(body))); got != body {
+				t.Errorf("%s: %d bytes came back, want %d", name, len(got), size)
+			}
+		}
+	}
+	balanced(t, k)
+}
+
+// TestFilterHoldsALateResponse: the rest of a response, whose head a filter holds, does not come in time.
+// The client is told so, and not that the upstream is gone.
+func TestFilterHoldsALateResponse(t *testing.T) {
+	up := backend(t, func(w nethttp.ResponseWriter, r *nethttp.Request) {
+		_ = nethttp.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	hold := func(filter.Stream) filter.HTTPFilter {
+		return &verdicts{resHead: func(filter.Stream, *filter.Headers, bool) filter.Verdict { return filter.Wait }}
+	}
+	k := start(t, routes(to("up", func(f *route.Forward) { f.Timeout = 50 * time.Millisecond })), withFilters(hold), upstreamSpec("up", up))
+	for name, c := range map[string]*nethttp.Client{"h1": client(t), "h2": client2(t)} {
+		code, body, _ := get(t, c, request(t, "GET", k.url("/"), nil))
+		e := k.log.next(t)
+		if code != 504 || body != "upstream request timeout" || e.Flags != "UT" || e.Details != "response_timeout" {
+			t.Errorf("%s: %d %q, flags %s, details %s", name, code, body, e.Flags, e.Details)
+		}
+	}
+	balanced(t, k)
+}
+
 // TestFilterStopInject: a filter that replaces bytes, on both ways.
 func TestFilterStopInject(t *testing.T) {
 	upper := func(filter.Stream) filter.HTTPFilter {

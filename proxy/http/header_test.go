@@ -146,6 +146,7 @@ func TestPath(t *testing.T) {
 		{"escaped slash kept", "/a%2Fb", all, "/a%2Fb"},
 		{"escaped slash refused", "/a%2Fb", ManagerConfig{EscapedSlashes: EscapedReject}, "!path_normalization_failed"},
 		{"escaped slash forwarded", "/a%2f..%5cb", ManagerConfig{NormalizePath: true, EscapedSlashes: EscapedUnescapeForward}, "/b"},
+		{"escaped slash redirected", "/%2fb.example/x%2f../y?q", ManagerConfig{NormalizePath: true, MergeSlashes: true, EscapedSlashes: EscapedUnescapeRedirect}, "307 /b.example/y?q"},
 		{"relative", "admin", all, "!absolute_path_rejected"},
 		{"fragment", "/a#b", ManagerConfig{}, "!path_normalization_failed"},
 		{"hidden file", "/.well-known/x", all, "/.well-known/x"},
@@ -154,7 +155,10 @@ func TestPath(t *testing.T) {
 			h := &filter.Headers{Path: tt.path}
 			_, l, ok := admitted(t, tt.cfg, filter.ConnInfo{Remote: netip.MustParseAddrPort("1.2.3.4:5")}, h)
 			got := h.Path
-			if !ok {
+			switch {
+			case l.Status == 307:
+				got = "307 " + l.Header[0].Value
+			case !ok:
 				got = "!" + l.Details
 			}
 			if got != tt.want {

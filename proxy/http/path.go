@@ -26,19 +26,13 @@ func (s *call) checkPath(h *filter.Headers) (filter.LocalReply, bool) {
 		path, query = path[:i], path[i:]
 	}
 	clean := path
-	if cfg.EscapedSlashes != EscapedKeep && hasEscapedSlash(path) {
-		switch cfg.EscapedSlashes {
-		case EscapedReject:
-			h.Path = unescapeSlashes(path) + query
-			return refused(400, "path_normalization_failed"), false
-		case EscapedUnescapeRedirect:
-			s.m.stats.RqRedirectedPath.Add(1)
-			l := refused(307, "path_normalization_failed")
-			h.Path = unescapeSlashes(path) + query
-			l.Header = []filter.Field{{Name: "location", Value: h.Path}}
-			return l, false
-		}
+	escaped := cfg.EscapedSlashes != EscapedKeep && hasEscapedSlash(path)
+	if escaped {
 		clean = unescapeSlashes(clean)
+		h.Path = clean + query
+		if cfg.EscapedSlashes == EscapedReject {
+			return refused(400, "path_normalization_failed"), false
+		}
 	}
 	if cfg.NormalizePath && dirty(clean) {
 		var ok bool
@@ -51,6 +45,12 @@ func (s *call) checkPath(h *filter.Headers) (filter.LocalReply, bool) {
 	}
 	if clean != path {
 		h.Path = clean + query
+	}
+	if escaped && cfg.EscapedSlashes == EscapedUnescapeRedirect {
+		s.m.stats.RqRedirectedPath.Add(1)
+		l := refused(307, "path_normalization_failed")
+		l.Header = []filter.Field{{Name: "location", Value: h.Path}} // as it is now: two slashes would name a host
+		return l, false
 	}
 	return filter.LocalReply{}, true
 }

@@ -194,9 +194,8 @@ func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) 
 	}
 	if x.body.max > 0 && !end && s.Request().Protocol == "" {
 		x.buffering = true
-		if !x.body.partial {
-			s.Buffer(x, filter.ToUpstream, x.body.max)
-		}
+		// Also a part of it is to be had if it is more than is held up to otherwise.
+		s.Buffer(x, filter.ToUpstream, x.body.max)
 		return filter.Wait
 	}
 	x.ask(s)
@@ -232,6 +231,9 @@ func (x *instance) RequestTrailers(s filter.Stream, _ *filter.Headers) filter.Ve
 // ask asks the server. The answer comes in an event of its own.
 func (x *instance) ask(s filter.Stream) {
 	q := &question{s: s, cfg: x.cfg, context: x.context, body: x.seen, buffered: x.buffering, partial: x.more}
+	if x.buffering && x.body.partial {
+		s.Buffer(x, filter.ToUpstream, 0)
+	}
 	x.buffering, x.asking, x.asked = false, true, time.Now()
 	x.cancel = x.checker.check(q, func(d *decision) {
 		s.Post(func() { x.decided(s, d) })

@@ -80,7 +80,7 @@ func (x *instance) RequestData(s filter.Stream, b []byte, end bool) filter.Verdi
 		x.request = make([]byte, frameHead, frameHead+len(b))
 	}
 	if len(x.request)+len(b) > frameHead+maxBody {
-		s.Reply(filter.LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"})
+		s.Reply(filter.TooLarge(filter.ToUpstream))
 		return filter.Reply
 	}
 	x.request = append(x.request, b...)

@@ -263,3 +263,30 @@ func TestRefused(t *testing.T) {
 		`{` + typ + `,"default_source_code":{"inline_string":"os.execute('true')"}}`: "default_source_code",
 	})
 }
+
+// TestTooLarge: what is said of a body that a script wants and cannot have is said of the
+// right one.
+func TestTooLarge(t *testing.T) {
+	x := load(t, "function envoy_on_request(h) h:body() end function envoy_on_response(h) h:body() end")
+	piece := make([]byte, 600<<10)
+	for _, want := range []int{413, 500} {
+		s := filtertest.New(":method", "POST")
+		s.Resp = &filter.Headers{Status: 200}
+		f := x.factory.New(s)
+		v := f.RequestHeaders(s, s.Req, want != 413)
+		data := f.RequestData
+		if want == 500 {
+			v, data = f.ResponseHeaders(s, s.Resp, false), f.ResponseData
+		}
+		if v != filter.Wait {
+			t.Fatalf("%d: verdict %v, want to wait", want, v)
+		}
+		for range 2 {
+			_ = data(s, piece, false)
+		}
+		if len(s.Replies) != 1 || s.Replies[0].Status != want {
+			t.Errorf("answers %v, want one with %d", s.Replies, want)
+		}
+		f.Done(s)
+	}
+}

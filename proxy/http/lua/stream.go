@@ -205,7 +205,7 @@ func (x *instance) data(h *half, b []byte, end bool) filter.Verdict {
 	case h.held || h.waits == forBody || h.waits == forCall:
 		if len(h.body)+len(b) > maxHeld {
 			x.answered = true
-			x.s.Reply(filter.LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"})
+			x.s.Reply(filter.TooLarge(h.direct))
 			return filter.Reply
 		}
 		h.body, h.end = append(h.body, b...), end

@@ -227,13 +227,10 @@ const timeoutText = "upstream request timeout"
 
 // giveUp answers a timeout.
 func (r *Router) giveUp(text, details string, flags filter.ResponseFlags) {
-	cut := r.phase == responding
-	r.Abort()
-	if cut {
-		r.ds.CutResponse(details, flags)
-		return
+	if r.phase != responding {
+		r.countStatus(504)
 	}
-	r.countStatus(504)
+	// A response that has begun is cut off, unless filters hold its head.
 	r.reply(filter.LocalReply{Status: 504, Body: text, Details: details, Flags: flags})
 }
 

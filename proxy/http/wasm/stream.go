@@ -182,14 +182,14 @@ func (x *instance) data(d int, b []byte, end bool) filter.Verdict {
 	case x.open || x.answered:
 		return filter.Continue
 	case h.headersWait:
-		return x.hold(h, b, end)
+		return x.hold(d, b, end)
 	case !x.wants(d):
 		return filter.Continue
 	}
 	had := len(h.held) > 0
 	if h.seen = b; had {
 		if len(h.held)+len(b) > maxHeld {
-			return x.tooLarge()
+			return x.tooLarge(d)
 		}
 		h.held = append(h.held, b...)
 		h.seen = h.held
@@ -198,7 +198,7 @@ func (x *instance) data(d int, b []byte, end bool) filter.Verdict {
 	switch v {
 	case filter.Wait: // as far as the plug-in is concerned; the host goes on reading
 		if len(h.seen) > maxHeld {
-			return x.tooLarge()
+			return x.tooLarge(d)
 		}
 		if !had || h.other {
 			h.held = append(h.held[:0:0], h.seen...)
@@ -250,17 +250,18 @@ func (x *instance) body(d int, h *half, end bool) filter.Verdict {
 }
 
 // hold takes in what comes while the head waits.
-func (x *instance) hold(h *half, b []byte, end bool) filter.Verdict {
+func (x *instance) hold(d int, b []byte, end bool) filter.Verdict {
+	h := &x.half[d]
 	if len(h.held)+len(b) > maxHeld {
-		return x.tooLarge()
+		return x.tooLarge(d)
 	}
 	h.held, h.end = append(h.held, b...), end
 	return filter.Stop
 }
 
-func (x *instance) tooLarge() filter.Verdict {
+func (x *instance) tooLarge(d int) filter.Verdict {
 	x.answered = true
-	x.s.Reply(filter.LocalReply{Status: 413, GRPCStatus: -1, Body: "Payload Too Large", Details: "request_payload_too_large"})
+	x.s.Reply(filter.TooLarge(filter.Direction(d))) //nolint:gosec // 0 or 1
 	return filter.Reply
 }
 
