@@ -79,9 +79,13 @@ func (r *runtime) setSecret(name string, c *sds.FileContent) error {
 	return r.setFile(name, c)
 }
 
-// local begins or ends with a secret in files. It is called with the store's lock
+// local begins or ends with a secret in files, or of an SDS server. It is called with the store's lock
 // held, and does not wait.
 func (r *runtime) local(name string, wanted bool) {
+	if s, ok := config.ParseRemoteSecret(name); ok {
+		r.remotes.follow(r, name, s, wanted)
+		return
+	}
 	if wanted {
 		r.files.Want(name)
 	} else {

@@ -230,6 +230,7 @@ type runtime struct {
 	failing     atomic.Bool // health checks, as the admin API says
 	store       *config.Store
 	files       *sds.Files
+	remotes     remotes
 	conn        *grpc.ClientConn // to the control plane; nil: none
 	ads         *xds.Client      // nil: none
 	names       *names

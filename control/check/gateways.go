@@ -238,6 +238,9 @@ func (c *checker) serverCredentials(gw *model.Gateway, srv *model.Server, at str
 		if len(t.Credentials) > 1 {
 			field = fmt.Sprintf("%s.credentialNames[%d]", at, i)
 		}
+		if c.external(&gw.Meta, field, name) {
+			continue
+		}
 		sec := c.gatewaySecret(gw, name)
 		switch {
 		case sec == nil && c.refusedSecret(name):
@@ -253,9 +256,20 @@ func (c *checker) serverCredentials(gw *model.Gateway, srv *model.Server, at str
 			c.outdated(&gw.Meta, field, sec)
 		}
 	}
-	if t.CACredential != "" && c.gatewaySecret(gw, t.CACredential) == nil && !c.refusedSecret(t.CACredential) {
+	if t.CACredential != "" && !c.external(&gw.Meta, at+".caCertCredentialName", t.CACredential) && c.gatewaySecret(gw, t.CACredential) == nil && !c.refusedSecret(t.CACredential) {
 		c.fail(CodeSecret, &gw.Meta, at+".caCertCredentialName", "there is no Secret "+t.CACredential, c.suggestSecret(t.CACredential))
 	}
+}
+
+// external tells whether a credential is of an SDS server, and looks whether there is one.
+func (c *checker) external(of *model.Meta, field, name string) bool {
+	if !strings.HasPrefix(name, model.ExternalSecret) {
+		return false
+	}
+	if c.s.Mesh.SecretServer() == nil {
+		c.fail(CodeSecret, of, field, "there is no SDS server for "+name, "add a provider with sds to extensionProviders of the mesh configuration")
+	}
+	return true
 }
 
 // gatewaySecret finds a Secret in the Gateway's namespace or, as Istio has it,

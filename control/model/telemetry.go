@@ -110,6 +110,8 @@ const (
 	ProviderOTelLog
 	ProviderOpenTelemetry
 	ProviderZipkin
+	// ProviderSDS has secrets for gateways.
+	ProviderSDS
 )
 
 // Traces tells whether spans can go there.
@@ -167,4 +169,19 @@ func (m *Mesh) Provider(name string) *Provider {
 		}
 	}
 	return builtin[name]
+}
+
+// ExternalSecret before the rest of a credential means that an SDS server has it, the
+// provider of the mesh configuration for that: Istio's "sds://NAME".
+const ExternalSecret = "sds://"
+
+// SecretServer is the provider that has secrets for gateways: the first one; nil: there
+// is none.
+func (m *Mesh) SecretServer() *Provider {
+	for _, p := range m.Providers {
+		if p.Kind == ProviderSDS {
+			return p
+		}
+	}
+	return nil
 }

@@ -321,6 +321,13 @@ func (d *Decoder) secretRef(m *tlsv3.SdsSecretConfig) (need, error) {
 		n.name, n.path, n.inside, n.timeout = path+"#"+n.name, path, n.name, fetchTimeout(m.SdsConfig)
 		return n, at(err, "sds_config")
 	}
+	if c := m.SdsConfig.GetApiConfigSource(); sdsCluster(c) != "" && sdsCluster(c) != wire.SDSCluster {
+		if c.ApiType != corev3.ApiConfigSource_GRPC {
+			return n, at(fmt.Errorf("%s is not supported: use GRPC", c.ApiType), "sds_config.api_config_source.api_type")
+		}
+		n.name, n.local, n.timeout = RemoteSecret{Cluster: sdsCluster(c), Authority: c.GrpcServices[0].GetEnvoyGrpc().GetAuthority(), Name: n.name}.String(), true, fetchTimeout(m.SdsConfig)
+		return n, nil
+	}
 	src, err := readSource(m.SdsConfig, wire.SDSCluster)
 	if err != nil {
 		return n, at(err, "sds_config")

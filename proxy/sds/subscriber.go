@@ -21,9 +21,9 @@ import (
 	"github.com/weftmesh/weft/wire"
 )
 
-// Subscriber gets the identity from an SDS server that another agent runs at a
-// unix socket (pilot-agent, SPIRE): the secrets `default` and `ROOTCA`, a stream
-// each, as Envoy asks for them. It connects again for as long as it runs.
+// Subscriber gets secrets from an SDS server, a stream each, as Envoy asks for them: the
+// identity (`default` and `ROOTCA`) from one that another agent runs at a unix socket
+// (pilot-agent, SPIRE). It connects again for as long as it runs.
 type Subscriber struct {
 	Socket string
 	Node   *corev3.Node
@@ -47,32 +47,54 @@ func (s *Subscriber) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// follow keeps a stream for one secret.
+// follow keeps a stream for one secret of the identity.
 func (s *Subscriber) follow(ctx context.Context, c secretv3.SecretDiscoveryServiceClient, name string) error {
+	f := Follower{Name: name, Node: s.Node, Log: s.Log.With("socket", s.Socket), Take: func(m *tlsv3.Secret) error {
+		t := m.GetTlsCertificate()
+		return s.Publish(name, &FileContent{
+			Chain: t.GetCertificateChain().GetInlineBytes(), Key: t.GetPrivateKey().GetInlineBytes(),
+			Roots: m.GetValidationContext().GetTrustedCa().GetInlineBytes(),
+		})
+	}}
+	return f.Run(ctx, c)
+}
+
+// Follower follows one secret of an SDS server.
+type Follower struct {
+	Name string
+	Node *corev3.Node
+	// Take is told of the secret, whenever it is another; its error is the answer to the server.
+	Take func(*tlsv3.Secret) error
+	Log  *slog.Logger
+}
+
+// Run follows the secret until ctx ends, whose error it returns. A stream that ends is
+// begun again, later each time while the server does not answer.
+func (f *Follower) Run(ctx context.Context, c secretv3.SecretDiscoveryServiceClient) error {
 	b := backoff.Backoff{Min: 100 * time.Millisecond, Max: 5 * time.Second}
 	for {
-		answered, err := s.stream(ctx, c, name)
+		answered, err := f.stream(ctx, c)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if answered {
 			b.Reset()
 		}
-		s.Log.Warn("secrets: stream ended, keeping what is there", "socket", s.Socket, "secret", name, "error", err)
+		f.Log.Warn("secrets: stream ended, keeping what is there", "secret", f.Name, "error", err)
 		if err := b.Wait(ctx); err != nil {
 			return err
 		}
 	}
 }
 
-func (s *Subscriber) stream(ctx context.Context, c secretv3.SecretDiscoveryServiceClient, name string) (answered bool, err error) {
+func (f *Follower) stream(ctx context.Context, c secretv3.SecretDiscoveryServiceClient) (answered bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.StreamSecrets(ctx)
 	if err != nil {
 		return false, err
 	}
-	r := &discoveryv3.DiscoveryRequest{Node: s.Node, TypeUrl: wire.TypeSecret, ResourceNames: []string{name}}
+	r := &discoveryv3.DiscoveryRequest{Node: f.Node, TypeUrl: wire.TypeSecret, ResourceNames: []string{f.Name}}
 	for {
 		if err := stream.Send(r); err != nil {
 			return answered, err
@@ -83,32 +105,27 @@ func (s *Subscriber) stream(ctx context.Context, c secretv3.SecretDiscoveryServi
 		}
 		answered = true
 		next := &discoveryv3.DiscoveryRequest{
-			TypeUrl: wire.TypeSecret, ResourceNames: []string{name}, VersionInfo: got.VersionInfo, ResponseNonce: got.Nonce,
+			TypeUrl: wire.TypeSecret, ResourceNames: []string{f.Name}, VersionInfo: got.VersionInfo, ResponseNonce: got.Nonce,
 		}
-		if err := s.take(name, got); err != nil {
+		if err := f.take(got); err != nil {
 			next.VersionInfo = r.VersionInfo
 			next.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: err.Error()}
-			s.Log.Warn("secrets: rejected", "secret", name, "error", err)
+			f.Log.Warn("secrets: rejected", "secret", f.Name, "error", err)
 		}
 		r = next
 	}
 }
 
-// take publishes the secret of that name.
-func (s *Subscriber) take(name string, r *discoveryv3.DiscoveryResponse) error {
+// take hands on the secret of that name.
+func (f *Follower) take(r *discoveryv3.DiscoveryResponse) error {
 	for _, a := range r.Resources {
 		m := &tlsv3.Secret{}
 		if err := a.UnmarshalTo(m); err != nil {
 			return err
 		}
-		if m.Name != name {
-			continue
+		if m.Name == f.Name {
+			return f.Take(m)
 		}
-		t := m.GetTlsCertificate()
-		return s.Publish(name, &FileContent{
-			Chain: t.GetCertificateChain().GetInlineBytes(), Key: t.GetPrivateKey().GetInlineBytes(),
-			Roots: m.GetValidationContext().GetTrustedCa().GetInlineBytes(),
-		})
 	}
 	return errors.New("the answer does not have it")
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
+	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	collogspb "go.opentelemetry.io/proto/otlp/collector/logs/v1"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
@@ -48,6 +49,7 @@ func (p *peer) serveCollector() error {
 	alsv3.RegisterAccessLogServiceServer(s, c)
 	coltracepb.RegisterTraceServiceServer(s, c)
 	collogspb.RegisterLogsServiceServer(s, logsTaker{p: p})
+	secretv3.RegisterSecretDiscoveryServiceServer(s, secretServer{})
 	return s.Serve(l)
 }
 

@@ -73,6 +73,17 @@ func secretName(d *document.Document, at, name string) string {
 	return ns + "/" + n
 }
 
+// serverSecret is secretName for a gateway's server, which may also have one of an SDS server.
+func serverSecret(d *document.Document, at, name string) string {
+	if rest, ok := strings.CutPrefix(name, model.ExternalSecret); ok {
+		if rest == "" {
+			d.Invalid(at, "write sds://NAME", "%q names no secret", name)
+		}
+		return name
+	}
+	return secretName(d, at, name)
+}
+
 // systemAuthorities in place of a file means those of the system, as no file does.
 const systemAuthorities = "system"
 
@@ -125,17 +136,17 @@ func serverTLS(d *document.Document, at string, p *networkingpb.ServerTLSSetting
 		HTTPSRedirect: p.GetHttpsRedirect(),
 		Mode:          serverModes[p.GetMode()],
 		CertFile:      p.GetServerCertificate(), KeyFile: p.GetPrivateKey(), CAFile: p.GetCaCertificates(),
-		CACredential: secretName(d, at+".caCertCredentialName", p.GetCaCertCredentialName()),
+		CACredential: serverSecret(d, at+".caCertCredentialName", p.GetCaCertCredentialName()),
 		CRLFile:      p.GetCaCrl(), Insecure: p.GetInsecureSkipVerify().GetValue(),
 		SubjectAltNames: p.GetSubjectAltNames(), CipherSuites: suites(d, at+".cipherSuites", p.GetCipherSuites()),
 		VerifySPKI: p.GetVerifyCertificateSpki(), VerifyHash: p.GetVerifyCertificateHash(),
 		MinVersion: tlsVersion(p.GetMinProtocolVersion()), MaxVersion: tlsVersion(p.GetMaxProtocolVersion()),
 	}
 	if c := p.GetCredentialName(); c != "" {
-		out.Credentials = append(out.Credentials, secretName(d, at+".credentialName", c))
+		out.Credentials = append(out.Credentials, serverSecret(d, at+".credentialName", c))
 	}
 	for i, c := range p.GetCredentialNames() {
-		out.Credentials = append(out.Credentials, secretName(d, document.At(at+".credentialNames", i), c))
+		out.Credentials = append(out.Credentials, serverSecret(d, document.At(at+".credentialNames", i), c))
 	}
 	serverFiles(d, at, p, out)
 	if p.GetCredentialName() != "" && len(p.GetCredentialNames()) > 0 {

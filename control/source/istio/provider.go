@@ -156,6 +156,8 @@ func provider(d *document.Document, at string, p *meshpb.MeshConfig_ExtensionPro
 	case *meshpb.MeshConfig_ExtensionProvider_Opentelemetry:
 		serve(model.ProviderOpenTelemetry, "opentelemetry", v.Opentelemetry)
 		openTelemetry(d, out, v.Opentelemetry)
+	case *meshpb.MeshConfig_ExtensionProvider_Sds:
+		serve(model.ProviderSDS, "sds", v.Sds)
 	case *meshpb.MeshConfig_ExtensionProvider_Zipkin:
 		z := v.Zipkin
 		serve(model.ProviderZipkin, "zipkin", z)

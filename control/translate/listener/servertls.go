@@ -1,11 +1,14 @@
 package listener
 
 import (
+	"strings"
+
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/translate/pb"
 	"github.com/weftmesh/weft/control/translate/tlsctx"
+	"github.com/weftmesh/weft/wire"
 )
 
 // serverTLS makes the context of a server that ends TLS; failed says why it
@@ -74,6 +77,14 @@ func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTL
 		return ""
 	}
 	for _, c := range t.Credentials {
+		if strings.HasPrefix(c, model.ExternalSecret) {
+			ref, failed := b.external(c, "")
+			if failed != "" {
+				return failed
+			}
+			common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, ref)
+			continue
+		}
 		name, s := b.v.Credential(c)
 		switch {
 		case s == nil:
@@ -85,6 +96,19 @@ func (b *Builder) certificates(common *tlsv3.CommonTlsContext, t *model.ServerTL
 		common.TlsCertificateSdsSecretConfigs = append(common.TlsCertificateSdsSecretConfigs, tlsctx.Secret(name))
 	}
 	return ""
+}
+
+// external refers to a secret of the mesh's SDS server, by its name with a suffix; failed
+// says why it cannot be had.
+func (b *Builder) external(name, suffix string) (ref *tlsv3.SdsSecretConfig, failed string) {
+	p := b.v.Mesh.SecretServer()
+	if p == nil {
+		return nil, "there is no SDS server for " + name + " (a provider with sds of the mesh configuration)"
+	}
+	if b.v.Service(p.Service) == nil {
+		return nil, "the SDS server " + p.Service + " of provider " + p.Name + " is not visible to proxies of namespace " + b.v.Proxy.Namespace()
+	}
+	return tlsctx.External(strings.TrimPrefix(name, model.ExternalSecret)+suffix, wire.ClusterName(wire.Outbound, p.Port, "", p.Service), p.Service), ""
 }
 
 // clientValidation sets what client certificates are checked against.
@@ -101,18 +125,20 @@ func (b *Builder) clientValidation(common *tlsv3.CommonTlsContext, t *model.Serv
 	if secret == "" && len(t.Credentials) > 0 {
 		secret = t.Credentials[0]
 	}
+	if t.CAFile == "" && strings.HasPrefix(secret, model.ExternalSecret) {
+		ref, failed := b.external(secret, tlsctx.CASuffix)
+		if failed == "" {
+			common.ValidationContextType = tlsctx.Combined(v, ref)
+		}
+		return failed
+	}
 	if t.CAFile == "" && secret != "" {
 		secret, _ = b.v.Credential(secret)
 		if ca, _ := b.v.ClientCA(secret); len(ca) == 0 {
 			return "Secret " + secret + " has no CA (ca.crt or cacert) to check client certificates with"
 		}
 		b.out.Secrets[secret] = true
-		common.ValidationContextType = &tlsv3.CommonTlsContext_CombinedValidationContext{
-			CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
-				DefaultValidationContext:         v,
-				ValidationContextSdsSecretConfig: tlsctx.CASecret(secret),
-			},
-		}
+		common.ValidationContextType = tlsctx.Combined(v, tlsctx.CASecret(secret))
 		return ""
 	}
 	if t.CAFile == "" && t.Mode != model.TLSSimple {

@@ -41,7 +41,7 @@ func Mesh(peers []*tlsv3.SubjectAltNameMatcher) *tlsv3.CommonTlsContext {
 	return &tlsv3.CommonTlsContext{
 		TlsParams:                      usual(),
 		TlsCertificateSdsSecretConfigs: []*tlsv3.SdsSecretConfig{{Name: wire.SecretWorkload, SdsConfig: pb.LocalSDS()}},
-		ValidationContextType: combined(&tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: peers},
+		ValidationContextType: Combined(&tlsv3.CertificateValidationContext{MatchTypedSubjectAltNames: peers},
 			&tlsv3.SdsSecretConfig{Name: wire.SecretRoot, SdsConfig: pb.LocalSDS()}),
 	}
 }
@@ -81,7 +81,8 @@ func Bound(ctx *tlsv3.CommonTlsContext, p *model.TLSParams) {
 	}
 }
 
-func combined(v *tlsv3.CertificateValidationContext, ca *tlsv3.SdsSecretConfig) *tlsv3.CommonTlsContext_CombinedValidationContext {
+// Combined is what peers are checked with, with the authority from a secret.
+func Combined(v *tlsv3.CertificateValidationContext, ca *tlsv3.SdsSecretConfig) *tlsv3.CommonTlsContext_CombinedValidationContext {
 	return &tlsv3.CommonTlsContext_CombinedValidationContext{
 		CombinedValidationContext: &tlsv3.CommonTlsContext_CombinedCertificateValidationContext{
 			DefaultValidationContext:         v,
@@ -200,7 +201,7 @@ func (c Client) Context() *tlsv3.CommonTlsContext {
 	}
 	switch {
 	case c.CASecret != "":
-		out.ValidationContextType = combined(v, CASecret(c.CASecret))
+		out.ValidationContextType = Combined(v, CASecret(c.CASecret))
 		return out
 	case c.CAFile != "":
 		v.TrustedCa = File(c.CAFile)
@@ -209,4 +210,16 @@ func (c Client) Context() *tlsv3.CommonTlsContext {
 	}
 	out.ValidationContextType = &tlsv3.CommonTlsContext_ValidationContext{ValidationContext: v}
 	return out
+}
+
+// External refers to a secret of an SDS server, which is a cluster.
+func External(name, cluster, authority string) *tlsv3.SdsSecretConfig {
+	g := pb.GRPC(cluster)
+	g.GetEnvoyGrpc().Authority = authority
+	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: &corev3.ConfigSource{
+		ResourceApiVersion: corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_ApiConfigSource{ApiConfigSource: &corev3.ApiConfigSource{
+			ApiType: corev3.ApiConfigSource_GRPC, TransportApiVersion: corev3.ApiVersion_V3, SetNodeOnFirstMessageOnly: true, GrpcServices: []*corev3.GrpcService{g},
+		}},
+	}}
 }
