@@ -171,7 +171,11 @@ func (c *checker) routeHosts(rs *model.RouteSet) {
 	}
 	for i, h := range rs.Hosts {
 		if c.service(h) == nil && !c.covers(h) && !c.refusedHost(h) {
-			c.warn(CodeNoHost, &rs.Meta, fmt.Sprintf("spec.hosts[%d]", i), fmt.Sprintf("no service has the host %q: the routes are not used", h), c.suggestHost(h, rs.Key.Namespace))
+			used := "the routes are not used"
+			if len(rs.HTTP) > 0 {
+				used = "its HTTP routes are for port 80, and for ports of services beside it"
+			}
+			c.warn(CodeNoHost, &rs.Meta, fmt.Sprintf("spec.hosts[%d]", i), fmt.Sprintf("no service has the host %q: %s", h, used), c.suggestHost(h, rs.Key.Namespace))
 		}
 	}
 }
