@@ -2,6 +2,7 @@ package up
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"path/filepath"
 	"regexp"
@@ -68,7 +69,9 @@ func proxySettings(l console.Local, namespace string, labels map[string]string, 
 	if k := s.Stats; k != nil {
 		out.Stats = wire.KeptStats{Prefixes: k.Prefixes, Suffixes: k.Suffixes, Regexps: k.Regexps}
 	}
-	out.Patches = bootstrapPatches(l.Bootstraps, mesh.RootNamespace, namespace, labels, gateway)
+	out.Patches = bootstrapPatches(l.Bootstraps, &model.Beginner{
+		Namespace: namespace, Root: mesh.RootNamespace, Labels: labels, Metadata: begins(out.Metadata, namespace), Gateway: gateway,
+	})
 	if s.Concurrency != nil {
 		out.Concurrency = *s.Concurrency
 		if out.Concurrency == 0 {
@@ -79,13 +82,10 @@ func proxySettings(l console.Local, namespace string, labels map[string]string, 
 }
 
 // bootstrapPatches are those of the proxies of a workload.
-func bootstrapPatches(all []model.BootstrapPatch, root, namespace string, labels map[string]string, gateway bool) (out [][]byte) {
+func bootstrapPatches(all []model.BootstrapPatch, b *model.Beginner) (out [][]byte) {
 	for i := range all {
 		p := &all[i]
-		if p.Filter.Namespace != namespace && p.Filter.Namespace != root || len(p.Metadata) > 0 || p.Gateways != nil {
-			continue
-		}
-		if p.Context != model.AnyContext && gateway != (p.Context == model.GatewayContext) || !model.Matches(p.Selector, labels) {
+		if !p.For(b) {
 			continue
 		}
 		if ok, err := regexp.MatchString(p.ProxyVersion, wire.IstioVersion); err != nil || !ok {
@@ -93,6 +93,17 @@ func bootstrapPatches(all []model.BootstrapPatch, root, namespace string, labels
 		}
 		out = append(out, p.Value)
 	}
+	return out
+}
+
+// begins are the entries of the nodes of a workload's proxies that patches may ask for:
+// those of its settings, and its namespace.
+func begins(settings map[string]string, namespace string) map[string]string {
+	out := maps.Clone(settings)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out["NAMESPACE"] = namespace
 	return out
 }
 

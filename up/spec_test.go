@@ -2,6 +2,7 @@ package up
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 
@@ -119,6 +120,35 @@ func TestReportOfInstances(t *testing.T) {
 		r.event(c.event)
 		if said := out.Len() > 0; said != c.said {
 			t.Errorf("%s: said %q", c.name, out.String())
+		}
+	}
+}
+
+// TestBootstrapPatches: which of the patches of what proxies begin with are for a workload.
+func TestBootstrapPatches(t *testing.T) {
+	in := func(namespace string) model.Key {
+		return model.Key{Kind: model.KindEnvoyFilter, Namespace: namespace, Name: "x"}
+	}
+	web := &model.Beginner{Namespace: "shop", Root: "istio-system", Labels: map[string]string{"app": "web"}, Metadata: begins(map[string]string{"RING": "outer"}, "shop")}
+	edge := &model.Beginner{Namespace: "shop", Root: "istio-system", Labels: map[string]string{model.LabelGateway: "edge"}, Gateway: true}
+	for name, tc := range map[string]struct {
+		patch model.BootstrapPatch
+		to    []*model.Beginner
+	}{
+		"all":                 {model.BootstrapPatch{Filter: in("istio-system"), Context: model.AnyContext}, []*model.Beginner{web, edge}},
+		"another namespace":   {model.BootstrapPatch{Filter: in("bank"), Context: model.AnyContext}, nil},
+		"sidecars":            {model.BootstrapPatch{Filter: in("shop"), Context: model.SidecarInbound}, []*model.Beginner{web}},
+		"selector":            {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, Selector: map[string]string{"app": "web"}}, []*model.Beginner{web}},
+		"metadata":            {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, Metadata: map[string]string{"RING": "outer", "NAMESPACE": "shop"}}, []*model.Beginner{web}},
+		"other metadata":      {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, Metadata: map[string]string{"RING": "inner"}}, nil},
+		"target":              {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, Gateways: []string{"edge"}}, []*model.Beginner{edge}},
+		"another target":      {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, Gateways: []string{"other"}}, nil},
+		"of a version of old": {model.BootstrapPatch{Filter: in("shop"), Context: model.AnyContext, ProxyVersion: "^1\\.2\\."}, nil},
+	} {
+		for _, b := range []*model.Beginner{web, edge} {
+			if got := len(bootstrapPatches([]model.BootstrapPatch{tc.patch}, b)) == 1; got != slices.Contains(tc.to, b) {
+				t.Errorf("%s: for the proxy with %v: %v", name, b.Labels, got)
+			}
 		}
 	}
 }

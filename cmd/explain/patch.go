@@ -2,6 +2,7 @@ package explain
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/weftmesh/weft/control/console"
@@ -24,9 +25,16 @@ func (r *request) patches(s *side, url, name string) {
 
 // begins tells whether a patch is for what a proxy begins with.
 func begins(v *scope.View, p *model.BootstrapPatch) bool {
-	return (p.Filter.Namespace == v.Proxy.Namespace() || p.Filter.Namespace == v.Mesh.RootNamespace) &&
-		len(p.Metadata) == 0 && p.Gateways == nil && (p.Context == model.AnyContext || v.Proxy.Gateway() == (p.Context == model.GatewayContext)) &&
-		model.Matches(p.Selector, v.Proxy.Labels())
+	metadata := maps.Clone(v.Proxy.Raw)
+	if metadata == nil { // it does not run
+		metadata = map[string]string{"NAMESPACE": v.Proxy.Namespace()}
+		if w := v.Proxy.Workload; w != nil {
+			maps.Copy(metadata, model.ProxySettingsOf(v.Mesh, v.Index.Snapshot.ProxyConfigs, w.Namespace, w.Labels, w.Proxy).Metadata())
+		}
+	}
+	return p.For(&model.Beginner{
+		Namespace: v.Proxy.Namespace(), Root: v.Mesh.RootNamespace, Labels: v.Proxy.Labels(), Metadata: metadata, Gateway: v.Proxy.Gateway(),
+	})
 }
 
 // envoyFilter finds what the patches of an EnvoyFilter have changed. Resources that are

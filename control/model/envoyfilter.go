@@ -1,6 +1,9 @@
 package model
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // EnvoyFilter is a list of patches to what Envoys get.
 type EnvoyFilter struct {
@@ -202,4 +205,36 @@ type BootstrapPatch struct {
 	Metadata     map[string]string `json:",omitempty"`
 	// Value is Envoy's message Bootstrap in its binary form.
 	Value []byte
+}
+
+// Beginner is a proxy that is about to begin.
+type Beginner struct {
+	// Namespace is its own, Root that of the mesh's settings.
+	Namespace, Root string
+	Labels          map[string]string
+	// Metadata are the entries of its node that are known before it runs.
+	Metadata map[string]string
+	Gateway  bool
+}
+
+// LabelGateway is on the proxies of a Gateway of the Gateway API: the Gateway's name.
+const LabelGateway = "gateway.networking.k8s.io/gateway-name"
+
+// For tells whether the patch is for a proxy, by all but its version.
+func (p *BootstrapPatch) For(b *Beginner) bool {
+	if p.Filter.Namespace != b.Namespace && p.Filter.Namespace != b.Root {
+		return false
+	}
+	if p.Context != AnyContext && b.Gateway != (p.Context == GatewayContext) {
+		return false
+	}
+	for k, v := range p.Metadata {
+		if b.Metadata[k] != v {
+			return false
+		}
+	}
+	if p.Gateways != nil {
+		return slices.Contains(p.Gateways, b.Labels[LabelGateway])
+	}
+	return Matches(p.Selector, b.Labels)
 }

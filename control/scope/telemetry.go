@@ -8,8 +8,7 @@ import (
 	"github.com/weftmesh/weft/control/model"
 )
 
-// gatewayName labels the proxies of a Gateway of the Gateway API.
-const gatewayName = "gateway.networking.k8s.io/gateway-name"
+const gatewayName = model.LabelGateway
 
 // Telemetry is what the Telemetry resources and the mesh configuration together
 // say about one side of a proxy's traffic.

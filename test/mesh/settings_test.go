@@ -20,7 +20,7 @@ spec: {selector: {app: echo}, ports: [{name: http, port: 9080}]}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
-metadata: {name: echo, namespace: default, labels: {app: echo}}
+metadata: {name: echo, namespace: default, labels: {app: echo}, annotations: {proxy.istio.io/config: "proxyMetadata: {ISTIO_META_RING: outer}"}}
 spec:
   replicas: 3
   command: [BIN/echo]
@@ -50,7 +50,13 @@ spec:
   configPatches:
   - applyTo: BOOTSTRAP
     match: {context: SIDECAR_INBOUND}
-    patch: {operation: MERGE, value: {stats_flush_interval: 7s, node: {metadata: {begun: "anew"}}}}
+    patch: {operation: MERGE, value: {stats_flush_interval: 7s}}
+  - applyTo: BOOTSTRAP
+    match: {context: SIDECAR_INBOUND, proxy: {metadata: {RING: outer, NAMESPACE: default}}}
+    patch: {operation: MERGE, value: {node: {metadata: {begun: "anew"}}}}
+  - applyTo: BOOTSTRAP
+    match: {context: SIDECAR_INBOUND, proxy: {metadata: {RING: inner}}}
+    patch: {operation: MERGE, value: {node: {metadata: {begun: "wrong"}}}}
 `
 
 // TestBootstrapPatchRolls: a patch of what proxies begin with reaches all replicas, one
