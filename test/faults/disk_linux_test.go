@@ -14,6 +14,7 @@ import (
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/file"
 	"github.com/weftmesh/weft/control/store"
+	"github.com/weftmesh/weft/wire"
 )
 
 // inside names the folder on which the test is to mount a small disk, in a namespace.
@@ -64,7 +65,23 @@ func TestInsideDiskFull(t *testing.T) {
 	if r := apply(80); r != "created" {
 		t.Fatalf("applied: %s", r)
 	}
+	files := startAgent(t, dir)
+	running, runs := filepath.Join(dir, "running.json"), wire.ProcessState{Replicas: []wire.Replica{{Name: "web-0", Namespace: "shop"}}}
+	if err := runs.WriteFile(running); err != nil {
+		t.Fatal(err)
+	}
 	free := fill(t, dir)
+	if err := (wire.ProcessState{Replicas: make([]wire.Replica, 500)}).WriteFile(running); err == nil || !strings.Contains(err.Error(), "no space") {
+		t.Errorf("what runs, on a full disk: %v", err)
+	}
+	raw, err := os.ReadFile(running)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := wire.ParseProcessState(raw); err != nil || len(s.Replicas) != 1 {
+		t.Errorf("what ran before is not there any more: %+v, %v", s, err)
+	}
+	files.full(t)
 	if _, err := identity.Load(state); err == nil || !strings.Contains(err.Error(), "no space") {
 		t.Errorf("a root on a full disk: %v", err)
 	}
@@ -84,6 +101,7 @@ func TestInsideDiskFull(t *testing.T) {
 		}
 	}
 	free()
+	files.room(t)
 	if _, err := identity.Load(state); err != nil {
 		t.Errorf("a root when there is room: %v", err)
 	}
