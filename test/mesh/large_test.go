@@ -85,11 +85,11 @@ func large(t *testing.T, engine, mode string, n int) {
 	})
 	var after []attempts
 	m.within(2*time.Minute, "an answer of a new proxy", func() error {
-		after = m.asked(killed)
-		if len(after) == 0 || after[len(after)-1].what != "200 OK" {
-			return fmt.Errorf("until now: %v", after)
+		var err error
+		if after, err = m.asked(killed); err == nil && (len(after) == 0 || after[len(after)-1].what != "200 OK") {
+			err = fmt.Errorf("until now: %v", after)
 		}
-		return nil
+		return err
 	})
 	first := after[len(after)-1]
 	stages := ""
@@ -108,25 +108,29 @@ type attempts struct {
 	sent, ended, last time.Time // the first of them, and the last
 }
 
-// asks has the client ask by itself, and tells whether it is answered.
+// asks has the client ask by itself, and waits until it is answered.
 func (m *mesh) asks(target string) error {
 	if a, err := m.try("/echo/ask?"+url.Values{"url": {target}}.Encode(), ""); err != nil || a.code != 200 {
 		return fmt.Errorf("%d %s %w", a.code, a.body, err)
 	}
-	var got []attempts
-	for range 20 {
-		if got = m.asked(time.Time{}); len(got) > 0 && got[len(got)-1].what == "200 OK" {
-			return nil
+	m.within(time.Minute, "the client is answered", func() error {
+		got, err := m.asked(time.Time{})
+		if err == nil && (len(got) == 0 || got[len(got)-1].what != "200 OK") {
+			err = fmt.Errorf("until now: %v", got)
 		}
-	}
-	return fmt.Errorf("it is not answered: %v", got)
+		return err
+	})
+	return nil
 }
 
-// asked is what became of the client's own requests since a moment; nil: it does not say.
-func (m *mesh) asked(since time.Time) (out []attempts) {
+// asked is what became of the client's own requests since a moment.
+func (m *mesh) asked(since time.Time) (out []attempts, err error) {
 	a, err := m.try("/echo/asked", "")
-	if err != nil || a.code != 200 {
-		return nil
+	if err == nil && a.code != 200 {
+		err = fmt.Errorf("%d %s", a.code, last(a.body, 200))
+	}
+	if err != nil {
+		return nil, err
 	}
 	for line := range strings.Lines(a.body) {
 		var x attempts
@@ -139,7 +143,7 @@ func (m *mesh) asked(since time.Time) (out []attempts) {
 			out = append(out, x)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // answers asks through the gateway and wants the server's name.
