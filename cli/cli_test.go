@@ -273,11 +273,13 @@ istio_requests_total{reporter="source",source_workload="web",destination_service
 istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="503"} 10
 istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="v3",request_protocol="http",response_code="200"} 7
 istio_requests_total{reporter="source",source_workload="web",destination_service_name="reviews",destination_version="unknown",request_protocol="http",response_code="503"} 3
+istio_requests_total{reporter="source",source_workload="web",destination_service_name="shop",destination_version="latest",request_protocol="http",response_code="200"} 2
 `)}
 	server := sample{families: families(t, `
 istio_requests_total{reporter="destination",source_workload="web",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 40
 istio_requests_total{reporter="destination",source_workload="web",destination_service_name="reviews",destination_version="v3",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 19
 istio_requests_total{reporter="destination",source_workload="unknown",destination_service_name="reviews",destination_version="v1",request_protocol="http",response_code="200",connection_security_policy="none"} 4
+istio_requests_total{reporter="destination",source_workload="web",destination_service_name="shop",destination_version="unknown",request_protocol="http",response_code="200",connection_security_policy="mutual_tls"} 2
 `)}
 	sums, secure := map[edgeKey]*edgeSum{}, map[edgeKey]bool{}
 	for _, s := range []sample{client, server} {
@@ -290,12 +292,16 @@ istio_requests_total{reporter="destination",source_workload="unknown",destinatio
 		{"web", "reviews", "", "http"}:   {client: sideSum{requests: 3, failed: 3}},
 	}
 	list := between(before, sums, 2*time.Second)
-	if len(list) != 3 {
+	if len(list) != 4 {
 		t.Fatalf("edges: %+v", list)
 	}
 	for _, e := range list {
 		k := edgeKey{e.Source, e.Destination, e.Version, e.Protocol}
 		switch e.Source + e.Version {
+		case "web": // no version: the client's side calls it "latest"
+			if e.Destination != "shop" || e.Rate != 1 || !secure[k] {
+				t.Errorf("shop: %+v, secure %v", e, secure[k])
+			}
 		case "webv3": // copies of requests: only the server's side counts them
 			if e.Rate != 6 || e.Success != 1 || !secure[k] {
 				t.Errorf("mirror: %+v, secure %v", e, secure[k])

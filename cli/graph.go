@@ -111,8 +111,8 @@ func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
 
 func keyOf(l map[string]string) edgeKey {
 	version := l["destination_version"]
-	if version == "unknown" {
-		version = ""
+	if version == "unknown" || version == "latest" {
+		version = "" // a client that is not told by its server takes the canonical revision, which is "latest" without the label
 	}
 	return edgeKey{
 		cmp.Or(l["source_workload"], "unknown"),

@@ -56,6 +56,10 @@ func ParseKind(s string) (model.Kind, error) {
 			return k, nil
 		}
 	}
+	switch strings.TrimSuffix(low, "s") {
+	case "pod", "po", "proxy", "proxie", "workload", "instance":
+		return "", fail(CodeUsage, "no kind %q: `weft status` shows what runs, and its proxies", s)
+	}
 	return "", fail(CodeUsage, "no kind %q: one of %s", s, kindNames())
 }
 
@@ -105,12 +109,7 @@ named and refused; the others of the same file are applied. An object that is th
 the folder is the folder's again. Apply ends when the proxies have what is new, and says what
 is wrong with the mesh since, of other objects too.`,
 		Example: "  weft apply -f split.yaml\n  cat split.yaml | weft apply -f -",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return fmt.Errorf("files are given with -f: weft apply -f %s", args[0])
-			}
-			return nil
-		},
+		Args:    FilesByFlag,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if len(files) == 0 {
 				return fail(CodeUsage, "apply needs -f: a file, a folder, or - for standard input")
@@ -123,6 +122,14 @@ is wrong with the mesh since, of other objects too.`,
 	e.meshFlag(c)
 	e.outputFlag(c)
 	return c
+}
+
+// FilesByFlag is for commands that take files by -f only: it says so to who has left that out.
+func FilesByFlag(c *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("files are given with -f: %s -f %s", c.CommandPath(), args[0])
+	}
+	return nil
 }
 
 // document is one file's content.
@@ -143,10 +150,14 @@ func read(c *cobra.Command, paths []string) ([]document, error) {
 			out = append(out, document{"standard input", data})
 			continue
 		}
-		if info, err := os.Stat(p); err == nil && info.IsDir() {
+		info, err := os.Stat(p)
+		if err != nil {
+			return nil, fmt.Errorf("%w (check the path)", err)
+		}
+		if info.IsDir() {
 			p = strings.TrimSuffix(p, string(filepath.Separator)) + string(filepath.Separator) // of a link: where it leads
 		}
-		err := filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
+		err = filepath.WalkDir(p, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
 				return err
 			}

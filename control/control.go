@@ -4,6 +4,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,7 +54,7 @@ type Options struct {
 	Config       []string
 	Overlay      string
 	ProcessState string
-	// XDSSocket and ConsoleSocket are unix sockets. Plaintext, when set, is a
+	// XDSSocket and ConsoleSocket ("": weft-control.sock) are unix sockets. Plaintext, when set, is a
 	// host:port for xDS in plain text: proxies are there who they say they are, get
 	// no Secrets, and no certificates are signed. Monitoring, when set, is a
 	// host:port for metrics and profiles.
@@ -63,7 +64,7 @@ type Options struct {
 	// ServeMCP, when set, is where others are offered what was found, by MCP over xDS, as Listening of control/mcp reads it.
 	ServeMCP string
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
-	// on demand used.
+	// on demand used; "": weft-control, in the folder that the program runs in.
 	StateDir string
 	// CertTTL overrides the mesh's lifetime of workload certificates.
 	CertTTL time.Duration
@@ -113,6 +114,7 @@ func registryMakers() map[string]registry.Maker {
 
 // Run runs a control plane until ctx ends.
 func Run(ctx context.Context, o Options) error {
+	o.StateDir, o.ConsoleSocket = cmp.Or(o.StateDir, "weft-control"), cmp.Or(o.ConsoleSocket, "weft-control.sock")
 	sources, err := configured(o)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("folder: %w", err)
 	}
 	if info, err := os.Stat(o.Folder); err != nil {
-		return fmt.Errorf("folder: %w", err)
+		return fmt.Errorf("%w (check the path)", err)
 	} else if !info.IsDir() && o.Name == "" {
 		o.Name = strings.TrimSuffix(filepath.Base(o.Folder), filepath.Ext(o.Folder))
 	}

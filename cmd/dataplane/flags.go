@@ -75,7 +75,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.Uint32Var(&p.drain, "drain-time-s", 0, "--drain-time in seconds")
 	f.Uint32Var(&p.parents, "parent-shutdown-time-s", 0, "how long the proxy that this one takes over from goes on, in seconds (default: as that was told)")
 	p.addEnvoys(f)
-	for _, name := range []string{"xds-socket", "hand-socket", "inside", "host-listeners", "no-dns", "port-relay"} {
+	for _, name := range []string{"hand-socket", "inside", "host-listeners", "no-dns", "port-relay"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
 }

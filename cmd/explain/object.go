@@ -48,7 +48,7 @@ func Object(ctx context.Context, m *offline.Mesh, k model.Key) (*Effect, error) 
 	meta := o.Head()
 	x := &examiner{mesh: &mesh{m, ctx}, object: o}
 	if x.look = looks(o); x.look == nil {
-		return nil, fmt.Errorf("a %s has no effect on proxies by itself: explain what refers to it", k.Kind)
+		return nil, fmt.Errorf("of a %s it cannot be explained where it has effect: explain what it is for or refers to it, or ask `weft status`", k.Kind)
 	}
 	out := &Effect{Object: title(meta), Origin: meta.Origin.String(), Proxies: len(m.Proxies), Findings: []model.Finding{}}
 	has, lacks := map[string][]string{}, map[string][]string{}

@@ -75,9 +75,12 @@ func Test(ctx context.Context, module, recording string, log *slog.Logger) ([]Ou
 	if len(rec.Requests) == 0 {
 		return nil, fmt.Errorf("%s: has no requests", recording)
 	}
+	if _, err := os.Stat(module); err != nil {
+		return nil, fmt.Errorf("%w (check the path)", err)
+	}
 	f, err := load(ctx, module, &rec, log)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", module, err)
+		return nil, fmt.Errorf("%s: %s", module, strings.TrimPrefix(err.Error(), "config.vm_config.code.local.filename: "))
 	}
 	var out []Outcome
 	for i := range rec.Requests {

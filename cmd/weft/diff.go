@@ -49,7 +49,7 @@ would be refused.`,
   weft diff -f split.yaml --against examples/bookstore
   weft diff -f new/ --against old/ --whole -o json
   weft diff --delete virtualservice/default/reviews`,
-		Args: cobra.NoArgs,
+		Args: cli.FilesByFlag,
 		RunE: func(c *cobra.Command, _ []string) error { return d.run(c) },
 	}
 	d.add(c, "what is new")

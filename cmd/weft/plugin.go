@@ -21,6 +21,7 @@ func pluginCommand() *cobra.Command {
 		Short: "Begin, try out and publish WebAssembly plug-ins",
 		Long:  `Plugin begins a project of a WebAssembly plug-in, runs a module against recorded requests, and pushes it to an image registry.`,
 		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(pluginNew(), pluginTest(), pluginPush())
 	return c

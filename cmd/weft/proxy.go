@@ -57,7 +57,7 @@ at pilot-agent's paths.`,
 	f.Uint16Var(&p.adminPort, "port-admin", wire.PortAdmin, "port of the agent's API on loopback; 0: any")
 	f.StringVar(&p.sds, "sds-socket", "", "unix socket on which to serve certificates to Envoy")
 	f.StringVar(&p.als, "als-socket", "", "unix socket on which to take Envoy's access logs")
-	for _, name := range []string{"node", "sds-socket", "als-socket", "port-admin"} {
+	for _, name := range []string{"sds-socket", "als-socket", "port-admin"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
 	_ = c.MarkFlagFilename("config", "yaml", "yml", "json")

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"sigs.k8s.io/yaml"
 
+	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/cmd/xdstext"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/offline"
@@ -47,7 +48,7 @@ had to be refused, and the rest is shown all the same.`,
   weft translate -f . --for web.default --type clusters --name '*reviews*' -o json
   weft translate -f . --node-id sidecar~10.0.0.1~web-0.shop~shop.svc.cluster.local --node-metadata '{"LABELS":{"app":"web"}}'
   weft translate -f . --for web.default --config-mode on-demand --ask reviews:9080`,
-		Args: cobra.NoArgs,
+		Args: cli.FilesByFlag,
 		RunE: func(c *cobra.Command, _ []string) error { return t.run(c) },
 	}
 	t.add(c, "what to translate")

@@ -31,6 +31,9 @@ const (
 	apart = 250 * time.Millisecond
 	// again is when numbers that nobody renews are looked at again.
 	again = time.Second
+	// patience is how long a number may be missing before that is a Finding: programs that have
+	// just become ready are not measured yet.
+	patience = 5 * time.Second
 )
 
 // Codes of Findings.
@@ -56,13 +59,15 @@ type Source struct {
 	formulas map[string]*formula.Formula
 	last     map[model.Key]*model.Limits
 	findings []model.Finding
+	patience time.Duration
+	missing  map[string]time.Time // by the quotas' IDs: since when
 }
 
 // New returns a source.
 func New(s Snapshots, store *metric.Store, log *slog.Logger) *Source {
 	return &Source{
 		snapshots: s, store: store, log: log.With("component", "limiter"),
-		formulas: map[string]*formula.Formula{}, last: map[model.Key]*model.Limits{},
+		formulas: map[string]*formula.Formula{}, last: map[model.Key]*model.Limits{}, patience: patience, missing: map[string]time.Time{},
 	}
 }
 
@@ -200,9 +205,13 @@ func (s *Source) quota(l *model.SmartLimiter, r *model.LimitRule, v *values, hel
 		}
 	}
 	on, err := condition.True(v.get)
+	if errors.Is(err, formula.ErrMissing) && s.soon(q.ID, set) {
+		return nil
+	}
 	if err != nil {
 		return fault(l, r, "condition", err, "the limit is off meanwhile")
 	}
+	delete(s.missing, q.ID)
 	n, err := quota.Value(v.get)
 	if err == nil && r.Strategy == model.LimitAverage && !slices.Contains(quota.Names(), r.Set+".pod") {
 		// What is written is for all: each has its part.
@@ -223,6 +232,19 @@ func (s *Source) quota(l *model.SmartLimiter, r *model.LimitRule, v *values, hel
 	}
 	q.Active = on
 	return nil
+}
+
+// soon tells whether it is too early to say that a number is missing.
+func (s *Source) soon(id string, of *set) bool {
+	if len(of.ready) == 0 {
+		return s.patience > 0 // nobody can report anything
+	}
+	since, noted := s.missing[id]
+	if !noted {
+		since = time.Now()
+		s.missing[id] = since
+	}
+	return time.Since(since) < s.patience
 }
 
 func fault(l *model.SmartLimiter, r *model.LimitRule, field string, err error, then string) *model.Finding {

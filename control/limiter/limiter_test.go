@@ -34,7 +34,9 @@ func rule(condition, quota string) model.LimitRule {
 
 func source() (*Source, *metric.Store) {
 	store := metric.NewStore()
-	return New(nil, store, slog.New(slog.DiscardHandler)), store
+	s := New(nil, store, slog.New(slog.DiscardHandler))
+	s.patience = 0
+	return s, store
 }
 
 // inForce evaluates, and says what is in force of the first rule.
@@ -59,6 +61,11 @@ func TestConditionAndReplicas(t *testing.T) {
 		}
 	}
 	snap := mesh(3, known)
+	s.patience = time.Hour
+	if got := inForce(s, snap); got != "limits off" {
+		t.Errorf("before there can be numbers: %s", got)
+	}
+	s.patience = 0
 	if got := inForce(s, snap); got != "limits off WEFT0282" {
 		t.Errorf("without numbers: %s", got)
 	}

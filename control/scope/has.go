@@ -28,6 +28,10 @@ func (v *View) Has(o model.Object) bool {
 		return slices.ContainsFunc(v.Index.Served(o), func(s *model.Service) bool { return v.Service(s.Host) == s })
 	case *model.Mesh:
 		return v.Mesh.Key == o.Key
+	case *model.RedisService:
+		return slices.ContainsFunc(o.Hosts, func(h string) bool { return v.Index.Redis(h) == o && v.readsRedis(h) })
+	case *model.RedisDestination:
+		return v.Index.RedisDestination(o.Host) == o && v.readsRedis(o.Host)
 	}
 	return v.inbound(o)
 }

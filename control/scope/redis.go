@@ -35,6 +35,14 @@ func (x *Index) ProxiesRedis(engine string, s *model.Service, p *model.ServicePo
 	return engine == EngineGo || x.Redis(s.Host) != nil || x.RedisDestination(s.Host) != nil
 }
 
+// readsRedis tells whether the proxy reads the commands to a host that it sees.
+func (v *View) readsRedis(host string) bool {
+	s := v.Service(host)
+	return s != nil && !v.Proxy.Gateway() && slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool {
+		return v.Index.ProxiesRedis(v.Proxy.Engine(), s, &p)
+	})
+}
+
 // RedisLogin is a user and a password. false: the Secret of that namespace has none.
 func (x *Index) RedisLogin(namespace string, a *model.RedisAuth) (user, password string, ok bool) {
 	if a.Secret == "" {

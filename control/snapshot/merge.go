@@ -80,6 +80,7 @@ func (m *merger) apply(d model.Delta) {
 			m.order = append(m.order, d.Source)
 		}
 	}
+	changes := false
 	if d.Full {
 		named := make(map[model.Key]bool, len(d.Upserts))
 		for _, o := range d.Upserts {
@@ -89,22 +90,26 @@ func (m *merger) apply(d model.Delta) {
 			if !named[k] {
 				delete(mine, k)
 				m.elect(k)
+				changes = true
 			}
 		}
 	}
 	for _, k := range d.Deletes {
+		changes = changes || mine[k] != nil
 		delete(mine, k)
 		m.elect(k)
 	}
 	for _, o := range d.Upserts {
+		changes = changes || mine[o.Head().Key] != o
 		mine[o.Head().Key] = o
 		m.elect(o.Head().Key)
 	}
 	if !slices.Equal(m.findings[d.Source], d.Findings) {
 		m.findings[d.Source] = d.Findings
-		m.news = true
+		m.news, changes = true, true
 	}
-	if d.Why != "" && !slices.Contains(m.why, d.Why) {
+	// A source that has said nothing new is no reason for the snapshot that others bring about.
+	if changes && d.Why != "" && !slices.Contains(m.why, d.Why) {
 		m.why = append(m.why, d.Why)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,22 @@ func TestGoesOnWithoutSilentSource(t *testing.T) {
 		time.Sleep(6 * time.Second)
 		synctest.Wait()
 		if s := p.Cell().Load(); s == nil || len(s.Accounts) != 1 {
+			t.Errorf("got %+v", s)
+		}
+	})
+}
+
+// TestWhyIsWhatHasChanged: a source that says again what it has said is not named.
+func TestWhyIsWhatHasChanged(t *testing.T) {
+	said := func(d model.Delta, why string) model.Delta {
+		d.Why = why
+		return d
+	}
+	run(t, snapshot.Options{Sources: []string{"file", "process"}}, func(p *snapshot.Publisher) {
+		p.In() <- said(full("process"), "no processes")
+		p.In() <- said(full("file", account("a", 1)), "a is new")
+		synctest.Wait()
+		if s := p.Cell().Load(); s == nil || !slices.Equal(s.Why, []string{"a is new"}) {
 			t.Errorf("got %+v", s)
 		}
 	})

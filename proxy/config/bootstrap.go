@@ -1,13 +1,16 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
@@ -125,6 +128,28 @@ func LoadBootstrap(path string) (*Bootstrap, error) {
 	return nil, err
 }
 
+// position is what protojson says of the JSON that a bootstrap was made to, which nobody has seen.
+var position = regexp.MustCompile(`^proto:\s(?:syntax error )?\(line \d+:\d+\): (.*)$`)
+
+// located is an error of protojson, without a position in the JSON, and with that in the file where the
+// field that is not known stands there once.
+func located(raw []byte, err error) error {
+	found := position.FindStringSubmatch(strings.ReplaceAll(err.Error(), "\u00a0", " "))
+	if found == nil {
+		return err
+	}
+	said := found[1]
+	name, ok := strings.CutPrefix(said, "unknown field ")
+	if !ok {
+		return errors.New(said)
+	}
+	key := regexp.MustCompile(`(?m)(?:^|[\s{,"'])` + regexp.QuoteMeta(strings.Trim(name, `"`)) + `["']?\s*:`)
+	if at := key.FindAllIndex(raw, 2); len(at) == 1 {
+		return fmt.Errorf("line %d: %s", 1+bytes.Count(raw[:at[0][1]], []byte("\n")), said)
+	}
+	return errors.New(said)
+}
+
 // ParseBootstrap decodes and checks a bootstrap.
 func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	js, err := yaml.YAMLToJSONStrict(raw)
@@ -133,7 +158,7 @@ func ParseBootstrap(raw []byte) (*Bootstrap, error) {
 	}
 	m := &bootstrapv3.Bootstrap{}
 	if err := protojson.Unmarshal(js, m); err != nil {
-		return nil, err
+		return nil, located(raw, err)
 	}
 	if err := m.Validate(); err != nil {
 		return nil, err

@@ -63,7 +63,8 @@ static_resources:
 func TestRefusedBootstraps(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"not YAML", "{", "yaml"},
-		{"unknown field", "nodes: {}", "nodes"},
+		{"unknown field", "node: {id: x}\nnodes: {}", `line 2: unknown field "nodes"`},
+		{"unknown field, twice", "nodes: {nodes: {}}", `unknown field "nodes"`},
 		{"unsupported field", "layered_runtime: {layers: [{name: x, rtds_layer: {name: r, rtds_config: {path: p}}}]}", "layered_runtime.layers[0].rtds_layer.rtds_config: only ads is supported"},
 		{"overload action", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reset_high_memory_stream", 1), "overload_manager.actions[0].name: overload action \"envoy.overload_actions.reset_high_memory_stream\" is not supported"},
 		{"overload timers missing", strings.Replace(overloaded("threshold: {value: 1}"), "shrink_heap", "reduce_timeouts", 1), "overload_manager.actions[0].typed_config: is missing"},
