@@ -60,6 +60,9 @@ type Options struct {
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
 	// Secure is where xDS and certificates are offered over TLS.
 	Secure Secure
+	// Replicas are the control planes of the mesh that share global quotas, each as the others reach its xDS in plain text (host:port); this
+	// one is the first. Fewer than two: there are no others.
+	Replicas []string
 	// ServeMCP, when set, is where others are offered what was found, by MCP over xDS, as Listening of control/mcp reads it.
 	ServeMCP string
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
