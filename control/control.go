@@ -35,6 +35,7 @@ import (
 	"github.com/weftmesh/weft/control/source/module"
 	"github.com/weftmesh/weft/control/source/process"
 	"github.com/weftmesh/weft/control/source/quarantine"
+	"github.com/weftmesh/weft/control/source/reflection"
 	"github.com/weftmesh/weft/control/source/registration"
 	"github.com/weftmesh/weft/control/source/registry"
 	"github.com/weftmesh/weft/control/source/registry/consul"
@@ -123,7 +124,7 @@ func Run(ctx context.Context, o Options) error {
 	// Snapshot: merge, check, publish.
 	book := snapshot.OpenBook(o.StateDir, o.Log)
 	publisher := snapshot.New(snapshot.Options{
-		Sources: append(names(sources), jwks.Name, registry.Name), Essential: []string{file.Name},
+		Sources: append(names(sources), jwks.Name, registry.Name, reflection.Name), Essential: []string{file.Name},
 		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
@@ -219,6 +220,7 @@ func derive(snapshots *watch.Cell[*model.Snapshot], proxies *fleet.Fleet, o Opti
 		fence.New(snapshots),                     // deadlines
 		registered,
 		d.registries,
+		reflection.New(reflection.Options{Snapshots: snapshots, Dir: o.StateDir, Log: o.Log}), // what gRPC servers serve
 	}
 	return d
 }
