@@ -298,7 +298,8 @@ func FuzzJSON(f *testing.F) {
 		if err != nil {
 			return
 		}
-		name := strings.TrimPrefix(strings.Split(path, "?")[0], "/Shop/")
+		path, _, _ = strings.Cut(path, "?")
+		name := strings.TrimPrefix(strings.TrimPrefix(path, "/"), "Shop/")
 		if text := argsOf(t, raw, file.Services["Shop"].Methods[name]); !json.Valid([]byte(text)) {
 			t.Errorf("%s is no JSON", text)
 		}
