@@ -29,7 +29,7 @@ var allKinds = []model.Kind{
 	model.KindNamespace, model.KindService, model.KindServiceAccount, model.KindSecret, model.KindConfigMap,
 	model.KindVirtualService, model.KindDestinationRule, model.KindGateway, model.KindServiceEntry, model.KindWorkloadEntry,
 	model.KindSidecar, model.KindPeerAuthentication, model.KindRequestAuthentication, model.KindAuthorizationPolicy, model.KindTelemetry, model.KindProcess,
-	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup, model.KindRegistry, model.KindRegistrySource,
+	model.KindEnvoyFilter, model.KindProxyConfig, model.KindWorkloadGroup, model.KindRegistry, model.KindRegistrySource, model.KindTranscoding,
 	model.KindGatewayClass, model.KindAPIGateway, model.KindListenerSet, model.KindHTTPRoute, model.KindGRPCRoute, model.KindTLSRoute, model.KindTCPRoute, model.KindUDPRoute,
 	model.KindReferenceGrant, model.KindBackendTLSPolicy, model.KindIngress, model.KindIngressClass, model.KindMetaRouter, model.KindSmartLimiter,
 	model.KindServiceFence, model.KindSlimeBoot, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension,

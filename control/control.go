@@ -36,6 +36,7 @@ import (
 	"github.com/weftmesh/weft/control/source/module"
 	"github.com/weftmesh/weft/control/source/process"
 	"github.com/weftmesh/weft/control/source/quarantine"
+	"github.com/weftmesh/weft/control/source/reflection"
 	"github.com/weftmesh/weft/control/source/registration"
 	"github.com/weftmesh/weft/control/source/registry"
 	"github.com/weftmesh/weft/control/source/registry/consul"
@@ -61,6 +62,9 @@ type Options struct {
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
 	// Secure is where xDS and certificates are offered over TLS.
 	Secure Secure
+	// Replicas are the control planes of the mesh that share global quotas, each as the others reach its xDS in plain text (host:port); this
+	// one is the first. Fewer than two: there are no others.
+	Replicas []string
 	// ServeMCP, when set, is where others are offered what was found, by MCP over xDS, as Listening of control/mcp reads it.
 	ServeMCP string
 	// StateDir keeps the root certificate, which addresses services have, and what proxies
@@ -122,7 +126,7 @@ func Run(ctx context.Context, o Options) error {
 	// Snapshot: merge, check, publish.
 	book := snapshot.OpenBook(o.StateDir, o.Log)
 	publisher := snapshot.New(snapshot.Options{
-		Sources: append(names(sources), jwks.Name, registry.Name), Essential: []string{file.Name},
+		Sources: append(names(sources), jwks.Name, registry.Name, reflection.Name), Essential: []string{file.Name},
 		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
@@ -218,6 +222,7 @@ func derive(snapshots *watch.Cell[*model.Snapshot], proxies *fleet.Fleet, o Opti
 		fence.New(snapshots),                     // deadlines
 		registered,
 		d.registries,
+		reflection.New(reflection.Options{Snapshots: snapshots, Dir: o.StateDir, Log: o.Log}), // what gRPC servers serve
 	}
 	return d
 }

@@ -25,6 +25,7 @@ type limits struct {
 	book      *quota.Book
 	leases    *quota.Leases
 	rls       *quota.RLS
+	peers     *quota.Peers
 }
 
 func newLimits(s limiter.Snapshots, o Options) *limits {
@@ -32,6 +33,7 @@ func newLimits(s limiter.Snapshots, o Options) *limits {
 	return &limits{
 		snapshots: s, source: limiter.New(s, numbers, o.Log), pushed: metric.NewService(numbers, o.Log),
 		polled: prometheus.New(s, numbers, o.Log), book: book, leases: quota.NewLeases(book), rls: quota.NewRLS(book),
+		peers: quota.NewPeers(book, o.Replicas, o.Log),
 	}
 }
 
@@ -48,6 +50,7 @@ func (l *limits) register(servers ...*grpc.Server) {
 func (l *limits) run(ctx context.Context, g *errgroup.Group) {
 	g.Go(func() error { return l.leases.Run(ctx) })
 	g.Go(func() error { return l.polled.Run(ctx) })
+	g.Go(func() error { return l.peers.Run(ctx) })
 	g.Go(func() error {
 		for {
 			changed := l.snapshots.Changed()

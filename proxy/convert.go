@@ -13,14 +13,16 @@ import (
 
 const conversion = "weft.wire.v1.MessageConversion"
 
-var conversionFields = strict.Table{conversion: "protocol"}
+var conversionFields = strict.Table{conversion: "protocol declared"}
 
 // convertKind is the filter that makes messages of HTTP and JSON.
 func (r *runtime) convertKind() filter.HTTPKind {
-	read := func(a *anypb.Any) (string, error) {
+	read := func(a *anypb.Any) (protocol string, declared []byte, err error) {
 		m := &weftpb.MessageConversion{}
-		err := match.Open(a, m, conversionFields)
-		return m.Protocol, err
+		if err = match.Open(a, m, conversionFields); err == nil && m.Declared != nil {
+			declared, err = m.Declared.MarshalJSON()
+		}
+		return m.Protocol, declared, err
 	}
 	return convert.Kind(wire.MessageConversion, "type.googleapis.com/"+conversion, read, protocols(r.opt.Protocols))
 }

@@ -105,6 +105,7 @@ func controlCommand() *cobra.Command {
 	f.StringArrayVar(&o.Secure.Issuers, "token-issuer", nil, "issuer of proxies' tokens, whose keys are at ISSUER/.well-known/openid-configuration; or ISSUER=FILE, ISSUER=URL of\nits JSON web key set (may be repeated); subjects are system:serviceaccount:NAMESPACE:NAME, or SPIFFE URIs")
 	f.StringVar(&o.Secure.Audience, "token-audience", identity.DefaultAudience, "whom those tokens have to be for")
 	f.StringVar(&o.Plaintext, "xds-plaintext", "", "host:port for xDS in plain text: proxies are who they say they are, and get no secrets")
+	f.StringSliceVar(&o.Replicas, "replicas", nil, "host:port of the --xds-plaintext of all replicas, this one first: they share global quotas (default: there are no others)")
 	f.StringVar(&o.ServeMCP, "serve-mcp", "", "offer what registries and configuration amount to (ServiceEntry, WorkloadEntry) to an istiod or another Weft, by MCP over xDS:\n"+
 		"xds+tls://host:port?cert=FILE&key=FILE&ca=FILE&token=FILE, or xds://host:port in plain text")
 	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")

@@ -46,7 +46,7 @@ func (c *Checker) unaffected(a, b *model.Snapshot) bool {
 		same(a.RequestAuths, b.RequestAuths) && same(a.Telemetry, b.Telemetry) &&
 		same(a.EnvoyFilters, b.EnvoyFilters) && same(a.Quarantines, b.Quarantines) && same(a.ProxyConfigs, b.ProxyConfigs) && same(a.Groups, b.Groups) && same(a.Fences, b.Fences) && same(a.Boots, b.Boots) && same(a.Modules, b.Modules) &&
 		same(a.Redis, b.Redis) && same(a.RedisDestinations, b.RedisDestinations) &&
-		same(a.Protocols, b.Protocols) && same(a.Registries, b.Registries) && same(a.RegistrySources, b.RegistrySources) && same(a.Limiters, b.Limiters) && same(a.Limits, b.Limits) &&
+		same(a.Protocols, b.Protocols) && same(a.Registries, b.Registries) && same(a.RegistrySources, b.RegistrySources) && same(a.Transcodings, b.Transcodings) && same(a.Descriptors, b.Descriptors) && same(a.Limiters, b.Limiters) && same(a.Limits, b.Limits) &&
 		sameCluster(&a.Cluster, &b.Cluster) && same(a.Namespaces, b.Namespaces) && same(a.Accounts, b.Accounts) && same(a.Processes, b.Processes) &&
 		alike(a.Slices, b.Slices, c.sameSlice) && alike(a.Services, b.Services, c.sameService) && alike(a.Workloads, b.Workloads, c.sameWorkload)
 }

@@ -91,6 +91,7 @@ func check(s *model.Snapshot, patches *patch.Compiler) []model.Finding {
 	c := newChecker(s)
 	c.routes()
 	c.policies()
+	c.transcodings()
 	c.gateways()
 	c.services()
 	c.slices()

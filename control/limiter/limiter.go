@@ -5,7 +5,7 @@
 // A change of a number or of the mesh is carried out at once, at most every 250 ms. A condition whose numbers are not
 // there does not hold; a quota whose numbers have gone stays what it was.
 //
-// It limits nothing: that proxies do.
+// Where a SlimeBoot has the module off, nothing is in force. It limits nothing: that proxies do.
 package limiter
 
 import (
@@ -92,7 +92,7 @@ func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
 			}
 		}
 		s.store.Sweep()
-		if snap == nil || len(snap.Limiters) == 0 {
+		if snap == nil || len(snap.Limiters) == 0 || !model.ModuleOn(snap.Boots, model.ModuleLimiter) {
 			numbers = nil // nobody asks
 		}
 		timer.Reset(again)
@@ -121,7 +121,7 @@ func (s *Source) evaluate(snap *model.Snapshot) (model.Delta, bool) {
 	now := map[model.Key]*model.Limits{}
 	wanted := map[string]bool{}
 	var why []string
-	if snap != nil {
+	if snap != nil && model.ModuleOn(snap.Boots, model.ModuleLimiter) {
 		limits := processes(snap)
 		for _, l := range snap.Limiters {
 			x := s.one(snap, l, limits, wanted, &d)

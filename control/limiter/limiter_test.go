@@ -147,3 +147,24 @@ func TestFolds(t *testing.T) {
 		}
 	}
 }
+
+// TestSwitchedOff: a SlimeBoot that has the module off ends its effect, and nothing else does.
+func TestSwitchedOff(t *testing.T) {
+	s, _ := source()
+	snap := mesh(2, rule("true", "30/{pod}"))
+	boot := func(modules map[string]bool) *model.Boot { return &model.Boot{Modules: modules} }
+	for _, tc := range []struct {
+		boots []*model.Boot
+		want  string
+	}{
+		{nil, "limits 15"},
+		{[]*model.Boot{boot(map[string]bool{model.ModuleLimiter: false})}, ""},
+		{[]*model.Boot{boot(map[string]bool{model.ModulePlugin: false})}, "limits 15"},
+		{[]*model.Boot{boot(map[string]bool{model.ModuleLimiter: false}), boot(map[string]bool{model.ModuleLimiter: true})}, "limits 15"},
+	} {
+		snap.Boots = tc.boots
+		if got := inForce(s, snap); got != tc.want {
+			t.Errorf("%v: %q, want %q", tc.boots, got, tc.want)
+		}
+	}
+}

@@ -23,7 +23,7 @@ var prototypes = func() map[string]reflect.Type {
 	for _, o := range []Object{
 		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &EndpointSlice{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
 		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
-		&EnvoyFilter{}, &Quarantine{}, &Health{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{},
+		&EnvoyFilter{}, &Quarantine{}, &Health{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{}, &Transcoding{}, &Descriptors{},
 		&Fence{}, &Boot{}, &Module{},
 		&AppProtocol{}, &SmartLimiter{}, &Limits{}, &RedisService{}, &RedisDestination{},
 		&GatewayClass{}, &IngressClass{}, &APIGateway{}, &ListenerSet{}, &APIRoute{}, &ReferenceGrant{}, &BackendTLSPolicy{}, &Ingress{},

@@ -55,6 +55,9 @@ type Snapshot struct {
 	// Registries are to be followed, and RegistrySources what of them is left out.
 	Registries      []*Registry
 	RegistrySources []*RegistrySource
+	// Transcodings, and what was fetched for those of gRPC.
+	Transcodings []*Transcoding
+	Descriptors  []*Descriptors
 	// Limiters, and what is in force of them.
 	Limiters []*SmartLimiter
 	Limits   []*Limits

@@ -52,6 +52,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&
 		sameList(old.Protocols, s.Protocols) && sameList(old.Registries, s.Registries) && sameList(old.RegistrySources, s.RegistrySources) &&
+		sameList(old.Transcodings, s.Transcodings) && sameList(old.Descriptors, s.Descriptors) &&
 		len(old.Services) == len(s.Services)
 	if !same {
 		return nil

@@ -34,6 +34,8 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.Groups = slice(m, every, last.Groups, model.KindWorkloadGroup)
 	s.Registries = slice(m, every, last.Registries, model.KindRegistry)
 	s.RegistrySources = slice(m, every, last.RegistrySources, model.KindRegistrySource)
+	s.Transcodings = slice(m, every, last.Transcodings, model.KindTranscoding)
+	s.Descriptors = slice(m, every, last.Descriptors, model.KindDescriptors)
 	s.Fences = slice(m, every, last.Fences, model.KindServiceFence)
 	s.Boots = slice(m, every, last.Boots, model.KindSlimeBoot)
 	s.ProxyConfigs = slice(m, every, last.ProxyConfigs, model.KindProxyConfig)

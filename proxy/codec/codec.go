@@ -147,13 +147,18 @@ type Protocol struct {
 	MaxMessage int
 	// JSON, where it is set, lets clients that speak HTTP call services of the protocol.
 	JSON JSON
+	// Declare, where it is set, makes the JSON of a protocol whose messages do not say enough: of a
+	// declaration in JSON, which is the protocol's own.
+	Declare func(declaration []byte) (JSON, error)
 }
+
+// Answered makes a status and a body of a whole answer. It is called once at most, from any goroutine.
+type Answered func(message []byte) (status int, body []byte, err error)
 
 // JSON makes requests of HTTP with JSON in their bodies requests of a protocol, and its answers responses.
 // Calls may come from any goroutine.
 type JSON interface {
-	// Request makes a whole message of a request's head and body. Errors are for the client (400).
-	Request(h *filter.Headers, body []byte) (message []byte, err error)
-	// Response makes a status and a body of a whole answer.
-	Response(message []byte) (status int, body []byte, err error)
+	// Request makes a whole message of a request's head and body, and what reads its answer. Errors are for the
+	// client (400).
+	Request(h *filter.Headers, body []byte) (message []byte, answered Answered, err error)
 }

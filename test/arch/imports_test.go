@@ -25,14 +25,14 @@ const root = "../.."
 // allowed says which parts a part may import. A parent may import its children.
 // Only cmd and test see both planes.
 var allowed = map[string][]string{
-	"base": {}, "api": {"wire/protocol", "base"}, "wire": {"base"},
+	"base": {}, "api": {"wire/protocol", "wire/thriftidl", "base"}, "wire": {"base"},
 	// How protocols are declared: plain Go, for both planes.
-	"wire/protocol": {},
+	"wire/protocol": {}, "wire/thriftidl": {},
 
 	// The control plane, in the order of its stages.
-	"control/model":   {"wire/protocol", "base"},
+	"control/model":   {"wire/protocol", "wire/thriftidl", "base"},
 	"control/finding": {"control/model", "base"},
-	"control/source":  {"control/finding", "control/model", "api", "wire", "wire/protocol", "base"},
+	"control/source":  {"control/finding", "control/model", "api", "wire", "wire/protocol", "wire/thriftidl", "base"},
 	"control/attach":  {"control/model", "base"},
 	"control/patch":   {"control/model", "base"},
 	// mcp speaks xDS to a server of configuration.
@@ -75,7 +75,7 @@ var allowed = map[string][]string{
 	"proxy/xds":       {"wire", "base"},
 	"proxy/sds":       {"wire", "base"},
 	"proxy/proxyless": {"proxy/sds", "wire", "base"},
-	"proxy/codec":     {"proxy/filter", "wire/protocol", "base"},
+	"proxy/codec":     {"proxy/filter", "wire/protocol", "wire/thriftidl", "base"},
 	"proxy/http":      {"proxy/filter", "proxy/codec", "proxy/peer", "proxy/route", "proxy/cluster", "proxy/transport", "base"},
 	// quota leases tokens by Weft's own protocol.
 	"proxy/http/quota": {"proxy/filter", "proxy/http", "wire", "base"},

@@ -20,6 +20,7 @@ import (
 	"github.com/weftmesh/weft/proxy/http/buffer"
 	"github.com/weftmesh/weft/proxy/http/client"
 	"github.com/weftmesh/weft/proxy/http/connlimit"
+	"github.com/weftmesh/weft/proxy/http/convert"
 	"github.com/weftmesh/weft/proxy/http/cors"
 	"github.com/weftmesh/weft/proxy/http/extauthz"
 	"github.com/weftmesh/weft/proxy/http/fault"
@@ -30,9 +31,11 @@ import (
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/ondemand"
 	"github.com/weftmesh/weft/proxy/http/rbac"
+	"github.com/weftmesh/weft/proxy/http/transcode"
 	"github.com/weftmesh/weft/proxy/transport"
 	"github.com/weftmesh/weft/proxy/xds"
 	"github.com/weftmesh/weft/wire"
+	"github.com/weftmesh/weft/wire/weftpb"
 )
 
 // TestGoAccepts gives what a proxy with engine "go" gets to the data plane's
@@ -85,7 +88,8 @@ func decoder(t *testing.T) *config.Decoder {
 		Clusters: clusters, Calls: client.New(clusters),
 		HTTPKinds: []filter.HTTPKind{
 			cors.Kind(), fault.Kind(), filterstate.Kind(format.Options{}), jwt.Kind(), rbac.HTTPKind(), extauthz.HTTPKind(),
-			ondemand.Kind(nil, true), localrate.HTTPKind(), buffer.Kind(), grpcweb.Kind(), forward.HTTPKind(anyCache),
+			ondemand.Kind(nil, true), localrate.HTTPKind(), buffer.Kind(), grpcweb.Kind(), forward.HTTPKind(anyCache), transcode.Kind(),
+			convert.Kind(wire.MessageConversion, prefix+"weft.wire.v1.MessageConversion", conversion, []*codec.Protocol{&dubbo.Protocol, &thrift.Protocol}),
 		},
 		NetworkKinds: []filter.NetworkKind{rbac.NetworkKind(), extauthz.NetworkKind(), filterstate.NetworkKind(format.Options{}), connlimit.Kind(),
 			forward.NetworkKind(anyCache)},
@@ -108,6 +112,15 @@ func decoder(t *testing.T) *config.Decoder {
 		Parse: func(*filter.ParseContext, *anypb.Any) (filter.NetworkFactory, error) { return nil, nil },
 	})
 	return d
+}
+
+// conversion reads what is made of requests of HTTP, as the proxy does.
+func conversion(a *anypb.Any) (protocol string, declared []byte, err error) {
+	m := &weftpb.MessageConversion{}
+	if err = a.UnmarshalTo(m); err == nil && m.Declared != nil {
+		declared, err = m.Declared.MarshalJSON()
+	}
+	return m.Protocol, declared, err
 }
 
 type noHTTP struct{}

@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -65,6 +67,11 @@ func start(t *testing.T, address string, rate float64) (*control, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startOn(l, rate), l.Addr().String()
+}
+
+// startOn starts one that shares with others, where any are named: this one first.
+func startOn(l net.Listener, rate float64, replicas ...string) *control {
 	book := quota.NewBook()
 	sl := &model.SmartLimiter{Rules: []model.LimitRule{{Strategy: model.LimitGlobal, Interval: time.Second}}}
 	book.Follow([]*model.Limits{{Limiter: sl, Quotas: []model.LimitQuota{{Active: true, Quota: rate, ID: id}}}})
@@ -72,9 +79,11 @@ func start(t *testing.T, address string, rate float64) (*control, string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &control{server: grpc.NewServer(), cancel: cancel}
 	weftpb.RegisterQuotasServer(c.server, leases)
+	peers := quota.NewPeers(book, replicas, slog.New(slog.DiscardHandler))
 	c.done.Go(func() { _ = leases.Run(ctx) })
+	c.done.Go(func() { _ = peers.Run(ctx) })
 	c.done.Go(func() { _ = c.server.Serve(l) })
-	return c, l.Addr().String()
+	return c
 }
 
 func (c *control) stop() {
@@ -86,8 +95,15 @@ func (c *control) stop() {
 // crowd is some proxies that ask for more than they may.
 type crowd struct{ through, asked atomic.Int64 }
 
-func (c *crowd) proxy(ctx context.Context, t *testing.T, address string, rate float64) error {
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+// proxy is one that goes to the first of some control planes that is there.
+func (c *crowd) proxy(ctx context.Context, rate float64, addresses ...string) error {
+	where := manual.NewBuilderWithScheme("replicas")
+	var list []resolver.Address
+	for _, a := range addresses {
+		list = append(list, resolver.Address{Addr: a})
+	}
+	where.InitialState(resolver.State{Addresses: list})
+	conn, err := grpc.NewClient("replicas:///all", grpc.WithResolvers(where), grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: 2 * time.Second}, MinConnectTimeout: time.Second}))
 	if err != nil {
 		return err
@@ -168,7 +184,7 @@ func TestGlobalQuota(t *testing.T) {
 	var all sync.WaitGroup
 	for range proxies {
 		all.Go(func() {
-			if err := c.proxy(ctx, t, address, p.rate); err != nil {
+			if err := c.proxy(ctx, p.rate, address); err != nil {
 				t.Error(err)
 			}
 		})
@@ -178,12 +194,7 @@ func TestGlobalQuota(t *testing.T) {
 		all.Wait()
 		server.stop()
 	}()
-	// What the bucket holds is not part of the rate.
-	for deadline := time.Now().Add(time.Minute); c.through.Load() < int64(p.rate*1.5); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d requests got through in a minute", c.through.Load())
-		}
-	}
+	c.past(t, p)
 	share, text := c.measure(p, p.during, func() {})
 	t.Log("steady: " + text)
 	if share < p.low || share > p.high {
@@ -197,5 +208,73 @@ func TestGlobalQuota(t *testing.T) {
 	t.Log("around a restart: " + text)
 	if share < p.restartLow || share > p.restartHigh {
 		t.Errorf("around a restart: %s, want %.0f to %.0f %%", text, 100*p.restartLow, 100*p.restartHigh)
+	}
+}
+
+// past waits until what the bucket holds is gone: it is not part of the rate.
+func (c *crowd) past(t *testing.T, p plan) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); c.through.Load() < int64(p.rate*1.5); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d requests got through in a minute", c.through.Load())
+		}
+	}
+}
+
+// TestReplicas: two control planes share one quota. One of them is killed, and comes again.
+func TestReplicas(t *testing.T) {
+	p := planned()
+	var list [2]net.Listener
+	var addresses [2]string
+	for i := range list {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		list[i], addresses[i] = l, l.Addr().String()
+	}
+	begin := func(i int, l net.Listener) *control { return startOn(l, p.rate, addresses[i], addresses[1-i]) }
+	servers := [2]*control{begin(0, list[0]), begin(1, list[1])}
+	ctx, cancel := context.WithCancel(t.Context())
+	var c crowd
+	var all sync.WaitGroup
+	for i := range proxies {
+		all.Go(func() {
+			if err := c.proxy(ctx, p.rate, addresses[i%2], addresses[1-i%2]); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	defer func() {
+		cancel()
+		all.Wait()
+		servers[0].stop()
+		servers[1].stop()
+	}()
+	c.past(t, p)
+	for i := range servers {
+		for _, phase := range []struct {
+			name      string
+			during    time.Duration
+			low, high float64
+			do        func()
+		}{
+			{"two replicas", p.during, p.low, p.high, func() {}},
+			{"one is killed", min(10*time.Second, 2*p.during), p.restartLow, p.restartHigh, func() { servers[i].stop() }},
+			{"one replica", p.during, p.low, p.high, func() {}},
+			{"it comes again", min(10*time.Second, 2*p.during), p.restartLow, p.restartHigh, func() {
+				l, err := net.Listen("tcp", addresses[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				servers[i] = begin(i, l)
+			}},
+		} {
+			share, text := c.measure(p, phase.during, phase.do)
+			t.Logf("%s: %s", phase.name, text)
+			if share < phase.low || share > phase.high {
+				t.Errorf("%s: %s, want %.0f to %.0f %%", phase.name, text, 100*phase.low, 100*phase.high)
+			}
+		}
 	}
 }

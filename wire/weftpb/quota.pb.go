@@ -89,8 +89,10 @@ type Ask struct {
 	// Tokens that were taken on credit, or (negative) that come back.
 	Spent float64 `protobuf:"fixed64,4,opt,name=spent,proto3" json:"spent,omitempty"`
 	// Of the first ask of a stream: what was taken while there was no stream, and for how long there was none.
-	Offline       float64              `protobuf:"fixed64,5,opt,name=offline,proto3" json:"offline,omitempty"`
-	Away          *durationpb.Duration `protobuf:"bytes,6,opt,name=away,proto3" json:"away,omitempty"`
+	Offline float64              `protobuf:"fixed64,5,opt,name=offline,proto3" json:"offline,omitempty"`
+	Away    *durationpb.Duration `protobuf:"bytes,6,opt,name=away,proto3" json:"away,omitempty"`
+	// Of a control plane that asks another: for how many proxies it does, one at least. 0: a proxy asks, for itself.
+	Proxies       float64 `protobuf:"fixed64,7,opt,name=proxies,proto3" json:"proxies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +167,13 @@ func (x *Ask) GetAway() *durationpb.Duration {
 		return x.Away
 	}
 	return nil
+}
+
+func (x *Ask) GetProxies() float64 {
+	if x != nil {
+		return x.Proxies
+	}
+	return 0
 }
 
 type LeaseResponse struct {
@@ -557,14 +566,15 @@ const file_quota_proto_rawDesc = "" +
 	"\vquota.proto\x12\fweft.wire.v1\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/duration.proto\"I\n" +
 	"\fLeaseRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12%\n" +
-	"\x04asks\x18\x02 \x03(\v2\x11.weft.wire.v1.AskR\x04asks\"\x9a\x01\n" +
+	"\x04asks\x18\x02 \x03(\v2\x11.weft.wire.v1.AskR\x04asks\"\xb4\x01\n" +
 	"\x03Ask\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
 	"\x04want\x18\x03 \x01(\x01R\x04want\x12\x14\n" +
 	"\x05spent\x18\x04 \x01(\x01R\x05spent\x12\x18\n" +
 	"\aoffline\x18\x05 \x01(\x01R\aoffline\x12-\n" +
-	"\x04away\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04away\"<\n" +
+	"\x04away\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x04away\x12\x18\n" +
+	"\aproxies\x18\a \x01(\x01R\aproxies\"<\n" +
 	"\rLeaseResponse\x12+\n" +
 	"\x06grants\x18\x01 \x03(\v2\x13.weft.wire.v1.GrantR\x06grants\"\xd8\x01\n" +
 	"\x05Grant\x12\x0e\n" +

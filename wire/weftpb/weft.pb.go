@@ -439,8 +439,10 @@ func (x *MessageProxy) GetDeclared() *structpb.Struct {
 // a protocol and on routes with one: requests of HTTP with JSON become messages of it, and its answers JSON.
 type MessageConversion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The codec, "dubbo". Empty: the filter does nothing.
-	Protocol      string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// The codec, "dubbo" or "thrift". Empty: the filter does nothing.
+	Protocol string `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// What has to be known of the services, where messages do not say it: of Thrift a Mapping of wire/thriftidl.
+	Declared      *structpb.Struct `protobuf:"bytes,2,opt,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -482,6 +484,13 @@ func (x *MessageConversion) GetProtocol() string {
 	return ""
 }
 
+func (x *MessageConversion) GetDeclared() *structpb.Struct {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
+}
+
 var File_weft_proto protoreflect.FileDescriptor
 
 const file_weft_proto_rawDesc = "" +
@@ -518,9 +527,10 @@ const file_weft_proto_rawDesc = "" +
 	"\fMessageProxy\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12.\n" +
 	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanager\x123\n" +
-	"\bdeclared\x18\x03 \x01(\v2\x17.google.protobuf.StructR\bdeclared\"/\n" +
+	"\bdeclared\x18\x03 \x01(\v2\x17.google.protobuf.StructR\bdeclared\"d\n" +
 	"\x11MessageConversion\x12\x1a\n" +
-	"\bprotocol\x18\x01 \x01(\tR\bprotocolB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
+	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x123\n" +
+	"\bdeclared\x18\x02 \x01(\v2\x17.google.protobuf.StructR\bdeclaredB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"
 
 var (
 	file_weft_proto_rawDescOnce sync.Once
@@ -550,11 +560,12 @@ var file_weft_proto_depIdxs = []int32{
 	2, // 1: weft.wire.v1.Host.ports:type_name -> weft.wire.v1.HostPort
 	6, // 2: weft.wire.v1.MessageProxy.manager:type_name -> google.protobuf.Any
 	7, // 3: weft.wire.v1.MessageProxy.declared:type_name -> google.protobuf.Struct
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	7, // 4: weft.wire.v1.MessageConversion.declared:type_name -> google.protobuf.Struct
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_weft_proto_init() }

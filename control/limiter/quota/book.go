@@ -8,6 +8,11 @@
 // moves requests and adds none. Together, credit is at most the greater of half of what the bucket holds and one for
 // each proxy.
 //
+// Several control planes share (Peers): each quota, and each value by which one counts apart, is kept by one of those
+// that are there, and the others lease from it as proxies do. What they have at hand for proxies that have none is a
+// fiftieth of the quota, one at least: by so much may more be admitted at once. A replica that cannot see the others
+// keeps all by itself; one that has just started keeps its part until it has had time to see them.
+//
 // Buckets are in memory. After a start they are empty when proxies come back that have gone on by themselves, and full
 // otherwise.
 package quota
@@ -53,6 +58,7 @@ type Book struct {
 	// since that nobody does.
 	dealing bool
 	waits   chan struct{}
+	group   *group
 }
 
 // custom is a descriptor that somebody else makes.
@@ -65,16 +71,23 @@ type bucket struct {
 	at      time.Time
 	made    time.Time
 	resumed time.Time // when the first proxy came back
+	// keeper is the replica that keeps the quota; nil: this one. Then part is what of the quota is its own.
+	keeper  *peer
+	part    float64
+	share   float64 // of one proxy, as the keeper says
 	holders map[*session]*holder
 	order   []*session
 }
 
-// holder is what a proxy wants of a bucket, and how much it may take before it is heard.
-type holder struct{ want, credit float64 }
+// holder is what a proxy wants of a bucket, and how much it may take before it is heard. A replica stands for several.
+type holder struct {
+	want, credit, weight float64
+	replica              bool
+}
 
 // NewBook returns an empty book.
 func NewBook() *Book {
-	return &Book{now: time.Now, quotas: map[string]*spec{}, custom: map[custom]string{}, buckets: map[place]*bucket{}, waits: make(chan struct{}, 1)}
+	return &Book{now: time.Now, quotas: map[string]*spec{}, custom: map[custom]string{}, buckets: map[place]*bucket{}, waits: make(chan struct{}, 1), group: &group{}}
 }
 
 // Follow takes in what is in force. Buckets of quotas that are still there keep what they hold.
@@ -102,7 +115,7 @@ func (b *Book) Follow(list []*model.Limits) {
 			for holder := range x.holders {
 				holder.unknown(p)
 			}
-			delete(b.buckets, p)
+			b.forget(p)
 			continue
 		}
 		x.fill(b.now())
@@ -128,8 +141,11 @@ func (b *Book) find(p place) *bucket {
 				return nil
 			}
 		}
-		x = &bucket{spec: s, level: s.limit, at: now, made: now, holders: map[*session]*holder{}}
+		x = &bucket{spec: s, level: s.limit, at: now, made: now, holders: map[*session]*holder{}, part: 1}
+		b.group.place(x, p, now)
 		b.buckets[p] = x
+	} else {
+		b.group.place(x, p, now)
 	}
 	x.fill(now)
 	return x
@@ -139,21 +155,21 @@ func (b *Book) find(p place) *bucket {
 func (b *Book) sweep(now time.Time) {
 	for p, x := range b.buckets {
 		x.fill(now)
-		if len(x.holders) == 0 && x.level >= x.spec.limit {
-			delete(b.buckets, p)
+		if len(x.holders) == 0 && (x.keeper != nil || x.level >= x.spec.limit) {
+			b.forget(p)
 		}
 	}
 }
 
 func (x *bucket) fill(now time.Time) {
-	x.level = min(x.spec.limit, x.level+x.spec.rate()*now.Sub(x.at).Seconds())
+	x.level = min(x.spec.limit, x.level+x.part*x.spec.rate()*now.Sub(x.at).Seconds())
 	x.at = now
 }
 
 // credit is how much a holder may take before it is heard: no more than others have left of half of what there is.
 func (x *bucket) credit(s *session) float64 {
 	h := x.holders[s]
-	if h.credit = 0; x.level < 1 {
+	if h.credit = 0; x.level < 1 || h.replica {
 		return 0
 	}
 	left := x.level / 2
@@ -215,6 +231,7 @@ func (b *Book) deal() bool {
 	b.turn++
 	b.dealing = len(b.waits) > 0
 	for p, x := range b.buckets {
+		b.group.place(x, p, now)
 		x.fill(now)
 		b.dealOne(p, x)
 		for _, h := range x.holders {
@@ -231,9 +248,11 @@ func (b *Book) dealOne(p place, x *bucket) {
 		return
 	}
 	var waiting []*session
+	all := 0.0
 	for _, s := range x.order {
-		if x.holders[s].want >= 1 {
+		if h := x.holders[s]; h.want >= 1 {
 			waiting = append(waiting, s)
+			all += h.weight
 		}
 	}
 	if len(waiting) == 0 {
@@ -241,21 +260,22 @@ func (b *Book) dealOne(p place, x *bucket) {
 	}
 	given := map[*session]float64{}
 	for begin := b.turn % len(waiting); left >= 1 && len(waiting) > 0; begin = 0 {
-		part := math.Floor(left / float64(len(waiting)))
+		part, rest := left/all, 0.0
 		var still []*session
 		for i := range waiting {
 			s := waiting[(begin+i)%len(waiting)]
-			n := min(max(part, 1), math.Floor(x.holders[s].want), left)
-			x.holders[s].want -= n
+			h := x.holders[s]
+			n := min(max(math.Floor(part*h.weight), 1), math.Floor(h.want), left)
+			h.want -= n
 			given[s] += n
-			if left -= n; x.holders[s].want >= 1 {
-				still = append(still, s)
+			if left -= n; h.want >= 1 {
+				still, rest = append(still, s), rest+h.weight
 			}
 			if left < 1 {
 				break
 			}
 		}
-		waiting = still
+		waiting, all = still, rest
 	}
 	for _, n := range given {
 		x.level -= n

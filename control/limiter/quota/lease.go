@@ -118,8 +118,24 @@ func (s *session) unknown(p place) { s.put(p, &weftpb.Grant{Id: p.id, Key: p.key
 func (s *session) grant(p place, x *bucket, tokens float64) {
 	s.put(p, &weftpb.Grant{
 		Id: p.id, Key: p.key, Tokens: tokens, Credit: x.credit(s), Remaining: max(0, x.level), Reset_: durationpb.New(x.reset()),
-		Share: x.spec.rate() / float64(max(1, len(x.holders))),
+		Share: x.shared(),
 	})
+}
+
+// shared is one proxy's part.
+func (x *bucket) shared() float64 {
+	if x.keeper != nil && x.share > 0 {
+		return x.share
+	}
+	return x.part * x.spec.rate() / max(1, x.proxies())
+}
+
+// proxies is how many hold the bucket, those of other replicas among them.
+func (x *bucket) proxies() (n float64) {
+	for _, h := range x.holders {
+		n += h.weight
+	}
+	return n
 }
 
 // sane bounds what proxies say.
@@ -147,6 +163,7 @@ func (b *Book) ask(s *session, a *weftpb.Ask) {
 		x.order = append(x.order, s)
 		s.held[p] = true
 	}
+	h.replica, h.weight = a.GetProxies() > 0, min(max(1, sane(a.GetProxies())), 1e6)
 	now := b.now()
 	if a.GetAway() != nil {
 		x.back(now, max(0, sane(a.GetOffline())), a.GetAway().AsDuration())

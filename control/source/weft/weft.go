@@ -1,5 +1,5 @@
 // Package weft is the front end of Weft's own kinds (api/weft): Process, Registry (with
-// Slime's RegistrySource, which is about the same), and the mark of a deleted object.
+// Slime's RegistrySource, which is about the same), Transcoding, and the mark of a deleted object.
 //
 // Each conversion is a pure function from one document to model objects and
 // Findings. Whether a program exists and can be reached is the supervisor's to
@@ -24,17 +24,19 @@ func FrontEnds() []document.FrontEnd {
 	s := shapes()
 	return append(s.registries, []document.FrontEnd{
 		{Kind: "Process", Group: api.Group, Versions: []string{api.Version}, Shape: s.process, Convert: convertProcess},
+		{Kind: string(model.KindTranscoding), Group: api.Group, Versions: []string{api.Version}, Shape: s.transcoding, Convert: convertTranscoding},
 		{Kind: "Deleted", Group: api.Group, Versions: []string{api.Version}, Shape: s.deleted, Convert: convertDeleted},
 	}...)
 }
 
 type shapeSet struct {
-	process, deleted *document.Shape
-	registries       []document.FrontEnd
+	process, deleted, transcoding *document.Shape
+	registries                    []document.FrontEnd
 }
 
 var rules = document.Rules{
 	"ProcessSpec.replicas":      {Min: 0, Max: 100},
+	"TranscodingSpec.port":      document.Port,
 	"Port.containerPort":        document.Port,
 	"GRPC.port":                 document.Port,
 	"Probe.initialDelaySeconds": {Min: 0, Max: 3600},
@@ -47,6 +49,7 @@ var rules = document.Rules{
 var shapes = sync.OnceValue(func() shapeSet {
 	b := document.NewBuilder(rules)
 	port := &document.Shape{Type: document.IntOrString, Min: 1, Max: 65535}
+	transcoding := b.GoType(reflect.TypeFor[api.TranscodingSpec]())
 	process := b.GoType(reflect.TypeFor[api.ProcessSpec]())
 	// A probe's port is a number or a name, which Go's "any" does not say.
 	for _, t := range []reflect.Type{reflect.TypeFor[api.HTTPGet](), reflect.TypeFor[api.TCPSocket]()} {
@@ -60,7 +63,7 @@ var shapes = sync.OnceValue(func() shapeSet {
 	if bad := rules.Unused(b.Used); bad != nil {
 		panic("BUG: rules for fields that do not exist: " + bad[0])
 	}
-	return shapeSet{process: document.Spec(process), deleted: document.Spec(b.GoType(reflect.TypeFor[api.DeletedSpec]())), registries: registryFronts(b)}
+	return shapeSet{process: document.Spec(process), transcoding: document.Spec(transcoding), deleted: document.Spec(b.GoType(reflect.TypeFor[api.DeletedSpec]())), registries: registryFronts(b)}
 })
 
 // Tombstone is what a Deleted document stands for. Sources apply it; it never

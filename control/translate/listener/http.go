@@ -17,8 +17,6 @@ import (
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/translate/pb"
-	"github.com/weftmesh/weft/wire"
-	"github.com/weftmesh/weft/wire/weftpb"
 )
 
 // httpChain is an HTTP connection manager in the making.
@@ -143,8 +141,8 @@ func (b *Builder) httpFilters(h httpChain) []*hcmv3.HttpFilter {
 			httpFilter("envoy.filters.http.fault", &faultv3.HTTPFault{}),
 			httpFilter("envoy.filters.http.cors", &corsv3.Cors{}))
 	}
-	if h.stage == gateway && h.messages == "" && b.convertible() {
-		out = append(out, httpFilter(wire.MessageConversion, &weftpb.MessageConversion{}))
+	if h.stage != inbound && h.messages == "" {
+		out = append(out, b.conversions(h.stage)...)
 	}
 	if h.sniffed {
 		out = append(out, httpFilter("envoy.filters.http.set_filter_state", announceHTTP()))

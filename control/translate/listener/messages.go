@@ -8,6 +8,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 
+	transcoderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/grpc_json_transcoder/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -24,6 +25,18 @@ import (
 // are bytes to it.
 func (b *Builder) speaks(p model.Protocol) bool {
 	return p.Messages() != "" && b.v.Proxy.Engine() == scope.EngineGo
+}
+
+// conversions are the filters by which requests of HTTP become others; routes say which.
+func (b *Builder) conversions(stage stage) (out []*hcmv3.HttpFilter) {
+	thrift, grpc := b.v.Index.Transcodes()
+	if stage == gateway && b.convertible() || thrift && b.v.Proxy.Engine() == scope.EngineGo {
+		out = append(out, httpFilter(wire.MessageConversion, &weftpb.MessageConversion{}))
+	}
+	if grpc {
+		out = append(out, httpFilter(route.TranscoderFilter, &transcoderv3.GrpcJsonTranscoder{DescriptorSet: &transcoderv3.GrpcJsonTranscoder_ProtoDescriptorBin{}}))
+	}
+	return out
 }
 
 // convertible tells whether the proxy may meet a service whose protocol requests of HTTP are made of.

@@ -130,8 +130,8 @@ func (b *Builder) serviceHost(t *hostTable, s *model.Service, port uint16, d *do
 // everything to the service itself. HTTP routes are not for a port that is not HTTP by
 // declaration, though a proxy on demand may ask about it.
 func (b *Builder) serviceRoutes(t *hostTable, s *model.Service, port uint16) []*routev3.Route {
-	at := &site{Builder: b, gateway: MeshGateway, port: port}
 	p := s.Port(port)
+	at := &site{Builder: b, gateway: MeshGateway, port: port, messages: p != nil && p.Protocol.Messages() != ""}
 	if set := t.services[s.Host]; set != nil && (p == nil || Routable(p.Protocol) || p.Protocol.Messages() != "") {
 		if routes := at.routes(set); len(routes) > 0 {
 			return routes
@@ -143,7 +143,9 @@ func (b *Builder) serviceRoutes(t *hostTable, s *model.Service, port uint16) []*
 // plain is the route of a service that nobody wrote one for.
 func (s *site) plain(host string, port uint16) *routev3.Route {
 	out := &routev3.Route{Name: "default", Match: everything()}
-	s.forward(out, &model.Route{Destinations: []model.Destination{{Host: host, Port: port}}})
+	to := []model.Destination{{Host: host, Port: port}}
+	s.forward(out, &model.Route{Destinations: to})
+	s.become(out, to, func(int, string, string) {}) // one destination, as its port speaks
 	return out
 }
 

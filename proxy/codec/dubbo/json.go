@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
@@ -31,28 +32,28 @@ type converter struct{}
 const prefix = "dubbo-"
 
 // Request implements codec.JSON.
-func (converter) Request(h *filter.Headers, body []byte) ([]byte, error) {
+func (converter) Request(h *filter.Headers, body []byte) ([]byte, codec.Answered, error) {
 	path, query, _ := strings.Cut(h.Path, "?")
 	service, method, ok := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	if !ok || service == "" || method == "" || strings.Contains(method, "/") {
-		return nil, fmt.Errorf("path %q: want /SERVICE/METHOD", path)
+		return nil, nil, fmt.Errorf("path %q: want /SERVICE/METHOD", path)
 	}
 	if !utf8.ValidString(path) { // Hessian has characters, and no bytes, in its strings
-		return nil, fmt.Errorf("path %q: is not UTF-8", path)
+		return nil, nil, fmt.Errorf("path %q: is not UTF-8", path)
 	}
 	q, err := url.ParseQuery(query)
 	if err != nil {
-		return nil, fmt.Errorf("query: %w", err)
+		return nil, nil, fmt.Errorf("query: %w", err)
 	}
 	types, args, err := bodyOf(body)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	version := q.Get("version")
 	if version == "" {
 		version = "0.0.0"
 	} else if !utf8.ValidString(version) {
-		return nil, fmt.Errorf("version %q: is not UTF-8", version)
+		return nil, nil, fmt.Errorf("version %q: is not UTF-8", version)
 	}
 	b := appendStr(nil, "2.0.2")
 	for _, s := range []string{service, version, genericMethod, genericTypes, method} {
@@ -68,13 +69,13 @@ func (converter) Request(h *filter.Headers, body []byte) ([]byte, error) {
 	}
 	for _, a := range attachments {
 		if !utf8.ValidString(a[1]) {
-			return nil, fmt.Errorf("%s %q: is not UTF-8", a[0], a[1])
+			return nil, nil, fmt.Errorf("%s %q: is not UTF-8", a[0], a[1])
 		}
 		if a[1] != "" {
 			b = appendStr(appendStr(b, a[0]), a[1])
 		}
 	}
-	return frame(nil, flagRequest|flagTwoWay|hessian2, 0, 0, append(b, 'Z')), nil
+	return frame(nil, flagRequest|flagTwoWay|hessian2, 0, 0, append(b, 'Z')), response, nil
 }
 
 // bodyOf are the types, null where they are not said, and the arguments.
@@ -117,9 +118,9 @@ func strictly(body []byte, v any) bool {
 	return d.Decode(v) == nil
 }
 
-// Response implements codec.JSON: the result, or {"error": TEXT} for an exception (500) and for what the protocol
+// response is a codec.Answered: the result, or {"error": TEXT} for an exception (500) and for what the protocol
 // itself reports.
-func (converter) Response(message []byte) (status int, body []byte, err error) {
+func response(message []byte) (status int, body []byte, err error) {
 	if len(message) < headLen {
 		return 0, nil, errShort
 	}

@@ -15,7 +15,7 @@ func generics(t testing.TB, path, body string, fields ...string) ([]byte, *filte
 	for i := 0; i < len(fields); i += 2 {
 		h.Add(fields[i], fields[i+1])
 	}
-	raw, err := Protocol.JSON.Request(h, []byte(body))
+	raw, _, err := Protocol.JSON.Request(h, []byte(body))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,7 +131,7 @@ func TestResponses(t *testing.T) {
 		{stateServerTimeout, "\x04slow", 504, `{"error":"slow"}`},
 		{stateOK, "\x91", 0, ""},
 	} {
-		status, body, err := Protocol.JSON.Response(frame(nil, hessian2, tc.state, 1, []byte(tc.body)))
+		status, body, err := response(frame(nil, hessian2, tc.state, 1, []byte(tc.body)))
 		if tc.want == "" {
 			if err == nil {
 				t.Errorf("%q: no error", tc.body)
@@ -142,7 +142,7 @@ func TestResponses(t *testing.T) {
 			t.Errorf("%q: %d %s, %v; want %d %s", tc.body, status, body, err, tc.status, tc.want)
 		}
 	}
-	if _, _, err := Protocol.JSON.Response(frame(nil, 6, stateOK, 1, nil)); err == nil {
+	if _, _, err := response(frame(nil, 6, stateOK, 1, nil)); err == nil {
 		t.Error("another serialization: no error")
 	}
 }

@@ -9,6 +9,8 @@
 // method: 404). The proxy's own answers are TApplicationExceptions.
 //
 // Servers mostly work on one request of a connection at a time, so connections to them carry one at a time.
+// With an IDL (wire/thriftidl), requests of HTTP and JSON become calls, and their results JSON.
+//
 // Transforms of THeader (zlib) are passed on and not undone: such messages have only the fields of their headers.
 package thrift
 
@@ -24,7 +26,7 @@ import (
 // Protocol is Thrift.
 var Protocol = codec.Protocol{
 	Name: "thrift", New: func() codec.Codec { return &conn{} }, Order: codec.OneByOne,
-	MutableRequests: true, MutableResponses: true,
+	MutableRequests: true, MutableResponses: true, Declare: declare,
 }
 
 // Transports and protocols, as a message's Tag has them.

@@ -22,15 +22,23 @@ import (
 // maxBody is that of a message.
 const maxBody = 8 << 20
 
-// Kind describes the filter. read is told a configuration, and returns the name of its protocol, "" for none;
-// protocols are those that there are.
-func Kind(name, typeURL string, read func(*anypb.Any) (string, error), protocols []*codec.Protocol) filter.HTTPKind {
-	parse := func(a *anypb.Any) (*codec.Protocol, error) {
-		protocol, err := read(a)
+// Read reads a configuration: the name of the protocol, "" for none, and what is declared of it, in JSON.
+type Read func(*anypb.Any) (protocol string, declared []byte, err error)
+
+// route is what is made of the requests of a route.
+type route struct {
+	protocol *codec.Protocol
+	json     codec.JSON
+}
+
+// Kind describes the filter. protocols are those that there are.
+func Kind(name, typeURL string, read Read, protocols []*codec.Protocol) filter.HTTPKind {
+	parse := func(a *anypb.Any) (*route, error) {
+		protocol, declared, err := read(a)
 		if err != nil {
 			return nil, err
 		}
-		return find(protocols, protocol)
+		return find(protocols, protocol, declared)
 	}
 	return filter.HTTPKind{
 		Name:     name,
@@ -49,16 +57,25 @@ func Kind(name, typeURL string, read func(*anypb.Any) (string, error), protocols
 	}
 }
 
-func find(protocols []*codec.Protocol, name string) (*codec.Protocol, error) {
+func find(protocols []*codec.Protocol, name string, declared []byte) (*route, error) {
 	if name == "" {
 		return nil, nil //nolint:nilnil // none
 	}
 	for _, p := range protocols {
-		if p.Name == name {
-			if p.JSON == nil {
-				return nil, fmt.Errorf("protocol: %q cannot be made of JSON", name)
+		switch {
+		case p.Name != name:
+		case declared != nil && p.Declare != nil:
+			j, err := p.Declare(declared)
+			if err != nil {
+				return nil, fmt.Errorf("declared: %w", err)
 			}
-			return p, nil
+			return &route{p, j}, nil
+		case declared != nil:
+			return nil, fmt.Errorf("declared: %q has nothing to declare", name)
+		case p.JSON != nil:
+			return &route{p, p.JSON}, nil
+		default:
+			return nil, fmt.Errorf("protocol: %q cannot be made of JSON without a declaration", name)
 		}
 	}
 	return nil, fmt.Errorf("protocol: there is no %q", name)
@@ -71,14 +88,15 @@ func (f factory) New(filter.Stream) filter.HTTPFilter { return &instance{name: f
 
 type instance struct {
 	filter.PassThrough
-	name string
-	p    *codec.Protocol // nil: the request stays as it is
-	body []byte
+	name     string
+	r        *route // nil: the request stays as it is
+	answered codec.Answered
+	body     []byte
 }
 
 // RequestHeaders waits for the body, where the route's services speak something else.
 func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) filter.Verdict {
-	if x.p, _ = s.RouteConfig(x.name).(*codec.Protocol); x.p == nil {
+	if x.r, _ = s.RouteConfig(x.name).(*route); x.r == nil {
 		return filter.Continue
 	}
 	if end {
@@ -91,7 +109,7 @@ func (x *instance) RequestHeaders(s filter.Stream, _ *filter.Headers, end bool) 
 
 // RequestData takes in the body.
 func (x *instance) RequestData(s filter.Stream, b []byte, end bool) filter.Verdict {
-	if x.p == nil {
+	if x.r == nil {
 		return filter.Continue
 	}
 	return x.take(s, b, end, x.convert)
@@ -111,7 +129,7 @@ func (x *instance) take(s filter.Stream, b []byte, end bool, whole func(filter.S
 
 // RequestTrailers end the body.
 func (x *instance) RequestTrailers(s filter.Stream, _ *filter.Headers) filter.Verdict {
-	if x.p == nil {
+	if x.r == nil {
 		return filter.Continue
 	}
 	x.convert(s)
@@ -119,26 +137,26 @@ func (x *instance) RequestTrailers(s filter.Stream, _ *filter.Headers) filter.Ve
 }
 
 func (x *instance) refuse(s filter.Stream, status int, why string) {
-	x.p = nil
+	x.r = nil
 	s.Reply(filter.LocalReply{Status: status, GRPCStatus: -1, Body: why, Details: "message_conversion_failed"})
 }
 
 // convert sends the message.
 func (x *instance) convert(s filter.Stream) {
 	h := s.Request()
-	raw, err := x.p.JSON.Request(h, x.body)
+	raw, answered, err := x.r.json.Request(h, x.body)
 	if err != nil {
 		x.refuse(s, 400, err.Error())
 		return
 	}
-	x.body = nil
+	x.body, x.answered = nil, answered
 	m := codec.Message{Head: &filter.Headers{}}
-	if err := x.p.New().Decode(raw, codec.Client, &m); err != nil || m.Fault != nil {
+	if err := x.r.protocol.New().Decode(raw, codec.Client, &m); err != nil || m.Fault != nil {
 		x.refuse(s, 500, fmt.Sprint("BUG: a message that its own codec refuses: ", errors.Join(err, m.Fault)))
 		return
 	}
 	become(h, m.Head)
-	s.Info().Messages = x.p
+	s.Info().Messages = x.r.protocol
 	s.Inject(x, filter.ToUpstream, raw, true)
 	s.Resume(x, filter.ToUpstream)
 }
@@ -169,8 +187,8 @@ func stays(name string) bool {
 
 // ResponseHeaders waits for the answer.
 func (x *instance) ResponseHeaders(s filter.Stream, h *filter.Headers, end bool) filter.Verdict {
-	if x.p == nil || h.Protocol != x.p.Name || end {
-		x.p = nil
+	if x.r == nil || h.Protocol != x.r.protocol.Name || end {
+		x.r = nil
 		return filter.Continue
 	}
 	s.Buffer(x, filter.ToDownstream, maxBody)
@@ -179,7 +197,7 @@ func (x *instance) ResponseHeaders(s filter.Stream, h *filter.Headers, end bool)
 
 // ResponseData takes in the answer.
 func (x *instance) ResponseData(s filter.Stream, b []byte, end bool) filter.Verdict {
-	if x.p == nil {
+	if x.r == nil {
 		return filter.Continue
 	}
 	return x.take(s, b, end, x.answer)
@@ -187,13 +205,13 @@ func (x *instance) ResponseData(s filter.Stream, b []byte, end bool) filter.Verd
 
 // answer sends the response.
 func (x *instance) answer(s filter.Stream) {
-	status, body, err := x.p.JSON.Response(x.body)
+	status, body, err := x.answered(x.body)
 	if err != nil {
 		x.refuse(s, 502, "the answer cannot be made JSON: "+err.Error())
 		return
 	}
 	h := s.Response()
-	prefixed(h, x.p.Name+"-")
+	prefixed(h, x.r.protocol.Name+"-")
 	h.Status = status
 	h.Set("content-type", "application/json")
 	h.Set("content-length", strconv.Itoa(len(body)))

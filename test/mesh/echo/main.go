@@ -6,6 +6,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -102,7 +103,7 @@ func busy(_ http.ResponseWriter, r *http.Request) {
 
 // call asks ?url= for the host ?host= and answers with code and body.
 func call(w http.ResponseWriter, r *http.Request) {
-	q, err := http.NewRequestWithContext(r.Context(), http.MethodGet, r.FormValue("url"), nil)
+	q, err := http.NewRequestWithContext(r.Context(), cmp.Or(r.FormValue("method"), http.MethodGet), r.FormValue("url"), nil)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,7 +71,9 @@ func (s *server) Process(ctx context.Context, in, out apache.TProtocol) (bool, a
 	}
 	var result apache.TStruct = &args{id: 0, text: s.name + " " + name + " " + a.text}
 	kind := apache.REPLY
-	switch name {
+	switch strings.TrimPrefix(name, "Demo:") {
+	case "refuse":
+		result = thrown{}
 	case "missing":
 		e := apache.NewTApplicationException(apache.UNKNOWN_METHOD, "no operation "+name)
 		err = errors.Join(out.WriteMessageBegin(ctx, name, apache.EXCEPTION, seq), e.Write(ctx, out), out.WriteMessageEnd(ctx), out.Flush(ctx))
