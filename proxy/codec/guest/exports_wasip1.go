@@ -2,6 +2,9 @@ package guest
 
 import "unsafe"
 
+// in is where the host puts what it passes.
+var in []byte
+
 //go:wasmexport weft_codec_abi_1
 func exportABI() {}
 

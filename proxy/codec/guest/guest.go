@@ -108,10 +108,10 @@ type Protocol struct {
 	MutableRequests, MutableResponses bool
 }
 
-// served is the module's protocol; in is where the host puts what it passes, out the last result.
+// served is the module's protocol; out is the last result.
 var (
-	served  Protocol
-	in, out []byte
+	served Protocol
+	out    []byte
 )
 
 // Serve has the module speak a protocol. Call it in an init function.

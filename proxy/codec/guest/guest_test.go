@@ -56,5 +56,5 @@ func TestRecords(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, c.got, c.want)
 		}
 	}
-	in, out = nil, nil
+	out = nil
 }
