@@ -28,6 +28,7 @@ func Dry(ctx context.Context, all []xds.Update) (*config.Dry, error) {
 		quotas:   quota.NewAgent("", slog.New(slog.DiscardHandler)),
 	}
 	d := &config.Decoder{
+		Life:      ctx,
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(nil), Secrets: transport.NewSecretStore(), Clusters: r.clusters,
 		Calls: client.New(r.clusters), Greeter: r.greeters(), HTTPStats: http.NewStats(), Logger: slog.New(slog.DiscardHandler),
 		AccessLog: func(config.AccessLog) (config.AccessLogger, error) { return nil, nil },

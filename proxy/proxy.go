@@ -345,6 +345,7 @@ func (r *runtime) wire() error {
 	r.observe = r.newObserve()
 	// config: decodes into all of the above, joins, warms, swaps.
 	dec := &config.Decoder{
+		Life:      r.life,
 		HTTPKinds: r.httpKinds(), NetworkKinds: r.networkKinds(), Protocols: protocols(r.opt.Protocols), Redis: redis.NewEngine(),
 		Secrets: r.secrets, Clusters: r.clusters, Mark: r.boot.Mark, StateOfTheWorld: r.boot.ADS != nil && r.boot.ADS.StateOfTheWorld,
 		AccessLog: r.accessLog, Tracer: r.tracer, DefaultTracing: r.boot.Tracing, HealthLog: r.checks.Open, TCPObservers: []tcp.Observer{r.observe.metrics},

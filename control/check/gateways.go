@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/weftmesh/weft/control/model"
-	"github.com/weftmesh/weft/wire"
 )
 
 // gateways judges Gateways.
@@ -22,7 +21,7 @@ func (c *checker) gateways() {
 			srv, at := &gw.Servers[i], fmt.Sprintf("spec.servers[%d]", i)
 			c.serverCredentials(gw, srv, at+".tls")
 			c.claim(places, claim{gw, srv, at})
-			if srv.Asked && srv.App != "" && !slices.Contains(wire.MessageProtocols, srv.App) && !slices.ContainsFunc(c.s.Protocols, func(p *model.AppProtocol) bool { return p.Protocol == srv.App }) {
+			if srv.Asked && srv.App != "" && !slices.ContainsFunc(c.s.Protocols, func(p *model.AppProtocol) bool { return p.Protocol == srv.App }) {
 				c.warn(CodeUndeclared, &gw.Meta, at+".port", fmt.Sprintf("port %d is for %q, and no ApplicationProtocol says what that is: it is carried as %s", srv.Port, srv.App, spelt(srv.Protocol)),
 					"add an ApplicationProtocol, or name the port by another protocol")
 			}

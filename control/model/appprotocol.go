@@ -10,4 +10,6 @@ type AppProtocol struct {
 	// Codec is the data plane's that speaks it; empty: it is as Declared.
 	Codec    string
 	Declared *protocol.Declaration
+	// Module is the codec, which proxies are sent; nil: there is none.
+	Module *ModuleRef
 }

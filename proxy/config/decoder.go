@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -44,6 +45,8 @@ import (
 // Decoder turns messages into what the data plane runs on. Its fields are set
 // once; its methods are pure but for reading files that a message names.
 type Decoder struct {
+	// Life is that of the proxy; it has to be there where there may be modules.
+	Life         context.Context //nolint:containedctx // of what configurations start
 	HTTPKinds    []filter.HTTPKind
 	NetworkKinds []filter.NetworkKind
 	// Protocols are those of messages, for MessageProxy.
@@ -52,6 +55,8 @@ type Decoder struct {
 	Redis *redis.Engine
 	// declared are those that were declared so far, by what was said.
 	declared sync.Map
+	// modules are the newest module of each protocol.
+	modules  sync.Map
 	Secrets  *transport.SecretStore
 	Clusters *cluster.Manager
 	// Mark is the SO_MARK that all upstream connections get.

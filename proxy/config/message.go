@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/weftmesh/weft/proxy/codec"
 	"github.com/weftmesh/weft/proxy/codec/declared"
+	modulecodec "github.com/weftmesh/weft/proxy/codec/module"
 	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/wire/protocol"
 	"github.com/weftmesh/weft/wire/weftpb"
@@ -38,6 +40,8 @@ func (d *Decoder) messageProxy(a *anypb.Any, cc *chainContext) (filter.Terminal,
 func (d *Decoder) protocol(m *weftpb.MessageProxy) (*codec.Protocol, error) {
 	i := slices.IndexFunc(d.Protocols, func(p *codec.Protocol) bool { return p.Name == m.Protocol })
 	switch {
+	case len(m.Module) > 0:
+		return d.moduleProtocol(m, i >= 0)
 	case m.Declared == nil && i < 0:
 		return nil, at(fmt.Errorf("%q is not known: want one of %s, or declare it", m.Protocol, d.protocolNames()), "protocol")
 	case m.Declared == nil:
@@ -65,6 +69,29 @@ func (d *Decoder) protocol(m *weftpb.MessageProxy) (*codec.Protocol, error) {
 	}
 	made, _ := d.declared.LoadOrStore(key, p)
 	return made.(*codec.Protocol), nil
+}
+
+// module is the codec that a module was made, the newest of its protocol.
+type module struct {
+	sum      [sha256.Size]byte
+	protocol *codec.Protocol
+}
+
+// moduleProtocol makes the codec that a filter brings along; taken: the name is another codec's.
+func (d *Decoder) moduleProtocol(m *weftpb.MessageProxy, taken bool) (*codec.Protocol, error) {
+	if m.Protocol == "" || taken || m.Declared != nil {
+		return nil, at(fmt.Errorf("%q cannot be a module's: want a name that no codec has, and no declaration", m.Protocol), "protocol")
+	}
+	sum := sha256.Sum256(m.Module)
+	if last, ok := d.modules.Load(m.Protocol); ok && last.(*module).sum == sum {
+		return last.(*module).protocol, nil // connections to upstreams are shared by all that speak it
+	}
+	p, err := modulecodec.New(d.Life, m.Protocol, m.Module)
+	if err != nil {
+		return nil, at(err, "module")
+	}
+	d.modules.Store(m.Protocol, &module{sum, p})
+	return p, nil
 }
 
 func (d *Decoder) protocolNames() string {

@@ -62,7 +62,7 @@ var supportedListener = strict.Table{
 	proxyProto + ".Rule":         "tlv_type on_tlv_present",
 	proxyProto + ".KeyValuePair": "metadata_namespace key value_string_encoding",
 
-	"weft.wire.v1.MessageProxy": "protocol manager declared~",
+	"weft.wire.v1.MessageProxy": "protocol manager declared~ module",
 
 	hcm + "HttpConnectionManager": "codec_type stat_prefix rds route_config scoped_routes http_filters tracing common_http_protocol_options http_protocol_options " +
 		"http2_protocol_options server_name server_header_transformation max_request_headers_kb stream_idle_timeout request_timeout " +

@@ -38,7 +38,7 @@ var programs = []string{
 	"./cmd/weft", "./test/mesh/echo", "./test/mesh/authz", "./test/peers/grpcproxyless/peer", "./examples/bookstore/outside",
 	"./examples/bookstore/web", "./examples/bookstore/catalog", "./examples/bookstore/reviews", "./examples/bookstore/ratings",
 	"./examples/bookstore/stock", "./examples/bookstore/orders", "./examples/bookstore/load", "./examples/dubbo/greeter", "./examples/thrift/calculator",
-	"./test/mesh/ratelimit", "./test/mesh/redis", "./test/mesh/thrift",
+	"./test/mesh/ratelimit", "./test/mesh/ticker", "./test/mesh/redis", "./test/mesh/thrift",
 	"./examples/private-protocol/orderbook",
 }
 

@@ -178,7 +178,7 @@ func TestDubbo(t *testing.T) {
 			for path, want := range map[string]string{
 				"/org.x.Demo/hello?version=1.0.0": `200 "v2 2.0.2 org.x.Demo 1.0.0 $invoke Ljava/lang/String;[Ljava/lang/String;[Ljava/lang/Object; hello `,
 				"/org.x.Demo/secret":              `400 {"error":"RBAC: access denied"}`,
-				"/org.x.Demo/a/b":                 "400 path /org.x.Demo/a/b: want /SERVICE/METHOD",
+				"/org.x.Demo/a/b":                 `400 path "/org.x.Demo/a/b": want /SERVICE/METHOD`,
 			} {
 				a := m.get(path, "dubbo-user: jason")
 				if got := fmt.Sprint(a.code, " ", a.body); !strings.HasPrefix(got, want) || strings.HasPrefix(path, "/org.x.Demo/hello") && !strings.Contains(got, "generic true user jason") {

@@ -95,7 +95,7 @@ func TestMetaRouter(t *testing.T) {
 	m := startText(t, metaMesh, options{engine: "go"})
 	ask := func(service, method string, more ...string) string {
 		t.Helper()
-		out, err := exec.Command(filepath.Join(bin, "dubbo"), append([]string{"ask", strings.TrimPrefix(m.base, "http://"), service, method}, more...)...).CombinedOutput()
+		out, err := exec.Command(filepath.Join(bin, "greeter"), append([]string{"ask", strings.TrimPrefix(m.base, "http://"), service, method}, more...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}

@@ -89,14 +89,21 @@ func TestPlugins(t *testing.T) {
 	}
 }
 
-func pluginsOn(t *testing.T, engine string) {
-	code := filepath.Join(work(t), "plugin.wasm")
-	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", code, ".")
-	cmd.Dir = filepath.Join(root, "proxy/http/wasm/testdata/plugin")
+// buildModule makes a WebAssembly module of a folder's program, and returns the file.
+func buildModule(t *testing.T, folder string) string {
+	t.Helper()
+	file := filepath.Join(work(t), "module.wasm")
+	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-o", file, ".")
+	cmd.Dir = filepath.Join(root, folder)
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return file
+}
+
+func pluginsOn(t *testing.T, engine string) {
+	code := buildModule(t, "proxy/http/wasm/testdata/plugin")
 	var asked atomic.Int32
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/plugin.wasm" {

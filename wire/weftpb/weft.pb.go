@@ -379,7 +379,9 @@ type MessageProxy struct {
 	Manager *anypb.Any `protobuf:"bytes,2,opt,name=manager,proto3" json:"manager,omitempty"`
 	// How the protocol is made, where no codec was written for it: a Declaration of wire/protocol, as in the spec of an
 	// ApplicationProtocol. Protocol is its name then.
-	Declared      *structpb.Struct `protobuf:"bytes,3,opt,name=declared,proto3" json:"declared,omitempty"`
+	Declared *structpb.Struct `protobuf:"bytes,3,opt,name=declared,proto3" json:"declared,omitempty"`
+	// The codec as a WebAssembly module (proxy/codec/module); protocol is its name then, which no codec has.
+	Module        []byte `protobuf:"bytes,4,opt,name=module,proto3" json:"module,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -431,6 +433,13 @@ func (x *MessageProxy) GetManager() *anypb.Any {
 func (x *MessageProxy) GetDeclared() *structpb.Struct {
 	if x != nil {
 		return x.Declared
+	}
+	return nil
+}
+
+func (x *MessageProxy) GetModule() []byte {
+	if x != nil {
+		return x.Module
 	}
 	return nil
 }
@@ -523,11 +532,12 @@ const file_weft_proto_rawDesc = "" +
 	"\acluster\x18\b \x01(\tR\acluster\x12'\n" +
 	"\x0fservice_account\x18\t \x01(\tR\x0eserviceAccount\x12!\n" +
 	"\ftrust_domain\x18\n" +
-	" \x01(\tR\vtrustDomain\"\x8f\x01\n" +
+	" \x01(\tR\vtrustDomain\"\xa7\x01\n" +
 	"\fMessageProxy\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12.\n" +
 	"\amanager\x18\x02 \x01(\v2\x14.google.protobuf.AnyR\amanager\x123\n" +
-	"\bdeclared\x18\x03 \x01(\v2\x17.google.protobuf.StructR\bdeclared\"d\n" +
+	"\bdeclared\x18\x03 \x01(\v2\x17.google.protobuf.StructR\bdeclared\x12\x16\n" +
+	"\x06module\x18\x04 \x01(\fR\x06module\"d\n" +
 	"\x11MessageConversion\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x123\n" +
 	"\bdeclared\x18\x02 \x01(\v2\x17.google.protobuf.StructR\bdeclaredB&Z$github.com/weftmesh/weft/wire/weftpbb\x06proto3"

@@ -20,7 +20,22 @@ type ApplicationProtocolSpec struct {
 	// name that the data plane's binary was built with. Without it the rest of the spec declares the protocol.
 	Codec string `json:"codec,omitempty"`
 
+	// Module is the codec as a WebAssembly module, in place of Codec and a declaration.
+	Module *ProtocolModule `json:"module,omitempty"`
+
 	protocol.Declaration `json:",inline"`
+}
+
+// ProtocolModule says where a module is.
+type ProtocolModule struct {
+	// URL is oci:// (the default), https://, http:// or file:// on the control plane's machine.
+	URL string `json:"url"`
+	// SHA256 is the module's, or that of an image's manifest, in hexadecimal; without it, any will do.
+	SHA256 string `json:"sha256,omitempty"`
+	// ImagePullSecret is "namespace/name" of a Secret with .dockerconfigjson.
+	ImagePullSecret string `json:"imagePullSecret,omitempty"`
+	// ImagePullPolicy is IfNotPresent (the default) or Always: the module is looked for now and then.
+	ImagePullPolicy string `json:"imagePullPolicy,omitempty"`
 }
 
 // MetaRouterSpec says where requests of a protocol that is not HTTP go.

@@ -120,11 +120,12 @@ const protocolHead = "apiVersion: metaprotocol.aeraki.io/v1alpha1\nkind: Applica
 // TestApplicationProtocol: Aeraki's objects are accepted as they are, and ours say how messages are made.
 func TestApplicationProtocol(t *testing.T) {
 	for spec, want := range map[string]string{
-		`{protocol: dubbo, codec: aeraki.meta_protocol.codec.dubbo}`: "dubbo dubbo false",
-		`{protocol: pay, codec: aeraki.meta_protocol.codec.thrift}`:  "pay thrift false",
-		`{protocol: brpc, codec: aeraki.meta_protocol.codec.brpc}`:   "brpc  true",
-		`{protocol: trpc, codec: aeraki.meta_protocol.codec.trpc}`:   "trpc  true",
-		`{protocol: quote, codec: binary}`:                           "quote quote false",
+		`{protocol: dubbo, codec: aeraki.meta_protocol.codec.dubbo}`:                       "dubbo dubbo false",
+		`{protocol: pay, codec: aeraki.meta_protocol.codec.thrift}`:                        "pay thrift false",
+		`{protocol: brpc, codec: aeraki.meta_protocol.codec.brpc}`:                         "brpc  true",
+		`{protocol: trpc, codec: aeraki.meta_protocol.codec.trpc}`:                         "trpc  true",
+		`{protocol: quote, codec: binary}`:                                                 "quote quote false",
+		`{protocol: quote, module: {url: reg.example.com/quote:v1, imagePullSecret: a/b}}`: "quote  false",
 		`{protocol: orders, framing: {header: 8, length: {offset: 0, size: 4}}, type: {offset: 4, size: 1, values: {request: [1], response: [2]}}, status: {offset: 5, size: 1, codes: {404: 1, default: 2}}}`: "orders  true",
 	} {
 		objects, findings := file.Decode([]byte(protocolHead+spec), "a.yaml")
@@ -144,17 +145,23 @@ func TestApplicationProtocol(t *testing.T) {
 
 func TestBadApplicationProtocol(t *testing.T) {
 	for spec, want := range map[string]string{
-		`{codec: binary}`:                                           "spec.protocol: is missing",
-		`{protocol: "a-b", codec: binary}`:                          "spec.protocol: ",
-		`{protocol: http, codec: binary}`:                           "spec.protocol: ",
-		`{protocol: qza}`:                                           "spec.framing: is missing",
-		`{protocol: qza, codec: aeraki.meta_protocol.codec.qza}`:    "spec.codec: there is no codec",
-		`{protocol: qza, codec: binary, framing: {fixed: 4}}`:       "spec.codec: ",
-		`{protocol: dubbo, framing: {fixed: 4}}`:                    "spec.protocol: ",
-		`{protocol: qza, framing: {length: {offset: 0, size: 4}}}`:  "spec.framing.length.offset: ",
-		`{protocol: qza, framing: {fixed: 4}, colour: red}`:         "spec.colour: ",
-		`{protocol: qza, framing: {fixed: 4}, method: [{part: a}]}`: "spec.method[0].part: ",
-		`{protocol: qza, framing: {fixed: 4, length: {size: "a"}}}`: "spec.framing.length.size: ",
+		`{codec: binary}`:                                                  "spec.protocol: is missing",
+		`{protocol: "a-b", codec: binary}`:                                 "spec.protocol: ",
+		`{protocol: http, codec: binary}`:                                  "spec.protocol: ",
+		`{protocol: qza}`:                                                  "spec.framing: is missing",
+		`{protocol: qza, module: {}}`:                                      "spec.module.url: is missing",
+		`{protocol: qza, codec: binary, module: {url: "http://h/a"}}`:      "spec.module: ",
+		`{protocol: dubbo, module: {url: "http://h/a"}}`:                   "spec.protocol: ",
+		`{protocol: qza, module: {url: "http://h/a", imagePullSecret: b}}`: "spec.module.imagePullSecret: ",
+		`{protocol: qza, module: {url: "http://h/a", imagePullPolicy: b}}`: "spec.module.imagePullPolicy: ",
+		`{protocol: qza, module: {url: "http://h/a", sha256: b}}`:          "spec.module.sha256: ",
+		`{protocol: qza, codec: aeraki.meta_protocol.codec.qza}`:           "spec.codec: there is no codec",
+		`{protocol: qza, codec: binary, framing: {fixed: 4}}`:              "spec.codec: ",
+		`{protocol: dubbo, framing: {fixed: 4}}`:                           "spec.protocol: ",
+		`{protocol: qza, framing: {length: {offset: 0, size: 4}}}`:         "spec.framing.length.offset: ",
+		`{protocol: qza, framing: {fixed: 4}, colour: red}`:                "spec.colour: ",
+		`{protocol: qza, framing: {fixed: 4}, method: [{part: a}]}`:        "spec.method[0].part: ",
+		`{protocol: qza, framing: {fixed: 4, length: {size: "a"}}}`:        "spec.framing.length.size: ",
 	} {
 		objects, findings := file.Decode([]byte(protocolHead+spec), "a.yaml")
 		if len(objects) != 0 || len(findings) == 0 || !strings.HasPrefix(findings[0].Field+": "+findings[0].Message, want) {

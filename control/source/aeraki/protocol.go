@@ -13,6 +13,7 @@ import (
 	api "github.com/weftmesh/weft/api/aeraki/v1alpha1"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/plugin"
 	"github.com/weftmesh/weft/wire"
 	"github.com/weftmesh/weft/wire/protocol"
 )
@@ -51,8 +52,15 @@ func convertProtocol(d *document.Document) []model.Object {
 	}
 	declared := !reflect.DeepEqual(spec.Declaration, protocol.Declaration{})
 	switch {
+	case spec.Module != nil && (spec.Codec != "" || declared):
+		d.Invalid("spec.module", "remove it, or the rest", "stands beside a codec or a declaration")
 	case spec.Codec != "" && declared:
 		d.Invalid("spec.codec", "remove it, or the declaration", "names a codec, and the spec declares the protocol too")
+	case spec.Module != nil:
+		out.Module = moduleOf(d, spec.Module)
+		if slices.Contains(wire.MessageProtocols, out.Protocol) {
+			d.Invalid("spec.protocol", "choose another name", "%q has a codec of its own", spec.Protocol)
+		}
 	case spec.Codec != "":
 		codec(d, out, spec.Codec)
 	case !declared && !slices.Contains(wire.MessageProtocols, out.Protocol):
@@ -68,6 +76,26 @@ func convertProtocol(d *document.Document) []model.Object {
 		}
 	}
 	return []model.Object{out}
+}
+
+// moduleOf reads where a module is. The object has no namespace, so that its Secret names one.
+func moduleOf(d *document.Document, m *api.ProtocolModule) *model.ModuleRef {
+	ref := plugin.Module(d, "spec.module.url", m.URL, m.SHA256, "")
+	if m.ImagePullSecret != "" {
+		ns, name, ok := strings.Cut(m.ImagePullSecret, "/")
+		if !ok || !document.IsLabel(ns) || !document.IsSubdomain(name) {
+			d.Invalid("spec.module.imagePullSecret", `write "namespace/name"`, "%q names no Secret", m.ImagePullSecret)
+		}
+		ref.Secret = m.ImagePullSecret
+	}
+	switch m.ImagePullPolicy {
+	case "", "IfNotPresent":
+	case "Always":
+		ref.Again = true
+	default:
+		d.Invalid("spec.module.imagePullPolicy", "write IfNotPresent or Always", "%q is no policy", m.ImagePullPolicy)
+	}
+	return &ref
 }
 
 // codec finds what speaks a protocol by the name of its codec.

@@ -2,12 +2,14 @@ package istio
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 
 	networkingpb "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/wire"
 )
 
 func convertGateway(d *document.Document) []model.Object {
@@ -84,6 +86,7 @@ func server(d *document.Document, at string, p *networkingpb.Server) model.Serve
 			out.App, out.Asked = document.AppOf(port.GetName())
 		}
 	}
+	out.Asked = out.Asked && !slices.Contains(wire.MessageProtocols, out.App) // whose codec is there always
 	if out.Bind != "" {
 		if _, err := netip.ParseAddr(out.Bind); err != nil && !strings.HasPrefix(out.Bind, "unix://") {
 			d.Invalid(at+".bind", "write an IP address", "%q is not an IP address", out.Bind)

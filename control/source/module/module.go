@@ -1,4 +1,4 @@
-// Package module is the source of WebAssembly modules: it fetches those that plug-ins name (from image registries,
+// Package module is the source of WebAssembly modules: it fetches those that plug-ins and protocols name (from image registries,
 // servers and files) and hands them on, so that no proxy needs a registry or its secrets. What was fetched is kept on
 // disk; one that cannot be fetched is tried again, and what there was before stays.
 //
@@ -69,7 +69,7 @@ type entry struct {
 }
 
 type user struct {
-	of    *model.EnvoyFilter
+	of    *model.Meta
 	field string
 }
 
@@ -140,19 +140,27 @@ func (s *Source) look(ctx context.Context, timer *time.Timer) (different bool) {
 	for _, e := range s.known {
 		e.users = nil
 	}
+	ask := func(of *model.Meta, ref model.ModuleRef) {
+		id := identity(ref)
+		e := s.known[id]
+		if e == nil {
+			e = &entry{code: s.saved(id), retry: backoff.Backoff{Min: firstRetry, Max: longestRetry}}
+			if e.code != nil && !ref.Again {
+				e.due = time.Now().Add(1000 * time.Hour)
+			}
+			s.known[id], different = e, different || e.code != nil
+		}
+		e.users = append(e.users, user{of, ref.Field})
+		repeat[id] = repeat[id] || ref.Again
+	}
 	for _, f := range snap.EnvoyFilters {
 		for _, ref := range f.Modules {
-			id := identity(ref)
-			e := s.known[id]
-			if e == nil {
-				e = &entry{code: s.saved(id), retry: backoff.Backoff{Min: firstRetry, Max: longestRetry}}
-				if e.code != nil && !ref.Again {
-					e.due = time.Now().Add(1000 * time.Hour)
-				}
-				s.known[id], different = e, different || e.code != nil
-			}
-			e.users = append(e.users, user{f, ref.Field})
-			repeat[id] = repeat[id] || ref.Again
+			ask(&f.Meta, ref)
+		}
+	}
+	for _, p := range snap.Protocols {
+		if p.Module != nil {
+			ask(&p.Meta, *p.Module)
 		}
 	}
 	now := time.Now()

@@ -29,7 +29,6 @@ const (
 	CodeValue    = "WEFT0330" // a value that cannot be read
 	CodeProvider = "WEFT0331" // a service for CUSTOM policies that cannot be asked
 	CodeKey      = "WEFT0332" // an unknown condition key
-	CodeBytes    = "WEFT0420" // requests of a protocol that the engine carries as bytes
 )
 
 // Names of the filters, which are also those of their metadata.
@@ -68,7 +67,7 @@ func HTTP(v *scope.View, messages string, report Report) (custom, local []Filter
 }
 
 // TCP makes a workload's filters for connections of opaque bytes. messages is the protocol that these bytes are, where
-// it is one that the engine does not speak; then a Finding names what cannot be looked at.
+// it is one that the engine does not speak.
 func TCP(v *scope.View, messages string, report Report) []Filter {
 	b := builder{v: v, report: report, tcp: true, messages: messages}
 	out := b.custom()
@@ -95,7 +94,7 @@ type builder struct {
 
 func (b *builder) translator(p *model.Authz) *translator {
 	return &translator{
-		trust: trustDomains(b.v.Mesh), tcp: b.tcp, messages: b.messages, proxyless: b.proxyless, wide: p.Action != model.Allow, policy: p, report: b.report,
+		trust: trustDomains(b.v.Mesh), tcp: b.tcp, proxyless: b.proxyless, wide: p.Action != model.Allow, policy: p, report: b.report,
 	}
 }
 
@@ -158,12 +157,14 @@ func (b *builder) sets() []*ruleSet {
 	return out
 }
 
-// concerns tells whether a policy is about what is carried.
-func (b *builder) concerns(p *model.Authz) bool {
-	if p.Protocol == "" || p.Protocol == b.messages {
+func (b *builder) concerns(p *model.Authz) bool { return Concerns(b.v, p, b.messages) }
+
+// Concerns tells whether a policy is about what is carried: messages of a protocol, or "" for other traffic.
+func Concerns(v *scope.View, p *model.Authz, messages string) bool {
+	if p.Protocol == "" || p.Protocol == messages {
 		return true
 	}
-	d := b.v.Index.Declared(b.messages)
+	d := v.Index.Declared(messages)
 	return d != nil && d.Codec == p.Protocol
 }
 
@@ -176,7 +177,6 @@ type translator struct {
 	trust []string
 	// tcp and proxyless are the builder's.
 	tcp, proxyless bool
-	messages       string
 	// wide: a part that cannot be tested is left out, so that the rule matches more.
 	wide   bool
 	policy *model.Authz
@@ -260,12 +260,7 @@ func (t *translator) rule(r *model.AuthzRule, index int) *rbacv3.Policy {
 // others go on without it, and a DENY rule so refuses more. Values that are wrong
 // are reported.
 func (t *translator) drop(err error, field string) bool {
-	_, unknown := err.(unmatched)
-	if unknown && t.messages != "" {
-		t.finding(CodeBytes, model.Warning, field, "proxies of the engine envoy carry "+t.messages+" as bytes and cannot look at its requests: the rule errs on the side of refusing",
-			"run the servers with the engine go")
-	}
-	if !unknown {
+	if _, ok := err.(unmatched); !ok {
 		t.finding(CodeValue, model.Error, field, err.Error(), "correct the value; until then the rule errs on the side of refusing")
 	}
 	return t.wide

@@ -38,7 +38,7 @@ func (b *Builder) routed(s route.GatewayServer) bool {
 // false: it speaks none, or the engine does not, or nothing routes its requests. Servers without TLS that share a port and a protocol share a chain.
 func (b *Builder) gatewayMessages(l *listenerv3.Listener, p *gatewayPort, s route.GatewayServer, taken map[string]route.GatewayServer) bool {
 	protocol := b.messagesOf(s.Server)
-	if protocol == "" || !b.routed(s) {
+	if protocol == "" || !b.routed(s) || !b.there(protocol) {
 		return false
 	}
 	if b.v.Proxy.Engine() != scope.EngineGo {

@@ -353,7 +353,11 @@ func (c *chainSet) addTCP(transport string, alpn []string, mtls bool) {
 		c.tcp = []*listenerv3.Filter{c.b.inboundRequests(c.p, c.p.Protocol.Messages())}
 	}
 	if c.tcp == nil {
-		c.tcp = c.b.tcpOf(c.p.Protocol.Messages(), inbound, c.p.to, []share{{c.p.to, 0}})
+		messages := ""
+		if c.b.v.Proxy.Engine() != scope.EngineGo {
+			messages = c.p.Protocol.Messages()
+		}
+		c.tcp = c.b.tcpOf(messages, inbound, c.p.to, []share{{c.p.to, 0}})
 	}
 	c.add(transport, alpn, mtls, false, c.tcp)
 }

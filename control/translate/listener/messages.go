@@ -24,7 +24,14 @@ import (
 // speaks tells whether the proxy carries a port as messages of their protocol; otherwise they
 // are bytes to it.
 func (b *Builder) speaks(p model.Protocol) bool {
-	return p.Messages() != "" && b.v.Proxy.Engine() == scope.EngineGo
+	return p.Messages() != "" && b.v.Proxy.Engine() == scope.EngineGo && b.there(p.Messages())
+}
+
+// there tells whether the codec of a protocol is there: a module may not have been fetched yet, which its source
+// reports. Until then the protocol is bytes.
+func (b *Builder) there(protocol string) bool {
+	d := b.v.Index.Declared(protocol)
+	return d == nil || d.Module == nil || b.v.Index.Module(*d.Module) != nil
 }
 
 // conversions are the filters by which requests of HTTP become others; routes say which.
@@ -56,9 +63,14 @@ func (b *Builder) convertible() bool {
 // messageProxy is the filter of a protocol of messages: by the codec that the data plane has, or as it is declared.
 func (b *Builder) messageProxy(name string, m *hcmv3.HttpConnectionManager) *listenerv3.Filter {
 	out := &weftpb.MessageProxy{Protocol: name, Manager: pb.Any(m)}
-	if p := b.v.Index.Declared(name); p != nil && p.Declared == nil {
+	p := b.v.Index.Declared(name)
+	switch {
+	case p == nil:
+	case p.Module != nil:
+		out.Module = b.v.Index.Module(*p.Module).Code
+	case p.Declared == nil:
 		out.Protocol = p.Codec
-	} else if p != nil {
+	default:
 		out.Declared = &structpb.Struct{}
 		raw, err := json.Marshal(p.Declared)
 		if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
+	"github.com/weftmesh/weft/control/translate/authz"
 )
 
 // What the servers' Envoys do not carry out where messages of a protocol come in, which are bytes to them.
@@ -38,6 +39,9 @@ func (b *Builder) unread(p *port) {
 		}
 	}
 	for _, a := range b.v.Authz() {
+		if !authz.Concerns(b.v, a, protocol) {
+			continue
+		}
 		effect := "the rule is applied to all connections that the rest of it is for"
 		if a.Action == model.Allow {
 			effect = "the rule allows nothing"
@@ -57,7 +61,7 @@ func ofRequests(r *model.AuthzRule, port uint16) (out []string) {
 		if len(o.Ports) > 0 && !slices.Contains(o.Ports, strconv.Itoa(int(port))) {
 			continue
 		}
-		if len(o.Hosts)+len(o.NotHosts)+len(o.Methods)+len(o.NotMethods)+len(o.Paths)+len(o.NotPaths) > 0 {
+		if len(o.Hosts)+len(o.NotHosts)+len(o.Methods)+len(o.NotMethods)+len(o.Paths)+len(o.NotPaths)+len(o.Interfaces)+len(o.NotInterfaces) > 0 {
 			out = append(out, "to["+strconv.Itoa(i)+"].operation")
 		}
 	}

@@ -192,7 +192,7 @@ func (o *outboundSet) opaque(listener int, s *model.Service, p *model.ServicePor
 		}
 		return
 	}
-	if p.Protocol.Messages() != "" {
+	if p.Protocol.Messages() != "" && o.v.Proxy.Engine() != scope.EngineGo {
 		o.asBytes(s, p)
 	}
 	for _, d := range o.spots(s, p) {

@@ -315,7 +315,7 @@ func TestRefused(t *testing.T) {
 		conf(t, file, map[string]any{"vm_config": map[string]any{"code": map[string]any{"remote": map[string]any{
 			"sha256": "abc", "http_uri": map[string]any{"uri": "http://a/b", "cluster": "c", "timeout": "1s"},
 		}}}}): "remote.sha256",
-		conf(t, file, map[string]any{"capability_restriction_config": map[string]any{}}): "capability_restriction_config",
+		conf(t, file, map[string]any{"capability_restriction_config": map[string]any{"allowed_capabilities": map[string]any{"proxy_log": map[string]any{}}}}): "allowed_capabilities",
 	} {
 		if _, err := load(t, config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want it to say %q", err, want)
