@@ -163,7 +163,6 @@ var codes = []Code{
 	{"WEFT0421", failure, "A server of a Gateway speaks a protocol of messages, which a stock Envoy carries as bytes: routes on its fields have no effect there.", "Run the gateway with the engine go.", nil},
 	{"WEFT0430", warning, "Envoy's own proxy of Dubbo or Thrift does not carry out something of a route: it has no effect there, or the route is left out, as is said.", "Leave it out, or run the clients with the engine go.", nil},
 	{"WEFT0431", warning, "The limits of a MetaRouter are not carried out by a service's proxies that are stock Envoys.", "Run the service with the engine go.", nil},
-	{"WEFT0432", warning, "A rule of an AuthorizationPolicy is about requests at a port whose protocol a stock Envoy carries as bytes; it errs on the safe side.", "Run the service with the engine go.", nil},
 }
 
 // Absent are the messages of istioctl analyze that Weft has no equal of, and why.

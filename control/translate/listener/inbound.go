@@ -61,7 +61,7 @@ func (b *Builder) virtualInbound() {
 	known := map[uint16]bool{}
 	var look inspection
 	for _, i := range b.ports() {
-		b.unread(&i)
+		b.unlimited(&i)
 		if i.bound {
 			i.mode = mtls.For(i.Port)
 			b.boundInbound(&i)

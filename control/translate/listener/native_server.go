@@ -2,69 +2,36 @@ package listener
 
 import (
 	"fmt"
-	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 )
 
-// What the servers' Envoys do not carry out where messages of a protocol come in, which are bytes to them.
-const (
-	CodeNoLimits  = "WEFT0431" // limits of a MetaRouter
-	CodeNoRequest = "WEFT0432" // what AuthorizationPolicies say about requests
-)
+// CodeNoLimits is of Findings about limits of a MetaRouter that the servers' Envoys, to which messages are bytes, do not carry out.
+const CodeNoLimits = "WEFT0431"
 
-// unread reports what a stock Envoy does not do for an inbound port whose protocol is one of messages.
-func (b *Builder) unread(p *port) {
+// unlimited reports the limits of an inbound port whose protocol is one of messages to a stock Envoy.
+func (b *Builder) unlimited(p *port) {
 	protocol := p.Protocol.Messages()
 	if protocol == "" || p.Service == nil || b.v.Proxy.Engine() != scope.EngineEnvoy {
 		return
 	}
-	at := fmt.Sprintf("port %d of %s speaks %s, of which the service's proxy, a stock Envoy, sees bytes: ", p.service, p.Service.Host, protocol)
-	report := func(code string, m *model.Meta, field, message string) {
+	set := b.v.Index.Limits(p.Service.Host)
+	if set == nil {
+		return
+	}
+	report := func(field string) {
 		b.report(model.Finding{
-			Code: code, Severity: model.Warning, Object: m.Written(), Origin: m.At(field), Field: field,
-			Message: at + message, Remedy: "run the service with the engine go",
+			Code: CodeNoLimits, Severity: model.Warning, Object: set.Written(), Origin: set.At(field), Field: field,
+			Message: fmt.Sprintf("port %d of %s speaks %s, of which the service's proxy, a stock Envoy, sees bytes: the limit is not carried out",
+				p.service, p.Service.Host, protocol),
+			Remedy: "run the service with the engine go",
 		})
 	}
-	if set := b.v.Index.Limits(p.Service.Host); set != nil {
-		if len(set.Limits.Local) > 0 {
-			report(CodeNoLimits, &set.Meta, "spec.localRateLimit", "the limit is not carried out")
-		}
-		if set.Limits.Global != nil {
-			report(CodeNoLimits, &set.Meta, "spec.globalRateLimit", "the limit is not carried out")
-		}
+	if len(set.Limits.Local) > 0 {
+		report("spec.localRateLimit")
 	}
-	for _, a := range b.v.Authz() {
-		effect := "the rule is applied to all connections that the rest of it is for"
-		if a.Action == model.Allow {
-			effect = "the rule allows nothing"
-		}
-		for i := range a.Rules {
-			for _, field := range ofRequests(&a.Rules[i], p.Port) {
-				report(CodeNoRequest, &a.Meta, "spec.rules["+strconv.Itoa(i)+"]."+field, effect)
-			}
-		}
+	if set.Limits.Global != nil {
+		report("spec.globalRateLimit")
 	}
-}
-
-// ofRequests are the fields of a rule that are about requests at a port.
-func ofRequests(r *model.AuthzRule, port uint16) (out []string) {
-	for i := range r.To {
-		o := &r.To[i]
-		if len(o.Ports) > 0 && !slices.Contains(o.Ports, strconv.Itoa(int(port))) {
-			continue
-		}
-		if len(o.Hosts)+len(o.NotHosts)+len(o.Methods)+len(o.NotMethods)+len(o.Paths)+len(o.NotPaths) > 0 {
-			out = append(out, "to["+strconv.Itoa(i)+"].operation")
-		}
-	}
-	for i := range r.When {
-		if strings.HasPrefix(r.When[i].Key, "request.") {
-			out = append(out, "when["+strconv.Itoa(i)+"]")
-		}
-	}
-	return out
 }
