@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build test test-istiod test-skew conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -13,6 +13,15 @@ build: ## the binaries, in bin/
 test: ## all tests, below 15 minutes on 2 cores
 	$(GO) vet ./...
 	$(GO) test -timeout 14m ./...
+
+# REF is a commit whose control plane has --xds.
+REF ?= HEAD~20
+test-skew: ## proxies of another version under this control plane, and the other way round (not part of test)
+	rm -rf bin/other && git worktree prune && git worktree add --detach bin/other $(REF)
+	cd bin/other && $(GO) build -o ../other-proxy ./cmd/weft-proxy && $(GO) build -o ../other-weft ./cmd/weft
+	git worktree remove --force bin/other
+	WEFT_OTHER_PROXY=$(CURDIR)/bin/other-proxy $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
+	WEFT_OTHER_CONTROL=$(CURDIR)/bin/other-weft $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC interop
 	$(GO) test -timeout 14m ./test/peers/...

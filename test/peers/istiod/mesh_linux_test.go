@@ -79,7 +79,10 @@ func emptyMesh(t *testing.T) *mesh {
 	if err := os.Chmod(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	m.proxy = m.build("weft-proxy")
+	// Another version of the proxy, for a control plane that is newer or older than it.
+	if m.proxy = os.Getenv("WEFT_OTHER_PROXY"); m.proxy == "" {
+		m.proxy = m.build("weft-proxy")
+	}
 	var err error
 	m.hub, err = hub.Start(t.Context(), hub.Options{Layout: netns.DefaultLayout(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -220,7 +223,11 @@ func (m *mesh) startControl() {
 	state := filepath.Join(m.dir, "state")
 	m.write(filepath.Join(state, "ca-cert.pem"), string(m.keys.rootPEM))
 	m.write(filepath.Join(state, "ca-key.pem"), string(m.keys.rootKey(m.t)))
-	l := m.start("istiod", "control", false, nil, m.build("weft"), "control", "--config", filepath.Join(m.dir, "config"), "--config", filepath.Join(m.dir, "mesh.yaml"),
+	weft := os.Getenv("WEFT_OTHER_CONTROL") // another version
+	if weft == "" {
+		weft = m.build("weft")
+	}
+	l := m.start("istiod", "control", false, nil, weft, "control", "--config", filepath.Join(m.dir, "config"), "--config", filepath.Join(m.dir, "mesh.yaml"),
 		"--state-dir", state, "--console-socket", filepath.Join(m.dir, "console.sock"), "--xds", ":15012", "--token-issuer", "test="+filepath.Join(m.dir, "jwks.json"))
 	m.until(m.t, "the control plane has started", func() error {
 		if _, err := os.Stat(filepath.Join(m.dir, "console.sock")); err != nil {
