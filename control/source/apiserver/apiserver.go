@@ -22,7 +22,6 @@ import (
 
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/rest"
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source"
@@ -31,6 +30,9 @@ import (
 
 // Name is the source's.
 const Name = "kubernetes"
+
+// DefaultCluster is the name of a cluster that nobody names, Istio's.
+const DefaultCluster = "Kubernetes"
 
 // again is after how long the kinds are asked for anew when that failed, or when
 // definitions may not be watched.
@@ -43,9 +45,9 @@ const patience = 5 * time.Second
 type Options struct {
 	// Decoder reads the objects.
 	Decoder *document.Decoder
-	// TrustDomain is that of pods' identities; Cluster and Network are where they run.
-	TrustDomain, Cluster, Network string
-	Log                           *slog.Logger
+	// Cluster and Network are where pods run.
+	Cluster, Network string
+	Log              *slog.Logger
 }
 
 // Source follows one API server. Make one with New.
@@ -64,20 +66,20 @@ type Source struct {
 	told      bool
 }
 
-// New returns a source of the server that a client configuration is for. Nothing is asked
-// before Run.
-func New(config *rest.Config, opts Options) (*Source, error) {
-	config = rest.CopyConfig(config)
-	if config.QPS == 0 { // some forty kinds are listed at once
-		config.QPS, config.Burst = 100, 200
+// New returns a source of the server at an address, as the flag --config has it (see Config).
+// Nothing is asked before Run.
+func New(address string, opts Options) (*Source, error) {
+	config, err := Config(address)
+	if err != nil {
+		return nil, err
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("kubernetes: %w", err)
+		return nil, fmt.Errorf("%q: %w", address, err)
 	}
 	d, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("kubernetes: %w", err)
+		return nil, fmt.Errorf("%q: %w", address, err)
 	}
 	return newSource(client, d, opts), nil
 }

@@ -38,7 +38,7 @@ func (s *Source) pod(u *unstructured.Unstructured) *item {
 	}
 	w := &model.Workload{
 		Name: p.Name, App: app(&p), Namespace: p.Namespace, Cluster: s.opts.Cluster, Network: s.opts.Network,
-		Labels: p.Labels, ServiceAccount: p.Spec.ServiceAccountName, TrustDomain: s.opts.TrustDomain,
+		Labels: p.Labels, ServiceAccount: p.Spec.ServiceAccountName,
 		Node: p.Spec.NodeName, Locality: model.Locality(wire.LocalityOf(p.Labels)), Ready: ready(&p),
 	}
 	for _, a := range p.Status.PodIPs {
