@@ -246,9 +246,16 @@ func (c *cluster) apply(text string) {
 		if u.Object == nil {
 			continue
 		}
-		if err := c.put(u); err != nil {
-			c.t.Fatalf("%s %s: %v", u.GetKind(), u.GetName(), err)
+		raw, err := u.MarshalJSON() // numbers as JSON has them
+		if err != nil {
+			c.t.Fatal(err)
 		}
+		if err := u.UnmarshalJSON(raw); err != nil {
+			c.t.Fatal(err)
+		}
+		// A server that has just started has no addresses for Services yet, and serves a kind
+		// some time after it was defined.
+		c.until(u.GetKind()+" "+u.GetName()+" is there", func() error { return c.put(u.DeepCopy()) })
 	}
 }
 
@@ -270,13 +277,6 @@ func (c *cluster) resource(u *unstructured.Unstructured) (dynamic.ResourceInterf
 }
 
 func (c *cluster) put(u *unstructured.Unstructured) error {
-	raw, err := u.MarshalJSON() // numbers as JSON has them
-	if err != nil {
-		return err
-	}
-	if err := u.UnmarshalJSON(raw); err != nil {
-		return err
-	}
 	r, err := c.resource(u)
 	if err != nil {
 		return err

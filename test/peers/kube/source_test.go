@@ -145,8 +145,8 @@ status: {phase: Running, podIP: 10.1.0.5, podIPs: [{ip: 10.1.0.5}], conditions: 
 apiVersion: v1
 kind: Secret
 metadata: {name: cert, namespace: shop}
-type: kubernetes.io/tls
-data: {tls.crt: "", tls.key: ""}
+type: Opaque
+data: {password: ""}
 `
 
 const route = `apiVersion: networking.istio.io/v1
@@ -194,7 +194,7 @@ func TestSource(t *testing.T) {
 	c.up()
 	c.apply(strings.Replace(route, "TIMEOUT", "2s", 1))
 	c.remove("v1", "Pod", "shop", "reviews-0")
-	r.until("what has changed since", func() bool { return timeout() == 2*time.Second && workload() == nil && !r.says("cannot be") })
+	r.until("what has changed since", func() bool { return timeout() == 2*time.Second && workload() == nil && !r.says("state stands") })
 
 	c.remove("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "virtualservices.networking.istio.io")
 	r.until("the kind is gone, and with it the route", func() bool { return timeout() == 0 })
