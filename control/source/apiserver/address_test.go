@@ -23,9 +23,9 @@ func TestAddresses(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "")
 	t.Setenv("KUBECONFIG", file)
 	for address, want := range map[string]string{
-		"kubernetes://":                                        "https://one.example:6443",
-		"kubernetes://?context=second":                              "https://two.example",
-		"kubernetes://?kubeconfig=" + file + "&context=second":      "https://two.example",
+		"kubernetes://":                "https://one.example:6443",
+		"kubernetes://?context=second": "https://two.example",
+		"kubernetes://?kubeconfig=" + file + "&context=second": "https://two.example",
 		"kubernetes://?kubeconfig=/nonexistent":                "kubeconfig: stat /nonexistent",
 		"kubernetes://?context=z":                              `context "z" does not exist`,
 		"kubernetes://?contexts=z":                             "want kubeconfig or context",

@@ -235,23 +235,33 @@ func (c *cluster) until(what string, ok func() error) {
 	}
 }
 
+// parse reads a document, with numbers as JSON has them; nil of an empty one.
+func parse(t *testing.T, doc string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	if u.Object == nil {
+		return nil
+	}
+	raw, err := u.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.UnmarshalJSON(raw); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
 // apply makes or changes the objects of some documents, with their status.
 func (c *cluster) apply(text string) {
 	c.t.Helper()
 	for _, doc := range strings.Split(text, "\n---\n") {
-		u := &unstructured.Unstructured{}
-		if err := yaml.Unmarshal([]byte(doc), &u.Object); err != nil {
-			c.t.Fatal(err)
-		}
-		if u.Object == nil {
+		u := parse(c.t, doc)
+		if u == nil {
 			continue
-		}
-		raw, err := u.MarshalJSON() // numbers as JSON has them
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		if err := u.UnmarshalJSON(raw); err != nil {
-			c.t.Fatal(err)
 		}
 		// A server that has just started has no addresses for Services yet, and serves a kind
 		// some time after it was defined.
