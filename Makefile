@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod test-skew conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build test test-istiod test-skew test-kube conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -22,6 +22,10 @@ test-skew: ## proxies of another version under this control plane, and the other
 	git worktree remove --force bin/other
 	WEFT_OTHER_PROXY=$(CURDIR)/bin/other-proxy $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
 	WEFT_OTHER_CONTROL=$(CURDIR)/bin/other-weft $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
+
+test-kube: ## the control plane with a real API server of Kubernetes, which is built the first time (not part of test)
+	test/peers/kube/build.sh bin/kube
+	WEFT_KUBE=$(CURDIR)/bin/kube $(GO) test -count=1 -v -timeout 20m ./test/peers/kube
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC interop
 	$(GO) test -timeout 14m ./test/peers/...

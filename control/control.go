@@ -29,6 +29,7 @@ import (
 	"github.com/weftmesh/weft/control/serve"
 	"github.com/weftmesh/weft/control/snapshot"
 	"github.com/weftmesh/weft/control/source"
+	"github.com/weftmesh/weft/control/source/apiserver"
 	"github.com/weftmesh/weft/control/source/fence"
 	"github.com/weftmesh/weft/control/source/file"
 	"github.com/weftmesh/weft/control/source/jwks"
@@ -50,7 +51,8 @@ import (
 
 // Options of a control plane.
 type Options struct {
-	// Config are folders or files of YAML, and servers of MCP over xDS ("xds://host:port"). Overlay is the folder of what users
+	// Config are folders or files of YAML, servers of MCP over xDS ("xds://host:port"), and API servers of Kubernetes
+	// ("kubernetes://"). Overlay is the folder of what users
 	// apply; it wins. ProcessState is the file in which a supervisor says what runs.
 	Config       []string
 	Overlay      string
@@ -94,15 +96,26 @@ const drainBound = time.Second
 
 // configured are the sources that the user names; the earlier one wins.
 func configured(o Options) ([]source.Source, error) {
-	folders, servers := split(o.Config)
-	sources := []source.Source{file.New(file.Options{Paths: folders, Overlay: o.Overlay, Log: o.Log})}
-	for _, address := range servers {
-		s, err := mcp.New(address, file.NewDecoder(), o.Log)
+	var folders []string
+	var servers []source.Source
+	for _, c := range o.Config {
+		var s source.Source
+		var err error
+		switch {
+		case mcp.Is(c):
+			s, err = mcp.New(c, file.NewDecoder(), o.Log)
+		case apiserver.Is(c):
+			s, err = apiserver.New(c, apiserver.Options{Decoder: file.NewDecoder(), Cluster: apiserver.DefaultCluster, Log: o.Log})
+		default:
+			folders = append(folders, c)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		sources = append(sources, s)
+		servers = append(servers, s)
 	}
+	sources := append([]source.Source{file.New(file.Options{Paths: folders, Overlay: o.Overlay, Log: o.Log})}, servers...)
 	if o.ProcessState != "" {
 		sources = append(sources, process.New(o.ProcessState, o.Log))
 	}
@@ -126,7 +139,7 @@ func Run(ctx context.Context, o Options) error {
 	// Snapshot: merge, check, publish.
 	book := snapshot.OpenBook(o.StateDir, o.Log)
 	publisher := snapshot.New(snapshot.Options{
-		Sources: append(names(sources), jwks.Name, registry.Name, reflection.Name), Essential: []string{file.Name},
+		Sources: append(names(sources), jwks.Name, registry.Name, reflection.Name), Essential: []string{file.Name, apiserver.Name},
 		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
@@ -233,18 +246,6 @@ func newMetrics(proxies *fleet.Fleet) *prometheus.Registry {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	proxies.Register(metrics)
 	return metrics
-}
-
-// split tells folders and files from servers.
-func split(config []string) (folders, servers []string) {
-	for _, c := range config {
-		if mcp.Is(c) {
-			servers = append(servers, c)
-		} else {
-			folders = append(folders, c)
-		}
-	}
-	return folders, servers
 }
 
 func names(sources []source.Source) []string {

@@ -76,7 +76,7 @@ func controlCommand() *cobra.Command {
 				return err
 			}
 			if len(o.Config) == 0 {
-				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --config: a folder of YAML, or xds://host:port")}
+				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --config: a folder of YAML, kubernetes://, or xds://host:port")}
 			}
 			if o.XDSSocket == "" && o.Secure.Address == "" && o.Plaintext == "" {
 				return &cli.Error{Code: cli.CodeUsage, Err: errors.New("control needs --xds host:port, --xds-socket PATH or --xds-plaintext host:port: where proxies ask for their configuration")}
@@ -96,7 +96,7 @@ func controlCommand() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML, or a server of MCP over xDS: xds://host:port, or xds+tls://host:port?ca=FILE&cert=FILE&key=FILE&server-name=NAME&token=FILE (may be repeated)")
+	f.StringArrayVar(&o.Config, "config", nil, "folder or file of YAML; an API server of Kubernetes: kubernetes://, or kubernetes://?kubeconfig=FILE&context=NAME;\nor a server of MCP over xDS: xds://host:port, or xds+tls://host:port?ca=FILE&cert=FILE&key=FILE&server-name=NAME&token=FILE (may be repeated)")
 	f.StringVar(&o.Overlay, "overlay", "", "folder of applied objects, which win over --config")
 	f.StringVar(&o.ProcessState, "process-state", "", "file in which a supervisor says what runs")
 	f.StringVar(&o.XDSSocket, "xds-socket", "", "unix socket for xDS and certificate requests")

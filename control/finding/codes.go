@@ -32,6 +32,7 @@ var codes = []Code{
 	{"WEFT0115", warning, "A spelling is deprecated.", "Write the newer one that is named.", []Equal{ist("IST0002")}},
 	{"WEFT0116", warning, "The keys for tokens cannot be fetched.", "Check the address, and that the control plane may reach it.", nil},
 	{"WEFT0117", warning, "A server of configuration cannot be reached, or sends what cannot be read: what it had sent before stands.", "Start it, correct what it serves, or take it out of --config.", nil},
+	{"WEFT0118", warning, "The API server of Kubernetes cannot be reached, or a kind may not be read: what was known of it stands.", "See that the server runs, and that the service account may get, list and watch the kind.", nil},
 	{"WEFT0120", warning, "A rule of a VirtualService is never reached: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0130")}},
 	{"WEFT0121", info, "A match of a rule has no effect: one before it takes everything that it matches.", "Move it before that one, or remove it.", []Equal{ist("IST0131")}},
 	{"WEFT0122", warning, "An annotation of Istio's stands on a kind of object that it is not for.", "Write it where it has an effect, or remove it.", []Equal{ist("IST0107")}},

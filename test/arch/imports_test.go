@@ -100,6 +100,9 @@ var allowed = map[string][]string{
 	},
 	"proxy": {"wire", "base"},
 
+	// kube is what a cluster is given.
+	"kube/crd": {"control/source"},
+
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
 	"host": {"wire", "base"},

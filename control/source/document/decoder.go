@@ -88,6 +88,24 @@ func NewDecoder(fronts []FrontEnd, fallback map[string]*FrontEnd) *Decoder {
 	return d
 }
 
+// FrontEnds returns all front ends, in no order.
+func (dec *Decoder) FrontEnds() (out []*FrontEnd) {
+	for _, list := range dec.byKind {
+		out = append(out, list...)
+	}
+	return out
+}
+
+// Find returns the front end of a kind of an API group; nil: there is none.
+func (dec *Decoder) Find(group, kind string) *FrontEnd {
+	for _, f := range dec.byKind[kind] {
+		if f.Group == group {
+			return f
+		}
+	}
+	return nil
+}
+
 // ForAnalysis returns a decoder that also warns of what the status of a document says
 // is wrong, and leaves out the Findings that the document's annotations suppress.
 func (dec *Decoder) ForAnalysis() *Decoder {
