@@ -209,7 +209,7 @@ func TestStatusSaysWhatIsCaptured(t *testing.T) {
 func TestProxiesAreCalled(t *testing.T) {
 	i := &wire.Instance{Name: "web-0", Namespace: "shop"}
 	for name, want := range map[string]bool{"web-0": true, "web-0.shop": true, "shop/web-0": true, "gateway/web-0": true, "web": false, "web-0.other": false} {
-		if called(i, name) != want {
+		if called(i.Name, i.Namespace, name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
 	}
@@ -284,7 +284,7 @@ istio_requests_total{reporter="destination",source_workload="web",destination_se
 	sums, secure := map[edgeKey]*edgeSum{}, map[edgeKey]bool{}
 	for _, s := range []sample{client, server} {
 		s.addRequests(sums)
-		s.secured(secure)
+		s.secured(secure, map[edgeKey]bool{})
 	}
 	before := map[edgeKey]*edgeSum{
 		// From before v3 became a mirror, and when there was no instance.
@@ -336,5 +336,24 @@ func TestPauseEndsWithTheContext(t *testing.T) {
 	cancel()
 	if err := pause(ctx, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestReadiness: the status of a Process says what its instances are at.
+func TestReadiness(t *testing.T) {
+	list := []wire.Instance{
+		{Name: "a-0", Namespace: "shop", App: "a", Kind: "process", State: "ready"},
+		{Name: "a-1", Namespace: "shop", App: "a", Kind: "process", State: "restarting", Message: "stat nope: no such file"},
+		{Name: "b-0", Namespace: "shop", App: "b", Kind: "process", State: "ready"},
+		{Name: "c", Namespace: "shop", App: "c", Kind: "gateway", State: "starting"},
+	}
+	for name, want := range map[string]string{
+		"a": "False NotReady 1 of 2 instances: a-1 is restarting (stat nope: no such file)",
+		"b": "True Ready 1 of 1 instances", "c": "Unknown NoInstance no instance of it runs here",
+	} {
+		o := console.ObjectSummary{Key: model.Key{Kind: model.KindProcess, Namespace: "shop", Name: name}}
+		if c := readiness(&o, list); c.Type != "Ready" || c.Status+" "+c.Reason+" "+c.Message != want {
+			t.Errorf("%s: %+v, want %s", name, c, want)
+		}
 	}
 }
