@@ -338,3 +338,22 @@ func TestPauseEndsWithTheContext(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestReadiness: the status of a Process says what its instances are at.
+func TestReadiness(t *testing.T) {
+	list := []wire.Instance{
+		{Name: "a-0", Namespace: "shop", App: "a", Kind: "process", State: "ready"},
+		{Name: "a-1", Namespace: "shop", App: "a", Kind: "process", State: "restarting", Message: "stat nope: no such file"},
+		{Name: "b-0", Namespace: "shop", App: "b", Kind: "process", State: "ready"},
+		{Name: "c", Namespace: "shop", App: "c", Kind: "gateway", State: "starting"},
+	}
+	for name, want := range map[string]string{
+		"a": "False NotReady 1 of 2 instances: a-1 is restarting (stat nope: no such file)",
+		"b": "True Ready 1 of 1 instances", "c": "Unknown NoInstance no instance of it runs here",
+	} {
+		o := console.ObjectSummary{Key: model.Key{Kind: model.KindProcess, Namespace: "shop", Name: name}}
+		if c := readiness(&o, list); c.Type != "Ready" || c.Status+" "+c.Reason+" "+c.Message != want {
+			t.Errorf("%s: %+v, want %s", name, c, want)
+		}
+	}
+}

@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weftmesh/weft/control/console"
+	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
 )
 
 // objectStatus shows the conditions of the objects of a kind, or of one.
@@ -54,7 +56,7 @@ func (e *Env) objectStatus(c *cobra.Command, args []string, namespace string, al
 		return err
 	}
 	if slices.ContainsFunc(list, troubled) {
-		return fail(CodeNotHealthy, "not every object is accepted, resolved and programmed")
+		return fail(CodeNotHealthy, "not every object is accepted, resolved, programmed and ready")
 	}
 	return nil
 }
@@ -64,8 +66,49 @@ func (e *Env) statuses(ctx context.Context, q url.Values) (list []console.Object
 	if err != nil {
 		return nil, err
 	}
-	err = s.get(ctx, "/v1/objects", q, &list)
+	if err = s.get(ctx, "/v1/objects", q, &list); err != nil || !slices.ContainsFunc(list, isProcess) {
+		return list, err
+	}
+	running, err := e.instances(ctx)
+	for i := range list {
+		if err == nil && isProcess(list[i]) && list[i].Status != nil {
+			list[i].Status.Conditions = append(list[i].Status.Conditions, readiness(&list[i], running))
+		}
+	}
 	return list, err
+}
+
+func isProcess(o console.ObjectSummary) bool { return o.Kind == model.KindProcess }
+
+// readiness is the condition of a Process that only the supervisor knows: whether what it
+// asks for runs.
+func readiness(o *console.ObjectSummary, list []wire.Instance) console.Condition {
+	ready, all := 0, 0
+	var why []string
+	for _, i := range list {
+		if i.Kind != "process" || i.Namespace != o.Namespace || i.App != o.Name {
+			continue
+		}
+		all++
+		if i.State == "ready" {
+			ready++
+			continue
+		}
+		said := i.Name + " is " + i.State
+		if i.Message != "" {
+			said += " (" + i.Message + ")"
+		}
+		why = append(why, said)
+	}
+	c := console.Condition{Type: "Ready", Status: "True", Reason: "Ready", Message: fmt.Sprintf("%d of %d instances", ready, all)}
+	switch {
+	case all == 0:
+		c.Status, c.Reason, c.Message = "Unknown", "NoInstance", "no instance of it runs here"
+	case ready < all:
+		c.Status, c.Reason = "False", "NotReady"
+		c.Message += ": " + strings.Join(why, "; ")
+	}
+	return c
 }
 
 // troubled tells whether a condition of an object is not as it should be.

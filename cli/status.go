@@ -40,7 +40,8 @@ func (e *Env) statusCommand() *cobra.Command {
 and why), what runs, and what is wrong with objects. Of a kind ("all" for every one), or one
 object, it shows the conditions: Accepted (the newest version is in force), ResolvedRefs (what
 it refers to is there), Conflicted (with which object), and Programmed, on how many of the
-proxies in whose scope it is, and which others have not taken it and why.
+proxies in whose scope it is, and which others have not taken it and why; of a Process also
+Ready: how many of its instances are, and what is the matter with the others.
 
 It exits with ` + fmt.Sprint(CodeNotHealthy) + ` when something is not ready, not in sync, or in error; of objects, when a condition
 is not as it should be.`,

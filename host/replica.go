@@ -149,11 +149,13 @@ func (r *replica) programSpec() process.Program {
 	}
 	if run, ok := gobuild.Parse(w.Process.Dir, w.Process.Command); ok {
 		p.Prepare = func(ctx context.Context, log *process.Log) ([]string, error) {
+			r.set(func() { r.state = "building" })
 			r.host.notify(r.event(Building, fmt.Sprint(run.Packages), nil))
 			path, err := r.host.builder.Build(ctx, run, log)
 			if err != nil {
 				return nil, err
 			}
+			r.set(func() { r.state = "starting" })
 			return append([]string{path}, run.Args...), nil
 		}
 	}

@@ -2,11 +2,16 @@ package up
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/wire"
 )
 
 // settle is how long the state must be quiet before the table is shown although
@@ -62,9 +67,41 @@ func (m *mesh) showWhenReady(ctx context.Context) error {
 	if ready, _ := m.allReady(); ready {
 		m.report.sayLocked(faint, "ready after "+after+"; `weft status` shows more, Ctrl-C ends all of it")
 	} else {
-		m.report.sayLocked(warn, "not everything is ready after "+after+"; `weft status` says what is not, Ctrl-C ends all of it")
+		m.report.sayLocked(warn, "not everything is ready after "+after+": "+waiting(m.host.Instances())+"; `weft status` says more, Ctrl-C ends all of it")
 	}
 	return nil
+}
+
+// fewWaiting is how many instances in one state are named.
+const fewWaiting = 6
+
+// waiting says which instances are not ready, and what they are at.
+func waiting(list []wire.Instance) string {
+	names := map[string][]string{}
+	for _, i := range list {
+		name := i.Name
+		if i.Namespace != "default" {
+			name += "." + i.Namespace
+		}
+		switch i.State {
+		case "ready":
+		case "building", "starting", "failed":
+			names[i.State] = append(names[i.State], name)
+		case "restarting":
+			names["ended or cannot be started"] = append(names["ended or cannot be started"], name)
+		default:
+			names["running and not ready"] = append(names["running and not ready"], name)
+		}
+	}
+	var out []string
+	for _, state := range slices.Sorted(maps.Keys(names)) {
+		few := names[state]
+		if n := len(few) - fewWaiting; n > 0 {
+			few = append(slices.Clone(few[:fewWaiting]), fmt.Sprintf("%d more", n))
+		}
+		out = append(out, strings.Join(few, ", ")+" ("+state+")")
+	}
+	return strings.Join(out, ", ")
 }
 
 // nothing tells whether the control plane has read the folder and found nothing

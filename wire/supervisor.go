@@ -59,7 +59,7 @@ type Instance struct {
 	App       string `json:"app"`
 	// Kind is "control", "process" or "gateway".
 	Kind string `json:"kind"`
-	// State is "starting", "running", "ready", "restarting", "failed" or "stopped".
+	// State is "starting", "building", "running", "ready", "restarting", "failed" or "stopped".
 	State    string    `json:"state"`
 	Message  string    `json:"message,omitempty"`
 	Engine   string    `json:"engine,omitempty"`

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -95,6 +96,9 @@ func TestMistakes(t *testing.T) {
 			}
 			return fmt.Errorf("no line with %q; there are\n%s", x.want, strings.Join(near, ""))
 		})
+	}
+	if out, code := m.weft("status", "process", "unreachable"); code != 5 || !regexp.MustCompile(`Ready +False +0 of 1 instances: unreachable-0 is \w+ \(.*/no/such/program`).MatchString(out) {
+		t.Errorf("status of a program that is not there, with %d:\n%s", code, out)
 	}
 	if !strings.Contains(m.out.String(), "last words") {
 		t.Error("the last words of the program that dies are not shown")
