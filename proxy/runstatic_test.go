@@ -56,6 +56,26 @@ func socketAddress(addr string) string {
 	return "{socket_address: {address: " + host + ", port_value: " + port + "}}"
 }
 
+// TestStaticListenerWhosePortIsTaken: the process ends, and says which listener it was.
+func TestStaticListenerWhosePortIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
+	text := "static_resources:\n  listeners:\n  - {name: web, address: " + socketAddress(taken.Addr().String()) + ", filter_chains: [{filters: [" + tcpTo + "]}]}" +
+		strings.ReplaceAll(staticUp, "{UP}", socketAddress("127.0.0.1:9"))
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	err = proxy.Run(t.Context(), proxy.Options{Bootstrap: file, Log: slog.New(slog.DiscardHandler), DrainTime: time.Second})
+	want := `static_resources.listeners: listener "web": listen on ` + taken.Addr().String() + ": "
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "address already in use") {
+		t.Errorf("Run: %v, want %s…", err, want)
+	}
+}
+
 // connect dials until somebody listens.
 func connect(t *testing.T, addr string) net.Conn {
 	t.Helper()

@@ -91,6 +91,8 @@ type Store struct {
 	early []func()
 	// bindErrors are what the listener manager refused since they were read.
 	bindErrors []error
+	// fail ends Run: a static listener has no last good version, and who starts the proxy should know.
+	fail context.CancelCauseFunc
 	// gate is open when the first clusters are ready: before, no listener of
 	// the control plane goes live.
 	gate     gate
@@ -190,10 +192,13 @@ func NewStore(opt Options) *Store {
 	return s
 }
 
-// Run lets listeners be bound and waits be waited for, until ctx ends.
+// Run lets listeners be bound and waits be waited for, until ctx ends, or a static listener
+// cannot be bound: that is its error then.
 func (s *Store) Run(ctx context.Context) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
 	s.mu.Lock()
-	s.ctx = ctx
+	s.ctx, s.fail = ctx, fail
 	for _, f := range s.early {
 		f()
 	}
@@ -211,7 +216,7 @@ func (s *Store) Run(ctx context.Context) error {
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // Connect tells where to subscribe to what is referred to. It subscribes at
@@ -422,6 +427,9 @@ func (s *Store) progressListeners() {
 			before[e.Listener], h.active = h.active, old // the last good one stays
 			if h.active == nil {
 				delete(s.listeners, e.Listener)
+			}
+			if h.static && old == nil {
+				s.fail(fmt.Errorf("static_resources.listeners: %w", e))
 			}
 		}
 	}
