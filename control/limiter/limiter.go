@@ -121,6 +121,7 @@ func (s *Source) evaluate(snap *model.Snapshot) (model.Delta, bool) {
 	now := map[model.Key]*model.Limits{}
 	wanted := map[string]bool{}
 	var why []string
+	changed := false
 	if snap != nil && model.ModuleOn(snap.Boots, model.ModuleLimiter) {
 		limits := processes(snap)
 		for _, l := range snap.Limiters {
@@ -129,14 +130,17 @@ func (s *Source) evaluate(snap *model.Snapshot) (model.Delta, bool) {
 			if old != nil && old.Hash == x.Hash && old.Limiter == l {
 				x = old
 			} else {
-				why = append(why, l.Key.Title()+": "+said(x))
+				changed = true
+				if news := said(x); old == nil && slices.ContainsFunc(x.Quotas, func(q model.LimitQuota) bool { return q.Active }) || old != nil && news != said(old) {
+					why = append(why, l.Key.Title()+": "+news)
+				}
 			}
 			now[x.Key] = x
 			d.Upserts = append(d.Upserts, x)
 		}
 	}
 	s.store.Want(slices.Sorted(maps.Keys(wanted)))
-	different := len(why) > 0 || len(now) != len(s.last) || !slices.Equal(d.Findings, s.findings)
+	different := changed || len(now) != len(s.last) || !slices.Equal(d.Findings, s.findings)
 	s.last, s.findings = now, d.Findings
 	d.Why = strings.Join(why, ", ")
 	return d, different

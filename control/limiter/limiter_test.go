@@ -92,6 +92,22 @@ func TestConditionAndReplicas(t *testing.T) {
 	}
 }
 
+// TestNewsOfLimits: that nothing is in force yet is no news, and is sent all the same.
+func TestNewsOfLimits(t *testing.T) {
+	s, _ := source()
+	for _, c := range []struct {
+		snap *model.Snapshot
+		want string
+	}{
+		{mesh(1, rule("{pod}>2", "30/{pod}")), ""}, {mesh(2, rule("{pod}>2", "30/{pod}")), ""},
+		{mesh(3, rule("{pod}>2", "30/{pod}")), "SmartLimiter default/a: limits 10"}, {mesh(1, rule("{pod}>2", "30/{pod}")), "SmartLimiter default/a: limits off"},
+	} {
+		if d, different := s.evaluate(c.snap); d.Why != c.want || !different {
+			t.Errorf("%q, different %v, want %q", d.Why, different, c.want)
+		}
+	}
+}
+
 func TestStrategiesSetsAndFaults(t *testing.T) {
 	with := func(change func(*model.LimitRule)) model.LimitRule {
 		r := rule("true", "100")
