@@ -31,6 +31,8 @@ type diffFlags struct {
 	remove  []string
 	whole   bool
 	out     string
+	// refused is what compare has told on standard error.
+	refused []model.Finding
 }
 
 func diffCommand(env *cli.Env) *cobra.Command {
@@ -84,7 +86,9 @@ func (d *diffFlags) write(c *cobra.Command, r *compare.Result) error {
 	if d.out != "text" {
 		return encode(c, d.out, r)
 	}
-	xdstext.Diff(c.OutOrStdout(), r)
+	shown := *r
+	shown.New = slices.DeleteFunc(slices.Clone(r.New), func(f model.Finding) bool { return slices.Contains(d.refused, f) })
+	xdstext.Diff(c.OutOrStdout(), &shown)
 	return nil
 }
 
@@ -121,7 +125,8 @@ func (d *diffFlags) compare(c *cobra.Command) (*compare.Result, error) {
 	}
 	// What is refused is told where errors are; the rest of the findings is a part
 	// of what is different.
-	return r, tell(c.ErrOrStderr(), slices.DeleteFunc(slices.Clone(edit.Files.Findings), func(f model.Finding) bool { return f.Severity < model.Error }))
+	d.refused = slices.DeleteFunc(slices.Clone(edit.Files.Findings), func(f model.Finding) bool { return f.Severity < model.Error })
+	return r, tell(c.ErrOrStderr(), d.refused)
 }
 
 // edit reads what is new.
