@@ -209,7 +209,7 @@ func TestStatusSaysWhatIsCaptured(t *testing.T) {
 func TestProxiesAreCalled(t *testing.T) {
 	i := &wire.Instance{Name: "web-0", Namespace: "shop"}
 	for name, want := range map[string]bool{"web-0": true, "web-0.shop": true, "shop/web-0": true, "gateway/web-0": true, "web": false, "web-0.other": false} {
-		if called(i, name) != want {
+		if called(i.Name, i.Namespace, name) != want {
 			t.Errorf("%s: %v", name, !want)
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -24,7 +25,7 @@ func (e *Env) configCommand() *cobra.Command {
 		Use:   "config PROXY",
 		Short: "Show the configuration that a proxy holds",
 		Long: `Config asks a proxy what it holds: listeners, routes, clusters, endpoints, as a table of names,
-or whole with -o json. With --made it asks the control plane what it made for the proxy instead.`,
+or whole with -o json. PROXY is an instance, or a workload: of several replicas that is the first. With --made it asks the control plane what it made for the proxy instead.`,
 		Example: "  weft config reviews-v1-0\n  weft config web-0 --type route --name 9080 -o json",
 		Args:    cobra.ExactArgs(1),
 		ValidArgsFunction: func(c *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -35,7 +36,7 @@ or whole with -o json. With --made it asks the control plane what it made for th
 			if typ != "" && !slices.Contains(configTypes, typ) {
 				return fail(CodeUsage, "--type %s: want one of %s", typ, strings.Join(configTypes, ", "))
 			}
-			inst, err := e.instance(c.Context(), args[0])
+			inst, err := e.instance(c, args[0])
 			if err != nil {
 				return err
 			}
@@ -97,22 +98,37 @@ func (e *Env) instanceNames(ctx context.Context) []string {
 }
 
 // instance finds an instance with a proxy by "name", "name.namespace", or as files have
-// it: "namespace/name", "gateway/name".
-func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) {
-	list, err := e.instances(ctx)
+// it: "namespace/name", "gateway/name"; or the first one of the workload of that name.
+func (e *Env) instance(c *cobra.Command, name string) (wire.Instance, error) {
+	list, err := e.instances(c.Context())
 	if err != nil {
 		return wire.Instance{}, err
 	}
-	var found []wire.Instance
+	list = slices.DeleteFunc(list, func(i wire.Instance) bool { return i.AdminSocket == "" })
+	found, err := one(list, name)
+	if err == nil && !called(found.Name, found.Namespace, name) {
+		if n := replicasOf(list, &found); n > 1 {
+			fmt.Fprintf(c.ErrOrStderr(), "note: %s has %d replicas: this is %s\n", name, n, found.Name)
+		}
+	}
+	return found, err
+}
+
+// one is the instance of that name, or the first of the workload.
+func one(list []wire.Instance, name string) (wire.Instance, error) {
+	var found, replicas []wire.Instance
 	var names []string
 	for _, i := range list {
-		if i.AdminSocket == "" {
-			continue
-		}
 		names = append(names, i.Name+"."+i.Namespace)
-		if called(&i, name) {
+		switch {
+		case called(i.Name, i.Namespace, name):
 			found = append(found, i)
+		case i.App != "" && called(i.App, i.Namespace, name):
+			replicas = append(replicas, i)
 		}
+	}
+	if len(found) == 0 {
+		found = firsts(replicas)
 	}
 	slices.Sort(names)
 	switch len(found) {
@@ -124,13 +140,26 @@ func (e *Env) instance(ctx context.Context, name string) (wire.Instance, error) 
 	return wire.Instance{}, fail(CodeUsage, "%q is in several namespaces: write %s.%s", name, name, found[0].Namespace)
 }
 
-// called tells whether a name is an instance's.
-func called(i *wire.Instance, name string) bool {
-	switch name {
-	case i.Name, i.Name + "." + i.Namespace, i.Namespace + "/" + i.Name, "gateway/" + i.Name:
-		return true
+// firsts are the first replicas in each namespace: 2 is before 10.
+func firsts(replicas []wire.Instance) []wire.Instance {
+	slices.SortFunc(replicas, func(a, b wire.Instance) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
+	})
+	return slices.CompactFunc(replicas, func(a, b wire.Instance) bool { return a.Namespace == b.Namespace })
+}
+
+func replicasOf(list []wire.Instance, of *wire.Instance) (n int) {
+	for _, i := range list {
+		if i.App == of.App && i.Namespace == of.Namespace {
+			n++
+		}
 	}
-	return false
+	return n
+}
+
+// called tells whether a word means an instance, or workload.
+func called(own, namespace, word string) bool {
+	return slices.Contains([]string{own, own + "." + namespace, namespace + "/" + own, "gateway/" + own}, word)
 }
 
 // held reads what a proxy holds from its admin API, which has Envoy's form

@@ -60,7 +60,24 @@ func ParseKind(s string) (model.Kind, error) {
 	case "pod", "po", "proxy", "proxie", "workload", "instance":
 		return "", fail(CodeUsage, "no kind %q: `weft status` shows what runs, and its proxies", s)
 	}
+	if like := similar(low); like != "" {
+		return "", fail(CodeUsage, "no kind %q: did you mean %s?", s, like)
+	}
 	return "", fail(CodeUsage, "no kind %q: one of %s", s, kindNames())
+}
+
+// similar are the kinds that a misspelt word may stand for, as cobra suggests commands.
+func similar(word string) string {
+	words := &cobra.Command{SuggestionsMinimumDistance: 2}
+	for _, k := range allKinds {
+		words.AddCommand(&cobra.Command{Use: strings.ToLower(string(k)), Run: func(*cobra.Command, []string) {}})
+	}
+	return strings.Join(words.SuggestionsFor(word), ", ")
+}
+
+// written leaves out what nobody has written: what runs is in `weft status`.
+func written(list []console.ObjectSummary) []console.ObjectSummary {
+	return slices.DeleteFunc(list, func(o console.ObjectSummary) bool { return o.Kind == model.KindWorkload })
 }
 
 func kindNames() string {
@@ -365,6 +382,7 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 	if err := s.get(c.Context(), "/v1/objects", q, &list); err != nil {
 		return err
 	}
+	list = written(list)
 	if name := q.Get("name"); name != "" && len(list) == 0 {
 		return fail(CodeFailed, "no %s %s/%s in the mesh", q.Get("kind"), q.Get("namespace"), name)
 	}

@@ -66,7 +66,8 @@ func (e *Env) statuses(ctx context.Context, q url.Values) (list []console.Object
 	if err != nil {
 		return nil, err
 	}
-	if err = s.get(ctx, "/v1/objects", q, &list); err != nil || !slices.ContainsFunc(list, isProcess) {
+	err = s.get(ctx, "/v1/objects", q, &list)
+	if list = written(list); err != nil || !slices.ContainsFunc(list, isProcess) {
 		return list, err
 	}
 	running, err := e.instances(ctx)

@@ -124,8 +124,8 @@ func showUpgrade(out io.Writer, ev wire.UpgradeEvent) {
 	case "started":
 		fmt.Fprintf(out, "%s: starting a new proxy\n", name)
 	case "done":
-		fmt.Fprintf(out, "%s: %s (%d/%d): %s → %s, %d connections stay with the old one\n", name, Good.Paint("upgraded", colour), ev.Done, ev.Total,
-			ev.From.Version, ev.To.Version, draining(ev.To))
+		fmt.Fprintf(out, "%s: %s (%d/%d): %s → %s, %s with the old one\n", name, Good.Paint("upgraded", colour), ev.Done, ev.Total,
+			ev.From.Version, ev.To.Version, count(draining(ev.To), "connection stays", "connections stay"))
 	case "failed":
 		fmt.Fprintf(out, "%s: %s: %s\n", name, Bad.Paint("failed", colour), ev.Error)
 	case "skipped":
@@ -142,6 +142,13 @@ func draining(st *wire.HandoverStatus) (n int64) {
 	return n
 }
 
+func count(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
 // proxyCell says which version a proxy is, and what is left of those before.
 func proxyCell(st *wire.HandoverStatus) string {
 	if st == nil {
@@ -152,7 +159,7 @@ func proxyCell(st *wire.HandoverStatus) string {
 		s += fmt.Sprintf(" (generation %d)", st.Generation)
 	}
 	if n := len(st.Draining); n > 0 {
-		s += fmt.Sprintf(", %d draining with %d connections", n, draining(st))
+		s += fmt.Sprintf(", %d draining with %s", n, count(draining(st), "connection", "connections"))
 	}
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -112,16 +113,40 @@ Begin with a whole mesh on this machine:
 // usageErrors gives wrong arguments the exit code of wrong flags, and says how
 // the command is used.
 func usageErrors(c *cobra.Command) {
+	for _, x := range c.Commands() {
+		usageErrors(x)
+	}
 	check := c.Args
 	if check == nil {
 		return
 	}
 	c.Args = func(c *cobra.Command, args []string) error {
 		if err := check(c, args); err != nil {
-			return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w: usage is `%s`", err, c.UseLine())}
+			return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w: usage is `%s`", plainly(c, args, err), c.UseLine())}
 		}
 		return nil
 	}
+}
+
+// plainly says what cobra has to say of the number of arguments.
+func plainly(c *cobra.Command, args []string, err error) error {
+	said := func(starts ...string) bool {
+		return slices.ContainsFunc(starts, func(s string) bool { return strings.HasPrefix(err.Error(), s) })
+	}
+	if !said("accepts ", "requires ", "unknown command ") {
+		return err
+	}
+	takes := strings.Fields(c.Use)[1:]
+	needs := slices.IndexFunc(append(takes, "["), func(s string) bool { return strings.HasPrefix(s, "[") || strings.HasPrefix(s, "-") })
+	switch {
+	case len(args) == 0 && slices.Contains(takes, "|"):
+		return fmt.Errorf("%s needs to be told what", c.CommandPath())
+	case len(args) < needs && !said("unknown "):
+		return fmt.Errorf("%s needs %s", c.CommandPath(), strings.Join(takes[len(args):needs], " and "))
+	case said("unknown "):
+		return fmt.Errorf("%s takes no arguments: %q is one", c.CommandPath(), args[0])
+	}
+	return fmt.Errorf("%s does not take %d arguments", c.CommandPath(), len(args))
 }
 
 // logger writes to standard error: text in a terminal and elsewhere, since the
