@@ -284,7 +284,7 @@ istio_requests_total{reporter="destination",source_workload="web",destination_se
 	sums, secure := map[edgeKey]*edgeSum{}, map[edgeKey]bool{}
 	for _, s := range []sample{client, server} {
 		s.addRequests(sums)
-		s.secured(secure)
+		s.secured(secure, map[edgeKey]bool{})
 	}
 	before := map[edgeKey]*edgeSum{
 		// From before v3 became a mirror, and when there was no instance.

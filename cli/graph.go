@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/weftmesh/weft/wire"
 )
 
 // Edge is one row of `weft graph`: who calls whom.
@@ -51,7 +53,10 @@ func (e *Env) graphCommand() *cobra.Command {
 		Long: `Graph reads the proxies' own metrics twice and shows what happened between: requests per
 second (connections per second for TCP), the share that succeeded (no 5xx, gRPC status 0), and
 latency as the client's side saw it (the server's, where no proxy of a client counts: no
-sidecar, or copies of mirrored requests). In a terminal it goes on until interrupted.`,
+sidecar, or copies of mirrored requests). With --capture proxy servers cannot tell clients apart:
+MTLS is yes there when all that a server got was so, and a server's own rows, of the client
+"unknown", are shown only of what no client's proxy has counted, or came partly in plain text. In a
+terminal it goes on until interrupted.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			out := c.OutOrStdout()
@@ -99,14 +104,42 @@ func (e *Env) edges(ctx context.Context) (map[edgeKey]*edgeSum, error) {
 		samples[i].addRequests(out)
 		samples[i].addConnections(out)
 	}
-	secure := map[edgeKey]bool{}
+	secure, plain := map[edgeKey]bool{}, map[edgeKey]bool{}
 	for i := range samples {
-		samples[i].secured(secure)
+		samples[i].secured(secure, plain)
 	}
 	for k, sum := range out {
 		sum.mtls = sum.mtls || secure[k]
 	}
+	if e.sharesAddress(ctx) {
+		fold(out, plain)
+	}
 	return out, nil
+}
+
+// sharesAddress tells whether all workloads have one address (capture mode proxy), so that
+// servers cannot tell their clients apart.
+func (e *Env) sharesAddress(ctx context.Context) bool {
+	sup, err := e.supervisor()
+	var info wire.MeshInfo
+	return err == nil && sup.get(ctx, "/v1/mesh", nil, &info) == nil && info.Capture == "proxy"
+}
+
+// fold makes one row of two: what servers have counted of clients that they cannot tell apart,
+// all with mutual TLS, is what those clients' own proxies have counted.
+func fold(out map[edgeKey]*edgeSum, plain map[edgeKey]bool) {
+	const unknown = "unknown"
+	for k, sum := range out {
+		if k.source != unknown || !sum.mtls || plain[k] {
+			continue
+		}
+		for other, s := range out {
+			if same := (edgeKey{unknown, other.destination, other.version, other.protocol}); other.source != unknown && same == k && s.client.requests > 0 {
+				s.mtls = true
+				delete(out, k)
+			}
+		}
+	}
 }
 
 func keyOf(l map[string]string) edgeKey {
@@ -121,13 +154,17 @@ func keyOf(l map[string]string) edgeKey {
 	}
 }
 
-// secured notes the edges that the server's side saw mutual TLS on: as in
-// Istio, the client's side does not say.
-func (s *sample) secured(out map[edgeKey]bool) {
+// secured notes the edges that the server's side saw mutual TLS on, and those on which it saw
+// something else: as in Istio, the client's side does not say.
+func (s *sample) secured(out, plain map[edgeKey]bool) {
 	for _, name := range []string{"istio_requests_total", "istio_tcp_connections_opened_total"} {
 		for _, m := range s.families[name].GetMetric() {
-			if l := labels(m); l["reporter"] == "destination" && l["connection_security_policy"] == "mutual_tls" {
+			switch l := labels(m); {
+			case l["reporter"] != "destination":
+			case l["connection_security_policy"] == "mutual_tls":
 				out[keyOf(l)] = true
+			default:
+				plain[keyOf(l)] = true
 			}
 		}
 	}
