@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/weftmesh/weft/base/overload"
@@ -44,6 +45,8 @@ type arrival struct {
 	tlvs     []filter.TLV // of its PROXY header
 	resumed  *Moved       // as another process knew it; nil: it is new
 	moved    bool         // another process has it
+	handed   bool         // a host has the socket, and says when it has gone
+	ends     atomic.Int32 // of two: who used it has left, and the socket has gone
 }
 
 // serve brings one accepted connection to its terminal filter.
@@ -351,13 +354,27 @@ func (a *arrival) leave() {
 		a.chain.stats.Destroyed.Add(1)
 	}
 	a.chain.stats.Active.Add(-1)
-	a.seat.free()
+	switch {
+	case !a.handed:
+		a.seat.free()
+	case a.ends.Add(1) == 1: // what was written last may still be on its way
+		a.m.lingering.Add(1)
+	}
 	a.chain.leave(a.t)
+}
+
+// released is the end of the socket: it takes up nothing any more.
+func (a *arrival) released() {
+	a.seat.free()
+	if a.ends.Add(1) == 2 {
+		a.m.lingering.Add(-1)
+	}
 }
 
 // hand gives the connection to network filters and terminal.
 func (a *arrival) hand() {
-	c := a.m.serveConn(a.nc, transport.Options{Linger: linger})
+	a.handed = true
+	c := a.m.serveConn(a.nc, transport.Options{Linger: linger, Closed: a.released})
 	if cc, ok := c.(interface{ Cut() }); ok {
 		a.chain.handed(a.t, cc.Cut)
 	}

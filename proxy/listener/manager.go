@@ -63,8 +63,10 @@ type Manager struct {
 	loops sync.WaitGroup // accept loops
 	// arriving are connections that were accepted and are not Active yet.
 	arriving atomic.Int64
-	retired  atomic.Bool
-	moves    atomic.Pointer[moves] // nil: connections stay
+	// lingering are connections that nobody uses any more, and whose sockets have not gone.
+	lingering atomic.Int64
+	retired   atomic.Bool
+	moves     atomic.Pointer[moves] // nil: connections stay
 
 	mu sync.Mutex
 	// Guarded by mu.
@@ -383,8 +385,9 @@ func (m *Manager) Retire(give func(f *os.File, c Moved) error) {
 	}
 }
 
-// Busy is the number of connections, with those that are just arriving.
-func (m *Manager) Busy() int64 { return m.arriving.Load() + m.Active() }
+// Busy is the number of connections, with those that are just arriving, and those that
+// nobody uses any more and whose last bytes are still on their way.
+func (m *Manager) Busy() int64 { return m.arriving.Load() + m.Active() + m.lingering.Load() }
 
 // Status is a listener for admin pages.
 type Status struct {

@@ -253,6 +253,7 @@ func (c *lconn) finish(err error) {
 // that data that arrives late is not answered with a reset.
 func (c *lconn) afterClose(ev uint32) {
 	if c.fd < 0 {
+		c.release()
 		return
 	}
 	if ev&evWrite != 0 {
