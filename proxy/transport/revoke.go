@@ -93,7 +93,7 @@ func (r *Revocations) checkOne(c, issuer *x509.Certificate, now time.Time) (unti
 			return until, fmt.Errorf("peer %s: its certificate is revoked", describe(c))
 		}
 		good = true
-		if until.IsZero() || l.NextUpdate.Before(until) {
+		if !l.NextUpdate.IsZero() && (until.IsZero() || l.NextUpdate.Before(until)) {
 			until = l.NextUpdate
 		}
 	}

@@ -123,3 +123,16 @@ func FuzzParseRevocations(f *testing.F) {
 		}
 	})
 }
+
+// TestVerdictEndsWithTheFirstList: of several lists the one that ends first bounds a verdict,
+// also where another names no end.
+func TestVerdictEndsWithTheFirstList(t *testing.T) {
+	ca := newAuthority(t, "root")
+	good := ca.issue("spiffe://a/b", time.Hour)
+	r := revocations(t, ca.crl(time.Hour), ca.crl(time.Hour))
+	want := r.lists[0].list.NextUpdate
+	r.lists[1].list.NextUpdate = time.Time{}
+	if until, err := r.checkOne(good.Leaf(), ca.cert, time.Now()); err != nil || !until.Equal(want) {
+		t.Errorf("until %v, %v; want %v", until, err, want)
+	}
+}

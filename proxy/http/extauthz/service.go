@@ -49,7 +49,7 @@ func attributes(q *question) *authv3.AttributeContext {
 	a.MetadataContext = &corev3.Metadata{FilterMetadata: spaces(i.Metadata, c.namespaces)}
 	a.RouteMetadataContext = &corev3.Metadata{FilterMetadata: spaces(i.RouteMetadata, c.routeSpaces)}
 	r := &authv3.AttributeContext_HttpRequest{
-		Id: strconv.FormatUint(i.Conn.ID, 10), Method: h.Method, Host: strings.Clone(h.Authority), Scheme: h.Scheme, Protocol: i.Protocol,
+		Id: strconv.FormatUint(i.Conn.ID, 10), Method: strings.Clone(h.Method), Host: strings.Clone(h.Authority), Scheme: strings.Clone(h.Scheme), Protocol: i.Protocol,
 		Path: strings.Clone(h.Path), Headers: map[string]string{}, Size: int64(i.Received),
 	}
 	for _, name := range []string{":method", ":path", ":authority", ":scheme"} {
@@ -62,11 +62,11 @@ func attributes(q *question) *authv3.AttributeContext {
 		if !c.sees(f.Name) {
 			continue
 		}
+		value := strings.Clone(f.Value)
 		if old, ok := r.Headers[f.Name]; ok {
-			r.Headers[f.Name] = old + "," + f.Value
-		} else {
-			r.Headers[strings.Clone(f.Name)] = strings.Clone(f.Value)
+			value = old + "," + value
 		}
+		r.Headers[strings.Clone(f.Name)] = value // a map takes over the newest key, too
 	}
 	if c.body.raw {
 		r.RawBody = q.body
