@@ -45,8 +45,8 @@ type arrival struct {
 	tlvs     []filter.TLV // of its PROXY header
 	resumed  *Moved       // as another process knew it; nil: it is new
 	moved    bool         // another process has it
-	handed   bool         // a host has the socket, and says when it has gone
-	ends     atomic.Int32 // of two: who used it has left, and the socket has gone
+	handed   bool         // a host has the socket, and says when nothing is left to send
+	ends     atomic.Int32 // of two: who used it has left, and nothing is left to send
 }
 
 // serve brings one accepted connection to its terminal filter.
@@ -363,7 +363,8 @@ func (a *arrival) leave() {
 	a.chain.leave(a.t)
 }
 
-// released is the end of the socket: it takes up nothing any more.
+// released is the end of what was to be sent: the connection takes up nothing any more. A
+// host may wait a little yet for the peer to close.
 func (a *arrival) released() {
 	a.seat.free()
 	if a.ends.Add(1) == 2 {
@@ -374,7 +375,7 @@ func (a *arrival) released() {
 // hand gives the connection to network filters and terminal.
 func (a *arrival) hand() {
 	a.handed = true
-	c := a.m.serveConn(a.nc, transport.Options{Linger: linger, Closed: a.released})
+	c := a.m.serveConn(a.nc, transport.Options{Linger: linger, Sent: a.released})
 	if cc, ok := c.(interface{ Cut() }); ok {
 		a.chain.handed(a.t, cc.Cut)
 	}

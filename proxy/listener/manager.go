@@ -63,7 +63,7 @@ type Manager struct {
 	loops sync.WaitGroup // accept loops
 	// arriving are connections that were accepted and are not Active yet.
 	arriving atomic.Int64
-	// lingering are connections that nobody uses any more, and whose sockets have not gone.
+	// lingering are connections that nobody uses any more, and whose last bytes have not gone.
 	lingering atomic.Int64
 	retired   atomic.Bool
 	moves     atomic.Pointer[moves] // nil: connections stay

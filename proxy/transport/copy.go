@@ -64,6 +64,7 @@ func (d *directJoint) run(h *half) {
 	}
 	for _, c := range [...]*conn{d.a, d.b} {
 		c.nc.Close()
+		c.opts.sent()
 		if c.opts.Closed != nil {
 			c.opts.Closed()
 		}

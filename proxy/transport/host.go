@@ -20,6 +20,9 @@ type Options struct {
 	// reset, which can destroy the last response on its way. Use it for
 	// accepted connections.
 	Linger time.Duration
+	// Sent, when set, is called once, when the connection is closed and what was written
+	// has been taken by the peer's side, or will not be.
+	Sent func()
 	// Closed, when set, is called once, when the socket has gone.
 	Closed func()
 	// Goroutine serves the connection by a goroutine of its own also where there
@@ -294,6 +297,7 @@ func (c *conn) settle() {
 	}
 	graceful := !c.aborted && c.werr == nil && c.opts.Linger > 0 && !c.sawEnd
 	c.mu.Unlock()
+	c.opts.sent()
 	if graceful {
 		c.linger()
 	}
@@ -342,3 +346,11 @@ func (c *conn) Send(p, q []byte) {
 
 // FlushSoon implements stream.Conn.
 func (c *conn) FlushSoon() { c.Flush() }
+
+// sent tells that there is nothing more to send.
+func (o *Options) sent() {
+	if f := o.Sent; f != nil {
+		o.Sent = nil
+		f()
+	}
+}

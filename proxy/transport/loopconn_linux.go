@@ -301,6 +301,7 @@ func (c *lconn) keepsOn() bool {
 func (c *lconn) linger() {
 	if !c.halved {
 		c.halved = true
+		c.opts.sent()
 		if unix.Shutdown(c.fd, unix.SHUT_WR) != nil {
 			c.release()
 			return
@@ -344,6 +345,7 @@ func (c *lconn) release() {
 		c.timer = nil
 	}
 	c.closeFD()
+	c.opts.sent()
 	if f := c.opts.Closed; f != nil {
 		c.opts.Closed = nil
 		f()
@@ -391,6 +393,7 @@ func (c *lconn) closeUnbound(hard bool) {
 	}
 	c.dropOut()
 	nc.Close()
+	c.opts.sent()
 	if c.opts.Closed != nil {
 		c.opts.Closed()
 	}
