@@ -353,12 +353,15 @@ func (a *arrival) leave() {
 		a.log()
 		a.chain.stats.Destroyed.Add(1)
 	}
+	if a.handed { // what was written last may still be on its way; Busy is never 0 in between
+		a.m.lingering.Add(1)
+	}
 	a.chain.stats.Active.Add(-1)
 	switch {
 	case !a.handed:
 		a.seat.free()
-	case a.ends.Add(1) == 1: // what was written last may still be on its way
-		a.m.lingering.Add(1)
+	case a.ends.Add(1) == 2:
+		a.m.lingering.Add(-1)
 	}
 	a.chain.leave(a.t)
 }
