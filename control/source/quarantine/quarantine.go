@@ -43,8 +43,8 @@ type Source struct {
 	mu    sync.Mutex
 	cases map[accused]*verdict
 	order []accused // of suspects that wait for their trial
-	// proven are the patches with which a resource has been taken.
-	proven map[proof]struct{}
+	// proven are the resources that have been taken with a patch.
+	proven map[accused]map[string]struct{}
 }
 
 // accused is one patch of one version of an EnvoyFilter, and the engine that minds it.
@@ -53,12 +53,6 @@ type accused struct {
 	version uint64
 	index   int
 	engine  string
-}
-
-// proof is a patch, and a resource that was taken with it.
-type proof struct {
-	accused
-	resource string
 }
 
 // verdict is what is known of a patch.
@@ -80,7 +74,7 @@ const (
 func New(s Snapshots, log *slog.Logger) *Source {
 	return &Source{
 		snapshots: s, log: log.With("component", "source/quarantine"), news: make(chan struct{}, 1),
-		cases: map[accused]*verdict{}, proven: map[proof]struct{}{},
+		cases: map[accused]*verdict{}, proven: map[accused]map[string]struct{}{},
 	}
 }
 
@@ -141,7 +135,7 @@ func (s *Source) Refused(engine, resource string, patches []model.PatchRef, why 
 func (s *Source) suspects(list []accused, resource string) []accused {
 	var out []accused
 	for _, a := range list {
-		if _, ok := s.proven[proof{a, resource}]; !ok {
+		if _, ok := s.proven[a][resource]; !ok {
 			out = append(out, a)
 		}
 	}
@@ -167,19 +161,26 @@ func (s *Source) accuse(list []accused, resource, why string) {
 func (s *Source) Taken(engine, resource string, patches []model.PatchRef) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := named(engine, patches)
-	for _, a := range list {
-		if v := s.cases[a]; v != nil && v.state != tried {
+	for _, r := range patches {
+		if v := s.cases[patchOf(engine, r)]; v != nil && v.state != tried {
 			return // an answer to what was sent before
 		}
 	}
-	for _, a := range list {
-		s.proven[proof{a, resource}] = struct{}{}
+	for _, r := range patches {
+		a := patchOf(engine, r)
+		s.prove(a, resource)
 		if v := s.cases[a]; v != nil && v.resource == resource {
 			delete(s.cases, a)
 			s.next(engine)
 		}
 	}
+}
+
+func (s *Source) prove(a accused, resource string) {
+	if s.proven[a] == nil {
+		s.proven[a] = map[string]struct{}{}
+	}
+	s.proven[a][resource] = struct{}{}
 }
 
 // next lets out the next suspect of an engine, unless there is one on trial, and tells
@@ -210,15 +211,24 @@ func (s *Source) next(engine string) {
 func named(engine string, patches []model.PatchRef) []accused {
 	out := make([]accused, len(patches))
 	for i, r := range patches {
-		out[i] = accused{r.Filter.Key, r.Filter.Hash, r.Index, engine}
+		out[i] = patchOf(engine, r)
 	}
 	return out
+}
+
+func patchOf(engine string, r model.PatchRef) accused {
+	return accused{r.Filter.Key, r.Filter.Hash, r.Index, engine}
 }
 
 // gone tells whether a version of an EnvoyFilter is in force no more.
 func gone(snap *model.Snapshot, a accused) bool {
 	f, _ := snap.Objects.Get(a.filter).(*model.EnvoyFilter)
 	return f == nil || f.Hash != a.version
+}
+
+// unlearn drops what is known of patches that are in force no more.
+func (s *Source) unlearn(snap *model.Snapshot) {
+	maps.DeleteFunc(s.proven, func(a accused, _ map[string]struct{}) bool { return gone(snap, a) })
 }
 
 // outdated tells whether there are cases about what is in force no more.
@@ -231,7 +241,7 @@ func (s *Source) outdated() bool {
 			return true
 		}
 	}
-	maps.DeleteFunc(s.proven, func(p proof, _ struct{}) bool { return gone(snap, p.accused) })
+	s.unlearn(snap)
 	return false
 }
 
@@ -251,7 +261,7 @@ func (s *Source) forget() string {
 			}
 		}
 	}
-	maps.DeleteFunc(s.proven, func(p proof, _ struct{}) bool { return gone(snap, p.accused) })
+	s.unlearn(snap)
 	return "patches that proxies refuse"
 }
 
