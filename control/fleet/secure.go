@@ -8,9 +8,9 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	lrspb "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/base/bearertoken"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/serve"
 )
@@ -117,11 +117,8 @@ func (p *session) permitted(w *model.Workload) *model.Workload {
 // OwnToken tells whether a call shows a token that the mesh itself has given a workload: one
 // that is no JSON web token, which has two dots.
 func OwnToken(ctx context.Context) bool {
-	md, _ := metadata.FromIncomingContext(ctx)
-	for _, v := range md.Get("authorization") {
-		if token, ok := strings.CutPrefix(v, "Bearer "); ok {
-			return strings.Count(token, ".") != 2
-		}
+	for token := range bearertoken.All(ctx) {
+		return strings.Count(token, ".") != 2
 	}
 	return false
 }

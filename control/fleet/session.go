@@ -4,15 +4,14 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/weftmesh/weft/base/bearertoken"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/serve"
@@ -203,12 +202,9 @@ func (p *session) Close() { p.fleet.remove(p) }
 // tokenHash returns the hash of the caller's bearer token, as model.Workload
 // has it.
 func tokenHash(ctx context.Context) (string, error) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	for _, v := range md.Get("authorization") {
-		if token, ok := strings.CutPrefix(v, "Bearer "); ok && token != "" {
-			sum := sha256.Sum256([]byte(token))
-			return hex.EncodeToString(sum[:]), nil
-		}
+	if token := bearertoken.First(ctx); token != "" {
+		sum := sha256.Sum256([]byte(token))
+		return hex.EncodeToString(sum[:]), nil
 	}
 	return "", status.Error(codes.Unauthenticated, "no bearer token in the metadata: set initial_metadata authorization in the bootstrap")
 }

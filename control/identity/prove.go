@@ -9,9 +9,10 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/base/bearertoken"
 )
 
 // Account is an identity that has been proved: a service account of a namespace.
@@ -51,7 +52,7 @@ func NewProver(issuers []*Issuer, domains func() []string) *Prover {
 
 // Account is the caller's, or a gRPC status error.
 func (p *Prover) Account(ctx context.Context) (Account, error) {
-	if token := Bearer(ctx); token != "" {
+	if token := bearertoken.First(ctx); token != "" {
 		return p.byToken(ctx, token)
 	}
 	pr, _ := peer.FromContext(ctx)
@@ -107,15 +108,4 @@ func (p *Prover) byToken(ctx context.Context, token string) (Account, error) {
 		return a, status.Errorf(codes.Unauthenticated, "the token's subject %q is no service account: want %sNAMESPACE:NAME, or its SPIFFE URI", subject, accountPrefix)
 	}
 	return p.known(a)
-}
-
-// Bearer is the token in the metadata of a call; empty: there is none.
-func Bearer(ctx context.Context) string {
-	md, _ := metadata.FromIncomingContext(ctx)
-	for _, v := range md.Get("authorization") {
-		if token, ok := strings.CutPrefix(v, "Bearer "); ok && token != "" {
-			return token
-		}
-	}
-	return ""
 }

@@ -13,8 +13,9 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+
+	"github.com/weftmesh/weft/base/bearertoken"
 )
 
 // Schemes begin addresses, as they do of the servers that --config names.
@@ -112,9 +113,8 @@ func (f files) admit(ctx context.Context) error {
 	if err != nil {
 		return status.Error(codes.Unavailable, err.Error())
 	}
-	md, _ := metadata.FromIncomingContext(ctx)
-	for _, v := range md.Get("authorization") {
-		if got, ok := strings.CutPrefix(v, "Bearer "); ok && subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1 {
+	for got := range bearertoken.All(ctx) {
+		if subtle.ConstantTimeCompare([]byte(got), []byte(want)) == 1 {
 			return nil
 		}
 	}
