@@ -85,15 +85,7 @@ func (c *conn) Decode(b []byte, from codec.Peer, m *codec.Message) error {
 
 // decode asks a module about bytes, and reads its answer.
 func (m *machine) decode(b []byte, from codec.Peer, out *codec.Message) error {
-	n, err := m.write(b)
-	if err != nil {
-		return err
-	}
-	at, err := m.call(m.fn[decode], n, uint64(from))
-	if err != nil {
-		return err
-	}
-	r, err := m.read(at)
+	r, err := m.ask(decode, b, 0, uint64(from))
 	switch {
 	case err != nil:
 		return err
@@ -183,15 +175,7 @@ func (c *conn) Encode(out, raw []byte, from codec.Peer, id uint64, changes []cod
 		c.in = appendPiece(appendPiece(append(c.in, remove), x.Name), x.Value)
 	}
 	err := c.with(func(m *machine) error {
-		n, err := m.write(c.in)
-		if err != nil {
-			return err
-		}
-		at, err := m.call(m.fn[encode], n, uint64(from), id)
-		if err != nil {
-			return err
-		}
-		r, err := m.read(at)
+		r, err := m.ask(encode, c.in, 0, uint64(from), id)
 		switch {
 		case err != nil:
 			return err
@@ -224,24 +208,13 @@ func (c *drainConn) Drain(out []byte) []byte { return c.say(out, drain, nil) }
 // Reset implements codec.Resetter.
 func (c *conn) Reset(out []byte, id uint64) []byte { return c.say(out, reset, nil, id) }
 
-// say appends what a function makes. With in, the first of args is its size.
+// say appends what a function makes of ask's arguments.
 func (c *conn) say(out []byte, function int, in []byte, args ...uint64) []byte {
 	_ = c.with(func(m *machine) error {
 		if m.fn[function] == nil {
 			return nil
 		}
-		if in != nil {
-			n, err := m.write(in)
-			if err != nil {
-				return err
-			}
-			args[0] = n
-		}
-		at, err := m.call(m.fn[function], args...)
-		if err != nil {
-			return err
-		}
-		r, err := m.read(at)
+		r, err := m.ask(function, in, args...)
 		if err == nil && len(r) <= maxMessage {
 			out = append(out, r...)
 		}

@@ -227,6 +227,23 @@ func (m *machine) within(most time.Duration, f api.Function, args ...uint64) (ui
 	return m.stack[0], nil
 }
 
+// ask calls a function with bytes, whose size becomes the first of args, or with none (nil),
+// and returns what it answers, until the next call.
+func (m *machine) ask(function int, in []byte, args ...uint64) ([]byte, error) {
+	if in != nil {
+		n, err := m.write(in)
+		if err != nil {
+			return nil, err
+		}
+		args[0] = n
+	}
+	at, err := m.call(m.fn[function], args...)
+	if err != nil {
+		return nil, err
+	}
+	return m.read(at)
+}
+
 // write hands bytes to the module, and returns how many.
 func (m *machine) write(b []byte) (uint64, error) {
 	at, err := m.call(m.fn[buffer], uint64(len(b)))
