@@ -80,10 +80,8 @@ func (s *state) set(r resource, n name, next *outcome, d *model.Delta) {
 	} else {
 		if next.bad && old != nil && len(old.objects) > 0 {
 			next.objects = old.objects
-			next.findings = append(next.findings, model.Finding{
-				Code: document.CodeLastGood, Severity: model.Info, Object: old.objects[0].Head().Key, Origin: old.objects[0].Head().Origin,
-				Message: "the last good version stays in force",
-			})
+			h := old.objects[0].Head()
+			next.findings = append(next.findings, document.LastGood(h.Key, h.Origin))
 		}
 		s.items[r][n] = next
 		delete(s.faulty[r], n)

@@ -62,6 +62,11 @@ type Result struct {
 	begin int
 }
 
+// LastGood is the Finding about an object whose new version is bad: at is where the one that stays stands.
+func LastGood(k model.Key, at model.Origin) model.Finding {
+	return model.Finding{Code: CodeLastGood, Severity: model.Info, Object: k, Origin: at, Message: "the last good version stays in force"}
+}
+
 // Decoder knows the front ends. It is immutable and may be used by many.
 type Decoder struct {
 	byKind map[string][]*FrontEnd

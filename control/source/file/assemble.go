@@ -187,9 +187,7 @@ func (p *pass) lastGood() {
 			at = old.objects[0].Head().Origin
 		}
 		p.next[k] = old
-		p.findings = append(p.findings, model.Finding{
-			Code: document.CodeLastGood, Severity: model.Info, Object: k, Origin: at, Message: "the last good version stays in force",
-		})
+		p.findings = append(p.findings, document.LastGood(k, at))
 	}
 }
 

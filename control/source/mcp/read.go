@@ -65,9 +65,7 @@ func (o *offer) add(before *offer, d document.Result) {
 	}
 	if old := before.objects[d.Key]; old != nil {
 		o.objects[d.Key] = old
-		o.findings = append(o.findings, model.Finding{
-			Code: document.CodeLastGood, Severity: model.Info, Object: d.Key, Origin: old[0].Head().Origin, Message: "the last good version stays in force",
-		})
+		o.findings = append(o.findings, document.LastGood(d.Key, old[0].Head().Origin))
 	}
 }
 
