@@ -51,15 +51,16 @@ func backendRef(d *document.Document, at string, r *gatewayv1.BackendObjectRefer
 }
 
 // streams reads the rules of a TLSRoute, TCPRoute or UDPRoute.
-func streams(d *document.Document, out *model.APIRoute, backends [][]gatewayv1.BackendRef, names []*gatewayv1.SectionName) []model.Object {
-	if len(backends) == 0 {
+func streams[R any](d *document.Document, out *model.APIRoute, rules []R, read func(*R) ([]gatewayv1.BackendRef, *gatewayv1.SectionName)) []model.Object {
+	if len(rules) == 0 {
 		d.Error(document.CodeMissing, "spec.rules", "add a rule with backendRefs", "is missing")
 	}
-	if len(backends) > 1 {
+	if len(rules) > 1 {
 		d.Unsupported("spec.rules[1]", "put the backends into one rule, by weight", "more than one rule cannot be told apart")
 	}
-	for i, list := range backends {
-		r := model.APIRule{Name: string(or(names[i], "")), Field: document.At("spec.rules", i)}
+	for i := range rules {
+		list, name := read(&rules[i])
+		r := model.APIRule{Name: string(or(name, "")), Field: document.At("spec.rules", i)}
 		for j := range list {
 			at := document.At(r.Field+".backendRefs", j)
 			r.Backends = append(r.Backends, model.APIBackend{
@@ -79,12 +80,9 @@ func convertTLSRoute(d *document.Document) []model.Object {
 	if !ok {
 		return nil
 	}
-	var backends [][]gatewayv1.BackendRef
-	var names []*gatewayv1.SectionName
-	for _, r := range s.Rules {
-		backends, names = append(backends, r.BackendRefs), append(names, r.Name)
-	}
-	return streams(d, route(d, &s.CommonRouteSpec, s.Hostnames), backends, names)
+	return streams(d, route(d, &s.CommonRouteSpec, s.Hostnames), s.Rules, func(r *gatewayv1.TLSRouteRule) ([]gatewayv1.BackendRef, *gatewayv1.SectionName) {
+		return r.BackendRefs, r.Name
+	})
 }
 
 func convertTCPRoute(d *document.Document) []model.Object {
@@ -92,12 +90,9 @@ func convertTCPRoute(d *document.Document) []model.Object {
 	if !ok {
 		return nil
 	}
-	var backends [][]gatewayv1.BackendRef
-	var names []*gatewayv1.SectionName
-	for _, r := range s.Rules {
-		backends, names = append(backends, r.BackendRefs), append(names, r.Name)
-	}
-	return streams(d, route(d, &s.CommonRouteSpec, nil), backends, names)
+	return streams(d, route(d, &s.CommonRouteSpec, nil), s.Rules, func(r *gatewayv1.TCPRouteRule) ([]gatewayv1.BackendRef, *gatewayv1.SectionName) {
+		return r.BackendRefs, r.Name
+	})
 }
 
 func convertUDPRoute(d *document.Document) []model.Object {
@@ -105,12 +100,9 @@ func convertUDPRoute(d *document.Document) []model.Object {
 	if !ok {
 		return nil
 	}
-	var backends [][]gatewayv1.BackendRef
-	var names []*gatewayv1.SectionName
-	for _, r := range s.Rules {
-		backends, names = append(backends, r.BackendRefs), append(names, r.Name)
-	}
-	return streams(d, route(d, &s.CommonRouteSpec, nil), backends, names)
+	return streams(d, route(d, &s.CommonRouteSpec, nil), s.Rules, func(r *gatewayv1.UDPRouteRule) ([]gatewayv1.BackendRef, *gatewayv1.SectionName) {
+		return r.BackendRefs, r.Name
+	})
 }
 
 func convertBackendTLS(d *document.Document) []model.Object {
