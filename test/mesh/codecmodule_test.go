@@ -12,59 +12,10 @@ import (
 )
 
 // tickers is a mesh whose protocol "ticker" is a module (examples/wasm-codec).
-const tickers = `apiVersion: metaprotocol.aeraki.io/v1alpha1
+var tickers = twoVersions("ticker", "ticker", "tcp-metaprotocol-ticker", "7000") + pageOf("ticker", "page") + strictTLS + `apiVersion: metaprotocol.aeraki.io/v1alpha1
 kind: ApplicationProtocol
 metadata: {name: ticker}
 spec: {protocol: ticker, module: {url: MODULE}}
----
-apiVersion: v1
-kind: Service
-metadata: {name: ticker, namespace: default}
-spec: {selector: {app: ticker}, ports: [{name: tcp-metaprotocol-ticker, port: 7000}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: ticker-v1, namespace: default, labels: {app: ticker, version: v1}}
-spec: {command: [BIN/ticker, serve, v1], ports: [{containerPort: 7000}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 7000}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: ticker-v2, namespace: default, labels: {app: ticker, version: v2}}
-spec: {command: [BIN/ticker, serve, v2], ports: [{containerPort: 7000}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 7000}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: page, namespace: default, labels: {app: page}}
-spec: {command: [BIN/ticker, page], ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: in, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: in, namespace: default}
-spec: {hosts: ["*"], gateways: [in], http: [{route: [{destination: {host: page}}]}]}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: default}
-spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: ticker, namespace: default}
-spec:
-  host: ticker
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
 ---
 apiVersion: metaprotocol.aeraki.io/v1alpha1
 kind: MetaRouter

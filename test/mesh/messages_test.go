@@ -8,43 +8,14 @@ import (
 )
 
 // dubboMesh: a page that calls Dubbo services, of which there are two versions.
-const dubboMesh = `apiVersion: v1
+var dubboMesh = twoVersions("demo", "greeter", "tcp-dubbo", "20880") + pageService + publicGateway + strictTLS + `apiVersion: v1
 kind: ServiceAccount
 metadata: {name: page, namespace: default}
----
-apiVersion: v1
-kind: Service
-metadata: {name: demo, namespace: default}
-spec: {selector: {app: demo}, ports: [{name: tcp-dubbo, port: 20880}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v1, namespace: default, labels: {app: demo, version: v1}}
-spec: {command: [BIN/greeter, serve, v1], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v2, namespace: default, labels: {app: demo, version: v2}}
-spec: {command: [BIN/greeter, serve, v2], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
 metadata: {name: page, namespace: default, labels: {app: page}, annotations: {ANNOTATION}}
 spec: {command: [BIN/greeter, call], serviceAccountName: page, ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: in, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - port: {number: INGRESS, name: http, protocol: HTTP}
-    hosts: ["*"]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -56,11 +27,6 @@ spec:
   - match: [{uri: {prefix: /org.x.Demo/}}]
     route: [{destination: {host: demo, subset: v2}}]
   - route: [{destination: {host: page}}]
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: default}
-spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
@@ -88,13 +54,6 @@ spec:
   rules:
   - from: [{source: {namespaces: [default, istio-system]}}]
     to: [{operation: {interfaces: [org.x.Demo]}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: demo, namespace: default}
-spec:
-  host: demo
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
 `
 
 // The same routes in two ways; faults are VirtualService's only.

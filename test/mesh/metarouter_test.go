@@ -9,25 +9,10 @@ import (
 )
 
 // metaMesh is a Dubbo service behind a gateway that speaks Dubbo, with Aeraki's routes and limits.
-const metaMesh = `apiVersion: v1
-kind: Service
-metadata: {name: demo, namespace: default}
-spec: {selector: {app: demo}, ports: [{name: tcp-metaprotocol-dubbo, port: 20880}]}
----
-apiVersion: v1
+var metaMesh = twoVersions("demo", "greeter", "tcp-metaprotocol-dubbo", "20880") + strictTLS + `apiVersion: v1
 kind: Service
 metadata: {name: limits, namespace: default}
 spec: {selector: {app: limits}, ports: [{name: grpc, port: 8081}]}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v1, namespace: default, labels: {app: demo, version: v1}}
-spec: {command: [BIN/greeter, serve, v1], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v2, namespace: default, labels: {app: demo, version: v2}}
-spec: {command: [BIN/greeter, serve, v2], ports: [{containerPort: 20880}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 20880}}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
@@ -40,18 +25,6 @@ metadata: {name: in, namespace: default}
 spec:
   selector: {istio: ingressgateway}
   servers: [{port: {number: INGRESS, name: tcp-metaprotocol-dubbo, protocol: TCP}, hosts: ["*"]}]
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: default}
-spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: demo, namespace: default}
-spec:
-  host: demo
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
 ---
 apiVersion: metaprotocol.aeraki.io/v1alpha1
 kind: MetaRouter

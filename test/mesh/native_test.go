@@ -130,56 +130,7 @@ func (m *mesh) halves(path, before string) {
 }
 
 // thriftMesh: a page that calls Thrift services, of which there are two versions, and one that gets copies.
-const thriftMesh = `apiVersion: v1
-kind: Service
-metadata: {name: demo, namespace: default}
-spec: {selector: {app: demo}, ports: [{name: tcp-thrift, port: 9090}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v1, namespace: default, labels: {app: demo, version: v1}}
-spec: {command: [BIN/thrift, serve, v1], ports: [{containerPort: 9090}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 9090}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: demo-v2, namespace: default, labels: {app: demo, version: v2}}
-spec: {command: [BIN/thrift, serve, v2], ports: [{containerPort: 9090}], readinessProbe: {timeoutSeconds: 60, tcpSocket: {port: 9090}}}
----
-apiVersion: weft.dev/v1alpha1
-kind: Process
-metadata: {name: page, namespace: default, labels: {app: page}}
-spec: {command: [BIN/thrift, call], ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /, port: 9080}}}
----
-apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: in, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers: [{port: {number: INGRESS, name: http, protocol: HTTP}, hosts: ["*"]}]
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: in, namespace: default}
-spec: {hosts: ["*"], gateways: [in], http: [{route: [{destination: {host: page}}]}]}
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: default}
-spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: demo, namespace: default}
-spec:
-  host: demo
-  subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]
----
-apiVersion: networking.istio.io/v1
+var thriftMesh = twoVersions("demo", "thrift", "tcp-thrift", "9090") + pageOf("thrift", "call") + strictTLS + `apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: demo, namespace: default}
 spec:

@@ -9,15 +9,10 @@ import (
 )
 
 // transcodingMesh: the bookstore's catalogue, which speaks gRPC and tells what it serves, and a page that calls it.
-const transcodingMesh = `apiVersion: v1
+var transcodingMesh = pageService + publicGateway + strictTLS + `apiVersion: v1
 kind: Service
 metadata: {name: catalog, namespace: default}
 spec: {selector: {app: catalog}, ports: [{name: grpc, port: 9080, targetPort: 9090}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: page, namespace: default}
-spec: {selector: {app: page}, ports: [{name: http, port: 9080}]}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Process
@@ -30,15 +25,6 @@ metadata: {name: page, namespace: default, labels: {app: page}}
 spec: {command: [BIN/echo], ports: [{containerPort: 9080}], readinessProbe: {timeoutSeconds: 60, httpGet: {path: /healthz, port: 9080}}}
 ---
 apiVersion: networking.istio.io/v1
-kind: Gateway
-metadata: {name: in, namespace: default}
-spec:
-  selector: {istio: ingressgateway}
-  servers:
-  - port: {number: INGRESS, name: http, protocol: HTTP}
-    hosts: ["*"]
----
-apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: in, namespace: default}
 spec:
@@ -48,11 +34,6 @@ spec:
   - match: [{uri: {prefix: /bookstore.}}, {uri: {prefix: /grpc.reflection.}}]
     route: [{destination: {host: catalog}}]
   - route: [{destination: {host: page}}]
----
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default, namespace: default}
-spec: {mtls: {mode: STRICT}}
 ---
 apiVersion: weft.dev/v1alpha1
 kind: Transcoding
