@@ -91,7 +91,7 @@ func (f *Fleet) await(ctx context.Context, p *session) (w *model.Workload) {
 // the group that it wants to be in.
 func (f *Fleet) mayBe(p *session, account Account) error {
 	idx := f.index.Load()
-	if w := idx.Workload(p.proxy.ID.Namespace, p.proxy.ID.Name); w != nil && w.ServiceAccount != "" && w.ServiceAccount != account.Name {
+	if w := idx.Workload(p.proxy.ID.Namespace, p.proxy.ID.Name); w != nil && p.permitted(w) == nil {
 		return status.Errorf(codes.PermissionDenied, "workload %s/%s is of service account %s, the proof is that of %s", w.Namespace, w.Name, w.ServiceAccount, account.Name)
 	}
 	name := p.proxy.Raw[groupKey]
