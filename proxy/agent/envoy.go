@@ -100,7 +100,10 @@ func (e *Envoy) run(ctx context.Context, log *slog.Logger) error {
 	drain := max(1, int(e.Drain.Round(time.Second).Seconds()))
 	cmd := exec.CommandContext(ctx, e.Binary, "-c", path, "--disable-hot-restart", "--concurrency", fmt.Sprint(max(1, e.Concurrency)),
 		"--log-level", e.LogLevel, "--drain-time-s", strconv.Itoa(drain), "--drain-strategy", "immediate", "--parent-shutdown-time-s", strconv.Itoa(drain+1),
-		"--file-flush-interval-msec", "1000") // of access logs, as Istio's agent sets it
+		"--file-flush-interval-msec", "1000", // of access logs, as Istio's agent sets it
+		// So does this: Envoy else warns for each route that it has a field that a newer one,
+		// which means something else, is to replace.
+		"--component-log-level", "misc:error")
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	cmd.SysProcAttr = procAttr()
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
