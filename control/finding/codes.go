@@ -165,6 +165,15 @@ var codes = []Code{
 	{"WEFT0431", warning, "The limits of a MetaRouter are not carried out by a service's proxies that are stock Envoys.", "Run the service with the engine go.", nil},
 	{"WEFT0432", warning, "A rule of an AuthorizationPolicy is about requests at a port whose protocol a stock Envoy carries as bytes; it errs on the safe side.", "Run the service with the engine go.", nil},
 	{"WEFT0440", warning, "The descriptors of a gRPC service cannot be asked for by reflection. An Error when there are none yet.", "Register the reflection service, name an address, or write a descriptorSet.", nil},
+
+	// Injection into pods (kube/inject).
+	{"WEFT0490", warning, "An annotation of a pod has no effect on what is injected.", "See what is named.", nil},
+	{"WEFT0491", info, "An annotation of a pod is deprecated; it is carried out.", "Write what is named in its place.", nil},
+	{"WEFT0492", warning, "Istio has no such annotation for pods.", "Check the spelling, and what kind of object it is for.", nil},
+	{"WEFT0493", warning, "A program runs as the user of the proxy beside it: what it sends is not redirected.", "Give it another user.", nil},
+	{"WEFT0494", warning, "A pod does not look names up in the cluster: its proxy may not find the control plane.", "Use dnsPolicy ClusterFirst, or see that the name is known.", nil},
+	{"WEFT0495", info, "What runs pods is left as it is, for the reason that is named.", "Nothing, if that is meant.", nil},
+	{"WEFT0496", failure, "A pod cannot be injected as it asks, and is refused.", "Correct the annotation that is named.", nil},
 }
 
 // Absent are the messages of istioctl analyze that Weft has no equal of, and why.

@@ -14,6 +14,7 @@ var parts = []struct{ prefix, title, about string }{
 	{"WEFT02", "What several objects show together", "Nothing is refused for these: every object stays in force as far as it goes. Codes from WEFT0240 on are about what runs in a Kubernetes\ncluster, and come only of `weft analyze`, where such objects are among the files."},
 	{"WEFT03", "What shows when proxies are configured", "The rest of a proxy's configuration goes out."},
 	{"WEFT04", "Gateway API and Ingress", "By the condition of the Gateway API that would say so."},
+	{"WEFT049", "Injection into pods", "Warnings of the webhook, which `kubectl` shows, and of `weft inject`, see INJECTION.md."},
 }
 
 // Page writes docs/FINDINGS.md.
@@ -30,7 +31,7 @@ The codes of ` + "`istioctl analyze`" + ` that say the same stand beside; where 
 	for _, p := range parts {
 		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| code | severity | means | what to do | istioctl analyze |\n|---|---|---|---|---|\n", p.title, p.about)
 		for _, c := range codes {
-			if strings.HasPrefix(c.ID, p.prefix) {
+			if sectionOf(c.ID) == p.prefix {
 				fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", c.ID, c.Severity, c.Meaning, c.Remedy, Equals(c))
 			}
 		}
@@ -41,4 +42,14 @@ The codes of ` + "`istioctl analyze`" + ` that say the same stand beside; where 
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// sectionOf is the longest of the prefixes that a code begins with.
+func sectionOf(code string) (best string) {
+	for _, p := range parts {
+		if strings.HasPrefix(code, p.prefix) && len(p.prefix) > len(best) {
+			best = p.prefix
+		}
+	}
+	return best
 }
