@@ -77,8 +77,8 @@ type Options struct {
 	// AdminSocket is a unix socket beside the bootstrap's admin address.
 	Merged, Health, Prometheus []string
 	AdminSocket                string
-	// Program is the URL of the program's own metrics, for Merged.
-	Program string
+	// Programs are the URLs of the programs' own metrics, for Merged.
+	Programs []string
 	// PIDs are the processes that the proxy's cost consists of; nil: this one.
 	PIDs func() []int
 
@@ -205,6 +205,9 @@ func (o *Options) join(b *config.Bootstrap) error {
 	}
 	if o.CertTTL == 0 {
 		o.CertTTL = o.Istio.TTL
+	}
+	if o.Istio.Drain != 0 {
+		o.DrainTime = o.Istio.Drain
 	}
 	return nil
 }
@@ -453,7 +456,8 @@ func (r *runtime) apply(u xds.Update) []xds.Rejection {
 // drain lets connections end by themselves, for a while.
 func (r *runtime) drain() {
 	r.log.Info("draining", "for", r.opt.DrainTime)
-	r.listeners.Drain(false)
+	// Programs beside a sidecar may still call while they end.
+	r.listeners.Drain(r.opt.Istio != nil && r.opt.Istio.Node.Type == wire.Sidecar)
 	bound := time.NewTimer(r.opt.DrainTime)
 	defer bound.Stop()
 	tick := time.NewTicker(20 * time.Millisecond)

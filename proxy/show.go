@@ -26,9 +26,16 @@ func (r *runtime) admin() *admin.Server {
 		Merged: r.opt.Merged, Health: r.opt.Health, Prometheus: r.opt.Prometheus, Socket: r.opt.AdminSocket,
 		Ready: r.ready, ServerInfo: r.serverInfo, ConfigDump: r.configDump, Clusters: r.showClusters,
 		Listeners: r.showListeners, Certs: r.showCerts, Stats: r.dottedStats, Metrics: r.observe.all,
-		Program: r.opt.Program, Level: r.opt.Level, Quit: r.quit, Log: r.log.With("component", "admin"),
+		Programs: r.opt.Programs, Level: r.opt.Level, Quit: r.quit, Log: r.log.With("component", "admin"),
 		Runtime: r.showRuntime, RuntimeModify: r.boot.Runtime.Modify,
 		Drain: func() { r.listeners.Drain(false) }, Fail: r.failing.Store, Listen: r.listenAdmin,
+	}
+	if a := r.opt.Istio; a != nil {
+		o.Programs = append(o.Programs, a.Metrics...)
+		o.Leave = func() { r.failing.Store(true) }
+		if a.App != nil {
+			o.App = a.App
+		}
 	}
 	if r.boot.Admin.IsValid() {
 		o.API = []string{r.boot.Admin.String()}

@@ -3,6 +3,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,7 +33,8 @@ type Flags struct {
 	NoDNS bool
 
 	level, inside, io string
-	istio             string
+	istio, domain     string
+	pilot             pilotFlags
 	mark, concurrency uint32
 	hostListeners     bool
 	over              proxy.Handover
@@ -75,6 +77,7 @@ func (p *Flags) Add(f *pflag.FlagSet) {
 	f.Uint32Var(&p.drain, "drain-time-s", 0, "--drain-time in seconds")
 	f.Uint32Var(&p.parents, "parent-shutdown-time-s", 0, "how long the proxy that this one takes over from goes on, in seconds (default: as that was told)")
 	p.addEnvoys(f)
+	p.addPilots(f)
 	for _, name := range []string{"hand-socket", "inside", "host-listeners", "no-dns", "port-relay"} {
 		_ = f.MarkHidden(name) // weft up sets them
 	}
@@ -86,6 +89,9 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 	agent, err := p.Istio()
 	if err != nil {
 		return proxy.Options{}, err
+	}
+	if agent != nil && !f.Changed("port-merged") {
+		p.Merged = agent.StatusPort
 	}
 	if agent == nil && p.Bootstrap == "" {
 		return proxy.Options{}, usage("proxy needs -c: an Envoy v3 bootstrap (or --istio)")
@@ -110,7 +116,7 @@ func (p *Flags) Options(f *pflag.FlagSet, version string) (proxy.Options, error)
 		o.Relay = dns.Loopback(p.Relay)
 	}
 	// Without a control plane of Weft's there are no names to answer.
-	if !p.NoDNS && p.XDS != "" {
+	if !p.NoDNS && (p.XDS != "" || agent != nil && agent.Names()) {
 		o.DNS = dns.Loopback(p.DNS)
 	}
 	return o, nil
@@ -122,7 +128,11 @@ func (p *Flags) Istio() (*istio.Agent, error) {
 	case "":
 		return nil, nil
 	case wire.Sidecar, wire.Router:
-		a, err := istio.Load(kind, "", os.Environ())
+		environ := os.Environ()
+		if p.domain != "" {
+			environ = append(environ, "DNS_DOMAIN="+p.domain)
+		}
+		a, err := istio.Load(kind, "", environ)
 		if err != nil {
 			return nil, fmt.Errorf("--istio: %w", err)
 		}
@@ -134,7 +144,7 @@ func (p *Flags) Istio() (*istio.Agent, error) {
 // Logger is the log that --log-level asks for, on standard error.
 func (p *Flags) Logger() (*slog.Logger, *slog.LevelVar, error) {
 	v := &slog.LevelVar{}
-	level := p.level
+	level := cmp.Or(p.pilot.level, p.level)
 	if l, ok := envoyLevels[level]; ok {
 		level = l
 	}

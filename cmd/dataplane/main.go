@@ -22,7 +22,10 @@ const codeUsage = 2
 // and exits. Protocols are carried beside those that are built in. version may be empty: the module's.
 func Main(version string, protocols ...*codec.Protocol) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := runMain(ctx, os.Args[1:], versionString(version), protocols)
+	err, done := Helper(ctx, os.Args[1:], os.Stdout)
+	if !done {
+		err = runMain(ctx, os.Args[1:], versionString(version), protocols)
+	}
 	stop()
 	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, pflag.ErrHelp) {
 		return
@@ -43,6 +46,10 @@ and serves what it says. What it does not support it refuses by the field's name
 
 Usage:
   weft-proxy -c BOOTSTRAP [flags]
+  weft-proxy proxy sidecar|router [flags]   in a pod, with pilot-agent's environment and files
+  weft-proxy istio-iptables [flags]         redirect the pod's traffic to the proxy, by nftables
+  weft-proxy request METHOD PATH            ask the running proxy
+  weft-proxy wait                           until the running proxy is ready
 
 Flags:
 `, f.FlagUsages())
@@ -50,6 +57,10 @@ Flags:
 	var p Flags
 	p.Add(f)
 	showVersion := f.Bool("version", false, "show the version")
+	args, err := p.Pilot(args)
+	if err != nil {
+		return err
+	}
 	switch err := f.Parse(args); {
 	case err != nil && !errors.Is(err, pflag.ErrHelp):
 		return &UsageError{Err: fmt.Errorf("%w (see `weft-proxy --help`)", err)}

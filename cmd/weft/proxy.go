@@ -32,7 +32,7 @@ type proxyFlags struct {
 func proxyCommand() *cobra.Command {
 	var p proxyFlags
 	c := &cobra.Command{
-		Use:   "proxy -c BOOTSTRAP",
+		Use:   "proxy -c BOOTSTRAP | proxy sidecar | proxy router",
 		Short: "Run the data plane: sidecar or gateway",
 		Long: `Proxy reads an Envoy v3 bootstrap (YAML or JSON) and serves what it says: static resources, and
 what an xDS server sends. What it does not support it refuses by the field's name.
@@ -40,13 +40,26 @@ what an xDS server sends. What it does not support it refuses by the field's nam
 --engine envoy runs a stock Envoy on the same bootstrap, and beside it what Envoy lacks:
 certificates, DNS, Istio's metrics.
 
+` + "`proxy sidecar`" + ` and ` + "`proxy router`" + ` say the same as --istio, as pilot-agent is called in pods.
+
 --engine none runs no data plane. With --grpc it stands beside programs whose gRPC speaks xDS
 itself: it keeps certificates fresh in files, leads to the control plane, and writes gRPC's
 bootstrap, which programs find by GRPC_XDS_BOOTSTRAP. With --istio it does so in istiod's mesh,
 at pilot-agent's paths.`,
 		Example: "  weft proxy -c bootstrap.yaml\n  GRPC_XDS_BOOTSTRAP=/run/app/grpc-bootstrap.json weft proxy --engine none --istio sidecar",
-		Args:    cobra.NoArgs,
-		RunE:    func(c *cobra.Command, _ []string) error { return p.run(c.Context(), c.Flags()) },
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				if err := p.Kind(args[0]); err != nil {
+					return usage(err)
+				}
+			}
+			// Istio's templates ask for an agent alone so.
+			if os.Getenv("DISABLE_ENVOY") == "true" && !c.Flags().Changed("engine") {
+				p.engine = host.EngineNone
+			}
+			return p.run(c.Context(), c.Flags())
+		},
 	}
 	f := c.Flags()
 	p.Add(f)

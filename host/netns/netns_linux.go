@@ -197,3 +197,18 @@ func prepare(confs ...string) bool {
 func sysctl(key, value string) {
 	_ = os.WriteFile(filepath.Join("/proc/sys", key), []byte(value), 0)
 }
+
+// AddInboundSource adds the address of InboundSource that no loopback interface has by
+// itself, where there is IPv6.
+func AddInboundSource() error {
+	raw, err := os.ReadFile("/proc/sys/net/ipv6/conf/lo/disable_ipv6")
+	if err != nil || len(raw) == 0 || raw[0] != '0' {
+		return nil //nolint:nilerr // there is no IPv6
+	}
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("lo: %w", err)
+	}
+	_, in6 := InboundSource()
+	return assign(lo, in6, 128)
+}

@@ -3,7 +3,9 @@
 //
 //	API         127.0.0.1:15000 and a unix socket: everything
 //	merged      :15020  /stats/prometheus of the proxy and of the program together,
-//	            /healthz/ready, /quitquitquit (POST, from loopback)
+//	            /healthz/ready, /quitquitquit and /drain (POST, from loopback),
+//	            /app-health/ and /app-lifecycle/, where programs are asked in the
+//	            kubelet's place
 //	health      :15021  /healthz/ready
 //	prometheus  :15090  /stats/prometheus of the proxy alone
 //
@@ -56,8 +58,12 @@ type Options struct {
 	Stats func(visit func(name string, value uint64))
 	// Metrics are the proxy's Prometheus metrics.
 	Metrics prometheus.Gatherer
-	// Program is the URL of the program's own metrics, "" when it has none.
-	Program string
+	// Programs are the URLs of the programs' own metrics.
+	Programs []string
+	// App answers at /app-health/ and /app-lifecycle/ of Merged; nil: nothing does.
+	App http.Handler
+	// Leave asks clients to go, for the pod is about to end; programs may still call.
+	Leave func()
 	// Level reads and sets the log level.
 	Level *slog.LevelVar
 	// Drain stops taking new connections; Quit ends the process in order.
@@ -122,6 +128,11 @@ func (s *Server) Open(ctx context.Context) error {
 	merged.HandleFunc("/metrics", s.merged)
 	merged.HandleFunc("/healthz/ready", s.ready)
 	merged.HandleFunc("POST /quitquitquit", fromLoopback(s.quit))
+	merged.HandleFunc("POST /drain", fromLoopback(s.leave))
+	if s.App != nil {
+		merged.Handle("/app-health/", s.App)
+		merged.Handle("/app-lifecycle/", s.App)
+	}
 
 	open := func(network string, addrs []string, h http.Handler) error {
 		for _, a := range addrs {
@@ -386,6 +397,16 @@ func (s *Server) quit(w http.ResponseWriter, _ *http.Request) {
 	}
 	_, _ = io.WriteString(w, "OK\n")
 	s.Quit()
+}
+
+// leave is what a pod that is about to end calls.
+func (s *Server) leave(w http.ResponseWriter, _ *http.Request) {
+	if s.Leave == nil {
+		missing(w)
+		return
+	}
+	s.Leave()
+	_, _ = io.WriteString(w, "OK\n")
 }
 
 // fromLoopback refuses callers from elsewhere.

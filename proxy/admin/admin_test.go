@@ -122,7 +122,7 @@ func TestMetricsAreMergedAndNamedAsEnvoys(t *testing.T) {
 		f("udp", "b", "downstream_sess_total", 6, false)
 		f("server", "", "live", 1, true)
 	}})
-	srv := server(t, Options{Metrics: r, Program: program.URL})
+	srv := server(t, Options{Metrics: r, Programs: []string{program.URL}})
 	_, body := do(t, "GET", srv.URL+"/stats/prometheus")
 	for _, want := range []string{
 		`envoy_cluster_upstream_rq_total{envoy_cluster_name="outbound|80||x"} 3`, `envoy_cluster_name="outbound|80||y"} 4`, "envoy_server_live 1", "orders_total 7",

@@ -28,27 +28,34 @@ func (s *Server) prometheus(w http.ResponseWriter, r *http.Request) {
 	promhttp.HandlerFor(s.Metrics, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, DisableCompression: true}).ServeHTTP(w, r)
 }
 
-// merged writes the proxy's metrics and then the program's, as Istio's agent
+// merged writes the proxy's metrics and then the programs', as Istio's agent
 // does: the text formats concatenate.
 func (s *Server) merged(w http.ResponseWriter, r *http.Request) {
-	if s.Program == "" {
+	if len(s.Programs) == 0 {
 		s.prometheus(w, r)
 		return
 	}
 	plain := r.Clone(r.Context())
 	plain.Header.Set("Accept", "text/plain;version=0.0.4")
 	s.prometheus(w, plain)
+	for _, url := range s.Programs {
+		s.program(w, r, url)
+	}
+}
+
+// program writes the metrics of one program; one that does not answer has none.
+func (s *Server) program(w io.Writer, r *http.Request, url string) {
 	ctx, cancel := context.WithTimeout(r.Context(), programBound)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Program, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		s.Log.Warn("metrics of the program", "url", s.Program, "error", err)
+		s.Log.Warn("metrics of the program", "url", url, "error", err)
 		return
 	}
 	req.Header.Set("Accept", "text/plain;version=0.0.4")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		s.Log.Debug("metrics of the program", "url", s.Program, "error", err)
+		s.Log.Debug("metrics of the program", "url", url, "error", err)
 		return
 	}
 	defer resp.Body.Close()

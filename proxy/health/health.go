@@ -4,6 +4,8 @@
 // A Probe is asked again and again until its context ends; who listens is told when the
 // answer is another than before, the first one included, and not each time. Kubernetes'
 // thresholds count in a row. It decides nothing about what follows.
+//
+// An App asks when it is asked: the kubelet's probes of programs beside a proxy.
 package health
 
 import (
@@ -49,7 +51,11 @@ type HTTP struct {
 }
 
 // GRPC is a server in plain text, and the service that is asked for; "": the whole.
-type GRPC struct{ Address, Service string }
+type GRPC struct {
+	Address, Service string
+	// dial connects; nil: as usual.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
 
 // Kubernetes' defaults, which are Istio's.
 const (
@@ -238,7 +244,11 @@ func (p *Probe) ask(ctx context.Context, client *http.Client) error {
 
 // ask asks once, on a connection of its own.
 func (g *GRPC) ask(ctx context.Context) error {
-	conn, err := grpc.NewClient("passthrough:///"+g.Address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("weft-probe"))
+	options := []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithUserAgent("weft-probe")}
+	if g.dial != nil {
+		options = append(options, grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) { return g.dial(ctx, "tcp", address) }))
+	}
+	conn, err := grpc.NewClient("passthrough:///"+g.Address, options...)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ func TestRead(t *testing.T) {
 	if p, err := Read([]byte(`{"tcpSocket": {"host": "::1", "port": 9}}`)); err != nil || p.TCP != "[::1]:9" || p.Failure != 3 || p.Period != 10*time.Second {
 		t.Errorf("TCP: %+v, %v", p, err)
 	}
-	if p, err := Read([]byte(`{"grpc": {"port": 9, "service": "shop"}}`)); err != nil || *p.GRPC != (GRPC{"127.0.0.1:9", "shop"}) {
+	if p, err := Read([]byte(`{"grpc": {"port": 9, "service": "shop"}}`)); err != nil || p.GRPC.Address != "127.0.0.1:9" || p.GRPC.Service != "shop" {
 		t.Errorf("gRPC: %+v, %v", p, err)
 	}
 	for text, want := range map[string]string{
@@ -84,7 +84,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"http", Probe{HTTP: &HTTP{URL: server.URL}}, func() { status.Store(302) }, func() { status.Store(500) }, "status 500"},
 		{"tcp", Probe{TCP: address}, func() {}, func() { ln.Close() }, "refused"},
-		{"grpc", Probe{GRPC: &GRPC{rln.Addr().String(), "shop"}}, serves(healthpb.HealthCheckResponse_SERVING), serves(healthpb.HealthCheckResponse_NOT_SERVING), "NOT_SERVING"},
+		{"grpc", Probe{GRPC: &GRPC{Address: rln.Addr().String(), Service: "shop"}}, serves(healthpb.HealthCheckResponse_SERVING), serves(healthpb.HealthCheckResponse_NOT_SERVING), "NOT_SERVING"},
 		{"exec", Probe{Exec: []string{"test", "-e", file}}, func() { _ = os.WriteFile(file, nil, 0o600) }, func() { _ = os.Remove(file) }, "exit status 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

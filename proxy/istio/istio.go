@@ -62,6 +62,12 @@ type Agent struct {
 	// Probe is how the program is asked whether it is well (readinessProbe); nil: it is
 	// not.
 	Probe *health.Probe
+	// App asks programs in the kubelet's place; nil: nobody has written what.
+	App *health.App
+	// Metrics are the URLs of the programs' own metrics.
+	Metrics []string
+	// Drain is how long connections may go on when the proxy is to end; 0: it is not said.
+	Drain time.Duration
 }
 
 // Endpoint is a server of the control plane.
@@ -98,6 +104,7 @@ type proxyConfig struct {
 	ProxyMetadata          map[string]string `json:"proxyMetadata"`
 	CACertificatesPEM      []string          `json:"caCertificatesPem"`
 	ReadinessProbe         json.RawMessage   `json:"readinessProbe"`
+	TerminationDrain       string            `json:"terminationDrainDuration"`
 }
 
 // reader is where it is read from.
@@ -130,6 +137,9 @@ func Load(kind wire.NodeType, dir string, environ []string) (*Agent, error) {
 		if a.Probe, err = health.Read(c.ReadinessProbe); err != nil {
 			return nil, fmt.Errorf("PROXY_CONFIG: readinessProbe: %w", err)
 		}
+	}
+	if err := r.pod(a, c); err != nil {
+		return nil, err
 	}
 	a.Service = cmp.Or(c.ServiceCluster, "istio-proxy")
 	if a.Metadata, err = r.metadata(a, raw, c); err != nil {
