@@ -103,7 +103,8 @@ var allowed = map[string][]string{
 	// kube is what a cluster is given.
 	"kube/crd": {"control/source"},
 	// inject is asked by a webhook, and by hand.
-	"kube/inject": {"control/model", "wire", "base"},
+	"kube/inject":         {"control/model", "wire", "base"},
+	"kube/inject/webhook": {"kube/inject", "control/model", "base"},
 
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
@@ -121,9 +122,9 @@ var foreign = []struct {
 	parts       []string
 }{
 	{"sigs.k8s.io/gateway-api", "Gateway API ends in the front end", []string{"control/source"}},
-	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source", "kube/inject"}},
+	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source", "kube/inject", "kube/inject/webhook"}},
 	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "control/mcp"}},
-	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "kube/inject"}},
+	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "kube/inject", "kube/inject/webhook"}},
 	{
 		"github.com/envoyproxy/go-control-plane/envoy", "Envoy's messages end where they are decoded",
 		[]string{"wire", "control/patch", "control/source/mcp", "control/mcp", "control/translate", "control/serve", "control/fleet", "control/limiter/quota", "control", "proxy/xds", "proxy/sds", "proxy/config", "proxy/agent", "proxy/telemetry/als", "proxy"},
