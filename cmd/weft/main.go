@@ -100,7 +100,7 @@ Begin with a whole mesh on this machine:
 	add("use", env.Commands()...)
 	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand(), pluginCommand())
 	add("parts", controlCommand(), proxyCommand(), crdsCommand(), injectCommand())
-	c.AddCommand(helperCommands()...)
+	c.AddCommand(append(helperCommands(), grpcBootstrapCommand())...)
 	c.AddCommand(&cobra.Command{
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionString()) },

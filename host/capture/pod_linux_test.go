@@ -2,19 +2,16 @@ package capture_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
-	"runtime"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/weftmesh/weft/host/capture"
+	"github.com/weftmesh/weft/test/space"
 )
 
 // Addresses of the pod and of who calls it, on the two ends of a cable.
@@ -24,97 +21,11 @@ const (
 	proxyUser           = 1337
 )
 
-// space is a network namespace with a thread that lives in it.
-type space struct {
-	work chan func()
-	ns   *os.File
-}
-
-func newSpace(t *testing.T) *space {
-	t.Helper()
-	s := &space{work: make(chan func())}
-	ready := make(chan error)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		if err == nil {
-			s.ns, err = os.Open(fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid()))
-		}
-		ready <- err
-		for f := range s.work {
-			f()
-		}
-	}()
-	if err := <-ready; err != nil {
-		t.Skipf("no network namespace: %v", err)
-	}
-	t.Cleanup(func() {
-		close(s.work)
-		s.ns.Close()
-	})
-	return s
-}
-
-func (s *space) do(t *testing.T, f func() error) {
-	t.Helper()
-	done := make(chan error)
-	s.work <- func() { done <- f() }
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-}
-
-// cable joins two namespaces.
-func cable(t *testing.T, pod, caller *space) {
-	t.Helper()
-	pod.do(t, func() error {
-		a := netlink.NewLinkAttrs()
-		a.Name = "eth0"
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "net0", PeerNamespace: netlink.NsFd(int(caller.ns.Fd()))})
-	})
-	up := func(name string, gateway bool, addrs ...string) func() error {
-		return func() error {
-			var errs []error
-			for _, n := range []string{"lo", name} {
-				l, err := netlink.LinkByName(n)
-				if err != nil {
-					return err
-				}
-				for _, a := range addrs {
-					if n == "lo" {
-						break
-					}
-					addr, err := netlink.ParseAddr(a)
-					if err != nil {
-						return err
-					}
-					addr.Flags = unix.IFA_F_NODAD
-					errs = append(errs, netlink.AddrAdd(l, addr))
-				}
-				errs = append(errs, netlink.LinkSetUp(l))
-				if gateway && n != "lo" {
-					for _, via := range []string{callerIP, callerIP6} {
-						errs = append(errs, netlink.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: net.ParseIP(via)}))
-					}
-				}
-			}
-			return errors.Join(errs...)
-		}
-	}
-	caller.do(t, up("net0", false, callerIP+"/24", callerIP6+"/64"))
-	pod.do(t, up("eth0", true, podIP+"/24", podIP6+"/64"))
-}
-
 // listen tells which port a connection came to.
-func (s *space) listen(t *testing.T, got chan<- string, addrs ...string) {
+func listen(t *testing.T, s *space.Space, got chan<- string, addrs ...string) {
 	t.Helper()
 	for _, a := range addrs {
-		var l net.Listener
-		s.do(t, func() (err error) {
-			l, err = net.Listen("tcp", a)
-			return err
-		})
-		t.Cleanup(func() { l.Close() })
+		l := s.Listen(t, a)
 		go func() {
 			for {
 				c, err := l.Accept()
@@ -130,9 +41,9 @@ func (s *space) listen(t *testing.T, got chan<- string, addrs ...string) {
 }
 
 // call connects as a user, from an address if one is given.
-func (s *space) call(t *testing.T, user int, from, to string) {
+func call(t *testing.T, s *space.Space, user int, from, to string) {
 	t.Helper()
-	s.do(t, func() error {
+	s.Do(t, func() error {
 		if err := unix.Setfsuid(user); err != nil {
 			return err
 		}
@@ -155,14 +66,13 @@ func (s *space) call(t *testing.T, user int, from, to string) {
 // TestPod: what programs send and what comes in goes to the proxy, but for what is
 // excluded; what the proxy sends does not.
 func TestPod(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("needs root")
-	}
-	pod, caller := newSpace(t), newSpace(t)
-	cable(t, pod, caller)
+	pod, caller := space.New(t), space.New(t)
+	space.Cable(t, pod, caller, "eth0", "net0")
+	caller.Up(t, "net0", []string{callerIP + "/24", callerIP6 + "/64"})
+	pod.Up(t, "eth0", []string{podIP + "/24", podIP6 + "/64"}, callerIP, callerIP6)
 	pods, callers := make(chan string, 8), make(chan string, 8)
-	pod.listen(t, pods, ":15001", ":15006", ":15053", ":15021", ":8080", ":9090")
-	caller.listen(t, callers, ":80", ":81", ":443", ":53")
+	listen(t, pod, pods, ":15001", ":15006", ":15053", ":15021", ":8080", ":9090")
+	listen(t, caller, callers, ":80", ":81", ":443", ":53")
 	nets := func(list ...string) (out []netip.Prefix) {
 		for _, s := range list {
 			out = append(out, netip.MustParsePrefix(s))
@@ -204,9 +114,9 @@ func TestPod(t *testing.T) {
 		"rerouted":   {base(func(p *capture.Pod) { p.Reroute = []string{"eth0"} }), []check{in(podIP+":8080", "15001"), out(0, callerIP+":80", "15001")}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod.do(t, func() error { return capture.InstallPod(c.pod) })
+			pod.Do(t, func() error { return capture.InstallPod(c.pod) })
 			for _, k := range c.checks {
-				k.where.call(t, k.user, k.from, k.to)
+				call(t, k.where, k.user, k.from, k.to)
 				select {
 				case got := <-pods:
 					k.compare(t, got)
@@ -218,8 +128,8 @@ func TestPod(t *testing.T) {
 			}
 		})
 	}
-	pod.do(t, capture.Remove)
-	pod.call(t, 0, "", callerIP+":80")
+	pod.Do(t, capture.Remove)
+	call(t, pod, 0, "", callerIP+":80")
 	if got := <-callers; got != "80" {
 		t.Errorf("after Remove it comes to %s", got)
 	}
@@ -227,7 +137,7 @@ func TestPod(t *testing.T) {
 
 // check is one connection, and the port to which it comes.
 type check struct {
-	where          *space
+	where          *space.Space
 	user           int
 	from, to, want string
 }

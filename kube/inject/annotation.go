@@ -30,8 +30,6 @@ const (
 type effect struct {
 	// check says what is wrong with a value; nil: nothing is.
 	check func(string) error
-	// only are the engines for which it has an effect; "": both.
-	only string
 	// none says why it has no effect, and what to do.
 	none string
 	// old says what to write instead.
@@ -57,7 +55,7 @@ var effects = map[string]effect{
 	annotation.SidecarUserVolumeMount.Name:                    {check: isMounts},
 	annotation.SidecarLogLevel.Name:                           {},
 	annotation.SidecarAgentLogLevel.Name:                      {},
-	annotation.SidecarComponentLogLevel.Name:                  {only: EngineEnvoy},
+	annotation.SidecarComponentLogLevel.Name:                  {none: "remove it: sidecar.istio.io/logLevel is for all of the proxy"},
 	annotation.SidecarBootstrapOverride.Name:                  {none: "write an EnvoyFilter with applyTo: BOOTSTRAP"},
 	annotation.SidecarStatsHistogramBuckets.Name:              {none: "remove it: buckets of histograms are Envoy's defaults"},
 	annotation.SidecarStatsHistogramBins.Name:                 {none: "remove it: histograms have buckets, and no bins"},
@@ -132,8 +130,8 @@ func isMode(s string) error {
 }
 
 func isEngine(s string) error {
-	if s != EngineGo && s != EngineEnvoy {
-		return fmt.Errorf("want %s or %s", EngineGo, EngineEnvoy)
+	if s != EngineGo {
+		return fmt.Errorf("want %s: no other engine runs in pods yet", EngineGo)
 	}
 	return nil
 }

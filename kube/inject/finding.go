@@ -40,11 +40,13 @@ func (w *work) findings() []model.Finding {
 			add(CodeUnknown, model.Warning, field, "check the spelling, and what kind of object it is for", "is no annotation for pods: it has no effect")
 		case e.none != "":
 			add(CodeNoEffect, model.Warning, field, e.none, "has no effect")
-		case e.only != "" && e.only != w.engine:
-			add(CodeNoEffect, model.Warning, field, fmt.Sprintf("remove it, or set %s: %s", EngineKey, e.only), "has no effect with the engine %s", w.engine)
 		case e.old != "":
 			add(CodeOld, model.Info, field, e.old, "is deprecated")
 		}
+	}
+	if w.notTPROXY {
+		add(CodeNoEffect, model.Warning, "metadata.annotations."+annotation.SidecarInterceptionMode.Name, "write REDIRECT, there or as interceptionMode of the ProxyConfig",
+			"TPROXY is carried out as REDIRECT: programs see the proxy's address, and that of clients in headers")
 	}
 	if w.mode != modeNone && w.redirects() {
 		for _, c := range w.r.Pod.Spec.Containers {

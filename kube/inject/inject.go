@@ -116,9 +116,6 @@ func (i *Injector) Inject(r Request) (Outcome, error) {
 		return Outcome{}, err
 	}
 	w := newWork(i, r, config)
-	if err := w.check(); err != nil {
-		return Outcome{}, err
-	}
 	pod, err := w.run()
 	if err != nil {
 		return Outcome{}, fmt.Errorf("%s: %w", title(r.Pod, r.Namespace.Name), err)

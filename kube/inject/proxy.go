@@ -23,20 +23,14 @@ func (w *work) proxyContainer(kind string) (*corev1.Container, error) {
 		Ports: []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: wire.PortPrometheus, Protocol: corev1.ProtocolTCP}},
 		Args:  append([]string{"proxy", kind, "--domain", w.domain()}, w.levelArgs()...),
 	}
-	if w.engine == EngineEnvoy {
-		c.Args = append(c.Args, "--engine=envoy")
-	}
 	env, err := w.variables(kind)
 	c.Env = env
 	return c, err
 }
 
-// image is that of the proxy: the annotation's, whole or by its last part; the engine's.
+// image is that of the proxy: the annotation's, whole or by its last part; the settings'.
 func (w *work) image() string {
 	own := w.settings.Image
-	if w.engine == EngineEnvoy {
-		own = w.settings.EnvoyImage
-	}
 	if name, ok := w.pod.Annotations[annotation.SidecarProxyImage.Name]; ok {
 		if strings.Contains(name, "/") {
 			return name
@@ -126,7 +120,7 @@ func (w *work) variables(kind string) ([]corev1.EnvVar, error) {
 	env = append(env, w.metadata()...)
 	if s.ControlPlane != istiosDiscovery {
 		// Weft's control plane tells its own proxies more than Istio's would understand.
-		env = append(env, corev1.EnvVar{Name: "ISTIO_META_WEFT_ENGINE", Value: w.engine})
+		env = append(env, corev1.EnvVar{Name: "ISTIO_META_WEFT_ENGINE", Value: EngineGo})
 	}
 	if kind == "router" && w.mode == modeTPROXY {
 		// Nothing is redirected to a gateway.

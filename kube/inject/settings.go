@@ -28,17 +28,13 @@ type Settings struct {
 	NeverInject  []metav1.LabelSelector `json:"neverInjectSelector,omitempty"`
 	AlwaysInject []metav1.LabelSelector `json:"alwaysInjectSelector,omitempty"`
 
-	// Image is that of weft-proxy, InitImage the same for the init container (""; Image),
-	// AgentImage that of weft, for what weft-proxy does not do, and EnvoyImage one with
-	// weft and an Envoy ("": the engine envoy cannot be asked for).
+	// Image is that of weft-proxy, InitImage the same for the init container ("": Image),
+	// AgentImage that of weft, for what weft-proxy does not do.
 	Image            string            `json:"image,omitempty"`
 	InitImage        string            `json:"initImage,omitempty"`
 	AgentImage       string            `json:"agentImage,omitempty"`
-	EnvoyImage       string            `json:"envoyImage,omitempty"`
 	ImagePullPolicy  corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 	ImagePullSecrets []string          `json:"imagePullSecrets,omitempty"`
-	// Engine is that of pods that name none: EngineGo or EngineEnvoy.
-	Engine string `json:"engine,omitempty"`
 	// Resources are the proxy's, where no annotation says otherwise.
 	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
 
@@ -105,11 +101,8 @@ const (
 	PolicyDisabled Policy = "disabled"
 )
 
-// Engines of the data plane.
-const (
-	EngineGo    = "go"
-	EngineEnvoy = "envoy"
-)
+// EngineGo is the engine that runs in pods.
+const EngineGo = "go"
 
 // CNI says that a plug-in redirects: the pod gets annotations for it, and an init container
 // that checks that it has done so.
@@ -139,7 +132,7 @@ type Probe struct {
 func Defaults() Settings {
 	all := "*"
 	return Settings{
-		SystemNamespace: "weft-system", Policy: PolicyEnabled, Image: "localhost/weft-proxy:latest", AgentImage: "localhost/weft:latest", Engine: EngineGo,
+		SystemNamespace: "weft-system", Policy: PolicyEnabled, Image: "localhost/weft-proxy:latest", AgentImage: "localhost/weft:latest",
 		ControlPlane: "weft-control.weft-system.svc:15012", CAConfigMap: "weft-ca-root-cert", CRLConfigMap: "istio-ca-crl", TokenAudience: "istio-ca",
 		ClusterID: "Kubernetes", ClusterDomain: "cluster.local",
 		Capture:   Capture{IncludeOutboundIPRanges: all, IncludeInboundPorts: all},
@@ -179,7 +172,7 @@ func (s Settings) complete() Settings {
 	d := Defaults()
 	s.SystemNamespace, s.Policy = cmp.Or(s.SystemNamespace, d.SystemNamespace), cmp.Or(s.Policy, d.Policy)
 	s.Image = cmp.Or(s.Image, d.Image)
-	s.InitImage, s.AgentImage, s.Engine = cmp.Or(s.InitImage, s.Image), cmp.Or(s.AgentImage, d.AgentImage), cmp.Or(s.Engine, d.Engine)
+	s.InitImage, s.AgentImage = cmp.Or(s.InitImage, s.Image), cmp.Or(s.AgentImage, d.AgentImage)
 	s.ControlPlane = cmp.Or(s.ControlPlane, d.ControlPlane)
 	s.CAAddress = cmp.Or(s.CAAddress, s.ControlPlane)
 	s.CAConfigMap, s.CRLConfigMap, s.TokenAudience = cmp.Or(s.CAConfigMap, d.CAConfigMap), cmp.Or(s.CRLConfigMap, d.CRLConfigMap), cmp.Or(s.TokenAudience, d.TokenAudience)
@@ -205,15 +198,6 @@ func (s Settings) check() error {
 	case PolicyEnabled, PolicyDisabled:
 	default:
 		return fmt.Errorf("injection settings: policy: %q: want %s or %s", s.Policy, PolicyEnabled, PolicyDisabled)
-	}
-	switch s.Engine {
-	case EngineGo:
-	case EngineEnvoy:
-		if s.EnvoyImage == "" {
-			return fmt.Errorf("injection settings: engine: %s needs envoyImage, an image with weft and Envoy", EngineEnvoy)
-		}
-	default:
-		return fmt.Errorf("injection settings: engine: %q: want %s or %s", s.Engine, EngineGo, EngineEnvoy)
 	}
 	for field, address := range map[string]string{"controlPlane": s.ControlPlane, "caAddress": s.CAAddress} {
 		if _, _, err := net.SplitHostPort(address); err != nil {

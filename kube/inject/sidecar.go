@@ -135,7 +135,7 @@ func ptr[T any](v T) *T { return &v }
 // sidecar is told when the pod begins to end, and gets SIGTERM when the programs are gone.
 func (w *work) lifecycle() *corev1.Lifecycle {
 	run := func(args ...string) *corev1.LifecycleHandler {
-		return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: append([]string{w.binary()}, args...)}}
+		return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: append([]string{proxyBinary}, args...)}}
 	}
 	switch {
 	case w.native:
@@ -146,13 +146,8 @@ func (w *work) lifecycle() *corev1.Lifecycle {
 	return nil
 }
 
-// binary is the program in the proxy's image.
-func (w *work) binary() string {
-	if w.engine == EngineEnvoy {
-		return "weft"
-	}
-	return "weft-proxy"
-}
+// proxyBinary is the program in the proxy's image.
+const proxyBinary = "weft-proxy"
 
 // probeTimeout is in seconds.
 const probeTimeout = 3

@@ -3,7 +3,6 @@ package inject
 import (
 	"cmp"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -34,8 +33,10 @@ type work struct {
 	// before is what an earlier injection added; nil: there was none.
 	before *status
 
-	mode, engine     string
-	native, hold     bool
+	mode         string
+	native, hold bool
+	// notTPROXY: it was asked for.
+	notTPROXY        bool
 	statusPort       int
 	cluster, network string
 	uid, gid         int64
@@ -46,7 +47,9 @@ func newWork(i *Injector, r Request, config *meshpb.ProxyConfig) *work {
 	w := &work{Injector: i, r: r, config: config, before: statusOf(r.Pod)}
 	w.pod = w.strip()
 	w.mode = w.note(annotation.SidecarInterceptionMode.Name, config.InterceptionMode.String())
-	w.engine = w.note(EngineKey, i.settings.Engine)
+	if w.mode == modeTPROXY && i.settings.ControlPlane != istiosDiscovery {
+		w.mode, w.notTPROXY = modeRedirect, true
+	}
 	w.native = w.flag(annotation.SidecarNativeSidecar.Name, i.settings.native())
 	w.hold = i.settings.HoldApplication || config.GetHoldApplicationUntilProxyStarts().GetValue()
 	w.statusPort = w.port()
@@ -106,14 +109,6 @@ func (w *work) port() int {
 		return int(v)
 	}
 	return otherwise
-}
-
-// check says what cannot be.
-func (w *work) check() error {
-	if w.engine == EngineEnvoy && w.settings.EnvoyImage == "" {
-		return wrongAnnotation(w.r.Pod, w.r.Namespace.Name, EngineKey, errors.New("this installation has no image with Envoy: set envoyImage in its injection settings, or use the engine go"))
-	}
-	return nil
 }
 
 // run makes the injected pod.

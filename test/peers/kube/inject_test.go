@@ -37,7 +37,7 @@ func (i *injected) HandleWarningHeader(_ int, _, text string) {
 func startInjected(t *testing.T) *injected {
 	t.Helper()
 	i := &injected{cluster: startCluster(t), warned: &output{}}
-	injector, err := inject.New(inject.Settings{EnvoyImage: "weft-envoy:1"}, nil)
+	injector, err := inject.New(inject.Settings{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,7 +137,7 @@ func TestInjection(t *testing.T) {
 		"the control plane":              {"weft-system", injectable("g", nil, nil), nil, []string{"web"}},
 		"a gateway of the control plane": {"plain", gateway, nil, []string{"istio-proxy"}},
 		"classic":                        {"shop", injectable("h", nil, map[string]string{"sidecar.istio.io/nativeSidecar": "false"}), []string{"istio-init"}, []string{"web", "istio-proxy"}},
-		"envoy":                          {"shop", injectable("i", nil, map[string]string{"weft.dev/engine": "envoy", "sidecar.istio.io/interceptionMode": "TPROXY"}), []string{"istio-init", "istio-proxy"}, []string{"web"}},
+		"not redirected":                 {"shop", injectable("i", nil, map[string]string{"sidecar.istio.io/interceptionMode": "NONE"}), []string{"istio-proxy"}, []string{"web"}},
 		"an agent for gRPC":              {"shop", injectable("j", nil, map[string]string{"inject.istio.io/templates": "grpc-agent"}), nil, []string{"web", "istio-proxy"}},
 		"a bootstrap for gRPC":           {"shop", injectable("k", nil, map[string]string{"inject.istio.io/templates": "grpc-simple"}), []string{"grpc-bootstrap-init"}, []string{"web"}},
 		"a volume of the user's": {"shop", injectable("l", nil, map[string]string{
