@@ -63,7 +63,7 @@ type shown struct {
 }
 
 // reports are the statuses of a cluster's objects.
-func reports(con *console.Console, s *model.Snapshot, kinds map[model.Kind]status.Kind) []status.Report {
+func reports(con *console.Console, s *model.Snapshot, kinds map[model.Kind][]status.Kind) []status.Report {
 	if s == nil {
 		return nil
 	}

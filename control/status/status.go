@@ -11,10 +11,12 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -67,9 +69,10 @@ type Kind struct {
 	Versions []string
 }
 
-// Kinds are those of a decoder whose objects get a status: those with definitions of their own.
-func Kinds(dec *document.Decoder) map[model.Kind]Kind {
-	out := map[model.Kind]Kind{}
+// Kinds are those of a decoder whose objects get a status: those with definitions of their own. A
+// kind of models may be in several groups, of which each cluster has one as a rule.
+func Kinds(dec *document.Decoder) map[model.Kind][]Kind {
+	out := map[model.Kind][]Kind{}
 	for _, f := range dec.FrontEnds() {
 		if !strings.Contains(f.Group, ".") || strings.HasSuffix(f.Group, ".k8s.io") && !strings.HasPrefix(f.Group, "gateway.") {
 			continue
@@ -78,10 +81,10 @@ func Kinds(dec *document.Decoder) map[model.Kind]Kind {
 		if name == "" {
 			name = model.Kind(f.Kind)
 		}
-		if _, ok := out[name]; ok && string(name) != f.Kind {
-			continue // of two that are one, the one of that name
-		}
-		out[name] = Kind{schema.GroupKind{Group: f.Group, Kind: f.Kind}, f.Versions}
+		out[name] = append(out[name], Kind{schema.GroupKind{Group: f.Group, Kind: f.Kind}, f.Versions})
+	}
+	for _, list := range out {
+		slices.SortFunc(list, func(a, b Kind) int { return cmp.Compare(a.String(), b.String()) })
 	}
 	return out
 }
@@ -94,7 +97,7 @@ type Options struct {
 	// then, and a function that ends it.
 	Changed func() (<-chan struct{}, func())
 	// Kinds are the kinds by the names that models have.
-	Kinds map[model.Kind]Kind
+	Kinds map[model.Kind][]Kind
 	Log   *slog.Logger
 }
 
@@ -192,14 +195,7 @@ func (w *Writer) round(ctx context.Context) error {
 
 // write writes one status where the cluster has another.
 func (w *Writer) write(ctx context.Context, r Report, raw []byte) error {
-	client, err := w.resource(r.Object)
-	if err != nil || client == nil {
-		return err
-	}
-	if err := w.limit.Wait(ctx); err != nil {
-		return err
-	}
-	have, err := client.Get(ctx, r.Object.Name, metav1.GetOptions{})
+	client, have, err := w.find(ctx, r.Object)
 	if err != nil {
 		return err
 	}
@@ -224,18 +220,33 @@ func (w *Writer) write(ctx context.Context, r Report, raw []byte) error {
 	return err
 }
 
-// resource is where an object is; nil: its kind is not written.
-func (w *Writer) resource(k model.Key) (dynamic.ResourceInterface, error) {
-	kind, ok := w.Kinds[k.Kind]
-	if !ok {
-		return nil, nil
+// find finds an object, in the first of its kind's groups that has it.
+func (w *Writer) find(ctx context.Context, k model.Key) (client dynamic.ResourceInterface, have *unstructured.Unstructured, err error) {
+	err = apierrors.NewNotFound(schema.GroupResource{Resource: string(k.Kind)}, k.Name)
+	for _, kind := range w.Kinds[k.Kind] {
+		if client, err = w.resource(kind, k.Namespace); meta.IsNoMatchError(err) {
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		if err := w.limit.Wait(ctx); err != nil {
+			return nil, nil, err
+		}
+		if have, err = client.Get(ctx, k.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+			return client, have, err
+		}
 	}
-	m, err := w.mapper.RESTMapping(kind.GroupKind, kind.Versions...)
+	return nil, nil, err
+}
+
+// resource is where objects of a kind are.
+func (w *Writer) resource(k Kind, namespace string) (dynamic.ResourceInterface, error) {
+	m, err := w.mapper.RESTMapping(k.GroupKind, k.Versions...)
 	if err != nil {
 		return nil, err
 	}
 	if m.Scope.Name() == meta.RESTScopeNameNamespace {
-		return w.client.Resource(m.Resource).Namespace(k.Namespace), nil
+		return w.client.Resource(m.Resource).Namespace(namespace), nil
 	}
 	return w.client.Resource(m.Resource), nil
 }

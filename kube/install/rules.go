@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/control/cluster"
@@ -29,6 +30,9 @@ type Rule struct {
 func Rules(dec *document.Decoder) (everywhere, own []Rule) {
 	byGroup := map[string][]string{}
 	for _, k := range apiserver.Kinds(dec) {
+		if absent(dec, k) {
+			continue
+		}
 		byGroup[k.Group] = append(byGroup[k.Group], crd.Plural(k.Kind))
 	}
 	for _, g := range slices.Sorted(maps.Keys(byGroup)) {
@@ -47,12 +51,23 @@ func Rules(dec *document.Decoder) (everywhere, own []Rule) {
 	return everywhere, own
 }
 
+// absent tells whether no cluster has a kind: it is one of `weft up`.
+func absent(dec *document.Decoder, k schema.GroupKind) bool {
+	return k.Group == ours && !slices.ContainsFunc(crd.Of(dec), func(d crd.Definition) bool { return d.Spec.Group == k.Group && d.Spec.Names.Kind == k.Kind })
+}
+
+// ours is the group of Weft's own kinds.
+const ours = "weft.dev"
+
 // statuses are the rules for those that are written.
 func statuses(dec *document.Decoder) (out []Rule) {
 	byGroup := map[string][]string{}
-	for _, k := range status.Kinds(dec) {
-		if defined := crd.Plural(k.Kind); !slices.Contains([]string{"Process", "Deleted"}, k.Kind) {
-			byGroup[k.Group] = append(byGroup[k.Group], defined)
+	for _, list := range status.Kinds(dec) {
+		for _, k := range list {
+			if absent(dec, k.GroupKind) {
+				continue
+			}
+			byGroup[k.Group] = append(byGroup[k.Group], crd.Plural(k.Kind))
 		}
 	}
 	for _, g := range slices.Sorted(maps.Keys(byGroup)) {

@@ -83,12 +83,12 @@ func (c *Client) Apply(ctx context.Context, u *unstructured.Unstructured, o meta
 	return r.Apply(ctx, u.GetName(), u, o)
 }
 
-// Delete removes an object and what belongs to it.
+// Delete removes an object; what belongs to it follows.
 func (c *Client) Delete(ctx context.Context, u *unstructured.Unstructured) error {
 	r, err := c.Of(u)
 	if err != nil {
 		return err
 	}
-	policy := metav1.DeletePropagationForeground
+	policy := metav1.DeletePropagationBackground
 	return r.Delete(ctx, u.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy})
 }
