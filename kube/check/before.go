@@ -150,7 +150,7 @@ func others(ctx context.Context, o *Options) []Result {
 		}
 	}
 	if len(found) > 0 {
-		return result(Warn, "label each namespace for one mesh only: Weft's label is weft.dev/inject", "another mesh injects proxies: %s", few(found))
+		return result(Warn, "have one mesh answer for istio-injection, and let the other's namespaces say istio.io/rev", "another mesh injects proxies: %s", few(found))
 	}
 	return ok("no other mesh injects proxies")
 }

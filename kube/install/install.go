@@ -114,7 +114,7 @@ func (o Options) values() (Values, error) {
 func namespace(name string) *unstructured.Unstructured {
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Namespace"}}
 	u.SetName(name)
-	u.SetLabels(map[string]string{partLabel: Part, "pod-security.kubernetes.io/enforce": "restricted", "weft.dev/inject": "disabled"})
+	u.SetLabels(map[string]string{partLabel: Part, "pod-security.kubernetes.io/enforce": "restricted", "istio-injection": "disabled"})
 	return u
 }
 

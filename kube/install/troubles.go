@@ -19,8 +19,7 @@ func (i *Installer) troubles(ctx context.Context, u *unstructured.Unstructured) 
 	if err != nil {
 		return ""
 	}
-	labels, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
-	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: labels})})
+	list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: selector(u)})
 	if err != nil {
 		return ""
 	}
@@ -37,6 +36,12 @@ func (i *Installer) troubles(ctx context.Context, u *unstructured.Unstructured) 
 		}
 	}
 	return out.String()
+}
+
+// selector finds the pods of a Deployment.
+func selector(u *unstructured.Unstructured) string {
+	labels, _, _ := unstructured.NestedStringMap(u.Object, "spec", "selector", "matchLabels")
+	return metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: labels})
 }
 
 // waiting says what the containers of a pod wait for, or how they ended.

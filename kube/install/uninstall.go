@@ -101,6 +101,12 @@ func (i *Installer) Remove(ctx context.Context, list []*unstructured.Unstructure
 			continue
 		}
 		fmt.Fprintf(out, "%s removed\n", Title(u))
+		if u.GetKind() == "Deployment" {
+			// While it runs it puts right what is removed.
+			if err := i.ended(ctx, u); err != nil {
+				all = append(all, err)
+			}
+		}
 	}
 	for _, u := range list {
 		err := wait.PollUntilContextTimeout(ctx, pause, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
@@ -112,4 +118,25 @@ func (i *Installer) Remove(ctx context.Context, list []*unstructured.Unstructure
 		}
 	}
 	return errors.Join(all...)
+}
+
+// ended waits until a Deployment that was removed has no pods.
+func (i *Installer) ended(ctx context.Context, u *unstructured.Unstructured) error {
+	pods, err := i.Client.Resource(podKind, u.GetNamespace())
+	if err != nil {
+		return err
+	}
+	left := 0
+	err = wait.PollUntilContextTimeout(ctx, pause, time.Minute, true, func(ctx context.Context) (bool, error) {
+		list, err := pods.List(ctx, metav1.ListOptions{LabelSelector: selector(u)})
+		if err != nil {
+			return false, err
+		}
+		left = len(list.Items)
+		return left == 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%s: %d of its pods have not ended: %w", Title(u), left, err)
+	}
+	return nil
 }
