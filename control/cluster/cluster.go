@@ -23,6 +23,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/uuid"
 	"k8s.io/client-go/dynamic"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	core "k8s.io/client-go/kubernetes/typed/core/v1"
@@ -121,10 +122,12 @@ func (c *Cluster) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the name of this replica: %w", err)
 	}
+	// A name that no other process has, on this machine either.
+	self := host + "_" + string(uuid.NewUUID())
 	writers := append([]Writer{c.publish}, c.writers...)
 	lock := &resourcelock.LeaseLock{
 		LeaseMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: Lease}, Client: c.leases,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: host},
+		LockConfig: resourcelock.ResourceLockConfig{Identity: self},
 	}
 	quiet := klog.NewContext(ctx, logr.FromSlogHandler(c.log.Handler()).V(4)) // it says much, and again
 	for ctx.Err() == nil {

@@ -51,6 +51,8 @@ const (
 	// again is how often all is looked at though nothing has changed, for what others have
 	// undone and what could not be written.
 	again = time.Minute
+	// retryAfter is after how long what could not be written is tried again.
+	retryAfter = 5 * time.Second
 )
 
 // Report is the status of an object.
@@ -136,14 +138,21 @@ func (w *Writer) Run(ctx context.Context) error {
 	defer stop()
 	regularly := time.NewTicker(again)
 	defer regularly.Stop()
+	retry := time.NewTicker(retryAfter)
+	defer retry.Stop()
 	for {
 		if err := w.round(ctx); err != nil {
 			return err
+		}
+		var failed <-chan time.Time
+		if len(w.failed) > 0 {
+			failed = retry.C
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-changed:
+		case <-failed:
 		case <-regularly.C:
 			clear(w.written) // what others have undone is found
 			w.mapper.Reset()
@@ -178,7 +187,7 @@ func (w *Writer) round(ctx context.Context) error {
 			w.written[r.Object] = sum
 			delete(w.failed, r.Object)
 		default:
-			if !w.failed[r.Object] {
+			if !w.failed[r.Object] && !apierrors.IsConflict(err) { // somebody else was faster
 				w.Log.Warn("a status cannot be written", "object", r.Object.Title(), "error", err)
 			}
 			w.failed[r.Object] = true
