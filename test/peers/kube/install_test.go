@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/weftmesh/weft/control"
-	"github.com/weftmesh/weft/control/cluster"
+	incluster "github.com/weftmesh/weft/control/cluster"
 	"github.com/weftmesh/weft/control/source/file"
 	"github.com/weftmesh/weft/kube/install"
 	kubeobjects "github.com/weftmesh/weft/kube/objects"
@@ -35,7 +35,7 @@ import (
 
 // installed is a cluster with what weft install puts there; nothing runs in it.
 type installed struct {
-	*testCluster
+	*cluster
 	client *kubeobjects.Client
 	with   *install.Installer
 	list   []*unstructured.Unstructured
@@ -50,7 +50,7 @@ func installMesh(t *testing.T, replicas int64) *installed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installed{testCluster: c, client: client, with: &install.Installer{Client: client}, said: &output{}}
+	i := &installed{cluster: c, client: client, with: &install.Installer{Client: client}, said: &output{}}
 	if i.list, err = install.Definitions(file.NewDecoder()); err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestInCluster(t *testing.T) {
 	i.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n---\napiVersion: v1\nkind: ServiceAccount\nmetadata: {name: reviews, namespace: shop}\n")
 	address := i.control()
 	second := i.control()
-	root := text(i.has("v1", "ConfigMap", "shop/"+cluster.RootConfigMap, func(o map[string]any) bool { return text(o, "data", "root-cert.pem") != "" }), "data", "root-cert.pem")
+	root := text(i.has("v1", "ConfigMap", "shop/"+incluster.RootConfigMap, func(o map[string]any) bool { return text(o, "data", "root-cert.pem") != "" }), "data", "root-cert.pem")
 	for _, hook := range []string{"MutatingWebhookConfiguration weft-inject", "ValidatingWebhookConfiguration weft-validate"} {
 		kind, name, _ := strings.Cut(hook, " ")
 		i.has("admissionregistration.k8s.io/v1", kind, name, func(o map[string]any) bool {
@@ -240,10 +240,10 @@ func TestInCluster(t *testing.T) {
 		})
 	}
 	t.Run("put right", func(t *testing.T) {
-		i.remove("v1", "ConfigMap", "shop", cluster.RootConfigMap)
+		i.remove("v1", "ConfigMap", "shop", incluster.RootConfigMap)
 		i.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: later}\n")
 		for _, ns := range []string{"shop", "later"} {
-			i.has("v1", "ConfigMap", ns+"/"+cluster.RootConfigMap, func(o map[string]any) bool { return text(o, "data", "root-cert.pem") == root })
+			i.has("v1", "ConfigMap", ns+"/"+incluster.RootConfigMap, func(o map[string]any) bool { return text(o, "data", "root-cert.pem") == root })
 		}
 		// What the control plane has written is not undone by installing again.
 		for _, c := range i.plan(i.list) {
@@ -381,10 +381,10 @@ func TestUninstall(t *testing.T) {
 	i := installMesh(t, 1)
 	i.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n")
 	stop := t.Run("with a control plane", func(t *testing.T) {
-		inner := *i.testCluster
+		inner := *i.cluster
 		inner.t = t
-		(&installed{testCluster: &inner, client: i.client, with: i.with, list: i.list, said: i.said}).control()
-		i.has("v1", "ConfigMap", "shop/"+cluster.RootConfigMap, func(map[string]any) bool { return true })
+		(&installed{cluster: &inner, client: i.client, with: i.with, list: i.list, said: i.said}).control()
+		i.has("v1", "ConfigMap", "shop/"+incluster.RootConfigMap, func(map[string]any) bool { return true })
 	})
 	if !stop {
 		return
@@ -403,7 +403,7 @@ func TestUninstall(t *testing.T) {
 	if err := i.with.Remove(t.Context(), r.Remove, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, u := range append(cluster.Made(install.DefaultNamespace), i.list...) {
+	for _, u := range append(incluster.Made(install.DefaultNamespace), i.list...) {
 		_, err := i.client.Get(t.Context(), u)
 		stays := u.GetKind() == "CustomResourceDefinition" || u.GetKind() == "Namespace" || u.GetKind() == "Secret"
 		if stays && err != nil || !stays && !apierrors.IsNotFound(err) {

@@ -28,7 +28,7 @@ func (n *node) apply(text string) {
 // until waits for what the cluster does.
 func (n *node) until(what string, ok func() error) {
 	n.t.Helper()
-	(&testCluster{t: n.t}).until(what, ok)
+	(&cluster{t: n.t}).until(what, ok)
 }
 
 // ready waits until a pod is ready.

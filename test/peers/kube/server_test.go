@@ -58,8 +58,8 @@ func (o *output) has(text string) bool {
 	return bytes.Contains(o.buf.Bytes(), []byte(text))
 }
 
-// testCluster is an etcd and an API server.
-type testCluster struct {
+// cluster is an etcd and an API server.
+type cluster struct {
 	t         *testing.T
 	dir, bin  string
 	etcd      int
@@ -91,13 +91,13 @@ func (o *output) String() string {
 }
 
 // startCluster starts a cluster that has nothing.
-func startCluster(t *testing.T) *testCluster {
+func startCluster(t *testing.T) *cluster {
 	t.Helper()
 	bin := os.Getenv("WEFT_KUBE")
 	if bin == "" {
 		t.Skip("WEFT_KUBE is not set: a folder with etcd and kube-apiserver")
 	}
-	c := &testCluster{t: t, dir: t.TempDir(), bin: bin, etcd: int(freeport.Port(t)), port: int(freeport.Port(t)), log: &output{}}
+	c := &cluster{t: t, dir: t.TempDir(), bin: bin, etcd: int(freeport.Port(t)), port: int(freeport.Port(t)), log: &output{}}
 	c.write("tokens.csv", admin+",admin,admin,system:masters\n"+limited+",limited,limited,\n")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -111,9 +111,9 @@ func startCluster(t *testing.T) *testCluster {
 	return c
 }
 
-func (c *testCluster) etcdURL() string { return fmt.Sprintf("http://127.0.0.1:%d", c.etcd) }
+func (c *cluster) etcdURL() string { return fmt.Sprintf("http://127.0.0.1:%d", c.etcd) }
 
-func (c *testCluster) write(name, text string) string {
+func (c *cluster) write(name, text string) string {
 	c.t.Helper()
 	path := filepath.Join(c.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
@@ -123,7 +123,7 @@ func (c *testCluster) write(name, text string) string {
 }
 
 // run runs a program until the test ends.
-func (c *testCluster) run(log *output, name string, args ...string) *exec.Cmd {
+func (c *cluster) run(log *output, name string, args ...string) *exec.Cmd {
 	c.t.Helper()
 	cmd := exec.Command(filepath.Join(c.bin, name), args...) // ended by the cleanup, in order
 	cmd.Stdout, cmd.Stderr = log, log
@@ -142,7 +142,7 @@ func (c *testCluster) run(log *output, name string, args ...string) *exec.Cmd {
 }
 
 // up starts the API server and waits until it is ready.
-func (c *testCluster) up() {
+func (c *cluster) up() {
 	c.t.Helper()
 	certs := filepath.Join(c.dir, "certs")
 	c.server = c.run(c.log, "kube-apiserver", "--etcd-servers", c.etcdURL(), "--bind-address", "127.0.0.1", "--advertise-address", "127.0.0.1",
@@ -165,7 +165,7 @@ func (c *testCluster) up() {
 }
 
 // down ends the API server; etcd stays.
-func (c *testCluster) down() {
+func (c *cluster) down() {
 	c.t.Helper()
 	if err := c.server.Process.Kill(); err != nil {
 		c.t.Fatal(err)
@@ -174,7 +174,7 @@ func (c *testCluster) down() {
 }
 
 // config is a client's.
-func (c *testCluster) config(token string) *rest.Config {
+func (c *cluster) config(token string) *rest.Config {
 	return &rest.Config{
 		Host: fmt.Sprintf("https://127.0.0.1:%d", c.port), BearerToken: token, QPS: 1000, Burst: 2000,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(c.dir, "ca.crt")},
@@ -182,7 +182,7 @@ func (c *testCluster) config(token string) *rest.Config {
 }
 
 // connect trusts the certificate that the server has made for itself.
-func (c *testCluster) connect() error {
+func (c *cluster) connect() error {
 	pool := x509.NewCertPool()
 	raw, err := os.ReadFile(filepath.Join(c.dir, "certs", "apiserver.crt"))
 	if err != nil {
@@ -218,7 +218,7 @@ func (c *testCluster) connect() error {
 }
 
 // kubeconfig is a file for a user.
-func (c *testCluster) kubeconfig(token string) string {
+func (c *cluster) kubeconfig(token string) string {
 	c.t.Helper()
 	return c.write(fmt.Sprintf("kubeconfig-%x", xxhash.Sum64String(token)), fmt.Sprintf(`apiVersion: v1
 kind: Config
@@ -230,7 +230,7 @@ current-context: x
 }
 
 // until waits for what other processes do.
-func (c *testCluster) until(what string, ok func() error) {
+func (c *cluster) until(what string, ok func() error) {
 	c.t.Helper()
 	deadline := time.Now().Add(patience)
 	for {
@@ -266,7 +266,7 @@ func parse(t *testing.T, doc string) *unstructured.Unstructured {
 }
 
 // apply makes or changes the objects of some documents, with their status.
-func (c *testCluster) apply(text string) {
+func (c *cluster) apply(text string) {
 	c.t.Helper()
 	for _, doc := range strings.Split(text, "\n---\n") {
 		u := parse(c.t, doc)
@@ -279,7 +279,7 @@ func (c *testCluster) apply(text string) {
 	}
 }
 
-func (c *testCluster) resource(u *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+func (c *cluster) resource(u *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
 	gvk := u.GroupVersionKind()
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(c.discovery)
 	m, err := mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
@@ -296,7 +296,7 @@ func (c *testCluster) resource(u *unstructured.Unstructured) (dynamic.ResourceIn
 	return c.client.Resource(m.Resource), nil
 }
 
-func (c *testCluster) put(u *unstructured.Unstructured) error {
+func (c *cluster) put(u *unstructured.Unstructured) error {
 	r, err := c.resource(u)
 	if err != nil {
 		return err
@@ -313,7 +313,7 @@ func (c *testCluster) put(u *unstructured.Unstructured) error {
 }
 
 // remove removes an object at once.
-func (c *testCluster) remove(apiVersion, kind, namespace, name string) {
+func (c *cluster) remove(apiVersion, kind, namespace, name string) {
 	c.t.Helper()
 	u := &unstructured.Unstructured{Object: map[string]any{"apiVersion": apiVersion, "kind": kind}}
 	u.SetNamespace(namespace)

@@ -26,7 +26,7 @@ var namespaces = schema.GroupVersionResource{Version: "v1", Resource: "namespace
 
 // reader follows the source as the control plane does.
 type reader struct {
-	c    *testCluster
+	c    *cluster
 	mu   sync.Mutex
 	have map[model.Key]model.Object
 	said []model.Finding
@@ -34,7 +34,7 @@ type reader struct {
 }
 
 // read follows a cluster as a user of it.
-func (c *testCluster) read(token string) *reader {
+func (c *cluster) read(token string) *reader {
 	c.t.Helper()
 	s, err := apiserver.New("kubernetes://?kubeconfig="+c.kubeconfig(token), apiserver.Options{Decoder: file.NewDecoder(), Log: slog.New(slog.NewTextHandler(c.log, nil))})
 	if err != nil {
