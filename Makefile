@@ -5,10 +5,18 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod test-skew test-kube conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build images test test-istiod test-skew test-kube kube-node test-kube-node conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
+
+# The same commit makes the same bytes.
+images: ## OCI archives of weft and weft-proxy, in bin/images/
+	mkdir -p bin/images
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -X main.version=$(VERSION)' -o bin/images/ ./cmd/weft ./cmd/weft-proxy
+	bin/images/weft image --dir bin/images
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 
 test: ## all tests, below 15 minutes on 2 cores
 	$(GO) vet ./...
@@ -23,9 +31,19 @@ test-skew: ## proxies of another version under this control plane, and the other
 	WEFT_OTHER_PROXY=$(CURDIR)/bin/other-proxy $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
 	WEFT_OTHER_CONTROL=$(CURDIR)/bin/other-weft $(GO) test -count=1 -v -run TestControl ./test/peers/istiod
 
+# Where Kubernetes is built, once for all working copies.
+KUBE ?= $(or $(WEFT_KUBE),$(HOME)/.cache/weft/kube)
 test-kube: ## the control plane with a real API server of Kubernetes, which is built the first time (not part of test)
-	test/peers/kube/build.sh bin/kube
-	WEFT_KUBE=$(CURDIR)/bin/kube $(GO) test -count=1 -v -timeout 20m ./test/peers/kube
+	test/peers/kube/build.sh $(KUBE)
+	WEFT_KUBE=$(KUBE) $(GO) test -count=1 -v -timeout 20m ./test/peers/kube
+
+# Building it takes 1,500 CPU-seconds the first time; then it is up within a minute. KUBE_PROXY_MODE=iptables is an option of it.
+kube-node: ## a real Kubernetes of one node, in namespaces of its own; as root (test/peers/kube/node/down.sh ends it)
+	WEFT_KUBE=$(KUBE) test/peers/kube/node/up.sh
+
+test-kube-node: images ## install the mesh on such a node, as root (not part of test)
+	test/peers/kube/build.sh $(KUBE) node
+	WEFT_KUBE=$(KUBE) WEFT_KUBE_NODE=1 WEFT_IMAGES=$(CURDIR)/bin/images $(GO) test -count=1 -v -timeout 30m -run TestNode ./test/peers/kube
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC interop
 	$(GO) test -timeout 14m ./test/peers/...

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	discoverypb "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -20,6 +21,7 @@ import (
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/attach"
 	"github.com/weftmesh/weft/control/check"
+	"github.com/weftmesh/weft/control/cluster"
 	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/habit"
@@ -64,6 +66,11 @@ type Options struct {
 	XDSSocket, Plaintext, ConsoleSocket, Monitoring string
 	// Secure is where xDS and certificates are offered over TLS.
 	Secure Secure
+	// InCluster is the namespace of the Kubernetes cluster that the control plane runs in: the root is in a Secret
+	// there, and what others need is written; "": it runs elsewhere. See control/cluster.
+	InCluster string
+	// Webhook is where API servers ask, over TLS, and who answers at which path.
+	Webhook Webhook
 	// Replicas are the control planes of the mesh that share global quotas, each as the others reach its xDS in plain text (host:port); this
 	// one is the first. Fewer than two: there are no others.
 	Replicas []string
@@ -151,7 +158,7 @@ func Run(ctx context.Context, o Options) error {
 	d := derive(snapshots, proxies, o)
 	sources = append(sources, d.sources...)
 	// Serve.
-	ca, err := identity.Load(o.StateDir)
+	home, ca, err := authority(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -166,7 +173,7 @@ func Run(ctx context.Context, o Options) error {
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(plain, plainADS)
 	lrspb.RegisterLoadReportingServiceServer(plain, proxies.PlaintextLoads())
 	d.limits.register(server, plain)
-	secure := &secureServer{o: o, ca: ca, certificates: certificates, proxies: proxies, snapshots: snapshots, limits: d.limits}
+	secure := &secureServer{o: o, ca: ca, certificates: certificates, proxies: proxies, snapshots: snapshots, limits: d.limits, home: home}
 	if err := secure.check(); err != nil {
 		return err
 	}
@@ -178,6 +185,9 @@ func Run(ctx context.Context, o Options) error {
 		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})
 
+	if err := report(home, con, proxies, snapshots, o); err != nil {
+		return err
+	}
 	sockets, err := listen(ctx, o)
 	if err != nil {
 		return err
@@ -187,11 +197,11 @@ func Run(ctx context.Context, o Options) error {
 		g.Go(func() error { return s.Run(ctx, publisher.In()) })
 	}
 	d.limits.run(ctx, g)
-	g.Go(func() error { return publisher.Run(ctx) })
-	g.Go(func() error { return proxies.Run(ctx) })
-	g.Go(func() error { return habits.Run(ctx) })
-	g.Go(func() error { return book.Run(ctx) })
-	g.Go(func() error { return con.Run(ctx) })
+	for _, run := range []func(context.Context) error{publisher.Run, proxies.Run, habits.Run, book.Run, con.Run} {
+		g.Go(func() error { return run(ctx) })
+	}
+	runHome(ctx, g, home)
+	serveWebhook(ctx, g, o, ca, sockets.webhook)
 	serveGRPC(ctx, g, grpcServer{server, ads}, sockets.xds)
 	serveGRPC(ctx, g, grpcServer{plain, plainADS}, sockets.plaintext)
 	if sockets.secure != nil {
@@ -205,6 +215,31 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return nil
+}
+
+// authority is the mesh's, and the cluster that keeps it; nil where a folder does.
+func authority(ctx context.Context, o Options) (*cluster.Cluster, *identity.Authority, error) {
+	if o.InCluster == "" {
+		ca, err := identity.Load(o.StateDir)
+		return nil, ca, err
+	}
+	address := apiserver.Scheme
+	if i := slices.IndexFunc(o.Config, apiserver.Is); i >= 0 {
+		address = o.Config[i]
+	}
+	home, err := cluster.New(address, o.InCluster, o.Log)
+	if err != nil {
+		return nil, nil, err
+	}
+	ca, err := home.Root(ctx)
+	return home, ca, err
+}
+
+// runHome does what there is to do in the cluster, if there is one.
+func runHome(ctx context.Context, g *errgroup.Group, home *cluster.Cluster) {
+	if home != nil {
+		g.Go(func() error { return home.Run(ctx) })
+	}
 }
 
 // derived are the sources of what follows from a snapshot and comes with a later one.

@@ -20,7 +20,7 @@ import (
 
 // sockets are what the control plane listens on beside its console; nil: not asked for.
 type sockets struct {
-	xds, secure, plaintext, monitoring, mcp net.Listener
+	xds, secure, plaintext, monitoring, webhook, mcp net.Listener
 	// mcpOptions are how mcp is guarded.
 	mcpOptions []grpc.ServerOption
 }
@@ -50,7 +50,7 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 		to            *net.Listener
 		what, address string
 	}{
-		{&s.secure, "xDS", o.Secure.Address}, {&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring}, {&s.mcp, "MCP", offer},
+		{&s.secure, "xDS", o.Secure.Address}, {&s.plaintext, "xDS", o.Plaintext}, {&s.monitoring, "monitoring", o.Monitoring}, {&s.webhook, "webhooks", o.Webhook.Address}, {&s.mcp, "MCP", offer},
 	} {
 		if x.address == "" {
 			continue
@@ -64,7 +64,7 @@ func listen(ctx context.Context, o Options) (s sockets, err error) {
 }
 
 func (s sockets) close() {
-	for _, l := range []net.Listener{s.xds, s.secure, s.plaintext, s.monitoring, s.mcp} {
+	for _, l := range []net.Listener{s.xds, s.secure, s.plaintext, s.monitoring, s.webhook, s.mcp} {
 		if l != nil {
 			l.Close()
 		}

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials"
 	capb "istio.io/api/security/v1alpha1"
 
+	"github.com/weftmesh/weft/control/cluster"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/identity"
 	"github.com/weftmesh/weft/control/model"
@@ -37,6 +38,16 @@ type Secure struct {
 // ServerNames are what a control plane is called in Kubernetes.
 var ServerNames = []string{"istiod.istio-system.svc", "istiod.istio-system", "weft-control.weft-system.svc", "weft-control.weft-system"}
 
+// names are what the server at an address is called.
+func (s Secure) names(at net.Addr) []string {
+	names := s.Names
+	if names == nil {
+		names = ServerNames
+	}
+	host, _ := os.Hostname() // without it there is a name less
+	return identity.Names(names, host, at)
+}
+
 // secureServer makes the server, when its address is known.
 type secureServer struct {
 	o            Options
@@ -45,6 +56,7 @@ type secureServer struct {
 	proxies      *fleet.Fleet
 	snapshots    fleet.Snapshots
 	limits       *limits
+	home         *cluster.Cluster // nil: none
 	prover       *identity.Prover
 }
 
@@ -61,6 +73,9 @@ func (s *secureServer) check() error {
 			return fmt.Errorf("token issuer %w", err)
 		}
 		issuers = append(issuers, i)
+	}
+	if s.home != nil {
+		issuers = append(issuers, s.home.Issuer(audience))
 	}
 	s.prover = identity.NewProver(issuers, domains(s.snapshots))
 	return nil
@@ -83,12 +98,7 @@ func (s *secureServer) caller(ctx context.Context) (identity.Caller, error) {
 
 // server is the server at an address.
 func (s *secureServer) server(at net.Addr) grpcServer {
-	names := s.o.Secure.Names
-	if names == nil {
-		names = ServerNames
-	}
-	host, _ := os.Hostname() // without it there is a name less
-	tls := s.ca.Serve(identity.Names(names, host, at), roots(s.snapshots))
+	tls := s.ca.Serve(s.o.Secure.names(at), roots(s.snapshots))
 	server := newServer(grpc.Creds(credentials.NewTLS(tls.Config())))
 	ads := serve.New(s.proxies.Secure(s.prove), s.o.Log)
 	discoverypb.RegisterAggregatedDiscoveryServiceServer(server, ads)

@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/http"
 	"net/netip"
 	"strings"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"github.com/weftmesh/weft/cli"
 	"github.com/weftmesh/weft/control"
 	"github.com/weftmesh/weft/control/identity"
+	"github.com/weftmesh/weft/control/source/file"
+	"github.com/weftmesh/weft/kube/validate"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -62,6 +66,11 @@ func checkMode(mode string) error {
 	return nil
 }
 
+// webhooks are what API servers ask.
+func webhooks(log *slog.Logger) map[string]http.Handler {
+	return map[string]http.Handler{validate.Path: validate.Handler(file.NewDecoder(), log)}
+}
+
 func controlCommand() *cobra.Command {
 	var o control.Options
 	var level, vips string
@@ -91,6 +100,7 @@ func controlCommand() *cobra.Command {
 			if v4 {
 				o.Families = []int{4}
 			}
+			o.Webhook.Handlers = webhooks(log)
 			thrift(c.Context())
 			return control.Run(c.Context(), o)
 		},
@@ -108,6 +118,9 @@ func controlCommand() *cobra.Command {
 	f.StringSliceVar(&o.Replicas, "replicas", nil, "host:port of the --xds-plaintext of all replicas, this one first: they share global quotas (default: there are no others)")
 	f.StringVar(&o.ServeMCP, "serve-mcp", "", "offer what registries and configuration amount to (ServiceEntry, WorkloadEntry) to an istiod or another Weft, by MCP over xDS:\n"+
 		"xds+tls://host:port?cert=FILE&key=FILE&ca=FILE&token=FILE, or xds://host:port in plain text")
+	f.StringVar(&o.InCluster, "in-cluster", "", "namespace of the Kubernetes cluster that the control plane runs in: the root certificate is in its Secret weft-ca, tokens of the\n"+
+		"cluster's service accounts are trusted, and what pods and API servers need is written")
+	f.StringVar(&o.Webhook.Address, "webhook", "", "host:port where Kubernetes API servers ask, over TLS, whether objects are valid ("+validate.Path+")")
 	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")
 	f.StringVar(&o.ConsoleSocket, "console-socket", "weft-control.sock", "unix socket of the control plane's own API")
 	f.StringVar(&o.StateDir, "state-dir", "weft-control", "folder that keeps the root certificate, the services' addresses, and what proxies used")

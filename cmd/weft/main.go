@@ -87,7 +87,7 @@ Begin with a whole mesh on this machine:
 		return &cli.Error{Code: cli.CodeUsage, Err: fmt.Errorf("%w (see `%s --help`)", err, c.CommandPath())}
 	})
 	c.AddGroup(&cobra.Group{ID: "mesh", Title: "Run a mesh:"}, &cobra.Group{ID: "use", Title: "Talk to a running mesh:"},
-		&cobra.Group{ID: "tell", Title: "Tell what configuration means:"},
+		&cobra.Group{ID: "kube", Title: "Run it on Kubernetes:"}, &cobra.Group{ID: "tell", Title: "Tell what configuration means:"},
 		&cobra.Group{ID: "parts", Title: "Run a part by itself:"})
 	add := func(group string, cs ...*cobra.Command) {
 		for _, x := range cs {
@@ -99,8 +99,9 @@ Begin with a whole mesh on this machine:
 	env := &cli.Env{Runs: rundir.DefaultRoot()}
 	add("use", env.Commands()...)
 	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand(), pluginCommand())
-	add("parts", controlCommand(), proxyCommand(), crdsCommand(), injectCommand())
+	add("kube", installCommand(), checkCommand(), uninstallCommand(), injectCommand(), imageCommand(), crdsCommand())
 	c.AddCommand(append(helperCommands(), grpcBootstrapCommand())...)
+	add("parts", controlCommand(), proxyCommand())
 	c.AddCommand(&cobra.Command{
 		Use: "version", Short: "Show the version", Args: cobra.NoArgs,
 		Run: func(c *cobra.Command, _ []string) { fmt.Fprintln(c.OutOrStdout(), versionString()) },

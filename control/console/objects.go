@@ -39,10 +39,7 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 	if strings.EqualFold(q.Get("kind"), string(model.KindConfigMap)) {
 		q.Set("kind", string(model.KindMeshConfig)) // the only one that is ours; see Find
 	}
-	findings := map[model.Key][]model.Finding{}
-	for _, f := range c.allFindings() {
-		findings[f.Object] = append(findings[f.Object], f)
-	}
+	findings := c.byObject()
 	asked := func(k model.Key) bool {
 		return wanted(q.Get("kind"), string(k.Kind)) && wanted(q.Get("namespace"), k.Namespace) && wanted(q.Get("name"), k.Name)
 	}
@@ -77,6 +74,32 @@ func (c *Console) objects(w http.ResponseWriter, r *http.Request) {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	reply(w, out)
+}
+
+// byObject are all Findings, by the objects that they are about.
+func (c *Console) byObject() map[model.Key][]model.Finding {
+	out := map[model.Key][]model.Finding{}
+	for _, f := range c.allFindings() {
+		out[f.Object] = append(out[f.Object], f)
+	}
+	return out
+}
+
+// Statuses are the objects that are asked for, with their status; those, too, that are refused and
+// never were in force. Nil: there is no configuration yet.
+func (c *Console) Statuses(asked func(model.Key) bool) []ObjectSummary {
+	s := c.Snapshots.Load()
+	if s == nil {
+		return nil
+	}
+	var out []ObjectSummary
+	findings := c.byObject()
+	for k, o := range s.Objects.All {
+		if asked(k) {
+			out = append(out, ObjectSummary{Key: k, Source: o.Head().Origin.String(), Findings: findings[k]})
+		}
+	}
+	return c.addStatus(s, out, findings, asked)
 }
 
 // addStatus gives objects their status, and adds those that are not in force.

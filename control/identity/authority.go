@@ -89,6 +89,21 @@ func Load(dir string) (*Authority, error) {
 	return parse(certPEM, keyPEM, certFile, keyFile)
 }
 
+// Parse reads a root certificate and its key, PEM both. certFile and keyFile are what errors
+// call them.
+func Parse(certPEM, keyPEM []byte, certFile, keyFile string) (*Authority, error) {
+	return parse(certPEM, keyPEM, certFile, keyFile)
+}
+
+// NewRoot makes a root certificate and its key, PEM both, for Parse.
+func NewRoot() (certPEM, keyPEM []byte, err error) {
+	if keyPEM, err = newRootKey(); err != nil {
+		return nil, nil, err
+	}
+	certPEM, err = newRoot(keyPEM, "the new key")
+	return certPEM, keyPEM, err
+}
+
 // makeFile makes a file, unless another made it meanwhile, and returns what is in it.
 func makeFile(path string, mode fs.FileMode, content func() ([]byte, error)) ([]byte, error) {
 	raw, err := content()

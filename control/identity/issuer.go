@@ -35,12 +35,14 @@ var algorithms = []jose.SignatureAlgorithm{jose.RS256, jose.RS384, jose.RS512, j
 
 // Issuer is an issuer of tokens (RFC 7519) whose keys (RFC 7517) are known, or can be fetched.
 type Issuer struct {
-	name, audience string
-	from           string // a file, or a URL
-	client         *http.Client
-	now            func() time.Time
+	audience string
+	from     string // a file, or a URL
+	base     string // of a server that says what the issuer is called; empty: name is known
+	client   *http.Client
+	now      func() time.Time
 
 	mu      sync.Mutex
+	name    string              // guarded by mu where base is set
 	keys    *jose.JSONWebKeySet // guarded by mu
 	fetched time.Time           // when that was tried last; guarded by mu
 }
@@ -70,6 +72,39 @@ func ParseIssuer(text, audience string) (*Issuer, error) {
 	return i, nil
 }
 
+// Discover is the issuer that a server says that it is: the API server of a Kubernetes cluster
+// at a URL, which has its discovery document and its keys at the usual paths whatever
+// the issuer is called. The client proves who asks. It is asked when the first token comes.
+func Discover(base, audience string, client *http.Client) *Issuer {
+	return &Issuer{base: strings.TrimSuffix(base, "/"), audience: audience, client: client, now: time.Now}
+}
+
+// Paths of an API server.
+const (
+	documentPath = "/.well-known/openid-configuration"
+	keysPath     = "/openid/v1/jwks"
+)
+
+// is tells whether the issuer is the one of that name. One that could not be asked what it
+// is called may be.
+func (i *Issuer) is(ctx context.Context, name string) (bool, error) {
+	if i.base == "" {
+		return i.name == name, nil
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.name == "" {
+		var d struct {
+			Issuer string `json:"issuer"`
+		}
+		if err := i.get(ctx, i.base+documentPath, &d); err != nil {
+			return false, err
+		}
+		i.name = d.Issuer
+	}
+	return i.name == name, nil
+}
+
 func remote(from string) bool {
 	return strings.HasPrefix(from, "https://") || strings.HasPrefix(from, "http://")
 }
@@ -84,23 +119,30 @@ func verify(ctx context.Context, issuers []*Issuer, token string) (string, error
 	if err := t.UnsafeClaimsWithoutVerification(&said); err != nil {
 		return "", err
 	}
+	var unknown error
 	for _, i := range issuers {
-		if i.name == said.Issuer {
-			return i.check(ctx, t)
+		switch ok, err := i.is(ctx, said.Issuer); {
+		case ok:
+			return i.check(ctx, t, said.Issuer)
+		case err != nil:
+			unknown = fmt.Errorf("; what issuer the cluster is, is not known: %w", err)
 		}
+	}
+	if unknown != nil {
+		return "", fmt.Errorf("its issuer %q is not trusted%w", said.Issuer, unknown)
 	}
 	return "", fmt.Errorf("its issuer %q is not trusted", said.Issuer)
 }
 
-// check returns the subject of a token of the issuer.
-func (i *Issuer) check(ctx context.Context, t *jwt.JSONWebToken) (string, error) {
+// check returns the subject of a token of the issuer, which has that name.
+func (i *Issuer) check(ctx context.Context, t *jwt.JSONWebToken, name string) (string, error) {
 	id := ""
 	if len(t.Headers) > 0 {
 		id = t.Headers[0].KeyID
 	}
 	keys, err := i.set(ctx, id)
 	if err != nil {
-		return "", fmt.Errorf("the keys of %s: %w", i.name, err)
+		return "", fmt.Errorf("the keys of %s: %w", name, err)
 	}
 	var c jwt.Claims
 	if err := t.Claims(keys, &c); err != nil {
@@ -109,7 +151,7 @@ func (i *Issuer) check(ctx context.Context, t *jwt.JSONWebToken) (string, error)
 	if c.Expiry == nil {
 		return "", errors.New("it does not expire")
 	}
-	return c.Subject, c.ValidateWithLeeway(jwt.Expected{Issuer: i.name, AnyAudience: jwt.Audience{i.audience}, Time: i.now()}, time.Minute)
+	return c.Subject, c.ValidateWithLeeway(jwt.Expected{Issuer: name, AnyAudience: jwt.Audience{i.audience}, Time: i.now()}, time.Minute)
 }
 
 // set is the issuer's keys, fetched anew when they are old or lack the one that is asked
@@ -139,6 +181,9 @@ func (i *Issuer) set(ctx context.Context, id string) (*jose.JSONWebKeySet, error
 
 func (i *Issuer) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 	from := i.from
+	if i.base != "" {
+		from = i.base + keysPath
+	}
 	if from == "" {
 		var d struct {
 			Keys string `json:"jwks_uri"`

@@ -54,6 +54,15 @@ func (s *Serving) Config() *tls.Config {
 	return base
 }
 
+// Public is the configuration of a server over HTTP whose clients show no certificate: API
+// servers have none of the mesh.
+func (s *Serving) Public() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.certificate() },
+	}
+}
+
 // certificate is the server's, made anew when its life is half over.
 func (s *Serving) certificate() (*tls.Certificate, error) {
 	s.mu.Lock()

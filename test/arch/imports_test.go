@@ -100,11 +100,18 @@ var allowed = map[string][]string{
 	},
 	"proxy": {"wire", "base"},
 
-	// kube is what a cluster is given.
-	"kube/crd": {"control/source"},
 	// inject is asked by a webhook, and by hand.
 	"kube/inject":         {"control/model", "wire", "base"},
 	"kube/inject/webhook": {"kube/inject", "control/model", "base"},
+	// kube is what a cluster is given; cluster is what a control plane does in the one that it runs in.
+	"control/cluster": {"control/identity", "control/source"},
+	"control/status":  {"control/model", "control/source"},
+	"kube/crd":        {"control/source"},
+	"kube/image":      {},
+	"kube/objects":    {},
+	"kube/validate":   {"control/source", "control/model"},
+	"kube/install":    {"kube/crd", "kube/objects", "control/cluster", "control/status", "control/source"},
+	"kube/check":      {"kube/crd", "kube/objects", "kube/install", "control/cluster"},
 
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
@@ -122,7 +129,7 @@ var foreign = []struct {
 	parts       []string
 }{
 	{"sigs.k8s.io/gateway-api", "Gateway API ends in the front end", []string{"control/source"}},
-	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source", "kube/inject", "kube/inject/webhook"}},
+	{"k8s.io/", "Kubernetes is one source among others", []string{"control/source", "control/cluster", "control/status", "kube/objects", "kube/validate", "kube/install", "kube/check", "kube/inject", "kube/inject/webhook"}},
 	{"istio.io/api/networking", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "control/mcp"}},
 	{"istio.io/api/mesh", "Istio's resources end in the front end", []string{"control/source", "control/source/mcp", "kube/inject", "kube/inject/webhook"}},
 	{

@@ -9,6 +9,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
+
+	"github.com/weftmesh/weft/control/source/document"
 )
 
 // resource is something that can be listed and watched.
@@ -34,6 +36,17 @@ var passed = []schema.GroupKind{{Kind: "Endpoints"}}
 var fields = map[string]string{
 	"secrets": "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token",
 	"pods":    "status.phase!=Succeeded,status.phase!=Failed",
+}
+
+// Kinds are those that a source with a decoder asks a server for, where it has them.
+func Kinds(dec *document.Decoder) []schema.GroupKind {
+	out := []schema.GroupKind{{Kind: pods.kind}, {Kind: nodes.kind}, {Group: definitions.Group, Kind: definitions.kind}}
+	for _, f := range dec.FrontEnds() {
+		if gk := (schema.GroupKind{Group: f.Group, Kind: f.Kind}); !slices.Contains(passed, gk) && !slices.Contains(out, gk) {
+			out = append(out, gk)
+		}
+	}
+	return out
 }
 
 // discover asks which kinds the server has, follows those that Weft reads, and leaves

@@ -27,6 +27,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"go.yaml.in/yaml/v3"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,6 +50,13 @@ const (
 	admin   = "admin-token"
 	limited = "limited-token"
 )
+
+// has tells whether something was ever written.
+func (o *output) has(text string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return bytes.Contains(o.buf.Bytes(), []byte(text))
+}
 
 // cluster is an etcd and an API server.
 type cluster struct {
@@ -212,7 +220,7 @@ func (c *cluster) connect() error {
 // kubeconfig is a file for a user.
 func (c *cluster) kubeconfig(token string) string {
 	c.t.Helper()
-	return c.write("kubeconfig-"+token, fmt.Sprintf(`apiVersion: v1
+	return c.write(fmt.Sprintf("kubeconfig-%x", xxhash.Sum64String(token)), fmt.Sprintf(`apiVersion: v1
 kind: Config
 clusters: [{name: c, cluster: {server: "https://127.0.0.1:%d", certificate-authority: %q}}]
 users: [{name: u, user: {token: %q}}]
