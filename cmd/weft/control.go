@@ -15,6 +15,7 @@ import (
 	"github.com/weftmesh/weft/control"
 	"github.com/weftmesh/weft/control/identity"
 	"github.com/weftmesh/weft/control/source/file"
+	"github.com/weftmesh/weft/kube/inject/webhook"
 	"github.com/weftmesh/weft/kube/validate"
 	"github.com/weftmesh/weft/wire"
 )
@@ -66,15 +67,26 @@ func checkMode(mode string) error {
 	return nil
 }
 
+// injectionFiles are those of the settings of injection.
+type injectionFiles struct{ settings, mesh string }
+
 // webhooks are what API servers ask.
-func webhooks(log *slog.Logger) map[string]http.Handler {
-	return map[string]http.Handler{validate.Path: validate.Handler(file.NewDecoder(), log)}
+func webhooks(i injectionFiles, log *slog.Logger) (map[string]http.Handler, error) {
+	files, err := webhook.NewFiles(i.settings, i.mesh, log)
+	if err != nil {
+		return nil, fmt.Errorf("--inject-settings: %w", err)
+	}
+	inject := webhook.Handler(webhook.Options{Injector: files.Injector, Log: log.With("component", "inject")})
+	return map[string]http.Handler{
+		validate.Path: validate.Handler(file.NewDecoder(), log), webhook.Path: inject, webhook.Path + "/": inject,
+	}, nil
 }
 
 func controlCommand() *cobra.Command {
 	var o control.Options
 	var level, vips string
 	var v4 bool
+	var in injectionFiles
 	c := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: configuration in, xDS and certificates out",
@@ -100,7 +112,11 @@ func controlCommand() *cobra.Command {
 			if v4 {
 				o.Families = []int{4}
 			}
-			o.Webhook.Handlers = webhooks(log)
+			if o.Webhook.Address != "" {
+				if o.Webhook.Handlers, err = webhooks(in, log); err != nil {
+					return err
+				}
+			}
 			thrift(c.Context())
 			return control.Run(c.Context(), o)
 		},
@@ -120,7 +136,9 @@ func controlCommand() *cobra.Command {
 		"xds+tls://host:port?cert=FILE&key=FILE&ca=FILE&token=FILE, or xds://host:port in plain text")
 	f.StringVar(&o.InCluster, "in-cluster", "", "namespace of the Kubernetes cluster that the control plane runs in: the root certificate is in its Secret weft-ca, tokens of the\n"+
 		"cluster's service accounts are trusted, and what pods and API servers need is written")
-	f.StringVar(&o.Webhook.Address, "webhook", "", "host:port where Kubernetes API servers ask, over TLS, whether objects are valid ("+validate.Path+")")
+	f.StringVar(&o.Webhook.Address, "webhook", "", "host:port where Kubernetes API servers ask, over TLS, whether objects are valid ("+validate.Path+"), and what new pods\nare to have ("+webhook.Path+")")
+	f.StringVar(&in.settings, "inject-settings", "", "file of injection settings, which may change (default: as weft inject has them)")
+	f.StringVar(&in.mesh, "inject-mesh-config", "", "file of the mesh configuration (MeshConfig) for injection, which may change")
 	f.StringVar(&o.Monitoring, "monitoring", "", "host:port for metrics (/metrics), readiness (/ready) and profiles (/debug/pprof/)")
 	f.StringVar(&o.ConsoleSocket, "console-socket", "weft-control.sock", "unix socket of the control plane's own API")
 	f.StringVar(&o.StateDir, "state-dir", "weft-control", "folder that keeps the root certificate, the services' addresses, and what proxies used")

@@ -121,6 +121,9 @@ func generated(dec *document.Decoder) (map[string]string, error) {
 		return nil, err
 	}
 	list := "          " + strings.ReplaceAll(strings.TrimSpace(string(groups)), "\n", "\n          ")
+	if out["inject.yaml"], err = injecting(); err != nil {
+		return nil, err
+	}
 	out["validate.yaml"] = strings.ReplaceAll(validate, "GROUPS", list)
 	return out, nil
 }
