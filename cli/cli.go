@@ -82,7 +82,7 @@ type Env struct {
 func (e *Env) Commands() []*cobra.Command {
 	return []*cobra.Command{
 		e.applyCommand(), e.getCommand(), e.deleteCommand(), e.statusCommand(), e.configCommand(),
-		e.logsCommand(), e.graphCommand(), e.taxCommand(), e.upgradeCommand(), e.downCommand(),
+		e.logsCommand(), e.graphCommand(), e.taxCommand(), e.upgradeCommand(), e.tokenCommand(), e.downCommand(),
 	}
 }
 

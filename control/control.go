@@ -181,7 +181,7 @@ func Run(ctx context.Context, o Options) error {
 	con := console.New(console.Options{
 		Socket: o.ConsoleSocket, Snapshots: snapshots, Proxies: proxies, Metrics: metrics, Log: o.Log,
 		Said: publisher.Said, Registries: d.registries.Status, Version: o.Version, ConfigMode: o.ConfigMode, Families: o.Families,
-		CaptureRange: o.CaptureRange, VIPRange: o.VIPRange.String(),
+		CaptureRange: o.CaptureRange, VIPRange: o.VIPRange.String(), Inviter: secure.invites(),
 		Store: store.New(o.Overlay, file.NewDecoder(), func(k model.Key) model.Object { return console.Find(snapshots.Load(), k) }),
 	})
 

@@ -13,6 +13,7 @@ import (
 	capb "istio.io/api/security/v1alpha1"
 
 	"github.com/weftmesh/weft/control/cluster"
+	"github.com/weftmesh/weft/control/console"
 	"github.com/weftmesh/weft/control/fleet"
 	"github.com/weftmesh/weft/control/identity"
 	"github.com/weftmesh/weft/control/model"
@@ -58,6 +59,7 @@ type secureServer struct {
 	limits       *limits
 	home         *cluster.Cluster // nil: none
 	prover       *identity.Prover
+	inviter      *identity.Inviter
 }
 
 // check reads what users have written.
@@ -74,11 +76,24 @@ func (s *secureServer) check() error {
 		}
 		issuers = append(issuers, i)
 	}
+	var err error
+	if s.inviter, err = s.ca.Inviter(audience); err != nil {
+		return err
+	}
+	issuers = append(issuers, s.inviter.Issuer())
 	if s.home != nil {
 		issuers = append(issuers, s.home.Issuer(audience))
 	}
 	s.prover = identity.NewProver(issuers, domains(s.snapshots))
 	return nil
+}
+
+// invites makes join tokens; nil: there is nowhere to join.
+func (s *secureServer) invites() console.Inviter {
+	if s.o.Secure.Address == "" {
+		return nil
+	}
+	return s.inviter
 }
 
 // prove implements fleet.Prover.

@@ -76,6 +76,8 @@ type Options struct {
 	Registries func() []model.RegistryStatus
 	Proxies    Proxies
 	Store      Store
+	// Inviter makes join tokens; nil: nobody may join from elsewhere.
+	Inviter Inviter
 	Metrics    prometheus.Gatherer
 	// Version of the program, and what it was started with.
 	Version, ConfigMode, CaptureRange, VIPRange string
@@ -106,6 +108,7 @@ func New(o Options) *Console {
 	c.mux.HandleFunc("GET /v1/local", c.local)
 	c.mux.HandleFunc("POST /v1/apply", c.apply)
 	c.mux.HandleFunc("POST /v1/delete", c.remove)
+	c.mux.HandleFunc("POST /v1/tokens", c.invite)
 	c.monitor(c.mux)
 	return c
 }

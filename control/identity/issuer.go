@@ -40,6 +40,7 @@ type Issuer struct {
 	base     string // of a server that says what the issuer is called; empty: name is known
 	client   *http.Client
 	now      func() time.Time
+	fixed    bool // keys are all that there will be
 
 	mu      sync.Mutex
 	name    string              // guarded by mu where base is set
@@ -131,7 +132,7 @@ func verify(ctx context.Context, issuers []*Issuer, token string) (string, error
 	if unknown != nil {
 		return "", fmt.Errorf("its issuer %q is not trusted%w", said.Issuer, unknown)
 	}
-	return "", fmt.Errorf("its issuer %q is not trusted", said.Issuer)
+	return "", fmt.Errorf("its issuer %q is not trusted: name it with --token-issuer", said.Issuer)
 }
 
 // check returns the subject of a token of the issuer, which has that name.
@@ -159,6 +160,9 @@ func (i *Issuer) check(ctx context.Context, t *jwt.JSONWebToken, name string) (s
 func (i *Issuer) set(ctx context.Context, id string) (*jose.JSONWebKeySet, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	if i.fixed {
+		return i.keys, nil
+	}
 	now := i.now()
 	age := now.Sub(i.fetched)
 	lacks := i.keys == nil || id != "" && len(i.keys.Key(id)) == 0

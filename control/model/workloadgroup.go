@@ -12,6 +12,9 @@ type WorkloadGroup struct {
 	Template Workload
 	// Probed: a workload takes traffic once its agent has said that the program is well.
 	Probed bool
+	// Probe is how the agent is to ask the program, in JSON as ProxyConfig.readinessProbe has
+	// it.
+	Probe []byte
 }
 
 // Health says of a WorkloadEntry of the same namespace and name, which somebody wrote,

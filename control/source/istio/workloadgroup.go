@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 
+	"google.golang.org/protobuf/encoding/protojson"
 	networkingpb "istio.io/api/networking/v1alpha3"
 
 	"github.com/weftmesh/weft/control/model"
@@ -44,7 +45,11 @@ func convertWorkloadGroup(d *document.Document) []model.Object {
 		d.Error(document.CodeMissing, "spec.probe", "add httpGet, tcpSocket, exec or grpc", "says not what to ask")
 	}
 	probe(d, wg.GetProbe())
-	return []model.Object{&model.WorkloadGroup{Meta: d.Meta, Template: w, Probed: wg.GetProbe() != nil}}
+	g := &model.WorkloadGroup{Meta: d.Meta, Template: w, Probed: wg.GetProbe() != nil}
+	if g.Probed {
+		g.Probe, _ = protojson.Marshal(wg.GetProbe()) // it was JSON
+	}
+	return []model.Object{g}
 }
 
 // probe judges where a health check goes to; the workload's own agent carries it out.
