@@ -17,8 +17,8 @@ import (
 	"github.com/weftmesh/weft/wire"
 )
 
-// joinKey names what the key of join tokens is derived for.
-const joinKey = "weft.dev join tokens v1"
+// joinKey names what the key of join tokens is derived for, joinKeyID is its name in tokens.
+const joinKey, joinKeyID = "weft.dev join tokens v1", "join-1"
 
 // Inviter makes the tokens by which machines join the mesh, and knows them again. Its key is
 // derived from the authority's, so that all replicas that share a root have the same, and
@@ -49,7 +49,7 @@ func (a *Authority) Inviter(audience string) (*Inviter, error) {
 func (v *Inviter) Invite(i wire.Invitation, ttl time.Duration) (token string, expires time.Time, err error) {
 	sum := sha256.Sum256(v.ca.cert.Raw)
 	i.Root = hex.EncodeToString(sum[:])
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: v.key}, (&jose.SignerOptions{}).WithType("JWT"))
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: v.key, KeyID: joinKeyID}}, (&jose.SignerOptions{}).WithType("JWT"))
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("join token: %w", err)
 	}
@@ -69,6 +69,6 @@ func (v *Inviter) Invite(i wire.Invitation, ttl time.Duration) (token string, ex
 func (v *Inviter) Issuer() *Issuer {
 	return &Issuer{
 		name: wire.JoinIssuer, audience: v.audience, client: http.DefaultClient, now: v.ca.now, fixed: true,
-		keys: &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: v.key.Public()}}},
+		keys: &jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: v.key.Public(), KeyID: joinKeyID}}},
 	}
 }
