@@ -130,6 +130,11 @@ func (r *runtime) setIdentity(id *sds.Identity) {
 		r.log.Error("roots: not usable", "error", err)
 		return
 	}
+	if a := r.opt.Istio; a != nil && a.Output != "" {
+		if err := a.Write(id.Chain, id.Key, id.Roots); err != nil {
+			r.log.Warn("the certificate cannot be written to OUTPUT_CERTS", "error", err)
+		}
+	}
 	// Roots first: who sees the new certificate must be able to trust its peers'.
 	r.secrets.SetTrust(wire.SecretRoot, trust)
 	r.secrets.SetCertificate(wire.SecretWorkload, cert)

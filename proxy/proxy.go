@@ -249,6 +249,8 @@ type runtime struct {
 	sawListeners atomic.Bool
 	// told: ctx of Run has ended.
 	told func() bool
+	// leaving: others have been told that the workload goes.
+	leaving atomic.Bool
 }
 
 // Run is New and Proxy.Run in one.
@@ -420,7 +422,13 @@ func (r *runtime) follow() {
 	r.store.Connect(r.ads)
 	r.run(r.ads.Run)
 	if r.opt.Istio != nil && r.opt.Istio.Probe != nil {
-		r.run(func(ctx context.Context) error { return r.opt.Istio.Probe.Run(ctx, r.ads.Health) })
+		r.run(func(ctx context.Context) error {
+			return r.opt.Istio.Probe.Run(ctx, func(failure string) {
+				if !r.leaving.Load() {
+					r.ads.Health(failure)
+				}
+			})
+		})
 	}
 }
 
@@ -453,8 +461,28 @@ func (r *runtime) apply(u xds.Update) []xds.Rejection {
 	return rejected
 }
 
+// farewell is how long a workload that has registered itself still takes new connections
+// after it has said that it goes, until others have heard of it.
+const farewell = time.Second
+
+// leave says so of a workload that has registered itself.
+func (r *runtime) leave() {
+	if r.opt.Istio == nil || r.ads == nil || !r.opt.Istio.Registers() {
+		return
+	}
+	r.leaving.Store(true)
+	r.ads.Health("the proxy is ending")
+	t := time.NewTimer(farewell)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-r.life.Done():
+	}
+}
+
 // drain lets connections end by themselves, for a while.
 func (r *runtime) drain() {
+	r.leave()
 	r.log.Info("draining", "for", r.opt.DrainTime)
 	// Programs beside a sidecar may still call while they end.
 	r.listeners.Drain(r.opt.Istio != nil && r.opt.Istio.Node.Type == wire.Sidecar)

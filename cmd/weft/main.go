@@ -95,7 +95,7 @@ Begin with a whole mesh on this machine:
 			c.AddCommand(x)
 		}
 	}
-	add("mesh", upCommand())
+	add("mesh", upCommand(), joinCommand(), leaveCommand())
 	env := &cli.Env{Runs: rundir.DefaultRoot()}
 	add("use", env.Commands()...)
 	add("tell", translateCommand(), diffCommand(env), explainCommand(env), analyzeCommand(), pluginCommand())

@@ -59,6 +59,9 @@ type Agent struct {
 	// SPIFFE is the name to ask the authority for, TTL for how long.
 	SPIFFE string
 	TTL    time.Duration
+	// Output is a folder where certificates that the authority gives are written to as well; "":
+	// nowhere (OUTPUT_CERTS).
+	Output string
 	// Probe is how the program is asked whether it is well (readinessProbe); nil: it is
 	// not.
 	Probe *health.Probe
@@ -107,6 +110,13 @@ type proxyConfig struct {
 	TerminationDrain       string            `json:"terminationDrainDuration"`
 }
 
+// Registers tells whether the proxy's workload becomes known by its connection to the control
+// plane (ISTIO_META_AUTO_REGISTER_GROUP).
+func (a *Agent) Registers() bool {
+	group, _ := a.Metadata["AUTO_REGISTER_GROUP"].(string)
+	return group != ""
+}
+
 // reader is where it is read from.
 type reader struct {
 	dir string
@@ -152,6 +162,7 @@ func Load(kind wire.NodeType, dir string, environ []string) (*Agent, error) {
 	}
 	a.SPIFFE = "spiffe://" + cmp.Or(r.env["TRUST_DOMAIN"], "cluster.local") + "/ns/" + a.Node.Namespace + "/sa/" + cmp.Or(r.env["SERVICE_ACCOUNT"], "default")
 	a.Identity = r.identity()
+	a.Output = r.env["OUTPUT_CERTS"]
 	a.XDS, a.CA, err = r.endpoints(c)
 	return a, err
 }

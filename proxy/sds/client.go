@@ -89,7 +89,7 @@ func NewClient(opt Options) (*Client, error) {
 func (c *Client) Run(ctx context.Context) error {
 	b := backoff.Backoff{Min: 200 * time.Millisecond, Max: 5 * time.Second}
 	for {
-		id, err := c.fetch(ctx)
+		id, err := c.Fetch(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -147,8 +147,8 @@ func (c *Client) sleep(ctx context.Context, leaf *x509.Certificate, d time.Durat
 	}
 }
 
-// fetch makes a key and has it certified.
-func (c *Client) fetch(ctx context.Context) (*Identity, error) {
+// Fetch makes a key and has it certified, once.
+func (c *Client) Fetch(ctx context.Context) (*Identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("make a key: %w", err)

@@ -116,8 +116,10 @@ var allowed = map[string][]string{
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
 	"host": {"wire", "base"},
-	"cli":  {"control/console", "control/gwstatus", "control/fleet", "control/model", "wire", "base"},
-	"up":   {"host", "cli", "control/console", "control/fleet", "control/model", "wire", "base"},
+	// member joins a machine to a mesh that runs elsewhere.
+	"member": {"host/capture", "proxy/sds", "proxy/xds", "wire", "base"},
+	"cli":    {"control/console", "control/gwstatus", "control/fleet", "control/model", "wire", "base"},
+	"up":     {"host", "cli", "control/console", "control/fleet", "control/model", "wire", "base"},
 }
 
 // both are the parts that may import everything.

@@ -59,6 +59,9 @@ type member struct {
 	streams int
 	left    time.Time // when the last stream ended
 	well    bool
+	// bad: its agent has said last that it is not well, or about to end. A workload that nobody
+	// asks is well else.
+	bad bool
 	// health says so of a workload that somebody wrote; nil: it was not yet asked for.
 	health *model.Health
 }
@@ -82,7 +85,9 @@ func (s *Source) Connected(r model.Registration) {
 			m = &member{}
 		}
 		m.Registration = r
-		m.streams++
+		if m.streams++; m.streams == 1 {
+			m.bad = false
+		}
 		return m
 	})
 }
@@ -102,8 +107,8 @@ func (s *Source) Disconnected(k model.Key) {
 // Health implements fleet.Registrar.
 func (s *Source) Health(k model.Key, failure string) {
 	s.change(k, func(m *member) *member {
-		if m != nil && m.well != (failure == "") {
-			m.well = failure == ""
+		if m != nil && (m.well != (failure == "") || m.bad != (failure != "")) {
+			m.well, m.bad = failure == "", failure != ""
 			s.log.Info("a workload's health is another", "workload", k.Title(), "failure", failure)
 		}
 		return m
@@ -209,7 +214,7 @@ func workload(k model.Key, m *member, g *model.WorkloadGroup) *model.Workload {
 	if m.Locality != (model.Locality{}) {
 		w.Locality = m.Locality
 	}
-	w.Ready, w.Mesh, w.Engine = !g.Probed || m.well, true, m.Engine
+	w.Ready, w.Mesh, w.Engine = !m.bad && (!g.Probed || m.well), true, m.Engine
 	w.Hash = document.Mix(g.Hash, fmt.Sprint(k, w.Addresses, w.Labels, w.Network, w.Locality, w.Ready, w.Engine))
 	return &w
 }
