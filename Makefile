@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build test test-istiod test-skew test-kube conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build test test-istiod test-skew test-kube test-registries conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -26,6 +26,12 @@ test-skew: ## proxies of another version under this control plane, and the other
 test-kube: ## the control plane with a real API server of Kubernetes, which is built the first time (not part of test)
 	test/peers/kube/build.sh bin/kube
 	WEFT_KUBE=$(CURDIR)/bin/kube $(GO) test -count=1 -v -timeout 20m ./test/peers/kube
+
+# REGISTRIES is where they are built.
+REGISTRIES ?= $(CURDIR)/bin/registries
+test-registries: ## a real Consul and a real Eureka, which are built the first time (ten minutes of CPU), below and in a mesh (not part of test)
+	test/peers/registries/build.sh $(REGISTRIES)
+	WEFT_REGISTRIES=$(REGISTRIES) $(GO) test -count=1 -v -timeout 20m -run 'Consul|Eureka' ./test/peers/registries ./test/mesh
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC interop
 	$(GO) test -timeout 14m ./test/peers/...
