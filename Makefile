@@ -5,7 +5,7 @@ FUZZTIME ?= 10m
 export WEFT_ENVOY ?=
 PROTOC ?= python3 -m grpc_tools.protoc
 
-.PHONY: docs build images test test-istiod test-skew test-kube kube-node test-kube-node conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
+.PHONY: docs build images test test-istiod test-skew test-kube kube-node test-kube-node test-registries conformance race lint golden bench bench-control bench-ondemand soak-control fuzz generate presubmit upgrade-soak soak-abuse
 
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/weft ./cmd/weft-proxy
@@ -44,6 +44,12 @@ kube-node: ## a real Kubernetes of one node, in namespaces of its own; as root (
 test-kube-node: images ## install the mesh on such a node, as root (not part of test)
 	test/peers/kube/build.sh $(KUBE) node
 	WEFT_KUBE=$(KUBE) WEFT_KUBE_NODE=1 WEFT_IMAGES=$(CURDIR)/bin/images $(GO) test -count=1 -v -timeout 30m -run TestNode ./test/peers/kube
+
+# REGISTRIES is where they are built.
+REGISTRIES ?= $(CURDIR)/bin/registries
+test-registries: ## a real Consul and a real Eureka, which are built the first time (ten minutes of CPU), below and in a mesh (not part of test)
+	test/peers/registries/build.sh $(REGISTRIES)
+	WEFT_REGISTRIES=$(REGISTRIES) $(GO) test -count=1 -v -timeout 20m -run 'Consul|Eureka' ./test/peers/registries ./test/mesh
 
 conformance: ## only the tests against peers: cases beside Envoy, h2spec, gRPC interop
 	$(GO) test -timeout 14m ./test/peers/...

@@ -78,7 +78,7 @@ type Options struct {
 	Store      Store
 	// Inviter makes join tokens; nil: nobody may join from elsewhere.
 	Inviter Inviter
-	Metrics    prometheus.Gatherer
+	Metrics prometheus.Gatherer
 	// Version of the program, and what it was started with.
 	Version, ConfigMode, CaptureRange, VIPRange string
 	Families                                    []int

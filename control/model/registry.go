@@ -35,14 +35,18 @@ type Registry struct {
 	Username string
 	Password PrivateBytes `json:"-"`
 	Token    PrivateBytes `json:"-"`
+	// Credential is the Secret ("namespace/name") with the rest of them; "": none.
+	Credential string
+	// TLS to the registry; nil: only where an address is https://.
+	TLS *RegistryTLS
 	// Root is where the tree of services begins (ZooKeeper, etcd); Formats are the
 	// conventions that are read there (etcd).
 	Root    string
 	Formats []string
-	// Datacenter (Consul), Groups and Scope (Nacos: groups, and the id of its namespace).
-	Datacenter string
-	Groups     []string
-	Scope      string
+	// Datacenter and Partition (Consul), Groups (Nacos), and Scope, the registry's own namespace (both).
+	Datacenter, Partition string
+	Groups                []string
+	Scope                 string
 	// Polling: ask from time to time where the registry would tell (Nacos 1.x).
 	Polling bool
 	// Refresh is how often a registry that tells nothing by itself is asked.
@@ -77,6 +81,15 @@ type Registry struct {
 	Labels           map[string]string
 }
 
+// RegistryTLS is how a registry proves itself, and who asks does.
+type RegistryTLS struct {
+	// ServerName is what its certificate has to be for; "": the host of the address.
+	ServerName string
+	SkipVerify bool
+	// CA are the authorities (none: the system's), Cert and Key who asks (none: nobody); PEM.
+	CA, Cert, Key PrivateBytes `json:"-"`
+}
+
 // RegistryNaming makes the name of a service of parts of its instances; no parts: as the
 // registry calls it.
 type RegistryNaming struct {
@@ -86,7 +99,7 @@ type RegistryNaming struct {
 
 // NamePart is one part of a name.
 type NamePart struct {
-	// Kind is "service", "metadata" or "static".
+	// Kind is "service", "metadata", "namespace" or "static".
 	Kind, Value string
 }
 

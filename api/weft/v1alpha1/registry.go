@@ -19,10 +19,16 @@ type RegistrySpec struct {
 	Type string `json:"type"`
 	// Addresses are host:port; URLs for consul, nacos and eureka. Required.
 	Addresses []string `json:"addresses"`
-	// Username and Password of etcd, nacos, eureka; Token of consul.
+	// Username and Password of zookeeper (its scheme digest), etcd, nacos, eureka; Token of consul.
 	Username string `json:"username,omitempty"`
 	Password string `json:"password,omitempty"`
 	Token    string `json:"token,omitempty"`
+	// CredentialName is a Secret in the object's namespace with what is not written here: username, password and token, and for TLS
+	// ca.crt, tls.crt and tls.key.
+	CredentialName string `json:"credentialName,omitempty"`
+	// TLS to the registry. zookeeper and etcd have none without it; addresses of https:// have it anyway, and are checked with the
+	// system's authorities unless the Secret has its own.
+	TLS *RegistryTLS `json:"tls,omitempty"`
 	// Root is where services begin: ZooKeeper's and etcd's path, default /dubbo for Dubbo, and the
 	// convention's own for others.
 	Root string `json:"root,omitempty"`
@@ -32,8 +38,10 @@ type RegistrySpec struct {
 	Register string `json:"register,omitempty"`
 	// Datacenter of consul; default: that of the agent.
 	Datacenter string `json:"datacenter,omitempty"`
-	// RegistryNamespace is the id of nacos' own namespace; default: public.
+	// RegistryNamespace is the id of nacos' own namespace (default: public), or consul's namespace (Enterprise only).
 	RegistryNamespace string `json:"registryNamespace,omitempty"`
+	// Partition of consul (Enterprise only).
+	Partition string `json:"partition,omitempty"`
 	// Groups of nacos; default: DEFAULT_GROUP.
 	Groups []string `json:"groups,omitempty"`
 	// Mode of nacos: watch (gRPC, default; HTTP where the server has no gRPC) or poll (HTTP).
@@ -77,6 +85,14 @@ type RegistrySpec struct {
 	ServiceLabels map[string]string `json:"serviceLabels,omitempty"`
 }
 
+// RegistryTLS says what is not in the Secret.
+type RegistryTLS struct {
+	// ServerName is what the registry's certificate has to be for; default: the host of the address.
+	ServerName string `json:"serverName,omitempty"`
+	// InsecureSkipVerify takes any certificate.
+	InsecureSkipVerify bool `json:"insecureSkipVerify,omitempty"`
+}
+
 // Naming makes names of parts.
 type Naming struct {
 	// Separator between parts; default: ".".
@@ -86,7 +102,7 @@ type Naming struct {
 
 // NameItem is a part of a name.
 type NameItem struct {
-	// Kind is service (the registry's name), metadata (the instance's value of a key), or static.
+	// Kind is service (the registry's name), metadata (the instance's value of a key), namespace (that of the mesh), or static.
 	Kind string `json:"kind"`
 	// Value is the key, or the text.
 	Value string `json:"value,omitempty"`

@@ -64,9 +64,13 @@ func (f *follower) fail(err error, at time.Time) {
 	}
 }
 
-// start runs the client of a registry until it is to end.
-func (s *Source) start(ctx context.Context, f *follower) {
+// start runs the client of a registry until it is to end. With something missing that it needs, it waits for another object.
+func (s *Source) start(ctx context.Context, f *follower, missing error) {
 	ctx, f.stop = context.WithCancel(ctx)
+	if missing != nil {
+		f.fail(missing, time.Now())
+		return
+	}
 	log := s.log.With("registry", f.spec.Key.Title(), "type", f.spec.Type)
 	make := s.opts.Makers[f.spec.Type]
 	if make == nil {

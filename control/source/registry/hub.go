@@ -184,6 +184,7 @@ func (s *Source) reconcile(ctx context.Context) map[hostKey]bool {
 	wanted := map[model.Key]bool{}
 	for _, r := range snap.Registries {
 		wanted[r.Key] = true
+		r, missing := resolved(r, snap.Secrets)
 		f := s.followers[r.Key]
 		switch {
 		case f == nil:
@@ -195,7 +196,7 @@ func (s *Source) reconcile(ctx context.Context) map[hostKey]bool {
 		default:
 			f = s.replace(f, r, dirty)
 		}
-		s.start(ctx, f)
+		s.start(ctx, f, missing)
 	}
 	for k, f := range s.followers {
 		if !wanted[k] {
@@ -204,8 +205,12 @@ func (s *Source) reconcile(ctx context.Context) map[hostKey]bool {
 			delete(s.followers, k)
 		}
 	}
-	if !slices.Equal(s.patches, snap.RegistrySources) {
-		s.patches = snap.RegistrySources
+	patches := snap.RegistrySources
+	if !model.ModuleOn(snap.Boots, model.ModuleRegistry) {
+		patches = nil // they are that module's
+	}
+	if !slices.Equal(s.patches, patches) {
+		s.patches = patches
 		for _, f := range s.followers {
 			s.remake(f, dirty)
 		}
@@ -220,7 +225,7 @@ func (s *Source) replace(old *follower, r *model.Registry, dirty map[hostKey]boo
 	f := newFollower(r)
 	f.services, f.since, f.success = old.services, old.since, old.success
 	// Of another place nothing is kept beyond its first whole word.
-	f.foreign = old.foreign || !slices.Equal(old.spec.Addresses, r.Addresses) || old.spec.Type != r.Type || old.spec.Root != r.Root || old.spec.Scope != r.Scope || old.spec.Datacenter != r.Datacenter
+	f.foreign = old.foreign || !slices.Equal(old.spec.Addresses, r.Addresses) || old.spec.Type != r.Type || old.spec.Root != r.Root || old.spec.Scope != r.Scope || old.spec.Datacenter != r.Datacenter || old.spec.Partition != r.Partition
 	s.followers[r.Key] = f
 	s.remake(f, dirty)
 	return f

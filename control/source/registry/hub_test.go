@@ -26,6 +26,21 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fake struct {
 	mu   sync.Mutex
 	says map[string]chan func(Sink) error
+	made []*model.Registry // what clients were made of
+}
+
+// asks notes what a client is made of.
+func (f *fake) asks(r *model.Registry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.made = append(f.made, r)
+}
+
+// newest is what the last client was made of.
+func (f *fake) newest() *model.Registry {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made[len(f.made)-1]
 }
 
 func (f *fake) at(address string) chan func(Sink) error {
@@ -76,6 +91,7 @@ func (w *world) run() {
 	w.have = map[model.Key]*model.Service{}
 	w.src = New(Options{Snapshots: &w.cell, Dir: w.dir, Log: slog.New(slog.DiscardHandler), Makers: map[string]Maker{
 		"fake": func(r *model.Registry, _ *slog.Logger) (Client, error) {
+			w.fake.asks(r)
 			return fakeClient{w.fake.at(r.Addresses[0])}, nil
 		},
 		model.ZooKeeper: func(r *model.Registry, _ *slog.Logger) (Client, error) {

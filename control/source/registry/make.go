@@ -90,6 +90,10 @@ func (s *Source) parts(f *follower, known *service) []*part {
 		if in.Off || !picked(selectors, in) || s.abnormal(known, in) {
 			continue
 		}
+		if in.Unusable != "" {
+			known.unusable = in.Address + " " + in.Unusable
+			continue
+		}
 		a, err := netip.ParseAddr(in.Address)
 		if err != nil {
 			known.unusable = fmt.Sprintf("%q is not an IP address", in.Address)
@@ -109,7 +113,7 @@ func (s *Source) parts(f *follower, known *service) []*part {
 		if v := in.Labels[r.SpaceKey]; r.SpaceKey != "" && document.IsLabel(v) {
 			space = v
 		}
-		for _, h := range hosts(r, known, in) {
+		for _, h := range hosts(r, known, in, space) {
 			if !document.IsSubdomain(h) {
 				known.unusable = fmt.Sprintf("%q is not a host name", h)
 				continue
@@ -200,7 +204,7 @@ func relabel(r *model.Registry, meta map[string]string) map[string]string {
 }
 
 // hosts are the names under which an instance is reached, the first is its own.
-func hosts(r *model.Registry, known *service, in Instance) []string {
+func hosts(r *model.Registry, known *service, in Instance, space string) []string {
 	name := known.Name
 	if known.Host != "" {
 		name = known.Host
@@ -225,6 +229,8 @@ func hosts(r *model.Registry, known *service, in Instance) []string {
 				if v := in.Labels[p.Value]; v != "" {
 					words = append(words, v)
 				}
+			case "namespace":
+				words = append(words, space)
 			case "static":
 				words = append(words, p.Value)
 			}

@@ -42,7 +42,9 @@ type Instance struct {
 	// Weight is relative to UsualWeight; 0: that.
 	Weight uint32
 	// Off: it is there and takes no traffic: not healthy, disabled.
-	Off      bool
+	Off bool
+	// Unusable is why it can take none, which the user is told; "": it can.
+	Unusable string `json:",omitempty"`
 	Locality model.Locality
 }
 

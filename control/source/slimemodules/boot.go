@@ -33,6 +33,9 @@ func convertBoot(d *document.Document) []model.Object {
 			b.out.Modules[kind] = on
 		}
 	}
+	if !b.out.Modules[model.ModuleRegistry] {
+		b.followed = nil // its bundle is off
+	}
 	if len(spec.Module) == 0 {
 		d.Warn(document.CodeMissing, "spec.module", "name a module, e.g. {name: lazyload, kind: lazyload, enable: true}", "is missing: the object has no effect")
 	}
@@ -40,7 +43,7 @@ func convertBoot(d *document.Document) []model.Object {
 		d.Info(CodeNotNeeded, "spec.component.globalSidecar", "remove it",
 			"is not needed, and none runs: proxies ask the control plane for what they do not have yet while the first request waits, so that no request takes another hop")
 	}
-	return []model.Object{b.out}
+	return append([]model.Object{b.out}, b.followed...)
 }
 
 // boot is a SlimeBoot in the making.
@@ -48,6 +51,8 @@ type boot struct {
 	d       *document.Document
 	out     *model.Boot
 	bundled map[string]bool // by kind: whether its bundle is on
+	// followed are the registries of the module meshregistry.
+	followed []model.Object
 }
 
 func (b *boot) module(at string, m *api.Module) {
@@ -81,8 +86,11 @@ func (b *boot) module(at string, m *api.Module) {
 		return
 	}
 	b.out.Modules[kind] = m.Enable
-	if kind == model.ModuleLimiter {
+	switch {
+	case kind == model.ModuleLimiter:
 		b.limiter(at, m)
+	case kind == model.ModuleRegistry && m.Enable:
+		b.followed = b.registries(at, m)
 	}
 	if kind == model.ModuleLazyload {
 		field, general := at+".general", m.General

@@ -44,46 +44,83 @@ func convertRegistry(d *document.Document) []model.Object {
 		d.Invalid("spec", "", "cannot be read: %v", err)
 		return nil
 	}
+	return []model.Object{NewRegistry(d, d.Meta, &spec, Fields{At: "spec"})}
+}
+
+// Fields says where the fields of a RegistrySpec are written in a document, for what is said of them.
+type Fields struct {
+	// At is the field that holds them.
+	At string
+	// Names are those that are called otherwise there, by their names here.
+	Names map[string]string
+}
+
+func (f Fields) at(name string) string {
+	if other, ok := f.Names[name]; ok {
+		name = other
+	}
+	return f.At + "." + name
+}
+
+// reading is a registry while it is read.
+type reading struct {
+	*document.Document
+	Fields
+	r    *model.Registry
+	spec *api.RegistrySpec
+}
+
+// NewRegistry makes a registry of what a document says of one.
+func NewRegistry(d *document.Document, meta model.Meta, spec *api.RegistrySpec, f Fields) *model.Registry {
 	r := &model.Registry{
-		Meta: d.Meta, Type: spec.Type, Addresses: spec.Addresses, Username: spec.Username, Password: model.PrivateBytes(spec.Password), Token: model.PrivateBytes(spec.Token),
-		Root: spec.Root, Datacenter: spec.Datacenter, Scope: spec.RegistryNamespace, Groups: spec.Groups, Polling: spec.Mode == "poll",
-		Refresh: duration(d, "spec.refreshPeriod", spec.RefreshPeriod, usualRefresh), Retain: duration(d, "spec.retain", spec.Retain, usualRetain),
+		Meta: meta, Type: spec.Type, Addresses: spec.Addresses, Username: spec.Username, Password: model.PrivateBytes(spec.Password), Token: model.PrivateBytes(spec.Token),
+		Root: spec.Root, Datacenter: spec.Datacenter, Partition: spec.Partition, Scope: spec.RegistryNamespace, Groups: spec.Groups, Polling: spec.Mode == "poll",
+		Refresh: duration(d, f.at("refreshPeriod"), spec.RefreshPeriod, usualRefresh), Retain: duration(d, f.at("retain"), spec.Retain, usualRetain),
 		Interfaces: spec.Register != "application", Applications: spec.Register != "interface",
 		Space: spec.Namespace, SpaceKey: spec.NamespaceKey, HostSuffix: strings.ToLower(spec.HostSuffix), MergeVersions: spec.MergeVersions,
 		Priority: int(spec.Priority), Labels: spec.ServiceLabels,
 	}
 	if r.Space == "" {
-		r.Space = d.Key.Namespace
+		r.Space = meta.Key.Namespace
 	}
-	place(d, r, &spec)
-	servicePorts(d, r, &spec)
+	if spec.CredentialName != "" {
+		r.Credential = meta.Key.Namespace + "/" + spec.CredentialName
+	}
+	if t := spec.TLS; t != nil {
+		r.TLS = &model.RegistryTLS{ServerName: t.ServerName, SkipVerify: t.InsecureSkipVerify}
+	}
+	x := &reading{Document: d, Fields: f, r: r, spec: spec}
+	x.place()
+	x.useless()
+	x.servicePorts()
 	if n := spec.Services; n != nil {
 		r.Include, r.Exclude = n.Include, n.Exclude
-		patterns(d, "spec.services.include", n.Include)
-		patterns(d, "spec.services.exclude", n.Exclude)
+		patterns(d, f.at("services")+".include", n.Include)
+		patterns(d, f.at("services")+".exclude", n.Exclude)
 	}
-	r.Selectors = selectors(d, "spec.endpointSelectors", spec.EndpointSelectors)
+	r.Selectors = selectors(d, f.at("endpointSelectors"), spec.EndpointSelectors)
 	for _, name := range slices.Sorted(maps.Keys(spec.ServicedEndpointSelectors)) {
 		if r.ByService == nil {
 			r.ByService = map[string][]model.InstanceSelector{}
 		}
-		r.ByService[name] = selectors(d, document.Join("spec.servicedEndpointSelectors", name), spec.ServicedEndpointSelectors[name])
+		r.ByService[name] = selectors(d, document.Join(f.at("servicedEndpointSelectors"), name), spec.ServicedEndpointSelectors[name])
 	}
-	names(d, r, &spec)
-	return []model.Object{r}
+	x.names()
+	return r
 }
 
 // place reads where the registry is.
-func place(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
-	oneOf(d, "spec.type", spec.Type, model.RegistryTypes, true)
-	oneOf(d, "spec.mode", spec.Mode, []string{"watch", "poll"}, false)
-	oneOf(d, "spec.register", spec.Register, []string{"interface", "application", "all"}, false)
+func (x *reading) place() {
+	d, r, spec := x.Document, x.r, x.spec
+	oneOf(d, x.at("type"), spec.Type, model.RegistryTypes, true)
+	oneOf(d, x.at("mode"), spec.Mode, []string{"watch", "poll"}, false)
+	oneOf(d, x.at("register"), spec.Register, []string{"interface", "application", "all"}, false)
 	if len(spec.Addresses) == 0 {
-		d.Error(document.CodeMissing, "spec.addresses", "write e.g. [\"127.0.0.1:2181\"]", "is missing")
+		d.Error(document.CodeMissing, x.at("addresses"), "write e.g. [\"127.0.0.1:2181\"]", "is missing")
 	}
 	byURL := slices.Contains([]string{model.Consul, model.Nacos, model.Eureka}, spec.Type)
 	for i, a := range spec.Addresses {
-		at := document.At("spec.addresses", i)
+		at := document.At(x.at("addresses"), i)
 		if byURL && !strings.Contains(a, "://") {
 			a = "http://" + a
 			r.Addresses = slices.Clone(r.Addresses)
@@ -103,15 +140,20 @@ func place(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 		}
 	}
 	for i, f := range spec.Formats {
-		oneOf(d, document.At("spec.formats", i), f, etcdFormats, true)
+		oneOf(d, document.At(x.at("formats"), i), f, etcdFormats, true)
 	}
 	if spec.Type == model.Etcd && spec.Root != "" && len(spec.Formats) != 1 {
-		d.Invalid("spec.root", "name the one format that is there in spec.formats", "it is not said what is there")
+		d.Invalid(x.at("root"), "name the one format that is there in formats", "it is not said what is there")
 	}
 	r.Formats = spec.Formats
 	if len(r.Formats) == 0 {
 		r.Formats = etcdFormats
 	}
+}
+
+// useless says which fields are not for registries of the type.
+func (x *reading) useless() {
+	spec := x.spec
 	for _, use := range []struct {
 		field string
 		set   bool
@@ -123,18 +165,20 @@ func place(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 		{"datacenter", spec.Datacenter != "", []string{model.Consul}},
 		{"token", spec.Token != "", []string{model.Consul}},
 		{"groups", len(spec.Groups) > 0, []string{model.Nacos}},
-		{"registryNamespace", spec.RegistryNamespace != "", []string{model.Nacos}},
+		{"partition", spec.Partition != "", []string{model.Consul}},
+		{"registryNamespace", spec.RegistryNamespace != "", []string{model.Nacos, model.Consul}},
 		{"mode", spec.Mode != "", []string{model.Nacos}},
 		{"root", spec.Root != "", []string{model.ZooKeeper, model.Etcd}},
 	} {
 		if use.set && !slices.Contains(use.of, spec.Type) {
-			d.Warn(document.CodeIgnored, "spec."+use.field, "remove it", "has no effect: it is for the type %s", strings.Join(use.of, ", "))
+			x.Warn(document.CodeIgnored, x.at(use.field), "remove it", "has no effect: it is for the type %s", strings.Join(use.of, ", "))
 		}
 	}
 }
 
 // servicePorts reads which ports services have, and what they speak.
-func servicePorts(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
+func (x *reading) servicePorts() {
+	d, r, spec := x.Document, x.r, x.spec
 	r.Protocol = model.HTTP
 	if spec.Type == model.ZooKeeper {
 		r.Protocol = model.MessagesOf("dubbo")
@@ -142,26 +186,27 @@ func servicePorts(d *document.Document, r *model.Registry, spec *api.RegistrySpe
 	if spec.Protocol != "" {
 		var ok bool
 		if r.Protocol, ok = document.Protocol(spec.Protocol); !ok {
-			d.Invalid("spec.protocol", document.Suggest(spec.Protocol, document.Protocols), "%q is not a protocol", spec.Protocol)
+			d.Invalid(x.at("protocol"), document.Suggest(spec.Protocol, document.Protocols), "%q is not a protocol", spec.Protocol)
 		}
 	}
 	if spec.Port < 0 || spec.Port > 65535 {
-		d.Invalid("spec.port", "", "must be a port from 1 to 65535, got %d", spec.Port)
+		d.Invalid(x.at("port"), "", "must be a port from 1 to 65535, got %d", spec.Port)
 	}
 	r.Port = uint16(spec.Port) //nolint:gosec // bounded above
 	r.InstancePorts = spec.InstancePorts
 	if spec.Priority < 0 {
-		d.Invalid("spec.priority", "write 0 for the highest", "must not be negative, got %d", spec.Priority)
+		d.Invalid(x.at("priority"), "write 0 for the highest", "must not be negative, got %d", spec.Priority)
 	}
 }
 
 // names reads how services and labels are called.
-func names(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
+func (x *reading) names() {
+	d, r, spec := x.Document, x.r, x.spec
 	if r.HostSuffix != "" && !document.IsSubdomain("x"+r.HostSuffix) {
-		d.Invalid("spec.hostSuffix", "write e.g. .zk", "%q cannot end a host name", r.HostSuffix)
+		d.Invalid(x.at("hostSuffix"), "write e.g. .zk", "%q cannot end a host name", r.HostSuffix)
 	}
 	if spec.Namespace != "" && !document.IsLabel(spec.Namespace) {
-		d.Invalid("spec.namespace", "use lower-case letters, digits and '-'", "%q is not a namespace", spec.Namespace)
+		d.Invalid(x.at("namespace"), "use lower-case letters, digits and '-'", "%q is not a namespace", spec.Namespace)
 	}
 	if n := spec.Naming; n != nil {
 		r.Naming.Separator = n.Separator
@@ -169,9 +214,9 @@ func names(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 			r.Naming.Separator = "."
 		}
 		for i, item := range n.Items {
-			at := document.At("spec.naming.items", i)
-			oneOf(d, at+".kind", item.Kind, []string{"service", "metadata", "static"}, true)
-			if item.Value == "" && item.Kind != "service" {
+			at := document.At(x.at("naming")+".items", i)
+			oneOf(d, at+".kind", item.Kind, []string{"service", "metadata", "namespace", "static"}, true)
+			if item.Value == "" && (item.Kind == "metadata" || item.Kind == "static") {
 				d.Error(document.CodeMissing, at+".value", "write the key, or the text", "is missing")
 			}
 			r.Naming.Parts = append(r.Naming.Parts, model.NamePart{Kind: item.Kind, Value: item.Value})
@@ -182,7 +227,7 @@ func names(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 			r.Aliases = map[string][]string{}
 		}
 		for j, h := range a.Aliases {
-			d.Host(document.At(document.At("spec.serviceHostAliases", i)+".aliases", j), h, false)
+			d.Host(document.At(document.At(x.at("serviceHostAliases"), i)+".aliases", j), h, false)
 			r.Aliases[a.Host] = append(r.Aliases[a.Host], strings.ToLower(h))
 		}
 	}
@@ -191,7 +236,7 @@ func names(d *document.Document, r *model.Registry, spec *api.RegistrySpec) {
 	}
 	for i, item := range spec.InstanceMetaRelabel.Items {
 		if item.Key == "" {
-			d.Error(document.CodeMissing, document.At("spec.instanceMetaRelabel.items", i)+".key", "name the metadata", "is missing")
+			d.Error(document.CodeMissing, document.At(x.at("instanceMetaRelabel")+".items", i)+".key", "name the metadata", "is missing")
 		}
 		to := item.TargetKey
 		if to == "" {

@@ -183,6 +183,23 @@ func (p *plane) codes() []string {
 	return out
 }
 
+// finding waits for a Finding of a code that says something.
+func (p *plane) finding(code, part string) {
+	p.t.Helper()
+	eventually(p.t, func() error {
+		var list []model.Finding
+		if err := p.get("/v1/findings", &list); err != nil {
+			return err
+		}
+		for _, f := range list {
+			if f.Code == code && strings.Contains(f.Message, part) {
+				return nil
+			}
+		}
+		return fmt.Errorf("findings %+v, want %s with %q", list, code, part)
+	})
+}
+
 func eventually(t *testing.T, f func() error) {
 	t.Helper()
 	var err error

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -209,4 +210,35 @@ func TestZooKeeperApplications(t *testing.T) {
 	e.put("/dubbo/mapping/org.x.Ship", "app-b,app-a")
 	e.put(provider("10.0.1.1:20880", "org.x.Pay", "&group=g&version=2.0.0&tier=silver"), "")
 	p.want(labels, "shop/org.x.pay dubbo-20880,grpc-50051: 10.0.1.1:20880,g,2.0.0,silver, 10.0.1.2:50051,,,,z1", "shop/org.x.ship grpc-50051: 10.0.1.2:50051,,,,z1")
+}
+
+// TestZooKeeperConfigurators: what Dubbo's console says of providers counts in place of what they say themselves.
+func TestZooKeeperConfigurators(t *testing.T) {
+	t.Parallel()
+	e := zookeeper(t)
+	cart := "org.x.Cart"
+	e.put(provider("10.0.0.1:20880", cart, ""), "")
+	e.put(provider("10.0.0.2:20880", cart, ""), "")
+	p := start(t, fmt.Sprintf(registryYAML, e.address, ""))
+	labels := []string{"weight", "tag"}
+	first, second := "10.0.0.1:20880,,", "10.0.0.2:20880,,"
+	want := func(list ...string) { p.want(labels, "shop/org.x.cart dubbo-20880: "+strings.Join(list, " ")) }
+	want(first, second)
+
+	off := "/dubbo/" + cart + "/configurators/" + url.QueryEscape("override://10.0.0.1:20880/"+cart+"?category=configurators&dynamic=false&enabled=true&disabled=true")
+	e.put(off, "")
+	want(second)
+	e.remove(off)
+	want(first, second)
+
+	rule := "/dubbo/config/dubbo/" + cart + "::.configurators"
+	e.put(rule, "{configVersion: v2.7, scope: service, key: \"org.x.Cart::\", enabled: true, configs: [{addresses: [\"10.0.0.2:20880\"], side: provider, parameters: {weight: 30, tag: gray}}]}")
+	second = "10.0.0.2:20880,30,gray"
+	want(first, second)
+	e.put(rule, "configs: 1") // which cannot be read: the one before stands
+	e.put("/dubbo/config/dubbo/demo.configurators", "{scope: application, key: demo, configs: [{addresses: [10.0.0.1], parameters: {weight: 40}}]}")
+	want("10.0.0.1:20880,40,", second)
+	e.remove(rule)
+	e.remove("/dubbo/config/dubbo/demo.configurators")
+	want(first, "10.0.0.2:20880,,")
 }

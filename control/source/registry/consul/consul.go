@@ -2,12 +2,14 @@
 // health of each.
 //
 // An instance takes traffic unless one of its checks is critical; its weight is that of its state. Proxies and gateways of
-// Consul's own mesh are no instances: their certificates are of another authority.
+// Consul's own mesh are no instances, and those that are natively in it (Connect native) cannot be used: their certificates are of
+// another authority. A service that has such a proxy beside it is called past that.
 package consul
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -41,7 +43,10 @@ type Client struct {
 
 // New is a registry.Maker.
 func New(r *model.Registry, _ *slog.Logger) (registry.Client, error) {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+	t, err := registry.Transport(r)
+	if err != nil {
+		return nil, err
+	}
 	t.MaxIdleConnsPerHost = 64
 	return &Client{spec: r, client: &http.Client{Transport: t}, next: -1}, nil
 }
@@ -55,43 +60,61 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 	g := registry.NewGather(ctx, to, fail, c.service)
 	defer g.Wait()
 	defer fail(nil)
-	err := watch(ctx, c, "/v1/catalog/services", func(services map[string][]string) { g.Set(slices.Collect(maps.Keys(services))) })
+	err := watch(ctx, c, "/v1/catalog/services", func(services map[string][]string, hidden bool) error {
+		if len(services) == 0 && hidden {
+			return errors.New("the token may read no service: give it service_prefix \"\" and node_prefix \"\" with the policy read")
+		}
+		g.Set(slices.Collect(maps.Keys(services)))
+		return nil
+	})
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
 	return err
 }
 
-// watch asks a question again whenever the answer is another, until ctx ends or it fails.
-func watch[T any](ctx context.Context, c *Client, path string, news func(T)) error {
+// watch asks a question again whenever the answer is another, until ctx ends or it fails. News are told with whether some of
+// it is hidden from the token.
+func watch[T any](ctx context.Context, c *Client, path string, news func(answer T, hidden bool) error) error {
 	var index uint64
 	for {
-		body, now, err := c.ask(ctx, path, index)
+		a, err := c.ask(ctx, path, index)
 		if err != nil {
 			return err
 		}
-		if now != index || index == 0 {
-			var answer T
-			if err := json.Unmarshal(body, &answer); err != nil {
+		if a.index != index || index == 0 {
+			var of T
+			if err := json.Unmarshal(a.body, &of); err != nil {
 				return fmt.Errorf("%s: %w", path, err)
 			}
-			news(answer)
+			if err := news(of, a.hidden); err != nil {
+				return err
+			}
 		}
 		// An index that goes back is that of another state, and one of zero would not block.
-		if now < index {
-			now = 0
+		if a.index < index {
+			a.index = 0
 		}
-		index = max(now, 1)
+		index = max(a.index, 1)
 	}
 }
 
-// ask asks once, and returns the index of the answer.
-func (c *Client) ask(ctx context.Context, path string, index uint64) ([]byte, uint64, error) {
+// answer is what the server says to a question.
+type answer struct {
+	body   []byte
+	index  uint64
+	hidden bool // the token may not see all
+}
+
+// ask asks once.
+func (c *Client) ask(ctx context.Context, path string, index uint64) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, wait+wait/16+grace)
 	defer cancel()
 	q := url.Values{}
-	if c.spec.Datacenter != "" {
-		q.Set("dc", c.spec.Datacenter)
+	for key, v := range map[string]string{"dc": c.spec.Datacenter, "ns": c.spec.Scope, "partition": c.spec.Partition} {
+		if v != "" {
+			q.Set(key, v)
+		}
 	}
 	if index > 0 {
 		q.Set("index", strconv.FormatUint(index, 10))
@@ -99,28 +122,28 @@ func (c *Client) ask(ctx context.Context, path string, index uint64) ([]byte, ui
 	}
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(c.spec.Addresses[c.next], "/")+path+"?"+q.Encode(), http.NoBody)
 	if err != nil {
-		return nil, 0, err
+		return answer{}, err
 	}
 	if len(c.spec.Token) > 0 {
 		r.Header.Set("X-Consul-Token", string(c.spec.Token))
 	}
 	a, err := c.client.Do(r)
 	if err != nil {
-		return nil, 0, err
+		return answer{}, err
 	}
 	defer a.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(a.Body, largest))
 	if err != nil {
-		return nil, 0, err
+		return answer{}, err
 	}
 	if a.StatusCode != http.StatusOK {
-		return nil, 0, fmt.Errorf("%s: %s: %.200s", path, a.Status, strings.TrimSpace(string(body)))
+		return answer{}, fmt.Errorf("%s: %s: %.200s", path, a.Status, strings.TrimSpace(string(body)))
 	}
 	now, err := strconv.ParseUint(a.Header.Get("X-Consul-Index"), 10, 64)
 	if err != nil {
-		return nil, 0, fmt.Errorf("%s: no X-Consul-Index: is it Consul?", path)
+		return answer{}, fmt.Errorf("%s: no X-Consul-Index: is it Consul?", path)
 	}
-	return body, now, nil
+	return answer{body, now, a.Header.Get("X-Consul-Results-Filtered-By-ACLs") == "true"}, nil
 }
 
 // entry is an instance as the health API has it.
@@ -135,13 +158,14 @@ type entry struct {
 		Tags                       []string
 		Meta                       map[string]string
 		Weights                    struct{ Passing, Warning uint32 }
+		Connect                    struct{ Native bool }
 	}
 	Checks []struct{ Status string }
 }
 
 // service follows one service.
 func (c *Client) service(ctx context.Context, name string, tell func(registry.Service)) error {
-	return watch(ctx, c, "/v1/health/service/"+url.PathEscape(name), func(list []entry) {
+	return watch(ctx, c, "/v1/health/service/"+url.PathEscape(name), func(list []entry, _ bool) error {
 		s := registry.Service{Name: name}
 		for i := range list {
 			if list[i].Service.Kind == "" {
@@ -149,6 +173,7 @@ func (c *Client) service(ctx context.Context, name string, tell func(registry.Se
 			}
 		}
 		tell(s)
+		return nil
 	})
 }
 
@@ -173,6 +198,9 @@ func instance(e *entry) registry.Instance {
 		if v != "" {
 			in.Labels[k] = v
 		}
+	}
+	if e.Service.Connect.Native {
+		in.Unusable = "takes only certificates of Consul's own mesh (Connect native)"
 	}
 	in.Protocol, _ = document.Protocol(e.Service.Meta["protocol"])
 	weight := e.Service.Weights.Passing

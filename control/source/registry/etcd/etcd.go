@@ -6,6 +6,7 @@ package etcd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,11 +33,16 @@ const (
 type Client struct {
 	spec     *model.Registry
 	prefixes map[string]format // by prefix
+	tls      *tls.Config       // nil: plain text
 }
 
 // New is a registry.Maker.
 func New(r *model.Registry, _ *slog.Logger) (registry.Client, error) {
-	c := &Client{spec: r, prefixes: map[string]format{}}
+	conf, err := registry.TLS(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{spec: r, prefixes: map[string]format{}, tls: conf}
 	for _, name := range r.Formats {
 		f, ok := formats[name]
 		if !ok {
@@ -56,7 +62,7 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	client, err := etcd.New(etcd.Config{
-		Endpoints: c.spec.Addresses, Username: c.spec.Username, Password: string(c.spec.Password), Context: ctx, Logger: zap.NewNop(),
+		Endpoints: c.spec.Addresses, Username: c.spec.Username, Password: string(c.spec.Password), TLS: c.tls, Context: ctx, Logger: zap.NewNop(),
 		DialTimeout: patience, DialKeepAliveTime: alive, DialKeepAliveTimeout: alive,
 	})
 	if err != nil {

@@ -1,11 +1,10 @@
-// Package eureka reads the applications of Eureka servers, which tell nothing by themselves: it asks every
-// model.Registry.Refresh. Instances that are not UP take no traffic.
+// Package eureka follows the applications of Eureka servers, which tell nothing by themselves: it asks every
+// model.Registry.Refresh for what has changed (the delta), and for everything at first and where the two do not add up, as Eureka's own
+// clients do. Servers without deltas are asked for everything each time. Instances that are not UP take no traffic.
 package eureka
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -28,16 +27,24 @@ const (
 	usualPath = "/eureka"
 )
 
+// errRefused: the server answers, and not with what was asked for.
+var errRefused = errors.New("is refused")
+
 // Client reads one cluster of servers, which all have the same.
 type Client struct {
 	spec   *model.Registry
 	bases  []*url.URL
 	client *http.Client
+	log    *slog.Logger
 }
 
 // New is a registry.Maker.
-func New(r *model.Registry, _ *slog.Logger) (registry.Client, error) {
-	c := &Client{spec: r, client: &http.Client{Timeout: patience, Transport: http.DefaultTransport.(*http.Transport).Clone()}}
+func New(r *model.Registry, log *slog.Logger) (registry.Client, error) {
+	t, err := registry.Transport(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{spec: r, client: &http.Client{Timeout: patience, Transport: t}, log: log}
 	for _, a := range r.Addresses {
 		u, err := url.Parse(strings.TrimSuffix(a, "/"))
 		if err != nil {
@@ -59,25 +66,11 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 	defer c.client.CloseIdleConnections()
 	ticker := time.NewTicker(c.spec.Refresh)
 	defer ticker.Stop()
-	var last uint64
-	var names []string
+	f := &follower{c: c, b: newBook(to), deltas: true}
 	for {
-		body, err := c.ask(ctx)
-		if err != nil {
+		if err := f.step(ctx); err != nil {
 			return err
 		}
-		if sum := xxhash.Sum64(body); sum != last || last == 0 {
-			list, err := read(body)
-			if err != nil {
-				return err
-			}
-			last, names = sum, nil
-			for _, s := range list {
-				to.Service(s)
-				names = append(names, s.Name)
-			}
-		}
-		to.Complete(names)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -86,11 +79,74 @@ func (c *Client) Follow(ctx context.Context, to registry.Sink) error {
 	}
 }
 
+// follower is one run of Follow.
+type follower struct {
+	c *Client
+	b *book
+	// read: it has all been read once; deltas: the server has these.
+	read, deltas bool
+	// last is of the answer before: the same again has no news. 0: there was none that added up.
+	last uint64
+}
+
+// step asks once.
+func (f *follower) step(ctx context.Context) error {
+	if f.read && f.deltas {
+		if done, err := f.change(ctx); done || err != nil {
+			return err
+		}
+	}
+	body, err := f.c.ask(ctx, "apps")
+	if err != nil {
+		return err
+	}
+	if sum := xxhash.Sum64(body); f.deltas || !f.read || sum != f.last {
+		if err := f.b.replace(body); err != nil {
+			return err
+		}
+		if f.last, f.read = sum, true; f.deltas {
+			f.last = 0
+		}
+	}
+	f.b.complete()
+	return nil
+}
+
+// change asks for what has changed; done tells whether that is all there is to know.
+func (f *follower) change(ctx context.Context) (done bool, err error) {
+	body, err := f.c.ask(ctx, "apps/delta")
+	if errors.Is(err, errRefused) {
+		f.c.log.Info("the server has no deltas, asking for everything", "error", err)
+		f.deltas = false
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	sum := xxhash.Sum64(body)
+	if sum == f.last {
+		f.b.complete()
+		return true, nil
+	}
+	if done, err = f.b.change(body); err != nil {
+		return false, err
+	}
+	if !done {
+		// What is missing was too long ago, or the server was started again, or the two answers are of different times.
+		f.last = 0
+		f.c.log.Debug("the delta does not add up, asking for everything")
+		return false, nil
+	}
+	f.last = sum
+	f.b.complete()
+	return true, nil
+}
+
 // ask asks the servers in turn until one answers.
-func (c *Client) ask(ctx context.Context) ([]byte, error) {
+func (c *Client) ask(ctx context.Context, path string) ([]byte, error) {
 	var failed []error
 	for _, base := range c.bases {
-		r, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath("apps").String(), http.NoBody)
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, base.JoinPath(path).String(), http.NoBody)
 		if err != nil {
 			return nil, err
 		}
@@ -110,79 +166,11 @@ func (c *Client) do(r *http.Request) ([]byte, error) {
 		return nil, err
 	}
 	defer a.Body.Close()
-	if a.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", r.URL.Redacted(), a.Status)
+	switch a.StatusCode {
+	case http.StatusOK:
+		return io.ReadAll(io.LimitReader(a.Body, largest))
+	case http.StatusForbidden, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
+		return nil, fmt.Errorf("%s %w: %s", r.URL.Redacted(), errRefused, a.Status)
 	}
-	return io.ReadAll(io.LimitReader(a.Body, largest))
-}
-
-// list is a JSON array, or the one element of it that old servers write in its place.
-type list[T any] []T
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (l *list[T]) UnmarshalJSON(raw []byte) error {
-	if bytes.HasPrefix(bytes.TrimSpace(raw), []byte("[")) {
-		return json.Unmarshal(raw, (*[]T)(l))
-	}
-	var one T
-	if err := json.Unmarshal(raw, &one); err != nil {
-		return err
-	}
-	*l = list[T]{one}
-	return nil
-}
-
-type application struct {
-	Name     string
-	Instance list[instance]
-}
-
-type instance struct {
-	InstanceID string `json:"instanceId"`
-	IPAddr     string `json:"ipAddr"`
-	Status     string
-	Port       port
-	SecurePort port
-	Metadata   map[string]any
-}
-
-type port struct {
-	Number  uint16 `json:"$"`
-	Enabled any    `json:"@enabled"` // "true", or true
-}
-
-func (p port) on() bool { return fmt.Sprint(p.Enabled) == "true" && p.Number != 0 }
-
-// read reads all applications.
-func read(body []byte) ([]registry.Service, error) {
-	var all struct {
-		Applications *struct {
-			Application list[application]
-		}
-	}
-	if err := json.Unmarshal(body, &all); err != nil {
-		return nil, err
-	}
-	if all.Applications == nil {
-		return nil, errors.New("no applications in the answer: is it Eureka?")
-	}
-	var out []registry.Service
-	for _, app := range all.Applications.Application {
-		s := registry.Service{Name: strings.ToLower(app.Name)}
-		for _, i := range app.Instance {
-			in := registry.Instance{Address: i.IPAddr, Port: i.Port.Number, Off: i.Status != "UP", Labels: map[string]string{}}
-			if !i.Port.on() && i.SecurePort.on() {
-				in.Port, in.Protocol = i.SecurePort.Number, model.HTTPS
-			}
-			for k, v := range i.Metadata {
-				if text, ok := v.(string); ok && !strings.HasPrefix(k, "@") {
-					in.Labels[k] = text
-				}
-			}
-			in.Labels["instanceId"] = i.InstanceID
-			s.Instances = append(s.Instances, in)
-		}
-		out = append(out, s)
-	}
-	return out, nil
+	return nil, fmt.Errorf("%s: %s", r.URL.Redacted(), a.Status)
 }

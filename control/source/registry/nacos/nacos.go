@@ -7,6 +7,7 @@ package nacos
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -38,12 +39,17 @@ type Client struct {
 	bases  []*url.URL
 	next   int
 	client *http.Client
+	tls    *tls.Config // nil: the usual one, where an address is https://
 	log    *slog.Logger
 }
 
 // New is a registry.Maker.
 func New(r *model.Registry, log *slog.Logger) (registry.Client, error) {
-	c := &Client{spec: r, groups: r.Groups, next: -1, log: log, client: &http.Client{Timeout: patience, Transport: http.DefaultTransport.(*http.Transport).Clone()}}
+	t, err := registry.Transport(r)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{spec: r, groups: r.Groups, next: -1, log: log, client: &http.Client{Timeout: patience, Transport: t}, tls: t.TLSClientConfig}
 	if len(c.groups) == 0 {
 		c.groups = []string{usualGroup}
 	}

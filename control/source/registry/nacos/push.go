@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -53,8 +54,12 @@ func (c *Client) push(ctx context.Context, to registry.Sink, token string) error
 	if err != nil {
 		return err
 	}
+	secure := insecure.NewCredentials()
+	if base.Scheme == "https" {
+		secure = credentials.NewTLS(c.tls)
+	}
 	conn, err := grpc.NewClient("passthrough:///"+net.JoinHostPort(base.Hostname(), strconv.Itoa(port+grpcOffset)),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}), grpc.MaxCallRecvMsgSize(largest)),
+		grpc.WithTransportCredentials(secure), grpc.WithDefaultCallOptions(grpc.ForceCodec(codec{}), grpc.MaxCallRecvMsgSize(largest)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: patience}))
 	if err != nil {
 		return err
