@@ -303,6 +303,18 @@ func (c *Conn) Refuse(status int, text string) bool {
 	return true
 }
 
+// Partial tells whether a part of something has come, on a server, that no stream stands
+// for: of a head, or of a body whose request has been answered. Blank lines are none.
+func (c *Conn) Partial() bool {
+	switch c.recv {
+	case atStart:
+		return !c.open && len(c.tail) > 0 && c.tail[0] != '\r'
+	case held, ended, opaque:
+		return false
+	}
+	return !c.open && c.err == nil
+}
+
 // reset ends the open stream, if there is one, because of the peer.
 func (c *Conn) reset(code codec.ResetCode) {
 	if !c.open {
