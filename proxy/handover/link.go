@@ -208,7 +208,11 @@ func (n *successor) attach(ctx context.Context) bool {
 	err = c.Send(wire.HandoverMessage{Op: wire.HandoverAttach, Protocol: wire.HandoverVersion, Status: &st})
 	var m wire.HandoverMessage
 	if err == nil {
-		if m, _, err = c.Receive(); err == nil && m.Op != wire.HandoverWelcome {
+		var f *os.File
+		if m, f, err = c.Receive(); f != nil {
+			f.Close() // nobody asked for one
+		}
+		if err == nil && m.Op != wire.HandoverWelcome {
 			err = errors.New("refused")
 		}
 	}
