@@ -136,6 +136,7 @@ func (n *successor) count() error {
 		if err := n.c.Send(wire.HandoverMessage{Op: wire.HandoverCount, Body: body, Status: &st}); err != nil {
 			return err
 		}
+		n.sent.told(part)
 	}
 	return nil
 }
