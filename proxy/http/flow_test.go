@@ -1,8 +1,10 @@
 package http
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	nethttp "net/http"
@@ -367,6 +369,43 @@ func TestPendingLimit(t *testing.T) {
 		if c := <-codes; c != 200 {
 			t.Errorf("got %d, want 200", c)
 		}
+	}
+	balanced(t, k)
+}
+
+// TestMirrorProxyProtocol: a mirror's cluster gets the PROXY header that others get.
+func TestMirrorProxyProtocol(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	got := make(chan string, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		r := bufio.NewReader(nc)
+		line, _ := r.ReadString('\n')
+		if _, err := nethttp.ReadRequest(r); err != nil {
+			t.Error(err)
+		}
+		got <- line
+	}()
+	rt := to("up")
+	rt.Forward.Mirrors = []route.Mirror{{Cluster: "shadow"}}
+	shadow := upstreamSpec("shadow", ln.Addr().String())
+	shadow.ProxyProtocol = 1
+	k := start(t, routes(rt), nil, upstreamSpec("up", backend(t, echo)), shadow)
+	nc, r := dial(t, k.addr, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+	if _, err := nethttp.ReadResponse(r, nil); err != nil {
+		t.Fatal(err)
+	}
+	from, to := nc.LocalAddr().(*net.TCPAddr), nc.RemoteAddr().(*net.TCPAddr)
+	if line, want := <-got, fmt.Sprintf("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", from.Port, to.Port); line != want {
+		t.Errorf("got %q, want %q", line, want)
 	}
 	balanced(t, k)
 }
