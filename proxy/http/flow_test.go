@@ -17,6 +17,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -406,6 +407,38 @@ func TestMirrorProxyProtocol(t *testing.T) {
 	from, to := nc.LocalAddr().(*net.TCPAddr), nc.RemoteAddr().(*net.TCPAddr)
 	if line, want := <-got, fmt.Sprintf("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", from.Port, to.Port); line != want {
 		t.Errorf("got %q, want %q", line, want)
+	}
+	balanced(t, k)
+}
+
+// TestInterimWithoutEnd: an upstream that answers with interim responses for ever is cut off.
+func TestInterimWithoutEnd(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	cut := make(chan error, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		for err == nil {
+			_, err = io.WriteString(nc, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+		}
+		cut <- err
+	}()
+	k := start(t, routes(to("up")), nil, upstreamSpec("up", ln.Addr().String()))
+	_, r := dial(t, k.addr, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+	res, err := nethttp.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 502 {
+		t.Fatalf("%v %v", res, err)
+	}
+	<-cut
+	if e := k.log.next(t); e.Flags != filter.FlagUpstreamProtocolError.String() {
+		t.Errorf("log %+v", e)
 	}
 	balanced(t, k)
 }

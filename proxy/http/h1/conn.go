@@ -113,6 +113,7 @@ type Conn struct {
 	head    bool // HEAD: the response has no body
 	connect bool // CONNECT
 	upgrade bool // client: the request asked for one
+	interim int  // client: 1xx responses that have come
 	toSend  int64
 
 	spelled  *filter.Headers // the head being written
@@ -410,7 +411,7 @@ func (c *Conn) NewStream() (uint32, bool) {
 	}
 	c.id++
 	c.open = true
-	c.recv, c.send = atStart, sendHead
+	c.recv, c.send, c.interim = atStart, sendHead, 0
 	return c.id, true
 }
 

@@ -281,6 +281,10 @@ func (c *Conn) responseDone(k *block) {
 		return
 	}
 	if status < 200 {
+		if s.interim++; s.interim > codec.MaxInterim {
+			c.streamError(k.id, codec.ResetProtocol)
+			return
+		}
 		c.ev.OnInterim(k.id, k.h)
 		return
 	}

@@ -22,6 +22,7 @@ type stream struct {
 	bodiless   bool   // HEAD: content-length of the response says nothing
 	upgrade    string // client: the protocol of an extended CONNECT
 	connect    bool   // client: a CONNECT that is not extended
+	interim    int    // client: 1xx responses that have come
 }
 
 func (c *Conn) stream(id uint32) *stream {
