@@ -202,6 +202,7 @@ func (c *Conn) requestDone(k *block) {
 	}
 	s := c.open(k.id)
 	s.gotHead = true
+	s.connect = k.h.Method == "CONNECT" || k.h.Protocol != ""
 	s.expect = k.length
 	if k.end {
 		if s.expect > 0 {
