@@ -26,7 +26,7 @@ func TestModeOfPath(t *testing.T) {
 		}
 	})
 	for range 2000 {
-		ln, err := listenOwn(path)
+		ln, err := listenOwn(t.Context(), path)
 		if err != nil {
 			t.Fatal(err)
 		}
