@@ -425,6 +425,7 @@ func TestInterimWithoutEnd(t *testing.T) {
 			return
 		}
 		defer nc.Close()
+		_, err = nethttp.ReadRequest(bufio.NewReader(nc))
 		for err == nil {
 			_, err = io.WriteString(nc, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
 		}
