@@ -88,6 +88,9 @@ func (*stream) InjectTrailers(filter.HTTPFilter, filter.Direction, []filter.Fiel
 
 func (*stream) Buffer(filter.HTTPFilter, filter.Direction, int) {}
 
+// BufferLimit is Envoy's default.
+func (*stream) BufferLimit() int { return 1 << 20 }
+
 func (*stream) Cluster() string { return "" }
 
 func (s *stream) Resume(filter.HTTPFilter, filter.Direction) { s.resumed = true }

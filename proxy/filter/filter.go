@@ -148,6 +148,9 @@ type Stream interface {
 	// without back-pressure. More are answered with 413, or 500 for a response. Limit 0, later, is
 	// for a filter that has seen enough and waits for something else: now back-pressure holds up more.
 	Buffer(f HTTPFilter, d Direction, limit int)
+	// BufferLimit is how many bytes of a body a filter may hold in a direction: the
+	// listener's per_connection_buffer_limit_bytes.
+	BufferLimit() int
 	// Cluster is the one that the route has chosen, "": none.
 	Cluster() string
 	// Resume goes on after Wait, with the next filter in that direction. Any goroutine.

@@ -58,7 +58,7 @@ func begin(ctx context.Context, path string, self wire.HandoverStatus, into *Soc
 	switch {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		defer unlock()
-		return nil, into.ownPath(func() (net.Listener, error) { return listenOwn(path) })
+		return nil, into.ownPath(func() (net.Listener, error) { return listenOwn(ctx, path) })
 	case err != nil:
 		unlock()
 		return nil, fmt.Errorf("take over at %s: %w", path, err)
@@ -100,11 +100,15 @@ func (s *Sockets) ownPath(fresh func() (net.Listener, error)) error {
 	return nil
 }
 
-func listenOwn(path string) (net.Listener, error) {
+func listenOwn(ctx context.Context, path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("handover: %w", err)
 	}
-	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	// On Linux a socket is bound with the mode it has: nobody else can connect at any time.
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = syscall.Fchmod(int(fd), 0o600) })
+	}}
+	ln, err := lc.Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("handover: %w", err)
 	}

@@ -144,7 +144,7 @@ func newSent() *sent {
 	return &sent{counters: map[statKey]int64{}, gauges: map[statKey]int64{}, series: map[string][]float64{}}
 }
 
-// news is what has changed in now, which becomes what was told.
+// news is what has changed in now since what was told.
 func (t *sent) news(now Counts) (out Counts) {
 	for _, s := range now.Stats {
 		k := s.key()
@@ -152,11 +152,10 @@ func (t *sent) news(now Counts) (out Counts) {
 		case s.Gauge && !adds(s.Stat):
 		case s.Gauge:
 			if t.gauges[k] != s.Value {
-				t.gauges[k] = s.Value
 				out.Stats = append(out.Stats, s)
 			}
 		case s.Value > t.counters[k]:
-			s.Value, t.counters[k] = s.Value-t.counters[k], s.Value
+			s.Value -= t.counters[k]
 			out.Stats = append(out.Stats, s)
 		}
 	}
@@ -165,7 +164,6 @@ func (t *sent) news(now Counts) (out Counts) {
 		if slices.Equal(old, s.Values) {
 			continue
 		}
-		t.series[s.key()] = slices.Clone(s.Values)
 		s.Values = slices.Clone(s.Values)
 		for i := range old {
 			s.Values[i] -= old[i]
@@ -173,6 +171,25 @@ func (t *sent) news(now Counts) (out Counts) {
 		out.Series = append(out.Series, s)
 	}
 	return out
+}
+
+// told notes that news, or a part of it, was sent: what a successor that has just died did
+// not get is news to who takes its place.
+func (t *sent) told(c Counts) {
+	for _, s := range c.Stats {
+		if s.Gauge {
+			t.gauges[s.key()] = s.Value
+		} else {
+			t.counters[s.key()] += s.Value
+		}
+	}
+	for _, s := range c.Series {
+		sum := slices.Clone(s.Values)
+		for i, v := range t.series[s.key()] {
+			sum[i] += v
+		}
+		t.series[s.key()] = sum
+	}
 }
 
 // elsewhere is to be called when another process is told from now on: it knows

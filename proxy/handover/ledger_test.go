@@ -32,7 +32,9 @@ func TestGatherer(t *testing.T) {
 	}
 	second := Gatherer{Own: own(20), Ledger: NewLedger()}
 	told := newSent()
-	second.Ledger.add("link", told.news(Counts{Series: SeriesOf(gather(first))}))
+	news := told.news(Counts{Series: SeriesOf(gather(first))})
+	told.told(news)
+	second.Ledger.add("link", news)
 	second.Ledger.add("link", told.news(Counts{Series: SeriesOf(gather(first))})) // nothing new
 	third := Gatherer{Own: prometheus.NewRegistry(), Ledger: NewLedger()}
 	third.Ledger.add("link", newSent().news(Counts{Series: SeriesOf(gather(second))}))
@@ -61,6 +63,10 @@ func TestNews(t *testing.T) {
 	if diff := cmp.Diff(first.Stats[:2], s.news(first).Stats); diff != "" {
 		t.Error(diff)
 	}
+	if diff := cmp.Diff(first.Stats[:2], s.news(first).Stats); diff != "" {
+		t.Errorf("what was not sent is no news any more: %s", diff)
+	}
+	s.told(s.news(first))
 	if c := s.news(first); !c.empty() {
 		t.Errorf("nothing is new, and %+v is told", c)
 	}

@@ -136,6 +136,7 @@ func (n *successor) count() error {
 		if err := n.c.Send(wire.HandoverMessage{Op: wire.HandoverCount, Body: body, Status: &st}); err != nil {
 			return err
 		}
+		n.sent.told(part)
 	}
 	return nil
 }
@@ -208,7 +209,11 @@ func (n *successor) attach(ctx context.Context) bool {
 	err = c.Send(wire.HandoverMessage{Op: wire.HandoverAttach, Protocol: wire.HandoverVersion, Status: &st})
 	var m wire.HandoverMessage
 	if err == nil {
-		if m, _, err = c.Receive(); err == nil && m.Op != wire.HandoverWelcome {
+		var f *os.File
+		if m, f, err = c.Receive(); f != nil {
+			f.Close() // nobody asked for one
+		}
+		if err == nil && m.Op != wire.HandoverWelcome {
 			err = errors.New("refused")
 		}
 	}

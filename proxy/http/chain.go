@@ -366,6 +366,9 @@ func (s *call) Buffer(f filter.HTTPFilter, d filter.Direction, limit int) {
 	h.limit = limit
 }
 
+// BufferLimit implements filter.Stream.
+func (s *call) BufferLimit() int { return s.m.cfg.BufferLimit }
+
 // Cluster implements filter.Stream.
 func (s *call) Cluster() string { return s.target.Cluster }
 

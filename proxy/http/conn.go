@@ -58,6 +58,7 @@ type conn struct {
 	opened    time.Time
 	idleSince time.Time // no request since
 	partSince time.Time // part of a head is there since
+	partOf    uint32    // and of which stream, HTTP/2
 	drainedAt time.Time
 	timer     *time.Timer
 	timerAt   time.Time // zero: not armed
@@ -216,7 +217,7 @@ func (c *conn) detect(b []byte) []byte {
 		c.speak(true)
 	default:
 		c.sniff = append(c.sniff[:0], b...)
-		c.watchHead()
+		c.watchPart(0, true, false)
 		return nil
 	}
 	c.sniff = nil
@@ -231,13 +232,12 @@ func (c *conn) feed(b []byte) {
 		c.close()
 		return
 	}
-	if c.two {
-		return
-	}
-	if c.requests != before || c.active > 0 {
-		c.partSince = time.Time{}
-	} else if len(b) > 0 {
-		c.watchHead() // part of a head, or what is left of a body
+	switch cd := c.cd.(type) {
+	case *h1.Conn:
+		c.watchPart(0, cd.Partial(), c.requests != before || c.active > 0)
+	case *h2.Conn:
+		id := cd.PartialHead()
+		c.watchPart(id, id != 0, id != c.partOf)
 	}
 }
 
@@ -253,15 +253,6 @@ func (c *conn) refused(err error, before int) {
 	})
 }
 
-// headTimeout answers a head that did not come in time.
-func (c *conn) headTimeout() {
-	const text = "request header timeout"
-	if c.two || c.cd == nil || c.active > 0 || !c.cd.(*h1.Conn).Refuse(408, text) {
-		return
-	}
-	c.logRefused(&filter.Info{Status: 408, Details: "request_header_timeout", Sent: uint64(len(text))})
-}
-
 func (c *conn) logRefused(info *filter.Info) {
 	info.Conn, info.Start, info.Duration, info.ResponseStart = c.info, c.lane.Now(), 1, 1
 	info.Protocol, info.Remote, info.Request, info.Event = c.cd.Protocol(), c.info.Remote, pool.GetHeaders(), filter.EventEnd
@@ -271,14 +262,6 @@ func (c *conn) logRefused(info *filter.Info) {
 	pool.PutHeaders(info.Request)
 	c.m.stats.RqTotal.Add(1)
 	c.m.stats.countResponse(info.Status)
-}
-
-// watchHead starts the request headers timeout.
-func (c *conn) watchHead() {
-	if d := c.m.cfg.RequestHeadersTimeout; d > 0 && c.partSince.IsZero() {
-		c.partSince = c.lane.Now()
-		c.arm(c.partSince.Add(d))
-	}
 }
 
 // OnEnd implements stream.Handler. A client that closes its half has gone, as

@@ -98,6 +98,7 @@ func (s *dryStream) RouteConfigs(name string) []any {
 }
 
 func (s *dryStream) ClearRoute()                                                        { s.cleared = true }
+func (s *dryStream) BufferLimit() int                                                   { return defaultBufferLimit }
 func (s *dryStream) Missing() filter.Missing                                            { return filter.Missing{} }
 func (s *dryStream) Restart(filter.HTTPFilter)                                          {}
 func (s *dryStream) Reply(r filter.LocalReply)                                          { s.reply = &r }

@@ -1,8 +1,10 @@
 package http
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"net"
 	nethttp "net/http"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/weftmesh/weft/proxy/cluster"
+	"github.com/weftmesh/weft/proxy/filter"
 	"github.com/weftmesh/weft/proxy/route"
 )
 
@@ -367,6 +370,76 @@ func TestPendingLimit(t *testing.T) {
 		if c := <-codes; c != 200 {
 			t.Errorf("got %d, want 200", c)
 		}
+	}
+	balanced(t, k)
+}
+
+// TestMirrorProxyProtocol: a mirror's cluster gets the PROXY header that others get.
+func TestMirrorProxyProtocol(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	got := make(chan string, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		r := bufio.NewReader(nc)
+		line, _ := r.ReadString('\n')
+		if _, err := nethttp.ReadRequest(r); err != nil {
+			t.Error(err)
+		}
+		got <- line
+	}()
+	rt := to("up")
+	rt.Forward.Mirrors = []route.Mirror{{Cluster: "shadow"}}
+	shadow := upstreamSpec("shadow", ln.Addr().String())
+	shadow.ProxyProtocol = 1
+	k := start(t, routes(rt), nil, upstreamSpec("up", backend(t, echo)), shadow)
+	nc, r := dial(t, k.addr, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+	if _, err := nethttp.ReadResponse(r, nil); err != nil {
+		t.Fatal(err)
+	}
+	from, to := nc.LocalAddr().(*net.TCPAddr), nc.RemoteAddr().(*net.TCPAddr)
+	if line, want := <-got, fmt.Sprintf("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", from.Port, to.Port); line != want {
+		t.Errorf("got %q, want %q", line, want)
+	}
+	balanced(t, k)
+}
+
+// TestInterimWithoutEnd: an upstream that answers with interim responses for ever is cut off.
+func TestInterimWithoutEnd(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	cut := make(chan error, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, err = nethttp.ReadRequest(bufio.NewReader(nc))
+		for err == nil {
+			_, err = io.WriteString(nc, "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n")
+		}
+		cut <- err
+	}()
+	k := start(t, routes(to("up")), nil, upstreamSpec("up", ln.Addr().String()))
+	_, r := dial(t, k.addr, "GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+	res, err := nethttp.ReadResponse(r, nil)
+	if err != nil || res.StatusCode != 502 {
+		t.Fatalf("%v %v", res, err)
+	}
+	<-cut
+	if e := k.log.next(t); e.Flags != filter.FlagUpstreamProtocolError.String() {
+		t.Errorf("log %+v", e)
 	}
 	balanced(t, k)
 }

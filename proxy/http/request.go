@@ -410,6 +410,9 @@ func (c *conn) ownClientCert() string {
 		for _, u := range cert.URIs {
 			parts = append(parts, "URI="+u.String())
 		}
+		if len(cert.URIs) == 0 {
+			parts = append(parts, "URI=") // as in Envoy, the key is there all the same
+		}
 	}
 	if d.DNS {
 		for _, n := range cert.DNSNames {

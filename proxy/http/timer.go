@@ -66,10 +66,7 @@ func (c *conn) tick(now time.Time) {
 // tickConn does what is due for the connection itself.
 func (c *conn) tickConn(now time.Time) {
 	cfg := &c.m.cfg
-	if d := cfg.RequestHeadersTimeout; !c.partSince.IsZero() && now.Sub(c.partSince) >= d {
-		c.m.stats.RqHeaderTimeout.Add(1)
-		c.headTimeout()
-		c.close()
+	if c.tickPart(now); c.closing {
 		return
 	}
 	if d := cfg.IdleTimeout; d > 0 && c.active == 0 && now.Sub(c.idleSince) >= cfg.Overload.Scaled(overload.ConnectionIdle, d) {
@@ -109,9 +106,7 @@ func (c *conn) armIdle() {
 
 func (c *conn) armOthers() {
 	cfg := &c.m.cfg
-	if !c.partSince.IsZero() {
-		c.arm(c.partSince.Add(cfg.RequestHeadersTimeout))
-	}
+	c.armPart()
 	if d := cfg.MaxConnDuration; d > 0 && !c.draining {
 		c.arm(cfg.Overload.Due(overload.ConnectionLife, c.opened, d, c.lane.Now()))
 	}

@@ -190,6 +190,71 @@ func TestConnectForwarded(t *testing.T) {
 	}
 }
 
+// waiter is a TCP server that says hello, ends its half, and tells what comes after that.
+func waiter(t *testing.T) (addr string, came chan string) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	came = make(chan string, 1)
+	go func() {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer nc.Close()
+		_, _ = io.WriteString(nc, "hello\n")
+		_ = nc.(*net.TCPConn).CloseWrite()
+		rest, _ := io.ReadAll(nc)
+		came <- string(rest)
+	}()
+	return ln.Addr().String(), came
+}
+
+// TestConnectUpstreamEndsFirst: the client's direction of a tunnel outlives the other one,
+// through two proxies that speak HTTP/1 or HTTP/2.
+func TestConnectUpstreamEndsFirst(t *testing.T) {
+	for name, p := range map[string]cluster.Protocol{"h1": cluster.HTTP1, "h2": cluster.HTTP2} {
+		t.Run(name, func(t *testing.T) {
+			tcp, came := waiter(t)
+			rt := route.Route{
+				Match:   route.Match{PathKind: route.Connect},
+				Forward: &route.Forward{Cluster: "tcp", Upgrades: []route.Upgrade{{Type: "CONNECT", Enabled: true, Terminate: true}}},
+			}
+			inner := start(t, routes(rt), nil, upstreamSpec("tcp", tcp))
+			next := upstreamSpec("next", inner.addr)
+			next.Protocol = p
+			fwd := route.Route{
+				Match:   route.Match{PathKind: route.Connect},
+				Forward: &route.Forward{Cluster: "next", Upgrades: []route.Upgrade{{Type: "CONNECT", Enabled: true}}},
+			}
+			outer := start(t, routes(fwd), nil, next)
+			nc, r := dial(t, outer.addr, "CONNECT db.example:5432 HTTP/1.1\r\nhost: db.example:5432\r\n\r\n")
+			res, err := nethttp.ReadResponse(r, &nethttp.Request{Method: "CONNECT"})
+			if err != nil || res.StatusCode != 200 {
+				t.Fatalf("%v %v", res, err)
+			}
+			if all, err := io.ReadAll(r); string(all) != "hello\n" || err != nil {
+				t.Fatalf("got %q, %v", all, err)
+			}
+			if _, err := io.WriteString(nc, strings.Repeat("late\n", 50_000)); err != nil {
+				t.Fatal(err)
+			}
+			if err := nc.(*net.TCPConn).CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if got := <-came; got != strings.Repeat("late\n", 50_000) {
+				t.Errorf("after its end the upstream got %d bytes, want 250000", len(got))
+			}
+			outer.log.next(t)
+			inner.log.next(t)
+			balanced(t, outer)
+			balanced(t, inner)
+		})
+	}
+}
+
 // TestWebSocketOverHTTP2: the extended CONNECT between two proxies.
 func TestWebSocketOverHTTP2(t *testing.T) {
 	inner := start(t, routes(to("up")), func(c *ManagerConfig) {

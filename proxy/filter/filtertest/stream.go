@@ -27,8 +27,10 @@ type Stream struct {
 	Replies  []filter.LocalReply
 	Resumed  []filter.Direction
 	Cleared  int
-	Data     []byte         // injected
-	Limit    int            // of Buffer
+	Data     []byte // injected
+	Limit    int    // of Buffer
+	// Most is what BufferLimit returns; 0: 1 MiB, Envoy's default.
+	Most     int
 	Trailers []filter.Field // injected
 
 	now    time.Duration
@@ -94,6 +96,14 @@ func (s *Stream) Inject(_ filter.HTTPFilter, _ filter.Direction, b []byte, _ boo
 // InjectTrailers implements filter.Stream.
 func (s *Stream) InjectTrailers(_ filter.HTTPFilter, _ filter.Direction, fields []filter.Field) {
 	s.Trailers = append(s.Trailers, fields...)
+}
+
+// BufferLimit implements filter.Stream.
+func (s *Stream) BufferLimit() int {
+	if s.Most > 0 {
+		return s.Most
+	}
+	return 1 << 20
 }
 
 // Buffer implements filter.Stream.

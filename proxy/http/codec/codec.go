@@ -140,6 +140,10 @@ type Codec interface {
 	Protocol() string
 }
 
+// MaxInterim is how many interim responses an upstream may send before the final one. Envoy
+// knows no such bound.
+const MaxInterim = 100
+
 // ResetCode says why a stream was cut off: HTTP/2's error codes and, above
 // them, what never is on the wire.
 type ResetCode uint32

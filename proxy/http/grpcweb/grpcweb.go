@@ -3,8 +3,9 @@
 // the trailers of a response become the last frame of its body, and with
 // application/grpc-web-text both directions are base64.
 //
-// Frames pass as they come; nothing is held but up to three bytes of base64, an
-// unfinished frame of a text response, and the start of a response that is not gRPC.
+// Bytes pass as they come; nothing is held but up to three bytes that make no group of
+// base64 yet, and the start of a response that is not gRPC. Where a frame of a text
+// response ends the base64 is padded, as Envoy does it: clients may decode frame by frame.
 package grpcweb
 
 import (
@@ -43,7 +44,7 @@ type instance struct {
 	filter.PassThrough
 	textIn, textOut bool
 	in              []byte // base64 that is no group of four yet
-	frames          []byte // the beginning of a frame of the response
+	out             groups // of the response, as base64
 	foreign         bool   // the response is not gRPC
 	body            []byte // of such a one
 }
@@ -133,7 +134,7 @@ func (x *instance) translate(s filter.Stream) {
 	h.Set("content-length", "0")
 }
 
-// ResponseData encodes base64, frame by frame, or takes a foreign body in.
+// ResponseData encodes base64, or takes a foreign body in.
 func (x *instance) ResponseData(s filter.Stream, b []byte, end bool) filter.Verdict {
 	if x.foreign {
 		x.body = append(x.body, b[:min(len(b), maxForeign-len(x.body))]...)
@@ -145,15 +146,9 @@ func (x *instance) ResponseData(s filter.Stream, b []byte, end bool) filter.Verd
 	if !x.textOut {
 		return filter.Continue
 	}
-	x.frames = append(x.frames, b...)
-	var out []byte
-	for {
-		n := frameLen(x.frames)
-		if n < 0 {
-			break
-		}
-		out = base64.StdEncoding.AppendEncode(out, x.frames[:n])
-		x.frames = x.frames[n:]
+	out := x.out.encode(b)
+	if end {
+		out = x.out.flush(out)
 	}
 	if len(out) > 0 || end {
 		s.Inject(x, filter.ToDownstream, out, end)
@@ -166,18 +161,6 @@ func (x *instance) finish(s filter.Stream) {
 	x.translate(s)
 	s.Inject(x, filter.ToDownstream, nil, true)
 	s.Resume(x, filter.ToDownstream)
-}
-
-// frameLen is the length of the first frame with its head, -1: it is not whole.
-func frameLen(b []byte) int {
-	if len(b) < 5 {
-		return -1
-	}
-	n := 5 + (int(b[1])<<24 | int(b[2])<<16 | int(b[3])<<8 | int(b[4]))
-	if len(b) < n {
-		return -1
-	}
-	return n
 }
 
 // ResponseTrailers makes them a frame.
@@ -194,7 +177,7 @@ func (x *instance) ResponseTrailers(s filter.Stream, h *filter.Headers) filter.V
 	n := len(frame) - 5
 	frame[1], frame[2], frame[3], frame[4] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
 	if x.textOut {
-		frame = base64.StdEncoding.AppendEncode(nil, frame)
+		frame = base64.StdEncoding.AppendEncode(x.out.flush(nil), frame)
 	}
 	s.Inject(x, filter.ToDownstream, frame, true)
 	return filter.Stop

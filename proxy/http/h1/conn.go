@@ -113,6 +113,7 @@ type Conn struct {
 	head    bool // HEAD: the response has no body
 	connect bool // CONNECT
 	upgrade bool // client: the request asked for one
+	interim int  // client: 1xx responses that have come
 	toSend  int64
 
 	spelled  *filter.Headers // the head being written
@@ -303,6 +304,18 @@ func (c *Conn) Refuse(status int, text string) bool {
 	return true
 }
 
+// Partial tells whether a part of something has come, on a server, that no stream stands
+// for: of a head, or of a body whose request has been answered. Blank lines are none.
+func (c *Conn) Partial() bool {
+	switch c.recv {
+	case atStart:
+		return !c.open && len(c.tail) > 0 && c.tail[0] != '\r'
+	case held, ended, opaque:
+		return false
+	}
+	return !c.open && c.err == nil
+}
+
 // reset ends the open stream, if there is one, because of the peer.
 func (c *Conn) reset(code codec.ResetCode) {
 	if !c.open {
@@ -398,7 +411,7 @@ func (c *Conn) NewStream() (uint32, bool) {
 	}
 	c.id++
 	c.open = true
-	c.recv, c.send = atStart, sendHead
+	c.recv, c.send, c.interim = atStart, sendHead, 0
 	return c.id, true
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/weftmesh/weft/proxy/filter"
+	"github.com/weftmesh/weft/proxy/http/codec"
 )
 
 // message is what is known about the head, or the trailers, being received.
@@ -475,6 +476,10 @@ func (c *Conn) responseDone() {
 			c.ev.OnWindow(id)
 		}
 	case status < 200:
+		if c.interim++; c.interim > codec.MaxInterim {
+			c.fail(502, badRequest, "too many interim responses")
+			return
+		}
 		c.recv = atStart
 		c.ev.OnInterim(id, h)
 	default:

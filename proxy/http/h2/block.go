@@ -202,6 +202,7 @@ func (c *Conn) requestDone(k *block) {
 	}
 	s := c.open(k.id)
 	s.gotHead = true
+	s.connect = k.h.Method == "CONNECT" || k.h.Protocol != ""
 	s.expect = k.length
 	if k.end {
 		if s.expect > 0 {
@@ -214,6 +215,44 @@ func (c *Conn) requestDone(k *block) {
 		c.endRemote(s)
 	}
 	c.ev.OnHeaders(k.id, k.h, k.end)
+}
+
+// PartialHead is the stream, on a server, of a request whose head has come in part; 0: there is none.
+func (c *Conn) PartialHead() uint32 {
+	switch {
+	case c.client || c.err != nil || c.mute || c.going:
+		return 0
+	case c.block.open && c.block.kind == blockRequest:
+		return c.block.id
+	case c.block.open || len(c.tail) < frameHeader || frameType(c.tail[3]) != frameHeaders:
+		return 0
+	}
+	id := binary.BigEndian.Uint32(c.tail[5:]) & maxStreamID
+	if id%2 == 0 || id <= c.lastID || c.streams.Len() >= int(c.opt.MaxStreams) {
+		return 0
+	}
+	return id
+}
+
+// RefuseHead answers the request of PartialHead, and ends its stream. What is to come
+// of the head is decoded for HPACK's sake only. false: there is no such request.
+func (c *Conn) RefuseHead(h *filter.Headers, body string) bool {
+	id := c.PartialHead()
+	if id == 0 {
+		return false
+	}
+	if c.block.open {
+		c.block.kind, c.block.h, c.block.code = blockIgnored, nil, codec.ResetNone
+	} else {
+		c.lastID = id
+		c.flood.begun++
+	}
+	c.open(id).gotHead = true
+	c.Headers(id, h, false)
+	if c.Data(id, []byte(body), true) < len(body) { // no window
+		c.Reset(id, codec.ResetNone)
+	}
+	return true
 }
 
 // tooLarge answers 431; no stream comes of it.
@@ -243,6 +282,10 @@ func (c *Conn) responseDone(k *block) {
 		return
 	}
 	if status < 200 {
+		if s.interim++; s.interim > codec.MaxInterim {
+			c.streamError(k.id, codec.ResetProtocol)
+			return
+		}
 		c.ev.OnInterim(k.id, k.h)
 		return
 	}

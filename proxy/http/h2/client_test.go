@@ -2,6 +2,7 @@ package h2
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -52,6 +53,15 @@ func TestRequestsOut(t *testing.T) {
 	}
 }
 
+// interims is a server that says no more than it will come to it.
+func interims(n int) *wire {
+	w := serverWire()
+	for range n {
+		w.headers(1, false, ":status", "103")
+	}
+	return w
+}
+
 func TestResponsesIn(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -62,6 +72,8 @@ func TestResponsesIn(t *testing.T) {
 		{"head only", asked("GET", ""), serverWire().headers(1, true, ":status", "204", "x", "y"), []string{`head 1 204 x="y" end=true`}},
 		{"body and trailers", asked("GET", ""), serverWire().headers(1, false, ":status", "200").data(1, "abc", false).headers(1, true, "t", "u"), []string{`head 1 200 end=false`, `data 1 "abc"`, `trailers 1 t="u"`}},
 		{"interim", asked("GET", ""), serverWire().headers(1, false, ":status", "100").headers(1, true, ":status", "200"), []string{`interim 1 100`, `head 1 200 end=true`}},
+		{"interim without end", asked("GET", ""), interims(codec.MaxInterim+1).headers(1, true, ":status", "200"),
+			append(slices.Repeat([]string{`interim 1 103`}, codec.MaxInterim), `reset 1 PROTOCOL_ERROR`)},
 		{"length of a head request", asked("HEAD", ""), serverWire().headers(1, true, ":status", "200", "content-length", "5"), []string{`head 1 200 content-length="5" end=true`}},
 		{"length of 304", asked("GET", ""), serverWire().headers(1, true, ":status", "304", "content-length", "5"), []string{`head 1 304 content-length="5" end=true`}},
 		{"length", asked("GET", ""), serverWire().headers(1, false, ":status", "200", "content-length", "3").data(1, "abc", true), []string{`head 1 200 content-length="3" end=false`, `data 1 "abc"`, `end 1`}},

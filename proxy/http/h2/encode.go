@@ -61,6 +61,7 @@ func (c *Conn) Headers(id uint32, h *filter.Headers, end bool) {
 			status = 200
 		}
 		c.out = c.enc.Status(c.out, status)
+		s.tunnel = s.connect && status/100 == 2
 	}
 	c.fields(h)
 	c.closeBlock()

@@ -21,7 +21,9 @@ type stream struct {
 	blocked    bool   // is in Conn.blocked
 	bodiless   bool   // HEAD: content-length of the response says nothing
 	upgrade    string // client: the protocol of an extended CONNECT
-	connect    bool   // client: a CONNECT that is not extended
+	connect    bool   // a CONNECT: a client's that is not extended, a server's of any kind
+	tunnel     bool   // server: it was granted
+	interim    int    // client: 1xx responses that have come
 }
 
 func (c *Conn) stream(id uint32) *stream {
@@ -72,10 +74,11 @@ func (c *Conn) endRemote(s *stream) {
 	}
 }
 
-// endLocal notes that we have ended. A server's response ends the stream.
+// endLocal notes that we have ended. A server's response ends the stream, unless it is a
+// tunnel, whose directions have nothing to do with each other.
 func (c *Conn) endLocal(s *stream) {
 	s.localEnd = true
-	if !c.client && !s.remoteEnd {
+	if !c.client && !s.remoteEnd && !s.tunnel {
 		c.out = appendReset(c.out, s.id, codec.ResetNone)
 		c.cutOff(s.id)
 		s.remoteEnd = true

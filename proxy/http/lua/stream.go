@@ -8,9 +8,6 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// maxHeld bounds what is held of a body, as a connection of Envoy's does by default.
-const maxHeld = 1 << 20
-
 // waiting is what a coroutine waits for.
 type waiting uint8
 
@@ -203,7 +200,7 @@ func (x *instance) data(h *half, b []byte, end bool) filter.Verdict {
 	case x.script == nil || x.answered:
 		return filter.Continue
 	case h.held || h.waits == forBody || h.waits == forCall:
-		if len(h.body)+len(b) > maxHeld {
+		if len(h.body)+len(b) > x.s.BufferLimit() {
 			x.answered = true
 			x.s.Reply(filter.TooLarge(h.direct))
 			return filter.Reply

@@ -81,6 +81,10 @@ func (r *rawConn) data(b []byte, end bool) {
 		r.host.Cluster().Stats().UpstreamCxTxBytesTotal.Add(uint64(len(b)))
 	}
 	r.sent = r.sent || end
+	if r.sent && r.got && r.x != nil { // the exchange is over: its user's Reset must not drop what is to be flushed
+		r.x.over()
+		r.x = nil
+	}
 	if !r.dirty {
 		r.dirty = true
 		r.lane.Dirty(r)

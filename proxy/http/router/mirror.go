@@ -69,6 +69,7 @@ func (r *Router) shadow(m *route.Mirror, c *cluster.Cluster) {
 		s.trailer.CopyFrom(r.trailer)
 	}
 	s.x.Lane, s.x.User, s.x.Cluster, s.x.Host = &s.lane, s, c, host
+	r.dialOptions(&s.x, s.h.Authority)
 	want := r.wantOf(&s.x, host)
 	s.x.Limits = c.Limits(cluster.Default)
 	timeout := r.plan.timeout

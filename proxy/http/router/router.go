@@ -424,7 +424,11 @@ func (r *Router) try() {
 		info.Upstream.Cluster = r.cluster.Name()
 	}
 	x.Fresh = r.resends > 0
-	r.dialOptions(x)
+	r.dialOptions(x, r.h.Authority)
+	x.Prefix = nil
+	if t := r.Terminate; t != nil && t.ProxyProtocol != 0 {
+		x.Prefix = cluster.ProxyHeader(t.ProxyProtocol, info.Conn.Remote, info.Conn.Local, "")
+	}
 	if d := r.plan.stream; d > 0 {
 		r.tryLife = r.began.Add(d)
 		r.ds.Arm(r.tryLife)
@@ -432,12 +436,13 @@ func (r *Router) try() {
 	x.Start(r.want())
 }
 
-func (r *Router) dialOptions(x *pool.Exchange) {
+// dialOptions are what a request with that authority brings into the connection to x.Host.
+func (r *Router) dialOptions(x *pool.Exchange, authority string) {
 	spec := x.Cluster.Spec()
 	x.Dial = cluster.DialOptions{}
 	x.Dial.ALPN = r.ds.Info().UpstreamALPN
 	if spec.HTTP.AutoSNI || spec.HTTP.AutoSAN {
-		name := hostOnly(r.h.Authority)
+		name := hostOnly(authority)
 		if spec.HTTP.AutoSNI {
 			x.Dial.ServerName = name
 		}
@@ -456,7 +461,7 @@ func (r *Router) dialOptions(x *pool.Exchange) {
 	if spec.ProxyProtocol != 0 {
 		c := info.Conn
 		x.Dial.Source, x.Dial.Dest = c.Remote, c.Local
-		if own := r.host.Endpoint().TLVs; spec.TLVs != nil || own != nil {
+		if own := x.Host.Endpoint().TLVs; spec.TLVs != nil || own != nil {
 			x.Dial.TLVs = spec.TLVs.TLVs(own, info)
 		}
 	}
@@ -468,10 +473,6 @@ func (r *Router) dialOptions(x *pool.Exchange) {
 			x.Dial.VerifyName = names
 		}
 		x.Dial.Shared = info.AllShared()
-	}
-	x.Prefix = nil
-	if t := r.Terminate; t != nil && t.ProxyProtocol != 0 {
-		x.Prefix = cluster.ProxyHeader(t.ProxyProtocol, info.Conn.Remote, info.Conn.Local, "")
 	}
 }
 

@@ -4,9 +4,6 @@ import (
 	"github.com/weftmesh/weft/proxy/filter"
 )
 
-// maxHeld bounds what is held of a body while a plug-in waits, as a connection of Envoy's does by default.
-const maxHeld = 1 << 20
-
 // instance is one stream's context.
 type instance struct {
 	vm *vm
@@ -188,7 +185,7 @@ func (x *instance) data(d int, b []byte, end bool) filter.Verdict {
 	}
 	had := len(h.held) > 0
 	if h.seen = b; had {
-		if len(h.held)+len(b) > maxHeld {
+		if len(h.held)+len(b) > x.s.BufferLimit() {
 			return x.tooLarge(d)
 		}
 		h.held = append(h.held, b...)
@@ -197,7 +194,7 @@ func (x *instance) data(d int, b []byte, end bool) filter.Verdict {
 	v := x.body(d, h, end)
 	switch v {
 	case filter.Wait: // as far as the plug-in is concerned; the host goes on reading
-		if len(h.seen) > maxHeld {
+		if len(h.seen) > x.s.BufferLimit() {
 			return x.tooLarge(d)
 		}
 		if !had || h.other {
@@ -252,7 +249,7 @@ func (x *instance) body(d int, h *half, end bool) filter.Verdict {
 // hold takes in what comes while the head waits.
 func (x *instance) hold(d int, b []byte, end bool) filter.Verdict {
 	h := &x.half[d]
-	if len(h.held)+len(b) > maxHeld {
+	if len(h.held)+len(b) > x.s.BufferLimit() {
 		return x.tooLarge(d)
 	}
 	h.held, h.end = append(h.held, b...), end

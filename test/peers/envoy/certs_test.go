@@ -73,6 +73,8 @@ func makeCerts(dir string) error {
 		"a":      {Subject: pkix.Name{CommonName: "a.example"}, DNSNames: []string{"a.example"}},
 		"b":      {Subject: pkix.Name{CommonName: "b.example"}, DNSNames: []string{"b.example", "*.b.example"}},
 		"client": {Subject: pkix.Name{CommonName: "client", Organization: []string{"Weft, Inc"}}, DNSNames: []string{"client.example"}, URIs: []*url.URL{spiffe}},
+		"bare":   {Subject: pkix.Name{CommonName: "bare"}},
+		"odd":    {Subject: pkix.Name{CommonName: "odd"}, URIs: []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/a;b,c"}, {Scheme: "spiffe", Host: "cluster.local", Path: "/plain"}}},
 		"other":  {Subject: pkix.Name{CommonName: "other"}, URIs: []*url.URL{spiffe}},
 	} {
 		parent, parentKey := ca, key
