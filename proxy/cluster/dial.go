@@ -317,5 +317,9 @@ func ends(nc net.Conn) (local, remote netip.AddrPort) {
 	if !ok1 || !ok2 {
 		return local, remote
 	}
-	return l.AddrPort(), r.AddrPort()
+	unmapped := func(a *net.TCPAddr) netip.AddrPort {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return unmapped(l), unmapped(r)
 }

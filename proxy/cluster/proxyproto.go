@@ -79,7 +79,7 @@ func (p *ProxyTLVs) added() []AddedTLV {
 // none. tlvs are encoded, and left out of version 1.
 func ProxyHeader(version int, src, dst netip.AddrPort, tlvs string) []byte {
 	known := src.IsValid() && dst.IsValid()
-	s, d := src.Addr().Unmap(), dst.Addr().Unmap()
+	s, d := src.Addr(), dst.Addr()   // "::ffff:1.2.3.4" stays IPv6, as a client's header had it
 	if known && s.Is4() != d.Is4() { // of mixed families both are written as IPv6
 		s, d = netip.AddrFrom16(s.As16()), netip.AddrFrom16(d.As16())
 	}
