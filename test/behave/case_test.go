@@ -55,8 +55,10 @@ type step struct {
 	Token map[string]any `json:"token"`
 	// Trust: the server's certificate is checked. Cert: the client shows its own.
 	Trust, Cert bool
-	SNI         string `json:"sni"`
-	TLS         string `json:"tls"` // the version: 1.2 or 1.3
+	// As is the certificate that the client shows in place of its own: partner, forged.
+	As  string
+	SNI string `json:"sni"`
+	TLS string `json:"tls"` // the version: 1.2 or 1.3
 	// Proxy is a line of the PROXY protocol that goes ahead.
 	Proxy string `json:"proxy"`
 	// Only "eager" or "on-demand": of clients in that mode alone, with a reason in the note.

@@ -25,6 +25,7 @@ const (
 	portHTTP   = 9080 // HTTP/1.1, HTTP/2 in plain text, gRPC
 	portLocal  = 9081 // the same, on loopback only
 	portHTTPS  = 9443
+	portPeer   = 9444 // HTTPS as a workload of another trust domain
 	portTCP    = 9000 // lines
 	portUDP    = 9001
 	portZipkin = 9411
@@ -73,6 +74,7 @@ func program(socket string) error {
 		plain(fmt.Sprintf(":%d", port))
 	}
 	go func() { failed <- p.serveTLS() }()
+	go func() { failed <- p.servePartner() }()
 	go func() { failed <- p.serveLines() }()
 	go func() { failed <- p.serveDatagrams() }()
 	if os.Getenv("COLLECT") != "" {
@@ -296,6 +298,20 @@ func (p *peer) serveTLS() error {
 	pool.AppendCertsFromPEM(raw)
 	s := &http.Server{Addr: fmt.Sprintf(":%d", portHTTPS), Handler: p, TLSConfig: &tls.Config{
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool, NextProtos: []string{"h2", "http/1.1"},
+	}}
+	return s.ListenAndServeTLS("", "")
+}
+
+// servePartner serves HTTP as a workload of another trust domain: it shows the certificate
+// of one, and wants to see the client's.
+func (p *peer) servePartner() error {
+	dir := os.Getenv("TLS")
+	cert, err := tls.LoadX509KeyPair(dir+"/partner.crt", dir+"/partner.key")
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Addr: fmt.Sprintf(":%d", portPeer), Handler: p, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{"http/1.1"},
 	}}
 	return s.ListenAndServeTLS("", "")
 }

@@ -232,6 +232,9 @@ func (m *mesh) ask(s *step, o *origin, agent string) (a ask, err error) {
 	if s.Cert {
 		a.Cert = m.keys.dir + "/client"
 	}
+	if s.As != "" {
+		a.Cert = m.keys.dir + "/" + s.As
+	}
 	if s.Via != "" {
 		a.Dial, err = dial(a, o.world.values["GATEWAY"])
 	}
