@@ -29,7 +29,8 @@ type scenario struct {
 
 // expectation is what else is to be said of a case, in case.yaml.
 type expectation struct {
-	// Findings are the codes of errors that the configuration has on purpose.
+	// Findings are the codes of errors that the configuration has on purpose, and of what else
+	// has to be said of it.
 	Findings []string `json:"findings"`
 }
 
@@ -61,7 +62,7 @@ type step struct {
 	TLS string `json:"tls"` // the version: 1.2 or 1.3
 	// Proxy is a line of the PROXY protocol that goes ahead.
 	Proxy string `json:"proxy"`
-	// Only "eager" or "on-demand": of clients in that mode alone, with a reason in the note.
+	// Only "eager" or "on-demand": of clients in that mode alone; "go" or "envoy": of that engine.
 	Only string `json:"only"`
 
 	Status  shares `json:"status"`

@@ -144,7 +144,8 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		port = a.Port
 	}
 	if port == portZipkin {
-		p.collect(raw, r.Header.Get("Content-Type"))
+		p.collect(raw, r.URL.Path, r.Header.Get("Content-Type"))
+		_, _ = io.WriteString(w, "{}")
 		return
 	}
 	s := saw{Name: p.name, Version: p.version, Method: r.Method, Host: r.Host, Path: r.RequestURI, Proto: r.Proto, Port: port, Headers: r.Header, Size: len(raw)}
@@ -201,8 +202,12 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// collect keeps the spans that a tracer sends, Zipkin's or OpenTelemetry's.
-func (p *peer) collect(raw []byte, contentType string) {
+// collect keeps the spans that a tracer sends, Zipkin's, OpenTelemetry's or Datadog's.
+func (p *peer) collect(raw []byte, path, contentType string) {
+	if contentType == "application/msgpack" { // texts can be read in it
+		p.keepNote(path + " " + strings.ToValidUTF8(string(raw), "?"))
+		return
+	}
 	if contentType == "application/x-protobuf" {
 		var r coltracepb.ExportTraceServiceRequest
 		if proto.Unmarshal(raw, &r) == nil {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -407,14 +408,14 @@ func (m *mesh) get(path string, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// faults lists the errors that the control plane has found.
-func (m *mesh) faults() (out []model.Finding, err error) {
+// faults lists the errors that the control plane has found, and what else has these codes.
+func (m *mesh) faults(codes []string) (out []model.Finding, err error) {
 	var all []model.Finding
 	if err := m.get("/v1/findings", &all); err != nil {
 		return nil, err
 	}
 	for _, f := range all {
-		if f.Severity == model.Error {
+		if f.Severity == model.Error || slices.Contains(codes, f.Code) {
 			out = append(out, f)
 		}
 	}

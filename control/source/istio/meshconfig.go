@@ -42,7 +42,7 @@ var meshRules = document.Rules{
 	"ProxyConfig.availabilityZone": quiet, "ProxyConfig.fileFlushInterval": none, "ProxyConfig.fileFlushMinSizeKb": none,
 	"ProxyConfig.statsCompression": none,
 
-	"Tracing.lightstep": none, "Tracing.datadog": none, "Tracing.stackdriver": none, "Tracing.openCensusAgent": none,
+	"Tracing.lightstep": none, "Tracing.stackdriver": none, "Tracing.openCensusAgent": none,
 	"Tracing.tlsSettings": none,
 }
 

@@ -153,11 +153,6 @@ func spanSettings(d *document.Document, at string, t *meshpb.Tracing) *model.Spa
 	if v := t.GetEnableIstioTags(); v != nil {
 		out.NoIstioTags = new(!v.GetValue())
 	}
-	if z := t.GetZipkin().GetAddress(); z != "" {
-		host, port := hostPort(d, at+".zipkin.address", z)
-		out.Provider = &model.Provider{
-			Name: "zipkin", Kind: model.ProviderZipkin, Field: at + ".zipkin.address", Service: meshHost(host), Port: port, Path: zipkinPath,
-		}
-	}
+	out.Provider = ownTracer(d, at, t)
 	return out
 }
