@@ -27,6 +27,7 @@ const (
 	portHTTPS  = 9443
 	portPeer   = 9444 // HTTPS as a workload of another trust domain
 	portTCP    = 9000 // lines
+	portHeads  = 9083 // HTTP that answers with the head of the request, as it is spelled
 	portUDP    = 9001
 	portZipkin = 9411
 	portGRPC   = 9070
@@ -75,6 +76,7 @@ func program(socket string) error {
 	}
 	go func() { failed <- p.serveTLS() }()
 	go func() { failed <- p.servePartner() }()
+	go func() { failed <- serveHeads() }()
 	go func() { failed <- p.serveLines() }()
 	go func() { failed <- p.serveDatagrams() }()
 	if os.Getenv("COLLECT") != "" {
@@ -319,6 +321,32 @@ func (p *peer) servePartner() error {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{"http/1.1"},
 	}}
 	return s.ListenAndServeTLS("", "")
+}
+
+// serveHeads answers the first request of a connection with its head as it came.
+func serveHeads() error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", portHeads))
+	if err != nil {
+		return err
+	}
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer nc.Close()
+			r, head := bufio.NewReader(nc), ""
+			for !strings.HasSuffix(head, "\r\n\r\n") {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				head += line
+			}
+			fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(head), head)
+		}()
+	}
 }
 
 // serveLines answers each line with name, version and the line.
