@@ -47,6 +47,7 @@ import (
 	"github.com/weftmesh/weft/control/source/registry/eureka"
 	"github.com/weftmesh/weft/control/source/registry/nacos"
 	"github.com/weftmesh/weft/control/source/registry/zookeeper"
+	"github.com/weftmesh/weft/control/source/trust"
 	"github.com/weftmesh/weft/control/store"
 	"github.com/weftmesh/weft/wire"
 )
@@ -146,7 +147,7 @@ func Run(ctx context.Context, o Options) error {
 	// Snapshot: merge, check, publish.
 	book := snapshot.OpenBook(o.StateDir, o.Log)
 	publisher := snapshot.New(snapshot.Options{
-		Sources: append(names(sources), jwks.Name, registry.Name, reflection.Name), Essential: []string{file.Name, apiserver.Name},
+		Sources: append(names(sources), jwks.Name, trust.Name, registry.Name, reflection.Name), Essential: []string{file.Name, apiserver.Name},
 		Attach: attach.Attach, Check: new(check.Checker).Check, Log: o.Log,
 		Addresses: snapshot.Addresses{Families: o.Families, Range: o.VIPRange, Captured: o.CaptureRange == wire.CaptureVIP, Book: book},
 	})
@@ -162,6 +163,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
+	sources = append(sources, trust.New(trust.Options{Snapshots: snapshots, Own: ca.Root(), Dir: o.StateDir, Log: o.Log}))
 	metrics := newMetrics(proxies)
 	certificates := identity.NewService(ca, caller(proxies), ttl(o, snapshots), roots(snapshots), o.Log)
 	certificates.Register(metrics)
@@ -306,7 +308,7 @@ func caller(f *fleet.Fleet) identity.Authenticator {
 func roots(s fleet.Snapshots) func() []string {
 	return func() []string {
 		if snap := s.Load(); snap != nil && snap.Mesh != nil {
-			return snap.Mesh.Roots
+			return snap.MoreRoots()
 		}
 		return nil
 	}

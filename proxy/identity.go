@@ -53,6 +53,15 @@ func (r *runtime) fetchIdentity() {
 	r.run(func(ctx context.Context) error { return c.Run(ctx) })
 }
 
+// rootsPushed tells whether the control plane, which certifies the proxy, may be asked whom
+// to trust: Weft's answers, istiod does not know the name, and says nothing.
+func (r *runtime) rootsPushed() bool {
+	if a := r.opt.Istio; a != nil {
+		return a.Identity.Socket == "" && a.Identity.Chain == "" && a.CA.Address == a.XDS.Address
+	}
+	return r.boot.ADS != nil && !r.foreign()
+}
+
 // authority is the connection to the certificate authority: the control plane's,
 // unless another is named.
 func (r *runtime) authority() (*grpc.ClientConn, error) {
@@ -136,9 +145,12 @@ func (r *runtime) setIdentity(id *sds.Identity) {
 		}
 	}
 	// Roots first: who sees the new certificate must be able to trust its peers'.
-	r.secrets.SetTrust(wire.SecretRoot, trust)
+	shown := []*tlsv3.Secret{shownChain(wire.SecretWorkload, id.Chain)}
+	if r.store.SetRoots(trust) {
+		shown = append(shown, shownRoots(wire.SecretRoot, id.Roots))
+	}
 	r.secrets.SetCertificate(wire.SecretWorkload, cert)
-	r.store.LocalChanged(shownRoots(wire.SecretRoot, id.Roots), shownChain(wire.SecretWorkload, id.Chain))
+	r.store.LocalChanged(shown...)
 }
 
 // shownRoots and shownChain are secrets for /config_dump: without a key.

@@ -364,7 +364,7 @@ func (r *runtime) wire() error {
 	r.files = sds.NewFiles(r.setFile, r.log.With("component", "identity"))
 	r.store = config.NewStore(config.Options{
 		Decoder: dec, Clusters: r.clusters, Listeners: r.listeners.Update, Secrets: r.secrets,
-		NeedIdentity: r.fetchIdentity, Local: r.local, Others: r.names.handlers(r.observe), Log: r.log.With("component", "config"),
+		NeedIdentity: r.fetchIdentity, PushedRoots: r.rootsPushed(), Local: r.local, Others: r.names.handlers(r.observe), Log: r.log.With("component", "config"),
 	})
 	if err := r.store.Load(r.boot); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", r.opt.Bootstrap, err)

@@ -165,6 +165,9 @@ var codes = []Code{
 	{"WEFT0431", warning, "The limits of a MetaRouter are not carried out by a service's proxies that are stock Envoys.", "Run the service with the engine go.", nil},
 	{"WEFT0432", warning, "A rule of an AuthorizationPolicy is about requests at a port whose protocol a stock Envoy carries as bytes; it errs on the safe side.", "Run the service with the engine go.", nil},
 	{"WEFT0440", warning, "The descriptors of a gRPC service cannot be asked for by reflection. An Error when there are none yet.", "Register the reflection service, name an address, or write a descriptorSet.", nil},
+	{"WEFT0455", warning, "The trust bundle of another domain cannot be fetched: the last one stays. An Error when there is none yet, and workloads of the domain are refused.", "Check the address, and that the control plane may reach it and trusts its certificate.", nil},
+	{"WEFT0456", info, "An authority is for a trust domain that does not count as the mesh's: its servers can be called, and its clients are refused.", "Add the domain to trustDomainAliases when its clients are meant to come in; policies then take its workloads for the mesh's own of the same name.", nil},
+	{"WEFT0457", warning, "A provider of traces needs a tracer that the proxies' engine does not have: they make no spans for it.", "Use a provider with opentelemetry or zipkin, or run the workloads with the engine envoy.", nil},
 
 	// Injection into pods (kube/inject).
 	{"WEFT0490", warning, "An annotation of a pod has no effect on what is injected.", "See what is named.", nil},

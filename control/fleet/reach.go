@@ -112,7 +112,7 @@ type subject struct {
 // configures tells whether proxies can be configured by a kind of object.
 func configures(o model.Object) bool {
 	switch o.(type) {
-	case *model.Namespace, *model.ServiceAccount, *model.Process, *model.KeySet, *model.GatewayClass, *model.IngressClass, *model.ReferenceGrant,
+	case *model.Namespace, *model.ServiceAccount, *model.Process, *model.KeySet, *model.TrustBundle, *model.GatewayClass, *model.IngressClass, *model.ReferenceGrant,
 		*model.Registry, *model.RegistrySource, *model.AppProtocol,
 		*model.Pod, *model.Node, *model.Webhook, *model.CRD, *model.Injector:
 		return false

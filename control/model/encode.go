@@ -22,7 +22,7 @@ var prototypes = func() map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for _, o := range []Object{
 		&Namespace{}, &ServiceAccount{}, &Secret{}, &Service{}, &EndpointSlice{}, &Workload{}, &RouteSet{}, &TrafficPolicySet{}, &Gateway{}, &Sidecar{},
-		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &Telemetry{}, &Mesh{}, &Process{},
+		&PeerAuth{}, &Authz{}, &RequestAuth{}, &KeySet{}, &TrustBundle{}, &Telemetry{}, &Mesh{}, &Process{},
 		&EnvoyFilter{}, &Quarantine{}, &Health{}, &ProxyConfig{}, &WorkloadGroup{}, &Registry{}, &RegistrySource{}, &Transcoding{}, &Descriptors{},
 		&Fence{}, &Boot{}, &Module{},
 		&AppProtocol{}, &SmartLimiter{}, &Limits{}, &RedisService{}, &RedisDestination{},

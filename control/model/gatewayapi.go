@@ -66,6 +66,8 @@ type APIGateway struct {
 	ListenerSets NamespaceFilter
 	// Clients is how client certificates are checked, by port; 0: every other port.
 	Clients map[uint16]ClientValidation
+	// Proxy is what is written at the Gateway about its proxies; nil: nothing.
+	Proxy *ProxySettings `json:",omitempty"`
 }
 
 // ClientValidation is how a Gateway checks client certificates.

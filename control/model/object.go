@@ -60,7 +60,9 @@ const (
 	// KindHealth is what a workload's agent has said of its program.
 	KindHealth Kind = "Health"
 	// KindKeySet is what was fetched for a RequestAuthentication.
-	KindKeySet                Kind = "KeySet"
+	KindKeySet Kind = "KeySet"
+	// KindTrustBundle has certificates of authorities.
+	KindTrustBundle           Kind = "TrustBundle"
 	KindRequestAuthentication Kind = "RequestAuthentication"
 	KindProcess               Kind = "Process"
 	// KindWorkload is a running replica of a Process, or a pod.

@@ -306,9 +306,9 @@ type Mesh struct {
 	Discovery []*LabelSelector
 	// Entries bounds who sees ServiceEntries; nil: their own exportTo alone does.
 	Entries *EntryPolicy
-	// Roots are authorities of workloads besides the mesh's own, in PEM.
-	Roots      []string
-	LocalityLB *LocalityLB
+	// Authorities vouch for workloads besides the mesh's own.
+	Authorities []Authority
+	LocalityLB  *LocalityLB
 	// ZoneLB goes before LocalityLB.
 	ZoneLB *ZoneLB
 	// DefaultPool and DefaultOutlier hold for destinations whose rules set none.

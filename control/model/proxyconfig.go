@@ -70,6 +70,8 @@ type ProxyHeaders struct {
 	KeepServer                           bool
 	NoRequestID, NoAttemptCount, NoDebug bool
 	ForwardedHost, ForwardedPort         bool
+	// KeepCase: names of HTTP/1's headers go on as they were written.
+	KeepCase bool
 }
 
 // CertParts are parts of a certificate.

@@ -46,7 +46,9 @@ type Snapshot struct {
 	// RequestAuths, and the KeySets that were fetched for them.
 	RequestAuths []*RequestAuth
 	KeySets      []*KeySet
-	Telemetry    []*Telemetry
+	// Bundles are authorities of workloads: the mesh's own, and those that were fetched.
+	Bundles   []*TrustBundle
+	Telemetry []*Telemetry
 	// EnvoyFilters, and what of them is kept from engines.
 	EnvoyFilters []*EnvoyFilter
 	Quarantines  []*Quarantine

@@ -110,12 +110,14 @@ const (
 	ProviderOTelLog
 	ProviderOpenTelemetry
 	ProviderZipkin
+	ProviderDatadog
+	ProviderSkyWalking
 	// ProviderSDS has secrets for gateways.
 	ProviderSDS
 )
 
 // Traces tells whether spans can go there.
-func (k ProviderKind) Traces() bool { return k == ProviderOpenTelemetry || k == ProviderZipkin }
+func (k ProviderKind) Traces() bool { return k >= ProviderOpenTelemetry && k <= ProviderSkyWalking }
 
 // Logs tells whether access logs can go there.
 func (k ProviderKind) Logs() bool { return k >= ProviderFileLog && k <= ProviderOTelLog }
@@ -144,6 +146,8 @@ type Provider struct {
 	MaxTag uint32
 	// Short: 64-bit trace ids. W3C: trace headers of that form beside B3's.
 	Short, W3C bool
+	// Token is what SkyWalking asks for.
+	Token string
 	// FromEnvironment takes resource attributes from the proxy's environment.
 	FromEnvironment bool
 }

@@ -47,7 +47,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Gateways, s.Gateways) && sameList(old.Sidecars, s.Sidecars) && sameList(old.PeerAuths, s.PeerAuths) &&
 		sameList(old.Authz, s.Authz) && sameList(old.Telemetry, s.Telemetry) && sameList(old.Secrets, s.Secrets) &&
 		sameList(old.EnvoyFilters, s.EnvoyFilters) && sameList(old.Quarantines, s.Quarantines) && sameList(old.ProxyConfigs, s.ProxyConfigs) &&
-		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) &&
+		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) && sameList(old.Bundles, s.Bundles) && sameList(old.API.Gateways, s.API.Gateways) &&
 		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&

@@ -109,6 +109,12 @@ func (x *Index) Settings(p *Proxy) model.ProxySettings {
 			}
 		}
 	}
+	if name := p.Labels()[gatewayName]; own == nil && name != "" {
+		// Whoever runs the proxies of a Gateway gives them its annotations.
+		if g, ok := x.Snapshot.Objects.Get(model.Key{Kind: model.KindAPIGateway, Namespace: p.Namespace(), Name: name}).(*model.APIGateway); ok {
+			own = g.Proxy
+		}
+	}
 	return model.ProxySettingsOf(x.Mesh, x.Snapshot.ProxyConfigs, p.Namespace(), p.Labels(), own)
 }
 

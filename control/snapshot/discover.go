@@ -15,7 +15,7 @@ const codeUndiscovered = "WEFT0216"
 const nameLabel = "kubernetes.io/metadata.name"
 
 // always are kinds that selectors are asked with, or that are no user's to hide.
-var always = []model.Kind{model.KindNamespace, model.KindMeshConfig, model.KindQuarantine, model.KindKeySet, model.KindProcess}
+var always = []model.Kind{model.KindNamespace, model.KindMeshConfig, model.KindQuarantine, model.KindKeySet, model.KindTrustBundle, model.KindProcess}
 
 // discovery says which namespaces the mesh looks at (discoverySelectors), and what
 // labels they have.

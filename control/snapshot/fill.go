@@ -28,6 +28,7 @@ func (m *merger) fill(s, last *model.Snapshot, all bool) {
 	s.Authz = slice(m, every, last.Authz, model.KindAuthorizationPolicy, model.KindDubboAuthorizationPolicy)
 	s.RequestAuths = slice(m, every, last.RequestAuths, model.KindRequestAuthentication)
 	s.KeySets = slice(m, every, last.KeySets, model.KindKeySet)
+	s.Bundles = slice(m, every, last.Bundles, model.KindTrustBundle)
 	s.Telemetry = slice(m, every, last.Telemetry, model.KindTelemetry)
 	s.EnvoyFilters = slice(m, every, last.EnvoyFilters, model.KindEnvoyFilter, model.KindEnvoyPlugin, model.KindPluginManager, model.KindWasmPlugin, model.KindTrafficExtension)
 	s.Modules = slice(m, every, last.Modules, model.KindModule)

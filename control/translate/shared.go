@@ -83,6 +83,9 @@ func (c *Cache) Shared(v *scope.View, before *Shared) *Shared {
 			made[wire.TypeSecret] = append(made[wire.TypeSecret], c.pack(wire.TypeSecret, m.Name, m))
 		}
 	}
+	if m := trust(v.Index.Snapshot); m != nil {
+		made[wire.TypeSecret] = append(made[wire.TypeSecret], c.pack(wire.TypeSecret, m.Name, m))
+	}
 	if v.Proxy.OnDemand {
 		// So that a first answer about virtual hosts is not empty: see nobody.
 		made[wire.TypeVirtualHost] = append(made[wire.TypeVirtualHost], resource.Hollow(wire.OnDemandRoute+"/"+nobody))

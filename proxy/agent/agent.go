@@ -21,8 +21,10 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	capb "istio.io/api/security/v1alpha1"
@@ -77,7 +79,8 @@ type agent struct {
 	peers    *telemetry.Directory
 	metrics  *telemetry.Metrics
 	client   *xds.Client
-	grpc     *proxyless.Agent // nil: not asked for
+	grpc     *proxyless.Agent           // nil: not asked for
+	trust    atomic.Pointer[sds.Server] // is told whom to trust; nil: nobody
 
 	mu    sync.Mutex
 	hosts map[string]dns.Host
@@ -145,6 +148,10 @@ func (o *Options) target() xds.Target {
 // engine starts what an Envoy needs, and Envoy.
 func (a *agent) engine(ctx context.Context, g *errgroup.Group, conn grpc.ClientConnInterface) error {
 	secrets := sds.NewServer()
+	if a.Istio == nil {
+		a.trust.Store(secrets)
+		a.client.Subscribe(wire.TypeSecret, wire.SecretRoot)
+	}
 	ca, err := sds.NewClient(sds.Options{
 		CA: capb.NewIstioCertificateServiceClient(conn), Publish: secrets.Publish, Logger: a.Log,
 	})
@@ -187,6 +194,26 @@ func (a *agent) update(u xds.Update) []xds.Rejection {
 		}
 		for _, name := range u.Removed {
 			a.peers.Learn(name, filter.WorkloadRef{})
+		}
+	case wire.TypeSecret:
+		rejected = a.updateTrust(u)
+	}
+	return rejected
+}
+
+// updateTrust takes whom to trust, which the control plane says whenever it changes.
+func (a *agent) updateTrust(u xds.Update) (rejected []xds.Rejection) {
+	for _, r := range u.Set {
+		var m tlsv3.Secret
+		if r.Body == nil || r.Name != wire.SecretRoot {
+			continue
+		}
+		if err := r.Body.UnmarshalTo(&m); err != nil {
+			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
+			continue
+		}
+		if s := a.trust.Load(); s != nil {
+			s.Trust(m.GetValidationContext())
 		}
 	}
 	return rejected

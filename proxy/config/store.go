@@ -52,6 +52,9 @@ type Options struct {
 	// NeedIdentity is called once, when the first resource refers to the proxy's
 	// own certificate or roots. It must not block.
 	NeedIdentity func()
+	// PushedRoots: the control plane says over ADS whom to trust, as the secret ROOTCA, and
+	// is asked for it with the identity.
+	PushedRoots bool
 	// Local is told when the first resource refers to a secret that does not come over
 	// ADS and is not the identity (wanted), and when none does any more.
 	Local func(name string, wanted bool)
@@ -84,9 +87,12 @@ type Store struct {
 	// ready are clusters that have been seen ready.
 	ready         map[string]bool
 	wantsIdentity bool
-	locals        map[string]int // references to secrets by name
-	files         map[string]*heldFile
-	watching      bool // a goroutine looks at files
+	// rootsPushed: the control plane has said whom to trust; guarded by rootsMu.
+	rootsMu     sync.Mutex
+	rootsPushed bool
+	locals      map[string]int // references to secrets by name
+	files       map[string]*heldFile
+	watching    bool // a goroutine looks at files
 	// early are waits for clusters from before Run.
 	early []func()
 	// bindErrors are what the listener manager refused since they were read.

@@ -19,7 +19,7 @@ func (s *Store) applySecrets(u xds.Update) (rejected []xds.Rejection) {
 		err := open(r.Body, m)
 		f := &fileSecret{name: r.Name, fixed: m, read: true, seen: stamp.Take(filesOf(m)...)}
 		if err == nil {
-			err = setSecret(s.opt.Secrets, r.Name, m)
+			err = s.setSecret(r.Name, m)
 		}
 		if err != nil {
 			rejected = append(rejected, xds.Rejection{Name: r.Name, Err: err})
@@ -38,6 +38,9 @@ func (s *Store) applySecrets(u xds.Update) (rejected []xds.Rejection) {
 		}
 	}
 	for _, n := range u.Removed {
+		if isIdentity(n) {
+			continue // what was said last of whom to trust stays
+		}
 		delete(s.files, n)
 		if h := s.secrets[n]; h != nil {
 			s.opt.Secrets.Remove(n)
@@ -45,6 +48,29 @@ func (s *Store) applySecrets(u xds.Update) (rejected []xds.Rejection) {
 	}
 	s.progressLocked()
 	return rejected
+}
+
+// setSecret takes a secret that came over ADS.
+func (s *Store) setSecret(name string, m *tlsv3.Secret) error {
+	if name != wire.SecretRoot {
+		return setSecret(s.opt.Secrets, name, m)
+	}
+	s.rootsMu.Lock()
+	defer s.rootsMu.Unlock()
+	err := setSecret(s.opt.Secrets, name, m)
+	s.rootsPushed = s.rootsPushed || err == nil
+	return err
+}
+
+// SetRoots takes the roots that came with the proxy's certificate, unless the control
+// plane has said whom to trust, which it does whenever that changes. It tells which.
+func (s *Store) SetRoots(t *transport.Trust) bool {
+	s.rootsMu.Lock()
+	defer s.rootsMu.Unlock()
+	if !s.rootsPushed {
+		s.opt.Secrets.SetTrust(wire.SecretRoot, t)
+	}
+	return !s.rootsPushed
 }
 
 // setSecret decodes a secret and rotates it in.
@@ -145,6 +171,10 @@ func (s *Store) needIdentity() {
 	if !s.wantsIdentity && s.opt.NeedIdentity != nil {
 		s.wantsIdentity = true
 		s.opt.NeedIdentity()
+		if s.opt.PushedRoots {
+			s.secrets[wire.SecretRoot] = &heldSecret{refs: 1}
+			s.subscribe(wire.TypeSecret, wire.SecretRoot)
+		}
 	}
 }
 

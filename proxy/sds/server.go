@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"sync"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
@@ -26,6 +27,10 @@ import (
 type Server struct {
 	secretv3.UnimplementedSecretDiscoveryServiceServer
 	now watch.Cell[*published]
+
+	mu    sync.Mutex
+	id    *Identity                           // guarded by mu
+	trust *tlsv3.CertificateValidationContext // guarded by mu; nil: the identity's roots
 }
 
 // published is an identity as resources.
@@ -39,6 +44,27 @@ func NewServer() *Server { return &Server{} }
 
 // Publish replaces the identity; it fits Options.Publish.
 func (s *Server) Publish(id *Identity) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.id = id
+	s.publishLocked()
+}
+
+// Trust replaces what peers are checked with, now and with every identity to come.
+func (s *Server) Trust(v *tlsv3.CertificateValidationContext) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trust = v
+	if s.id != nil {
+		s.publishLocked()
+	}
+}
+
+func (s *Server) publishLocked() {
+	id, trust := s.id, s.trust
+	if trust == nil {
+		trust = &tlsv3.CertificateValidationContext{TrustedCa: inline(id.Roots)}
+	}
 	_, version := s.now.Get()
 	s.now.Store(&published{
 		version: strconv.FormatUint(version+1, 10),
@@ -46,9 +72,7 @@ func (s *Server) Publish(id *Identity) {
 			wire.SecretWorkload: secret(&tlsv3.Secret{Name: wire.SecretWorkload, Type: &tlsv3.Secret_TlsCertificate{
 				TlsCertificate: &tlsv3.TlsCertificate{CertificateChain: inline(id.Chain), PrivateKey: inline(id.Key)},
 			}}),
-			wire.SecretRoot: secret(&tlsv3.Secret{Name: wire.SecretRoot, Type: &tlsv3.Secret_ValidationContext{
-				ValidationContext: &tlsv3.CertificateValidationContext{TrustedCa: inline(id.Roots)},
-			}}),
+			wire.SecretRoot: secret(&tlsv3.Secret{Name: wire.SecretRoot, Type: &tlsv3.Secret_ValidationContext{ValidationContext: trust}}),
 		},
 	})
 }

@@ -177,7 +177,11 @@ func request(ctx context.Context, c *http.Client, a ask) answer {
 	}
 	r.Host = a.Host
 	for _, h := range a.Headers {
-		r.Header.Add(h[0], h[1])
+		if h[0] == strings.ToLower(h[0]) {
+			r.Header.Add(h[0], h[1])
+		} else {
+			r.Header[h[0]] = append(r.Header[h[0]], h[1]) // spelled like that
+		}
 	}
 	if a.Method == "GRPC" {
 		r.Header.Set("Content-Type", "application/grpc")

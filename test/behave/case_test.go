@@ -29,7 +29,8 @@ type scenario struct {
 
 // expectation is what else is to be said of a case, in case.yaml.
 type expectation struct {
-	// Findings are the codes of errors that the configuration has on purpose.
+	// Findings are the codes of errors that the configuration has on purpose, and of what else
+	// has to be said of it.
 	Findings []string `json:"findings"`
 }
 
@@ -55,11 +56,13 @@ type step struct {
 	Token map[string]any `json:"token"`
 	// Trust: the server's certificate is checked. Cert: the client shows its own.
 	Trust, Cert bool
-	SNI         string `json:"sni"`
-	TLS         string `json:"tls"` // the version: 1.2 or 1.3
+	// As is the certificate that the client shows in place of its own: partner, forged.
+	As  string
+	SNI string `json:"sni"`
+	TLS string `json:"tls"` // the version: 1.2 or 1.3
 	// Proxy is a line of the PROXY protocol that goes ahead.
 	Proxy string `json:"proxy"`
-	// Only "eager" or "on-demand": of clients in that mode alone, with a reason in the note.
+	// Only "eager" or "on-demand": of clients in that mode alone; "go" or "envoy": of that engine.
 	Only string `json:"only"`
 
 	Status  shares `json:"status"`

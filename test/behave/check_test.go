@@ -118,7 +118,7 @@ func (s *step) one(a answer, o *origin) (seen saw, err error) {
 		return seen, fmt.Errorf("the certificate is for %v, want %s", a.Certificate, get(s.SAN))
 	}
 	if s.Client != "" && !slices.Contains(seen.Client, get(s.Client)) {
-		return seen, fmt.Errorf("the client's certificate is for %v, want %s", seen.Client, get(s.Client))
+		return seen, fmt.Errorf("the client's certificate is for %v, want %s: %s", seen.Client, get(s.Client), a)
 	}
 	if want := get(s.Answer); want != "" && !strings.Contains(a.Body, want) {
 		return seen, fmt.Errorf("no %q in %s", want, a)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 
 	alsv3 "github.com/envoyproxy/go-control-plane/envoy/service/accesslog/v3"
 	secretv3 "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
@@ -14,8 +15,10 @@ import (
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // span is what a collector keeps of one, whatever form it came in: Zipkin's.
@@ -44,7 +47,7 @@ func (p *peer) serveCollector() error {
 	if err != nil {
 		return err
 	}
-	s := grpc.NewServer()
+	s := grpc.NewServer(grpc.UnknownServiceHandler(p.keepSegments)) // SkyWalking's reports, whose protobufs are nowhere else needed
 	c := &collector{p: p}
 	alsv3.RegisterAccessLogServiceServer(s, c)
 	coltracepb.RegisterTraceServiceServer(s, c)
@@ -123,10 +126,28 @@ func (p *peer) note(name string, m proto.Message) {
 	var v any
 	_ = json.Unmarshal(raw, &v)
 	raw, _ = json.Marshal(v) // protojson's spacing is random on purpose
+	p.keepNote(name + " " + string(raw))
+}
+
+func (p *peer) keepNote(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.notes) < 10_000 {
-		p.notes = append(p.notes, name+" "+string(raw))
+		p.notes = append(p.notes, text)
+	}
+}
+
+// keepSegments keeps what is said to a gRPC service that there is not, as it comes: texts
+// can be read in it. Metadata goes before.
+func (p *peer) keepSegments(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream)
+	md, _ := metadata.FromIncomingContext(stream.Context())
+	for {
+		m := &emptypb.Empty{}
+		if err := stream.RecvMsg(m); err != nil {
+			return stream.SendMsg(&emptypb.Empty{})
+		}
+		p.keepNote(method + " " + strings.Join(md.Get("authentication"), "") + " " + strings.ToValidUTF8(string(m.ProtoReflect().GetUnknown()), "?"))
 	}
 }
 

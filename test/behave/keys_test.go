@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
@@ -12,6 +13,9 @@ import (
 	"fmt"
 	"maps"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +23,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 // keys are the authority whose certificates servers and clients outside the mesh have,
@@ -54,7 +60,56 @@ func newKeys(t *testing.T, dir string) *keys {
 		}
 		k.write(t, name, leaf, ca, newKey(t), root)
 	}
+	k.partner(t)
 	return k
+}
+
+// partner makes the authority of another trust domain, a workload's certificate of it, and
+// one that it has no business to make: for this mesh's domain.
+func (k *keys) partner(t *testing.T) {
+	t.Helper()
+	root := newKey(t)
+	ca := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "partner"}, NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	k.write(t, "partner-ca", ca, ca, root, root)
+	for i, name := range []string{"partner.example", "cluster.local"} {
+		leaf := &x509.Certificate{
+			SerialNumber: big.NewInt(int64(i + 2)), NotBefore: ca.NotBefore, NotAfter: ca.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+			URIs:        []*url.URL{{Scheme: "spiffe", Host: name, Path: "/ns/partner/sa/billing"}},
+		}
+		k.write(t, []string{"partner", "forged"}[i], leaf, ca, newKey(t), root)
+	}
+}
+
+// bundles serves the partner's bundle as SPIFFE Federation has it. It
+// returns the address.
+func (k *keys) bundles(t *testing.T) string {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join(k.dir, "partner-ca.crt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(raw)
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err = spiffebundle.FromX509Authorities(spiffeid.RequireTrustDomainFromString("partner.example"), []*x509.Certificate{ca}).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := tls.LoadX509KeyPair(filepath.Join(k.dir, "server.crt"), filepath.Join(k.dir, "server.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(raw) }))
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return strings.Replace(s.URL, "127.0.0.1", "localhost", 1)
 }
 
 func newKey(t *testing.T) *ecdsa.PrivateKey {

@@ -25,7 +25,9 @@ const (
 	portHTTP   = 9080 // HTTP/1.1, HTTP/2 in plain text, gRPC
 	portLocal  = 9081 // the same, on loopback only
 	portHTTPS  = 9443
+	portPeer   = 9444 // HTTPS as a workload of another trust domain
 	portTCP    = 9000 // lines
+	portHeads  = 9083 // HTTP that answers with the head of the request, as it is spelled
 	portUDP    = 9001
 	portZipkin = 9411
 	portGRPC   = 9070
@@ -73,6 +75,8 @@ func program(socket string) error {
 		plain(fmt.Sprintf(":%d", port))
 	}
 	go func() { failed <- p.serveTLS() }()
+	go func() { failed <- p.servePartner() }()
+	go func() { failed <- serveHeads() }()
 	go func() { failed <- p.serveLines() }()
 	go func() { failed <- p.serveDatagrams() }()
 	if os.Getenv("COLLECT") != "" {
@@ -142,7 +146,8 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		port = a.Port
 	}
 	if port == portZipkin {
-		p.collect(raw, r.Header.Get("Content-Type"))
+		p.collect(raw, r.URL.Path, r.Header.Get("Content-Type"))
+		_, _ = io.WriteString(w, "{}")
 		return
 	}
 	s := saw{Name: p.name, Version: p.version, Method: r.Method, Host: r.Host, Path: r.RequestURI, Proto: r.Proto, Port: port, Headers: r.Header, Size: len(raw)}
@@ -199,8 +204,12 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// collect keeps the spans that a tracer sends, Zipkin's or OpenTelemetry's.
-func (p *peer) collect(raw []byte, contentType string) {
+// collect keeps the spans that a tracer sends, Zipkin's, OpenTelemetry's or Datadog's.
+func (p *peer) collect(raw []byte, path, contentType string) {
+	if contentType == "application/msgpack" { // texts can be read in it
+		p.keepNote(path + " " + strings.ToValidUTF8(string(raw), "?"))
+		return
+	}
 	if contentType == "application/x-protobuf" {
 		var r coltracepb.ExportTraceServiceRequest
 		if proto.Unmarshal(raw, &r) == nil {
@@ -298,6 +307,46 @@ func (p *peer) serveTLS() error {
 		Certificates: []tls.Certificate{cert}, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: pool, NextProtos: []string{"h2", "http/1.1"},
 	}}
 	return s.ListenAndServeTLS("", "")
+}
+
+// servePartner serves HTTP as a workload of another trust domain: it shows the certificate
+// of one, and wants to see the client's.
+func (p *peer) servePartner() error {
+	dir := os.Getenv("TLS")
+	cert, err := tls.LoadX509KeyPair(dir+"/partner.crt", dir+"/partner.key")
+	if err != nil {
+		return err
+	}
+	s := &http.Server{Addr: fmt.Sprintf(":%d", portPeer), Handler: p, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{"http/1.1"},
+	}}
+	return s.ListenAndServeTLS("", "")
+}
+
+// serveHeads answers the first request of a connection with its head as it came.
+func serveHeads() error {
+	l, err := net.Listen("tcp", fmt.Sprintf(":%d", portHeads))
+	if err != nil {
+		return err
+	}
+	for {
+		nc, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer nc.Close()
+			r, head := bufio.NewReader(nc), ""
+			for !strings.HasSuffix(head, "\r\n\r\n") {
+				line, err := r.ReadString('\n')
+				if err != nil {
+					return
+				}
+				head += line
+			}
+			fmt.Fprintf(nc, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(head), head)
+		}()
+	}
 }
 
 // serveLines answers each line with name, version and the line.

@@ -22,11 +22,7 @@ type origin struct {
 }
 
 func (o *origin) String() string {
-	engine := o.world.engine[0]
-	if o.mode == "on-demand" {
-		engine = o.world.engine[1]
-	}
-	return o.world.ns + " " + o.kind + " " + engine + " " + o.mode
+	return o.world.ns + " " + o.kind + " " + o.engine() + " " + o.mode
 }
 
 // origins are all that the steps of a case need.
@@ -147,6 +143,14 @@ func (m *mesh) all(t *testing.T, c *scenario, limit time.Duration) (rounds int, 
 	return rounds, faults
 }
 
+// engine is that of the client's proxy.
+func (o *origin) engine() string {
+	if o.mode == "on-demand" {
+		return o.world.engine[1]
+	}
+	return o.world.engine[0]
+}
+
 // insist makes the requests of an origin until their outcome is right.
 func (m *mesh) insist(ctx context.Context, c *scenario, o *origin, limit time.Duration) (round int, err error) {
 	for begin := time.Now(); ; time.Sleep(50 * time.Millisecond) { // a proxy puts into force what it has acknowledged
@@ -161,7 +165,7 @@ func (m *mesh) insist(ctx context.Context, c *scenario, o *origin, limit time.Du
 func (m *mesh) once(ctx context.Context, c *scenario, o *origin, round int) error {
 	for i := range c.steps {
 		s := &c.steps[i]
-		if s.Only != "" && s.Only != o.mode {
+		if s.Only != "" && s.Only != o.mode && s.Only != o.engine() {
 			continue
 		}
 		agent := fmt.Sprintf("behave-%s-%d-%d-%s-%s", c.name, i, round, o.world.ns, o.mode)
@@ -232,6 +236,9 @@ func (m *mesh) ask(s *step, o *origin, agent string) (a ask, err error) {
 	if s.Cert {
 		a.Cert = m.keys.dir + "/client"
 	}
+	if s.As != "" {
+		a.Cert = m.keys.dir + "/" + s.As
+	}
 	if s.Via != "" {
 		a.Dial, err = dial(a, o.world.values["GATEWAY"])
 	}
@@ -259,7 +266,7 @@ func dial(a ask, gateway string) (string, error) {
 // case is said to have.
 func (m *mesh) checkFaults(t *testing.T, c *scenario) {
 	t.Helper()
-	list, err := m.faults()
+	list, err := m.faults(c.expect.Findings)
 	if err != nil {
 		t.Error(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -116,6 +117,7 @@ func (m *mesh) control(weft string) {
 		"--xds-socket", m.dir.Join(wire.XDSSocketFile), "--console-socket", m.dir.Join(wire.ConsoleSocket),
 		"--state-dir", m.dir.Join(wire.ControlStateDir), "--ipv4-only", "--log-level", "warn")
 	cmd.Stdout, cmd.Stderr = m, m
+	cmd.Env = append(os.Environ(), "SSL_CERT_FILE="+filepath.Join(m.keys.dir, "ca.crt")) // of who serves trust bundles
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := (wire.ProcessState{}).WriteFile(m.state()); err != nil {
 		m.t.Fatal(err)
@@ -262,6 +264,7 @@ func (m *mesh) ready() {
 	})
 	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, m.keys.jwks(m.t)) }))
 	m.t.Cleanup(keys.Close)
+	bundles := m.keys.bundles(m.t)
 	at := map[string]string{}
 	for _, i := range m.host.Instances() {
 		at[i.Namespace+"/"+i.App] = i.Address
@@ -270,13 +273,13 @@ func (m *mesh) ready() {
 		w.values = map[string]string{
 			"NS": w.ns, "NS2": w.ns + "-2", "V1": at[w.ns+"/reviews-v1"], "V2": at[w.ns+"/reviews-v2"], "OTHER": at[w.ns+"-2/other"],
 			"GATEWAY": at[w.ns+"/gateway"], "OUTSIDE": at["outside/outside"], "AUTHZ": at["outside/authz"], "JWKS": m.keys.jwks(m.t), "TLS": m.keys.dir,
-			"KEYS":  keys.URL,
+			"KEYS": keys.URL, "BUNDLES": bundles,
 			"EAGER": at[w.ns+"/client-eager"], "DEMAND": at[w.ns+"/client-on-demand"],
 		}
 		for _, f := range []string{"ca.crt", "server.crt", "server.key", "client.crt", "client.key"} {
 			w.values[f] = m.keys.base64(m.t, f)
 		}
-		w.values["CA"] = m.keys.quoted(m.t, "ca.crt")
+		w.values["CA"], w.values["PARTNER"] = m.keys.quoted(m.t, "ca.crt"), `"`+m.keys.quoted(m.t, "partner-ca.crt")+`"` // as a whole scalar
 	}
 	raw, err := os.ReadFile("testdata/base/mesh.yaml")
 	if err == nil {
@@ -405,14 +408,14 @@ func (m *mesh) get(path string, v any) error {
 	return json.Unmarshal(raw, v)
 }
 
-// faults lists the errors that the control plane has found.
-func (m *mesh) faults() (out []model.Finding, err error) {
+// faults lists the errors that the control plane has found, and what else has these codes.
+func (m *mesh) faults(codes []string) (out []model.Finding, err error) {
 	var all []model.Finding
 	if err := m.get("/v1/findings", &all); err != nil {
 		return nil, err
 	}
 	for _, f := range all {
-		if f.Severity == model.Error {
+		if f.Severity == model.Error || slices.Contains(codes, f.Code) {
 			out = append(out, f)
 		}
 	}

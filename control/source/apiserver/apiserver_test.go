@@ -241,6 +241,24 @@ var (
 	workloadKey = model.Key{Kind: model.KindWorkload, Namespace: "shop", Name: "reviews-v1-5d4f-x"}
 )
 
+// TestOwnSettings: what is written at a pod about its proxy holds for it, and what is wrong
+// there does not keep the pod.
+func TestOwnSettings(t *testing.T) {
+	annotated := func(text string) string {
+		return strings.Replace(pod, "  ownerReferences", "  annotations: {proxy.istio.io/config: '"+text+"'}\n  ownerReferences", 1)
+	}
+	c := start(t, []string{"Pod"}, annotated("concurrency: 3"), nil)
+	c.until("the settings are there", func() bool {
+		w, ok := c.have[workloadKey].(*model.Workload)
+		return ok && w.Proxy != nil && *w.Proxy.Concurrency == 3
+	})
+	c.apply(annotated("concurrency: -3"))
+	c.until("they are gone, with a finding", func() bool {
+		w, ok := c.have[workloadKey].(*model.Workload)
+		return ok && w.Proxy == nil && c.found("WEFT0107", "must not be negative")()
+	})
+}
+
 // TestFollows: what the server has is there, changes, stays when its new version is bad,
 // and goes.
 func TestFollows(t *testing.T) {

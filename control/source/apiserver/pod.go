@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/istio"
 	"github.com/weftmesh/weft/wire"
 )
 
@@ -62,8 +64,12 @@ func (s *Source) pod(u *unstructured.Unstructured) *item {
 	w.Key = model.Key{Kind: model.KindWorkload, Namespace: p.Namespace, Name: p.Name}
 	w.Origin = model.Origin{Source: Name}
 	w.Meta.Labels, w.Annotations, w.Created = p.Labels, p.Annotations, p.CreationTimestamp.UnixNano()
+	d := document.Beside(w.Meta)
+	if own := istio.Annotated(d); !d.Bad() { // else what is wrong is as good as not written: pods do not wait for it
+		w.Proxy = own
+	}
 	seal(w)
-	return &item{outcome: outcome{objects: []model.Object{w}}}
+	return &item{outcome: outcome{objects: []model.Object{w}, findings: d.Findings()}}
 }
 
 // seal makes the hash of all that a workload is.

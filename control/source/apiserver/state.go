@@ -125,7 +125,7 @@ func (s *state) place(n name, old, next *outcome) *outcome {
 		s.on[w.Node] = map[name]*model.Workload{}
 	}
 	s.on[w.Node][n] = w
-	return &outcome{objects: []model.Object{s.placed(w)}}
+	return &outcome{objects: []model.Object{s.placed(w)}, findings: next.findings}
 }
 
 // placed is a workload at the place of its node, unless its labels say another.
@@ -153,7 +153,7 @@ func (s *state) locate(n name, it *item, d *model.Delta) {
 	}
 	for pod, w := range s.on[n.name] {
 		old := s.items[pods][pod]
-		next := &outcome{objects: []model.Object{s.placed(w)}}
+		next := &outcome{objects: []model.Object{s.placed(w)}, findings: old.findings}
 		s.items[pods][pod] = next
 		difference(old.objects, next.objects, d)
 	}

@@ -29,4 +29,6 @@ const (
 	CodePortName      = "WEFT0127" // a port's name says no protocol
 	CodeExternalName  = "WEFT0128" // a port of an ExternalName service
 	CodeInternal      = "WEFT0129" // a gateway that is not for users
+
+	CodeOneWay = "WEFT0456" // a trust domain whose clients are refused
 )

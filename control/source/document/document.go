@@ -36,6 +36,15 @@ type Document struct {
 	broken   bool // the shape is wrong: Body lacks what is
 }
 
+// Beside is a document for what stands as text at an object that did not come as text, and
+// is read as it would be of one. Its Findings are taken from it.
+func Beside(m model.Meta) *Document {
+	return &Document{Meta: m, Kind: string(m.Key.Kind)}
+}
+
+// Findings are those so far.
+func (d *Document) Findings() []model.Finding { return d.findings }
+
 // Spec returns the "spec" part, never nil.
 func (d *Document) Spec() map[string]any {
 	if m, ok := d.Body["spec"].(map[string]any); ok {

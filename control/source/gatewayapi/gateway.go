@@ -9,6 +9,7 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/istio"
 )
 
 func convertGateway(d *document.Document) []model.Object {
@@ -41,6 +42,11 @@ func convertGateway(d *document.Document) []model.Object {
 	}
 	if s.TLS != nil && s.TLS.Frontend != nil {
 		out.Clients = clients(d, s.TLS.Frontend)
+	}
+	out.Proxy = istio.Annotated(d)
+	if i := s.Infrastructure; i != nil && i.Annotations[istio.ProxyAnnotation] != "" {
+		// Its annotations are those of the pods, and so count first.
+		out.Proxy = istio.OwnProxy(d, document.Join("spec.infrastructure.annotations", istio.ProxyAnnotation), string(i.Annotations[istio.ProxyAnnotation]))
 	}
 	return []model.Object{out}
 }

@@ -42,7 +42,7 @@ var meshRules = document.Rules{
 	"ProxyConfig.availabilityZone": quiet, "ProxyConfig.fileFlushInterval": none, "ProxyConfig.fileFlushMinSizeKb": none,
 	"ProxyConfig.statsCompression": none,
 
-	"Tracing.lightstep": none, "Tracing.datadog": none, "Tracing.stackdriver": none, "Tracing.openCensusAgent": none,
+	"Tracing.lightstep": none, "Tracing.stackdriver": none, "Tracing.openCensusAgent": none,
 	"Tracing.tlsSettings": none,
 }
 
@@ -131,7 +131,7 @@ func meshOf(d *document.Document, mc *meshpb.MeshConfig) []model.Object {
 	m.ZoneLB = zoneLB(d, "zoneAwareLbSetting", mc.GetZoneAwareLbSetting())
 	traffic(d, m, mc)
 	namespaces(d, m, mc)
-	m.Roots = authorities(d, mc.GetCaCertificates())
+	m.Authorities = authorities(d, mc)
 	m.ServiceExports = exports(d, "defaultServiceExportTo", mc.GetDefaultServiceExportTo())
 	m.RouteExports = exports(d, "defaultVirtualServiceExportTo", mc.GetDefaultVirtualServiceExportTo())
 	m.PolicyExports = exports(d, "defaultDestinationRuleExportTo", mc.GetDefaultDestinationRuleExportTo())

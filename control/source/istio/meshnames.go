@@ -1,8 +1,6 @@
 package istio
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"slices"
 	"strings"
 
@@ -75,44 +73,6 @@ func labelSelector(d *document.Document, at string, s *meshpb.LabelSelector) *mo
 			d.Invalid(eat+".values", "remove them", "have no use with operator %s", op)
 		}
 		out.Expressions = append(out.Expressions, model.LabelExpression{Key: e.GetKey(), Op: e.GetOperator(), Values: e.GetValues()})
-	}
-	return out
-}
-
-// authorities reads certificates that are trusted besides the mesh's own.
-func authorities(d *document.Document, list []*meshpb.MeshConfig_CertificateData) (out []string) {
-	for i, c := range list {
-		at := document.At("caCertificates", i)
-		if len(c.GetCertSigners()) > 0 {
-			d.Warn(document.CodeIgnored, at+".certSigners", "remove it", "has no effect: the mesh has one signer")
-		}
-		if len(c.GetTrustDomains()) > 0 {
-			d.Warn(document.CodeIgnored, at+".trustDomains", "remove it", "has no effect: the authority is trusted for every trust domain of the mesh")
-		}
-		if c.GetSpiffeBundleUrl() != "" {
-			d.Warn(document.CodeIgnored, at+".spiffeBundleUrl", "write the certificates as pem", "is not fetched by Weft")
-			continue
-		}
-		rest, count := []byte(c.GetPem()), 0
-		for {
-			var block *pem.Block
-			if block, rest = pem.Decode(rest); block == nil {
-				break
-			}
-			cert, err := x509.ParseCertificate(block.Bytes)
-			switch {
-			case err != nil:
-				d.Invalid(at+".pem", "", "is no certificate: %v", err)
-			case !cert.IsCA:
-				d.Invalid(at+".pem", "write the certificate of an authority", "%q is not one of an authority", cert.Subject)
-			default:
-				count++
-				out = append(out, string(pem.EncodeToMemory(block)))
-			}
-		}
-		if count == 0 && !d.Bad() {
-			d.Error(document.CodeMissing, at+".pem", "write certificates in PEM", "has no certificate")
-		}
 	}
 	return out
 }

@@ -70,19 +70,28 @@ func legacyTracing(d *document.Document, m *model.Mesh, mc *meshpb.MeshConfig) {
 	m.MaxTag = t.GetMaxPathTagLength()
 	m.NoIstioTags = t.GetEnableIstioTags() != nil && !t.GetEnableIstioTags().GetValue()
 	m.TraceTags = spanTags(d, "defaultConfig.tracing", t)
-	z := t.GetZipkin()
-	if z == nil || z.GetAddress() == "" {
-		return
-	}
-	if !mc.GetEnableTracing() {
+	p := ownTracer(d, "defaultConfig.tracing", t)
+	if p != nil && !mc.GetEnableTracing() {
 		d.Warn(document.CodeIgnored, "defaultConfig.tracing", "set enableTracing: true", "has no effect")
 		return
 	}
-	host, port := hostPort(d, "defaultConfig.tracing.zipkin.address", z.GetAddress())
-	m.Tracing = &model.Provider{
-		Name: "zipkin", Kind: model.ProviderZipkin, Field: "defaultConfig.tracing.zipkin.address",
-		Service: meshHost(host), Port: port, Path: zipkinPath,
+	m.Tracing = p
+}
+
+// ownTracer is where settings of tracing send spans without a provider by name; nil: nowhere.
+func ownTracer(d *document.Document, at string, t *meshpb.Tracing) *model.Provider {
+	p := &model.Provider{Name: "zipkin", Kind: model.ProviderZipkin, Path: zipkinPath}
+	address := t.GetZipkin().GetAddress()
+	if a := t.GetDatadog().GetAddress(); a != "" {
+		p, address = &model.Provider{Name: "datadog", Kind: model.ProviderDatadog}, a
 	}
+	if address == "" {
+		return nil
+	}
+	p.Field = at + "." + p.Name + ".address"
+	p.Service, p.Port = hostPort(d, p.Field, address)
+	p.Service = meshHost(p.Service)
+	return p
 }
 
 // spanTags are the tags that tracing settings ask for, by name.
@@ -168,6 +177,12 @@ func provider(d *document.Document, at string, p *meshpb.MeshConfig_ExtensionPro
 		out.W3C = z.GetTraceContextOption() == meshpb.MeshConfig_ExtensionProvider_ZipkinTracingProvider_USE_B3_WITH_W3C_PROPAGATION
 		out.Timeout = duration(d, out.Field+".timeout", z.GetTimeout())
 		out.Headers = providerHeaders(d, out.Field+".headers", z.GetHeaders())
+	case *meshpb.MeshConfig_ExtensionProvider_Datadog:
+		serve(model.ProviderDatadog, "datadog", v.Datadog)
+		out.MaxTag = v.Datadog.GetMaxTagLength()
+	case *meshpb.MeshConfig_ExtensionProvider_Skywalking:
+		serve(model.ProviderSkyWalking, "skywalking", v.Skywalking)
+		out.Token = v.Skywalking.GetAccessToken()
 	case *meshpb.MeshConfig_ExtensionProvider_EnvoyFileAccessLog:
 		out.Kind, out.Path, out.OmitEmpty = model.ProviderFileLog, v.EnvoyFileAccessLog.GetPath(), v.EnvoyFileAccessLog.GetOmitEmptyValues()
 		if out.Path == "" {

@@ -126,9 +126,7 @@ func proxyHeaders(d *document.Document, at string, h *meshpb.ProxyConfig_ProxyHe
 	if out.KeepServer && out.Server != "" {
 		d.Warn(document.CodeIgnored, at+".server.value", "remove one of the two", "has no effect beside disabled: true")
 	}
-	if h.GetPreserveHttp1HeaderCase().GetValue() {
-		d.Warn(document.CodeIgnored, at+".preserveHttp1HeaderCase", "compare names of headers without regard to case", "has no effect here")
-	}
+	out.KeepCase = h.GetPreserveHttp1HeaderCase().GetValue()
 	if c := h.GetSetCurrentClientCertDetails(); c != nil {
 		def := func(v *wrapperspb.BoolValue) bool { return v == nil || v.GetValue() }
 		out.Cert = &model.CertParts{
@@ -153,11 +151,6 @@ func spanSettings(d *document.Document, at string, t *meshpb.Tracing) *model.Spa
 	if v := t.GetEnableIstioTags(); v != nil {
 		out.NoIstioTags = new(!v.GetValue())
 	}
-	if z := t.GetZipkin().GetAddress(); z != "" {
-		host, port := hostPort(d, at+".zipkin.address", z)
-		out.Provider = &model.Provider{
-			Name: "zipkin", Kind: model.ProviderZipkin, Field: at + ".zipkin.address", Service: meshHost(host), Port: port, Path: zipkinPath,
-		}
-	}
+	out.Provider = ownTracer(d, at, t)
 	return out
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/source/document"
+	"github.com/weftmesh/weft/control/source/istio"
 )
 
 // ClusterFrontEnds returns the front ends of what runs in a Kubernetes cluster and
@@ -49,6 +50,7 @@ func convertPod(d *document.Document) []model.Object {
 		return nil
 	}
 	annotations(d, "metadata.annotations", "Pod", d.Annotations)
+	istio.Annotated(d)
 	p := pod(d.Meta, &spec)
 	p.PodLabels, p.PodAnnotations = d.Labels, d.Annotations
 	return []model.Object{p}
@@ -61,6 +63,7 @@ func convertTemplate(d *document.Document) []model.Object {
 	}
 	annotations(d, "metadata.annotations", d.Kind, d.Annotations)
 	annotations(d, "spec.template.metadata.annotations", "Pod", spec.Template.Annotations)
+	istio.OwnProxy(d, document.Join("spec.template.metadata.annotations", istio.ProxyAnnotation), spec.Template.Annotations[istio.ProxyAnnotation])
 	p := pod(d.Meta, &spec.Template.Spec)
 	p.PodLabels, p.PodAnnotations = spec.Template.Labels, spec.Template.Annotations
 	return []model.Object{p}

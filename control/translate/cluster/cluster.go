@@ -60,6 +60,7 @@ func (b *Builder) Class(s *model.Service) (class Class, ok bool) {
 	_, class.Explicit = p.HTTPProxy()
 	class.Gateway = p.Gateway()
 	class.Through = b.v.PassesThrough()
+	class.KeepCase = b.keepCase()
 	class.Datagrams = b.v.CarriesDatagrams()
 	if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Protocol == model.Redis }) {
 		class.Engine = p.Engine()
@@ -117,6 +118,8 @@ type Class struct {
 	Through, Datagrams bool
 	// SelfDiscovery counts where zones do.
 	SelfDiscovery bool
+	// KeepCase is that of the proxy's settings.
+	KeepCase bool
 }
 
 // Endpoints are the load assignments of the EDS clusters made so far.

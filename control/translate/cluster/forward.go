@@ -62,6 +62,9 @@ func (b *Builder) allowAnyDynamic() *clusterv3.Cluster {
 	applyPool(c, nil, b.v.Mesh.Keepalive)
 	o := httpOptions(&model.ConnectionPool{IdleTimeout: passthroughIdle})
 	o.UpstreamProtocolOptions = useDownstream(&corev3.Http2ProtocolOptions{})
+	if b.keepCase() {
+		keepCase(o)
+	}
 	if tls != nil {
 		o.UpstreamHttpProtocolOptions = byName(tls)
 		t := &target{

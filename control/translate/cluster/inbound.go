@@ -197,6 +197,9 @@ func (b *Builder) passthrough(name string) *clusterv3.Cluster {
 	}
 	o := httpOptions(&pool)
 	o.UpstreamProtocolOptions = useDownstream(&corev3.Http2ProtocolOptions{})
+	if b.keepCase() {
+		keepCase(o)
+	}
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: pb.Any(o)}
 	return c
 }

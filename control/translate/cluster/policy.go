@@ -268,12 +268,31 @@ func (b *Builder) applyHTTP(c *clusterv3.Cluster, t *target) {
 	case asClient:
 		o.UpstreamProtocolOptions = useDownstream(http2Options(t.policy.Pool))
 	default:
-		if o.CommonHttpProtocolOptions == nil && !wanted {
+		if o.CommonHttpProtocolOptions == nil && !wanted && (!b.keepCase() || !t.port.Protocol.IsHTTP()) {
 			return // HTTP/1.1 is Envoy's default
 		}
 		o.UpstreamProtocolOptions = explicitHTTP1()
 	}
+	if b.keepCase() {
+		keepCase(o)
+	}
 	c.TypedExtensionProtocolOptions = map[string]*anypb.Any{HTTPOptions: pb.Any(o)}
+}
+
+// keepCase tells whether names of HTTP/1's headers go on as they were written.
+func (b *Builder) keepCase() bool {
+	h := b.v.Requests.Headers
+	return h != nil && h.KeepCase
+}
+
+func keepCase(o *httpv3.HttpProtocolOptions) {
+	for _, h1 := range []*corev3.Http1ProtocolOptions{
+		o.GetExplicitHttpConfig().GetHttpProtocolOptions(), o.GetUseDownstreamProtocolConfig().GetHttpProtocolOptions(),
+	} {
+		if h1 != nil {
+			h1.HeaderKeyFormat = pb.AsWritten()
+		}
+	}
 }
 
 type upstreamProtocol uint8

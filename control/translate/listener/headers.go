@@ -1,6 +1,7 @@
 package listener
 
 import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
@@ -38,6 +39,12 @@ func (b *Builder) headers(m *hcmv3.HttpConnectionManager, s stage) {
 		m.GenerateRequestId = pb.False()
 	}
 	m.AppendXForwardedPort = h.ForwardedPort
+	if h.KeepCase {
+		if m.HttpProtocolOptions == nil {
+			m.HttpProtocolOptions = &corev3.Http1ProtocolOptions{}
+		}
+		m.HttpProtocolOptions.HeaderKeyFormat = pb.AsWritten()
+	}
 }
 
 // forwardCert sets what becomes of x-forwarded-client-cert; empty: what is set.

@@ -42,6 +42,7 @@ const (
 	CodeIngress    = "WEFT0343" // a Sidecar ingress that cannot be carried out
 	CodeCredential = "WEFT0344" // a credential that the gateway may not have
 	CodeTracing    = "WEFT0345" // a provider of telemetry that cannot be reached
+	CodeTracer     = "WEFT0457" // a tracer that the engine does not have
 	CodeMetrics    = "WEFT0346" // metrics that an engine cannot make
 	CodeTunnel     = "WEFT0347" // a tunnel that cannot be
 	CodeEgress     = "WEFT0348" // an egressProxy that the proxy does not see

@@ -90,7 +90,7 @@ func (b *Builder) tracing(m *hcmv3.HttpConnectionManager, s stage) {
 		return
 	}
 	cluster, ok := b.backend(t.Provider)
-	if !ok {
+	if !ok || !b.traces(t.Provider) {
 		return
 	}
 	m.Tracing = &hcmv3.HttpConnectionManager_Tracing{
@@ -100,7 +100,7 @@ func (b *Builder) tracing(m *hcmv3.HttpConnectionManager, s stage) {
 		CustomTags:           b.spanTags(t),
 		NoContextPropagation: t.NoPropagation,
 	}
-	if s == gateway {
+	if s == gateway || t.Provider.Kind == model.ProviderSkyWalking { // which draws calls between spans of their own
 		m.Tracing.SpawnUpstreamSpan = pb.True()
 	}
 	if n := max(t.Provider.MaxTag, t.MaxTag); n > 0 {
@@ -111,11 +111,50 @@ func (b *Builder) tracing(m *hcmv3.HttpConnectionManager, s stage) {
 			TypedConfig: pb.Any(&uuidv3.UuidRequestIdConfig{UseRequestIdForTraceSampling: pb.False()}),
 		}
 	}
-	name, config := "envoy.tracers.opentelemetry", proto.Message(b.otlp(t.Provider, cluster))
-	if t.Provider.Kind == model.ProviderZipkin {
-		name, config = "envoy.tracers.zipkin", zipkin(t.Provider, cluster)
-	}
+	name, config := b.tracer(t.Provider, cluster)
 	m.Tracing.Provider = &tracev3.Tracing_Http{Name: name, ConfigType: &tracev3.Tracing_Http_TypedConfig{TypedConfig: pb.Any(config)}}
+}
+
+// traces tells whether the proxy's engine has a tracer for the provider, and reports it
+// where it has none.
+func (b *Builder) traces(p *model.Provider) bool {
+	name := ""
+	switch {
+	case b.v.Proxy.Engine() != scope.EngineGo:
+	case p.Kind == model.ProviderDatadog:
+		name = "Datadog"
+	case p.Kind == model.ProviderSkyWalking:
+		name = "SkyWalking"
+	}
+	if name == "" {
+		return true
+	}
+	b.report(model.Finding{
+		Code: CodeTracer, Severity: model.Warning, Object: b.v.Mesh.Key, Origin: b.v.Mesh.At(p.Field), Field: p.Field,
+		Message: "proxies with the engine go have no tracer of " + name + ": they make no spans for provider " + p.Name,
+		Remedy:  "use a provider with opentelemetry or zipkin, which its collector takes too, or run these workloads with the engine envoy",
+	})
+	return false
+}
+
+// tracer is the engine's for a provider.
+func (b *Builder) tracer(p *model.Provider, cluster string) (name string, config proto.Message) {
+	service := b.v.Proxy.SpanName(b.v.Requests.Name)
+	switch p.Kind {
+	case model.ProviderZipkin:
+		return "envoy.tracers.zipkin", zipkin(p, cluster)
+	case model.ProviderDatadog:
+		return "envoy.tracers.datadog", &tracev3.DatadogConfig{CollectorCluster: cluster, CollectorHostname: p.Service, ServiceName: service}
+	case model.ProviderSkyWalking:
+		c := &tracev3.ClientConfig{ServiceName: service}
+		if p.Token != "" {
+			c.BackendTokenSpecifier = &tracev3.ClientConfig_BackendToken{BackendToken: p.Token}
+		}
+		to := grpcTo(p, cluster)
+		to.Timeout = nil // one stream for all
+		return "envoy.tracers.skywalking", &tracev3.SkyWalkingConfig{GrpcService: to, ClientConfig: c}
+	}
+	return "envoy.tracers.opentelemetry", b.otlp(p, cluster)
 }
 
 func (b *Builder) otlp(p *model.Provider, cluster string) *tracev3.OpenTelemetryConfig {

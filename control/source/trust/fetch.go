@@ -1,0 +1,127 @@
+package trust
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/weftmesh/weft/base/wholefile"
+)
+
+// What an answer may take, and how large it may be.
+const (
+	fetchBound = 10 * time.Second
+	most       = 1 << 20
+)
+
+func secure() http.RoundTripper {
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+}
+
+// get fetches a bundle and says when it is to be fetched again. domain is for messages of
+// the library only: a document does not name the domain that it is of.
+func get(ctx context.Context, c *http.Client, url, domain string) (roots string, refresh time.Duration, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", 0, err
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return "", 0, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", 0, fmt.Errorf("%s answers %s", url, resp.Status)
+	}
+	raw, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err != nil {
+		return "", 0, err
+	}
+	if len(raw) > most {
+		return "", 0, fmt.Errorf("%s is larger than %d bytes", url, most)
+	}
+	td, err := spiffeid.TrustDomainFromString(domain)
+	if err != nil {
+		return "", 0, err
+	}
+	b, err := spiffebundle.Parse(td, raw)
+	if err != nil {
+		return "", 0, fmt.Errorf("%s is no SPIFFE bundle: %w", url, err)
+	}
+	if roots = inPEM(b.X509Authorities()); roots == "" {
+		return "", 0, fmt.Errorf("%s has no authority of X.509 certificates (use: x509-svid)", url)
+	}
+	refresh, ok := b.RefreshHint()
+	if !ok || refresh <= 0 {
+		refresh = usualRefresh
+	}
+	return roots, min(max(refresh, firstRetry), longestRefresh), nil
+}
+
+func inPEM(list []*x509.Certificate) string {
+	var out strings.Builder
+	for _, c := range list {
+		out.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	}
+	return out.String()
+}
+
+// file is the name of the file in Options.Dir: a map of URLs to PEM.
+const file = "trust.json"
+
+// saved reads what was saved. A file that cannot be read is as good as none.
+func (s *Source) saved() map[string]string {
+	out := map[string]string{}
+	if s.opts.Dir == "" {
+		return out
+	}
+	raw, err := os.ReadFile(filepath.Join(s.opts.Dir, file))
+	if err == nil {
+		err = json.Unmarshal(raw, &out)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		s.log.Warn("the saved trust bundles cannot be read", "error", err)
+	}
+	for url, text := range out {
+		if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+			delete(out, url)
+		}
+	}
+	return out
+}
+
+// save writes all that is known, whole or not at all.
+func (s *Source) save() {
+	if s.opts.Dir == "" {
+		return
+	}
+	all := map[string]string{}
+	for url, b := range s.bundles {
+		if b.pem != "" {
+			all[url] = b.pem
+		}
+	}
+	raw, err := json.MarshalIndent(all, "", " ")
+	if err != nil {
+		panic("BUG: saved trust bundles: " + err.Error())
+	}
+	if err := wholefile.Write(filepath.Join(s.opts.Dir, file), raw, 0o600); err != nil {
+		s.log.Warn("the trust bundles cannot be saved", "error", err)
+	}
+}
