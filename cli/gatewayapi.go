@@ -53,6 +53,18 @@ func writePart(w io.Writer, name string, conditions []gwstatus.Condition, colour
 	}
 }
 
+// ownStatus is the status that an object has by its own API; nil for kinds of which Weft makes none.
+func ownStatus(s *console.ObjectStatus) any {
+	switch {
+	case s == nil:
+	case s.GatewayAPI != nil:
+		return s.GatewayAPI
+	case len(s.Domains)+len(s.Limits)+len(s.Metric) > 0:
+		return s.SlimeStatus
+	}
+	return nil
+}
+
 // withStatus puts a status into a document, in place of one that it has.
 func withStatus(doc string, status any) (string, error) {
 	text, err := yaml.Marshal(map[string]any{"status": status})

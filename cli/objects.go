@@ -398,8 +398,8 @@ func (e *Env) get(c *cobra.Command, q url.Values) error {
 			fmt.Fprint(c.OutOrStdout(), sep)
 			sep = "---\n"
 			text := strings.TrimSpace(o.Raw)
-			if o.Status != nil && o.Status.GatewayAPI != nil {
-				if text, err = withStatus(text, o.Status.GatewayAPI); err != nil {
+			if status := ownStatus(o.Status); status != nil {
+				if text, err = withStatus(text, status); err != nil {
 					return fmt.Errorf("%s: %w", o.Key.Title(), err)
 				}
 			}

@@ -141,6 +141,7 @@ func writeStatus(w io.Writer, o *console.ObjectSummary) {
 	if g := o.Status.GatewayAPI; g != nil {
 		writeGatewayAPI(w, g, colour)
 	}
+	writeLimits(w, o.Status.Limits)
 	for _, m := range o.Status.Messages {
 		fmt.Fprintf(w, "  %s %s: %s\n", strings.ToLower(m.Level), m.Type.Name, m.Text)
 	}

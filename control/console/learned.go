@@ -7,11 +7,14 @@ import (
 	"github.com/weftmesh/weft/control/model"
 )
 
-// FenceStatus is what Slime's ServiceFence has in its status: what was learned.
-type FenceStatus struct {
-	// Domains are the hosts that are used or listed, by host.
+// SlimeStatus is what Slime's kinds have in their status.
+type SlimeStatus struct {
+	// Domains are the hosts of a ServiceFence that are used or listed, by host.
 	Domains map[string]Domain `json:"domains,omitempty"`
-	// Metric are those that were learned, in Slime's own form.
+	// Limits are the limits of a SmartLimiter that are in force, by set.
+	Limits map[string]LimitSet `json:"ratelimitStatus,omitempty"`
+	// Metric are, of a ServiceFence, the hosts that were learned, and of a SmartLimiter the numbers that its expressions
+	// were evaluated with; both in Slime's own form.
 	Metric map[string]string `json:"metricStatus,omitempty"`
 }
 
@@ -25,8 +28,8 @@ type Domain struct {
 }
 
 // fenceStatus makes the status of a fence.
-func (c *Console) fenceStatus(f *model.Fence, now time.Time) FenceStatus {
-	out := FenceStatus{Domains: map[string]Domain{}, Metric: map[string]string{}}
+func (c *Console) fenceStatus(f *model.Fence, now time.Time) SlimeStatus {
+	out := SlimeStatus{Domains: map[string]Domain{}, Metric: map[string]string{}}
 	for _, h := range f.Hosts {
 		d := Domain{Hosts: []string{h.Host}, Status: "ACTIVE"}
 		if h.Until != 0 && h.Until <= now.Unix() {

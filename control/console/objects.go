@@ -116,8 +116,11 @@ func (c *Console) addStatus(s *model.Snapshot, list []ObjectSummary, findings ma
 		}
 		list[i].Status = statusOf(true, list[i].Findings, r)
 		list[i].Status.Version = s.Ages.Get(list[i].Key).Formed
-		if f, ok := s.Objects.Get(list[i].Key).(*model.Fence); ok {
-			list[i].Status.FenceStatus = c.fenceStatus(f, time.Now())
+		switch o := s.Objects.Get(list[i].Key).(type) {
+		case *model.Fence:
+			list[i].Status.SlimeStatus = c.fenceStatus(o, time.Now())
+		case *model.SmartLimiter:
+			list[i].Status.SlimeStatus = limiterStatus(s, o)
 		}
 	}
 	for k, f := range findings {

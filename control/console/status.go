@@ -21,8 +21,8 @@ type ObjectStatus struct {
 	Version uint64 `json:"meshVersion,omitempty"`
 	// Reach is who has it; absent for kinds that configure no proxy.
 	Reach *fleet.Reach `json:"proxies,omitempty"`
-	// FenceStatus is a ServiceFence's.
-	FenceStatus
+	// SlimeStatus is a ServiceFence's or a SmartLimiter's.
+	SlimeStatus
 	// GatewayAPI is the status that an object of Gateway API has by that: `status` as
 	// Kubernetes would show it. Conditions above sum it up.
 	GatewayAPI *gwstatus.Status `json:"gatewayAPI,omitempty"`

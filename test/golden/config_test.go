@@ -2,6 +2,7 @@ package golden
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,6 +31,8 @@ import (
 	"github.com/weftmesh/weft/proxy/http/jwt"
 	"github.com/weftmesh/weft/proxy/http/localrate"
 	"github.com/weftmesh/weft/proxy/http/ondemand"
+	"github.com/weftmesh/weft/proxy/http/quota"
+	"github.com/weftmesh/weft/proxy/http/ratelimit"
 	"github.com/weftmesh/weft/proxy/http/rbac"
 	"github.com/weftmesh/weft/proxy/http/transcode"
 	"github.com/weftmesh/weft/proxy/transport"
@@ -89,6 +92,7 @@ func decoder(t *testing.T) *config.Decoder {
 		HTTPKinds: []filter.HTTPKind{
 			cors.Kind(), fault.Kind(), filterstate.Kind(format.Options{}), jwt.Kind(), rbac.HTTPKind(), extauthz.HTTPKind(),
 			ondemand.Kind(nil, true), localrate.HTTPKind(), buffer.Kind(), grpcweb.Kind(), forward.HTTPKind(anyCache), transcode.Kind(),
+			quota.Kind(quota.NewAgent("", slog.New(slog.DiscardHandler))), ratelimit.HTTPKind(),
 			convert.Kind(wire.MessageConversion, prefix+"weft.wire.v1.MessageConversion", conversion, []*codec.Protocol{&dubbo.Protocol, &thrift.Protocol}),
 		},
 		NetworkKinds: []filter.NetworkKind{rbac.NetworkKind(), extauthz.NetworkKind(), filterstate.NetworkKind(format.Options{}), connlimit.Kind(),

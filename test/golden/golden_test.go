@@ -8,7 +8,7 @@
 // An archive holds the user's files (*.yaml), proxy.json (who asks, and which
 // resources the file is about), and after them the expected ones under want/.
 // Every Process gets its replicas as ready workloads with addresses counted up
-// from 10.244.0.2.
+// from 10.244.0.2. SmartLimiters are evaluated with how many replicas there are; nobody reports other numbers.
 package golden
 
 import (
@@ -33,6 +33,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/weftmesh/weft/control/attach"
+	"github.com/weftmesh/weft/control/limiter"
+	"github.com/weftmesh/weft/control/limiter/metric"
 	"github.com/weftmesh/weft/control/model"
 	"github.com/weftmesh/weft/control/scope"
 	"github.com/weftmesh/weft/control/snapshot"
@@ -208,18 +210,23 @@ func (a *archive) snapshot(t *testing.T) *model.Snapshot {
 			families = []int{4, 6}
 		}
 	}
-	p := snapshot.New(snapshot.Options{Sources: []string{"file", "process"}, Attach: attach.Attach, Addresses: snapshot.Addresses{Families: families}})
+	p := snapshot.New(snapshot.Options{Sources: []string{"file", "process", limiter.Name}, Attach: attach.Attach, Addresses: snapshot.Addresses{Families: families}})
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
+	limits := make(chan error, 1)
+	go func() {
+		limits <- limiter.New(p.Cell(), metric.NewStore(), slog.New(slog.DiscardHandler)).Run(ctx, p.In())
+	}()
 	p.In() <- files
 	p.In() <- running
 	for {
 		changed := p.Cell().Changed()
-		if s := p.Cell().Load(); s != nil {
+		if s := p.Cell().Load(); s != nil && len(s.Limits) == len(s.Limiters) {
 			cancel()
 			<-done
+			<-limits
 			return s
 		}
 		select {

@@ -137,6 +137,10 @@ func (c *converter) rule(at, set string, x *api.Descriptor) {
 	if (x.CustomKey == "") != (x.CustomValue == "") {
 		d.Error(document.CodeMissing, at+".custom_value", "write both custom_key and custom_value", "one of custom_key and custom_value is missing")
 	}
+	if x.CustomKey != "" && (len(x.Match) > 0 || x.Target != nil || x.Action.Per != "") {
+		d.Warn(document.CodeIgnored, at+".custom_key", "say it in the action that makes the descriptor",
+			"match, target and per have no effect beside custom_key: who makes the descriptor says which requests have it")
+	}
 	c.target(at, x, &r)
 	rules := []model.LimitRule{r}
 	for i := range x.Match {

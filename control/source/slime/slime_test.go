@@ -132,3 +132,14 @@ func TestFaults(t *testing.T) {
 		}
 	}
 }
+
+// TestCustomKeyAlone: what is written beside a custom_key and has no effect is said so.
+func TestCustomKeyAlone(t *testing.T) {
+	for more, want := range map[string]int{"": 0, ", match: [{name: a, exact_match: b}]": 1, ", target: {port: 80}": 1} {
+		_, findings := file.Decode([]byte("apiVersion: microservice.slime.io/v1alpha2\nkind: SmartLimiter\nmetadata: {name: a}\nspec:\n  descriptors:\n"+
+			"  - {action: {quota: 1, fill_interval: {seconds: 1}}, custom_key: a, custom_value: b"+more+"}\n"), "a.yaml")
+		if len(findings) != want || want > 0 && (findings[0].Field != "spec.descriptors[0].custom_key" || findings[0].Severity != model.Warning) {
+			t.Errorf("%q: %v, want %d findings", more, findings, want)
+		}
+	}
+}

@@ -25,14 +25,19 @@ const (
 	askTimeout = 100 * time.Millisecond
 )
 
-// counter is who counts global limits: the control plane, by leases or by Envoy's protocol, or a service.
+// counter is who counts global limits: the control plane, by leases or by Envoy's protocol, or a service. custom: the
+// limits of descriptors that actions of routes make, which are not the filters' own.
 type counter struct {
 	leases      bool
+	custom      bool
 	rls, domain string
 }
 
 func (s *Set) counterOf(r scope.LimitRef) counter {
 	l := r.Limits.Limiter
+	if r.Rule().Key != "" {
+		return counter{custom: true, rls: l.RLS, domain: l.Domain}
+	}
 	if l.RLS == "" && s.v.Proxy.Engine() == scope.EngineGo {
 		return counter{leases: true}
 	}
@@ -51,14 +56,22 @@ func (s *Set) counters() (out []counter) {
 
 // name is that of the filter.
 func (c counter) name() string {
-	switch {
-	case c.leases:
+	if c.leases {
 		return wire.QuotaFilter
-	case c.rls == "":
-		return RateFilter + "." + c.domain
 	}
-	return RateFilter + "." + c.domain + "." + c.rls
+	name := RateFilter + "." + c.domain
+	if c.rls != "" {
+		name += "." + c.rls
+	}
+	if c.custom {
+		name += ".custom"
+	}
+	return name
 }
+
+// noStage is one of which nobody's actions are: the filters that have actions of their own for each route leave those
+// of the route alone, where they would be counted again.
+const noStage = 10
 
 // counterFilter does nothing where no route says more.
 func (s *Set) counterFilter(c counter) proto.Message {
@@ -69,8 +82,12 @@ func (s *Set) counterFilter(c counter) proto.Message {
 	if c.rls != "" {
 		cluster = s.service(c.rls)
 	}
+	stage := uint32(noStage)
+	if c.custom {
+		stage = 0
+	}
 	return &httpv3.RateLimit{
-		Domain: c.domain, Timeout: pb.Duration(askTimeout), EnableXRatelimitHeaders: httpv3.RateLimit_DRAFT_VERSION_03,
+		Stage: stage, Domain: c.domain, Timeout: pb.Duration(askTimeout), EnableXRatelimitHeaders: httpv3.RateLimit_DRAFT_VERSION_03,
 		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{GrpcService: pb.GRPC(cluster), TransportApiVersion: corev3.ApiVersion_V3},
 	}
 }
@@ -97,8 +114,11 @@ func (s *Set) service(address string) string {
 
 // config is that of the routes for which some rules are in force.
 func (c counter) config(list []scope.LimitRef) proto.Message {
-	if c.leases {
+	switch {
+	case c.leases:
 		return leased(list)
+	case c.custom:
+		return &httpv3.RateLimitPerRoute{Domain: c.domain}
 	}
 	out := &httpv3.RateLimitPerRoute{VhRateLimits: httpv3.RateLimitPerRoute_IGNORE, Domain: c.domain}
 	for _, r := range list {

@@ -79,8 +79,10 @@ type Filter struct {
 
 // Filters are those that chains need.
 func (s *Set) Filters() (out []Filter) {
-	if len(s.local) > 0 {
-		out = append(out, Filter{LocalFilter, emptyLocal()})
+	for _, name := range []string{LocalFilter, customFilter} {
+		if slices.ContainsFunc(s.local, func(r scope.LimitRef) bool { return localName(r) == name }) {
+			out = append(out, Filter{name, emptyLocal()})
+		}
 	}
 	for _, c := range s.counters() {
 		out = append(out, Filter{c.name(), s.counterFilter(c)})
@@ -97,11 +99,17 @@ func (s *Set) Host(vh *routev3.VirtualHost, port uint16) {
 	for name, m := range s.configs(hosted) {
 		set(&vh.TypedPerFilterConfig, name, m)
 	}
-	for _, r := range vh.Routes {
+	shared := true
+	for i, r := range vh.Routes {
 		list := s.on(vh, r.GetName(), port)
 		if len(list) == len(hosted) {
 			continue
 		}
+		if shared { // with the other hosts of a gateway that a VirtualService names
+			shared, vh.Routes = false, slices.Clone(vh.Routes)
+		}
+		r = proto.CloneOf(r)
+		vh.Routes[i] = r
 		// A route's configuration replaces that of its host.
 		for name, m := range s.configs(list) {
 			set(&r.TypedPerFilterConfig, name, m)
@@ -120,7 +128,7 @@ func set(in *map[string]*anypb.Any, name string, m proto.Message) {
 func (s *Set) on(vh *routev3.VirtualHost, route string, port uint16) (out []scope.LimitRef) {
 	for _, list := range [][]scope.LimitRef{s.local, s.global} {
 		for _, r := range list {
-			if r.Quota().Active && targets(&r.Rule().Target, vh, route, port) {
+			if r.Quota().Active && (r.Rule().Key != "" || targets(&r.Rule().Target, vh, route, port)) {
 				out = append(out, r)
 			}
 		}
@@ -151,14 +159,14 @@ func targets(t *model.LimitTarget, vh *routev3.VirtualHost, route string, port u
 // configs are the configurations of filters that a list of rules makes.
 func (s *Set) configs(list []scope.LimitRef) map[string]proto.Message {
 	out := map[string]proto.Message{}
-	var local []scope.LimitRef
+	local := map[string][]scope.LimitRef{}
 	for _, r := range list {
 		if r.Rule().Strategy != model.LimitGlobal {
-			local = append(local, r)
+			local[localName(r)] = append(local[localName(r)], r)
 		}
 	}
-	if len(local) > 0 {
-		out[LocalFilter] = s.localConfig(local)
+	for name, mine := range local {
+		out[name] = s.localConfig(mine)
 	}
 	for _, c := range s.counters() {
 		var mine []scope.LimitRef

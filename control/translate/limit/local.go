@@ -17,6 +17,18 @@ import (
 // statPrefix is Slime's.
 const statPrefix = "http_local_rate_limiter"
 
+// customFilter is for limits of descriptors that somebody else's actions make: those of routes, which a filter does not
+// look at that has actions of its own.
+const customFilter = LocalFilter + ".custom"
+
+// localName is the filter that carries a local rule out.
+func localName(r scope.LimitRef) string {
+	if r.Rule().Key != "" {
+		return customFilter
+	}
+	return LocalFilter
+}
+
 // emptyLocal does nothing where no route says more.
 func emptyLocal() *localv3.LocalRateLimit { return &localv3.LocalRateLimit{StatPrefix: statPrefix} }
 
@@ -76,11 +88,11 @@ func bucket(quota float64, interval time.Duration) (b *typev3.TokenBucket, cost 
 		return &typev3.TokenBucket{MaxTokens: n, TokensPerFill: pb.U32Set(n), FillInterval: pb.Duration(interval)}, 1
 	}
 	// A part of a request cannot be filled in: the time of a whole number of them is.
-	one := time.Duration(min(float64(interval)/quota, float64(longestFill)))
+	one := time.Duration(math.Round(min(float64(interval)/quota, float64(longestFill))))
 	n := 1.0
 	if one < shortest {
 		n = math.Ceil(float64(shortest) / (float64(interval) / quota))
-		one = time.Duration(n * float64(interval) / quota)
+		one = time.Duration(math.Round(n * float64(interval) / quota))
 	}
 	return &typev3.TokenBucket{MaxTokens: uint32(math.Ceil(quota)), TokensPerFill: pb.U32Set(uint32(n)), FillInterval: pb.Duration(one)}, 1
 }

@@ -53,6 +53,11 @@ func main() {
 	})
 	mux.HandleFunc("GET /echo/name", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, os.Getenv("NAME")) })
 	mux.HandleFunc("GET /echo/call", call)
+	mux.HandleFunc("GET /echo/fail", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) })
+	mux.HandleFunc("GET /echo/hold", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
 	mux.HandleFunc("GET /echo/busy", busy)
 	mux.HandleFunc("GET /echo/ask", ask)
 	mux.HandleFunc("GET /echo/asked", asked)
