@@ -59,7 +59,7 @@ func changes(proxies *fleet.Fleet, snapshots *watch.Cell[*model.Snapshot]) func(
 type shown struct {
 	Conditions []console.Condition `json:"conditions"`
 	Messages   []console.Message   `json:"validationMessages,omitempty"`
-	console.FenceStatus
+	console.SlimeStatus
 }
 
 // reports are the statuses of a cluster's objects.
@@ -104,7 +104,7 @@ func form(sum *console.ObjectSummary) any {
 	if sum.Status.GatewayAPI != nil {
 		return sum.Status.GatewayAPI
 	}
-	out := shown{Messages: sum.Status.Messages, FenceStatus: sum.Status.FenceStatus}
+	out := shown{Messages: sum.Status.Messages, SlimeStatus: sum.Status.SlimeStatus}
 	for _, c := range sum.Status.Conditions {
 		switch c.Type {
 		case finding.Accepted, finding.ResolvedRefs, finding.Conflicted:

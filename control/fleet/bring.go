@@ -24,7 +24,7 @@ func (c *calm) reached(seen uint64) uint64 {
 }
 
 // bring brings the sessions to an index: all of them, or where nothing but endpoints of
-// services has changed those that get them. It is called by one goroutine at a time.
+// services and what is in force of limits has changed those that get them. It is called by one goroutine at a time.
 func (f *Fleet) bring(ctx context.Context, idx *index, push *push) {
 	if c := idx.Change; c == nil || len(c.Workloads) > 0 {
 		f.mu.Lock()
@@ -44,7 +44,7 @@ func (f *Fleet) bring(ctx context.Context, idx *index, push *push) {
 		}
 		f.mu.Unlock()
 		f.buildAll(ctx, sessions, idx, push)
-		f.buildAll(ctx, append(f.different(), f.users(idx.Change)...), idx, push)
+		f.buildAll(ctx, slices.Concat(f.different(), f.users(idx.Change), f.limited(idx)), idx, push)
 	}
 	if ctx.Err() == nil {
 		f.calm.Store(&calm{idx.calm, idx.Snapshot.Version})
@@ -72,6 +72,26 @@ func (f *Fleet) users(c *scope.Change) (out []*session) {
 	for _, g := range f.groups {
 		for _, s := range c.Services {
 			out = slices.AppendSeq(out, maps.Keys(g.users[s.New.Host]))
+		}
+	}
+	return out
+}
+
+// limited are the sessions whose proxies have limits that have changed.
+func (f *Fleet) limited(idx *index) (out []*session) {
+	if len(idx.Change.Limits) == 0 {
+		return nil
+	}
+	f.mu.Lock()
+	sessions := slices.Collect(maps.Keys(f.sessions))
+	f.mu.Unlock()
+	for _, p := range sessions {
+		p.building.Lock()
+		proxy := p.proxy
+		proxy.Workload = p.workload
+		p.building.Unlock()
+		if idx.Limited(&proxy) {
+			out = append(out, p)
 		}
 	}
 	return out

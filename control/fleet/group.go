@@ -130,9 +130,9 @@ func (f *Fleet) build(p *session, idx *index, push *push) {
 		if !follows || workload != p.workload {
 			p.fence(idx, proxy)
 		}
-		// Of instances only its own workload concerns what only the proxy has.
+		// Of instances only its own workload concerns what only the proxy has, and of limits its own.
 		var g *group
-		if untouched = follows && workload == p.workload; untouched {
+		if untouched = follows && workload == p.workload && !idx.Limited(&proxy); untouched {
 			g, own = p.member, p.own
 		} else {
 			var key scope.Group

@@ -202,12 +202,45 @@ func (m *randomMesh) rest() model.Object {
 	return &model.Authz{Meta: m.meta(model.KindAuthorizationPolicy, namespace, "rules"), Rules: []model.AuthzRule{{}}}
 }
 
+// limits are of a service's inbound side mostly; most edits of them turn something on or off.
+func (m *randomMesh) limits() *model.Limits {
+	name, namespace := m.pick("s0", "s2"), m.pick("shop", "bank")
+	x := &model.Limits{Meta: m.meta(model.KindLimits, namespace, name)}
+	quota := func(i int) model.LimitQuota {
+		return model.LimitQuota{ID: fmt.Sprintf("%s/%s/%d", namespace, name, i), Active: m.some(60), Quota: float64(1 + m.rnd.IntN(3))}
+	}
+	if old, ok := m.objects[x.Key].(*model.Limits); ok && m.some(85) {
+		x.Limiter = old.Limiter
+		for i := range x.Limiter.Rules {
+			x.Quotas = append(x.Quotas, quota(i))
+		}
+		return x
+	}
+	x.Limiter = &model.SmartLimiter{
+		Meta: m.meta(model.KindSmartLimiter, namespace, name), Service: name + "." + namespace + ".svc.cluster.local", Domain: "slime",
+		Rules: []model.LimitRule{
+			{Set: model.WholeService, Interval: time.Second, Strategy: model.LimitSingle},
+			{Set: model.WholeService, Interval: time.Second, Strategy: model.LimitGlobal, Target: model.LimitTarget{Outbound: m.some(20)}},
+			{Set: model.WholeService, Concurrency: true},
+		},
+	}
+	if m.some(20) {
+		x.Limiter.Service, x.Limiter.Selector = "", map[string]string{"version": m.pick("v1", "v2")}
+	}
+	for i := range x.Limiter.Rules {
+		x.Quotas = append(x.Quotas, quota(i))
+	}
+	return x
+}
+
 // edit is a random change: mostly of instances, as in life.
 func (m *randomMesh) edit() model.Delta {
 	d := model.Delta{Source: "file"}
 	for range 1 + m.rnd.IntN(2) {
 		var o model.Object
 		switch n := m.rnd.IntN(100); {
+		case n < 10:
+			o = m.limits()
 		case n < 40:
 			o = m.service()
 			if old, ok := m.objects[o.Head().Key].(*model.Service); ok && m.some(90) {
@@ -272,16 +305,19 @@ func (m *randomMesh) name(url string) string {
 // for each of many kinds of proxies, what the fleet has brought up to date with a
 // translation from nothing: the same names, the same bytes, the same Findings.
 func TestFollowingIsStartingAnew(t *testing.T) {
-	small := 0
+	small, limits := 0, 0
 	for seed := range uint64(4) {
-		synctest.Test(t, func(t *testing.T) { small += follow(t, seed, 40) })
+		synctest.Test(t, func(t *testing.T) {
+			s, l := follow(t, seed, 40)
+			small, limits = small+s, limits+l
+		})
 	}
-	if small < 20 {
-		t.Errorf("%d edits were changes of instances alone: the test shows little", small)
+	if small < 20 || limits < 3 {
+		t.Errorf("%d edits were changes of instances and limits alone, %d of limits: the test shows little", small, limits)
 	}
 }
 
-func follow(t *testing.T, seed uint64, edits int) (small int) {
+func follow(t *testing.T, seed uint64, edits int) (small, limits int) {
 	m := &randomMesh{rnd: rand.New(rand.NewPCG(seed, 3)), objects: map[model.Key]model.Object{}}
 	publisher := snapshots.New(snapshots.Options{Sources: []string{"file"}})
 	ctx := t.Context()
@@ -297,8 +333,8 @@ func follow(t *testing.T, seed uint64, edits int) (small int) {
 		synctest.Wait()
 		s := publisher.Cell().Load()
 		f.apply(ctx, s)
-		if f.index.Load().Change != nil {
-			small++
+		if c := f.index.Load().Change; c != nil {
+			small, limits = small+1, limits+len(c.Limits)
 		}
 		for range 2 {
 			if len(sessions) < 16 {
@@ -314,7 +350,7 @@ func follow(t *testing.T, seed uint64, edits int) (small int) {
 				p.Demand(url, []string{m.name(url)}, nil, nil)
 			}
 			if !compare(t, fmt.Sprintf("seed %d, edit %d of %v: proxy %s", seed, i, d, p.id), p, s) {
-				return small
+				return small, limits
 			}
 		}
 		if i == edits/2 {
@@ -325,7 +361,7 @@ func follow(t *testing.T, seed uint64, edits int) (small int) {
 		}
 		d = m.edit()
 	}
-	return small
+	return small, limits
 }
 
 func compare(t *testing.T, at string, p *session, s *model.Snapshot) bool {

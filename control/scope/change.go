@@ -11,13 +11,16 @@ import (
 
 // Change is what made one index of another: workloads that came, went or are
 // others, and services that have other endpoints for that reason or by themselves.
-// Nothing else is different: no service has another port, no route another
-// destination.
+// Limits are those whose conditions or quotas have come to something else, and of
+// which nothing is about the way out: they concern the proxies that they limit
+// (Limited). Nothing else is different: no service has another port, no route
+// another destination.
 type Change struct {
 	// From is the version of the snapshot before.
 	From      uint64
 	Services  []Changed[*model.Service]
 	Workloads []Changed[*model.Workload]
+	Limits    []Changed[*model.Limits]
 }
 
 // Changed is an object before and after. A service is the same object when only
@@ -48,7 +51,7 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		sameList(old.Authz, s.Authz) && sameList(old.Telemetry, s.Telemetry) && sameList(old.Secrets, s.Secrets) &&
 		sameList(old.EnvoyFilters, s.EnvoyFilters) && sameList(old.Quarantines, s.Quarantines) && sameList(old.ProxyConfigs, s.ProxyConfigs) &&
 		sameList(old.Groups, s.Groups) && sameList(old.RequestAuths, s.RequestAuths) && sameList(old.KeySets, s.KeySets) && sameList(old.Bundles, s.Bundles) && sameList(old.API.Gateways, s.API.Gateways) &&
-		sameList(old.Limiters, s.Limiters) && sameList(old.Limits, s.Limits) &&
+		sameList(old.Limiters, s.Limiters) && len(old.Limits) == len(s.Limits) &&
 		x.sameFences(s) && sameList(old.Modules, s.Modules) &&
 		sameList(old.Redis, s.Redis) && sameList(old.RedisDestinations, s.RedisDestinations) &&
 		sameList(old.Protocols, s.Protocols) && sameList(old.Registries, s.Registries) && sameList(old.RegistrySources, s.RegistrySources) &&
@@ -58,6 +61,9 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		return nil
 	}
 	c := &Change{From: old.Version}
+	if !c.compareLimits(old.Limits, s.Limits) {
+		return nil
+	}
 	for i, a := range old.Services {
 		if b := s.Services[i]; a != b {
 			if !sameButEndpoints(a, b) || len(x.inSlices(a))+len(x.inSlices(b)) > 0 {
@@ -73,6 +79,35 @@ func (x *Index) compare(s *model.Snapshot) *Change {
 		return nil
 	}
 	return c
+}
+
+// compareLimits adds what is in force of limits now. Not ok: more than that is different, or
+// it shows in what many proxies get.
+func (c *Change) compareLimits(old, now []*model.Limits) (ok bool) {
+	if len(old) == 0 || &old[0] == &now[0] {
+		return true
+	}
+	for i, a := range old {
+		b := now[i]
+		if a == b {
+			continue
+		}
+		if a == nil || b == nil || a.Limiter == nil || a.Limiter != b.Limiter || a.Limiter.Gateway {
+			return false
+		}
+		for j := range a.Limiter.Rules {
+			if a.Limiter.Rules[j].Target.Outbound && a.Quotas[j] != b.Quotas[j] {
+				return false
+			}
+		}
+		c.Limits = append(c.Limits, Changed[*model.Limits]{a, b})
+	}
+	return true
+}
+
+// Limited tells whether limits of the change are those of a proxy.
+func (x *Index) Limited(p *Proxy) bool {
+	return x.Change != nil && slices.ContainsFunc(x.Change.Limits, func(c Changed[*model.Limits]) bool { return x.limited(p, c.New.Limiter) })
 }
 
 // sameList tells whether two slices are one, as those of kinds that did not change

@@ -78,9 +78,11 @@ func (s *Set) counterFilter(c counter) proto.Message {
 	if c.leases {
 		return &weftpb.Quota{}
 	}
-	cluster := wire.XDSCluster
+	service := pb.GRPC(wire.XDSCluster)
 	if c.rls != "" {
-		cluster = s.service(c.rls)
+		service = pb.GRPC(s.service(c.rls))
+		// The name of a cluster is no authority that proxies on the way let through.
+		service.GetEnvoyGrpc().Authority, _, _ = net.SplitHostPort(c.rls)
 	}
 	stage := uint32(noStage)
 	if c.custom {
@@ -88,7 +90,7 @@ func (s *Set) counterFilter(c counter) proto.Message {
 	}
 	return &httpv3.RateLimit{
 		Stage: stage, Domain: c.domain, Timeout: pb.Duration(askTimeout), EnableXRatelimitHeaders: httpv3.RateLimit_DRAFT_VERSION_03,
-		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{GrpcService: pb.GRPC(cluster), TransportApiVersion: corev3.ApiVersion_V3},
+		RateLimitService: &ratelimitconfigv3.RateLimitServiceConfig{GrpcService: service, TransportApiVersion: corev3.ApiVersion_V3},
 	}
 }
 

@@ -59,6 +59,9 @@ func (s *Set) localConfig(list []scope.LimitRef) *localv3.LocalRateLimit {
 		}
 		d := &ratelimitv3.LocalRateLimitDescriptor{TokenBucket: b, ShadowMode: rule.Shadow}
 		for _, e := range entries(r) {
+			if e.value == "" {
+				out.MaxDynamicDescriptors = pb.U32Set(mostApart)
+			}
 			d.Entries = append(d.Entries, &ratelimitv3.RateLimitDescriptor_Entry{Key: e.key, Value: e.value})
 		}
 		out.Descriptors = append(out.Descriptors, d)
@@ -68,6 +71,9 @@ func (s *Set) localConfig(list []scope.LimitRef) *localv3.LocalRateLimit {
 }
 
 const (
+	// mostApart is how many values requests are counted apart by, for each limit; the one that was not seen for longest
+	// makes room. Envoy's default is 20.
+	mostApart = 10_000
 	// shortest is Envoy's shortest time between two fills.
 	shortest = 50 * time.Millisecond
 	// never is for a quota of nothing.
