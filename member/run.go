@@ -238,10 +238,11 @@ func lock(dir string) (unlock func(), err error) {
 		f.Close()
 		return nil, fmt.Errorf("this machine takes part already (%s is locked): end that one first, or leave with `weft leave`", f.Name())
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintln(f, os.Getpid())
+	if err := f.Truncate(0); err != nil {
+		f.Close()
+		return nil, err
 	}
-	if err != nil {
+	if _, err := fmt.Fprintln(f, os.Getpid()); err != nil {
 		f.Close()
 		return nil, err
 	}
