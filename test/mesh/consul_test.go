@@ -167,7 +167,7 @@ func (m *mesh) running(n int) {
 	m.eventually("all is ready", func() error {
 		text, _ := m.weft("status", "-o", "json") // its exit code says how healthy the mesh is
 		var st cli.Status
-		if err := json.Unmarshal([]byte(text), &st); err != nil {
+		if err := json.NewDecoder(strings.NewReader(text)).Decode(&st); err != nil { // an error follows
 			return fmt.Errorf("%w: %s", err, last(text, 2000))
 		}
 		for _, i := range st.Instances {

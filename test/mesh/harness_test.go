@@ -40,6 +40,7 @@ var programs = []string{
 	"./examples/bookstore/stock", "./examples/bookstore/orders", "./examples/bookstore/load", "./examples/dubbo/greeter", "./examples/thrift/calculator",
 	"./test/mesh/ratelimit", "./test/mesh/ticker", "./test/mesh/redis", "./test/mesh/thrift",
 	"./examples/private-protocol/orderbook",
+	"./test/mesh/orderer",
 }
 
 func TestMain(m *testing.M) {
