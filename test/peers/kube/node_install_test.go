@@ -124,6 +124,7 @@ func TestNode(t *testing.T) {
 	version := strings.TrimSpace(n.inside(weft, "version"))
 	n.apply(strings.ReplaceAll(sidecar, "IMAGE", "localhost/weft-proxy:"+version))
 	n.ready("shop", "reviews")
+	t.Run("injected pods", n.inject)
 	t.Run("a control plane that goes", func(t *testing.T) { n.restart(t) })
 	t.Run("uninstall", func(t *testing.T) {
 		out := n.inside(weft, "uninstall", "--yes")

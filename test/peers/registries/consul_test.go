@@ -134,6 +134,7 @@ func TestConsul(t *testing.T) {
 	p.want(labels, db, "legacy/new.consul http-80: 10.0.0.5:80,", web)
 
 	t.Log("it goes away")
+	server.Listener.Close() // or who is cut off is back before the end, and that waits for his question
 	server.CloseClientConnections()
 	server.Close()
 	p.status("consul", "stale")
