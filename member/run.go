@@ -187,9 +187,11 @@ func (m *member) serve(ctx context.Context) error {
 	m.Log.Info("leaving")
 	m.end()
 	_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	bound := time.NewTimer(stopBound)
+	defer bound.Stop()
 	select {
 	case <-ended:
-	case <-time.After(stopBound):
+	case <-bound.C:
 		m.Log.Warn("the service does not end, and is killed")
 		_ = cmd.Process.Kill()
 		<-ended

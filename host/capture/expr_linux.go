@@ -85,6 +85,17 @@ func addr(op expr.CmpOp, p netip.Prefix, off4, off6 uint32) rule {
 	return append(r, compare(op, p.Masked().Addr().AsSlice()))
 }
 
+// underway matches TCP that does not begin a connection: what was there before anybody kept track of
+// connections looks new to the kernel with its first packet.
+func underway() rule {
+	const flags, syn = 13, 0x02 // RFC 9293, 3.1
+	return match(l4(unix.IPPROTO_TCP), rule{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn}, Xor: []byte{0}},
+		compare(expr.CmpOpEq, []byte{0}),
+	})
+}
+
 func accept() rule { return rule{&expr.Verdict{Kind: expr.VerdictAccept}} }
 
 // counter counts the connections that come this far: of each, nat chains see the first

@@ -16,7 +16,8 @@ import (
 const hbonePort = 15008
 
 // InstallPod puts the rules of a pod into the calling thread's network namespace, in place
-// of those of an earlier one, in one transaction. It needs CAP_NET_ADMIN there, and no
+// of those of an earlier one, in one transaction. Connections that are there already are left
+// alone. It needs CAP_NET_ADMIN there, and no
 // program.
 func InstallPod(p Pod) error {
 	conn, err := nftables.New()
@@ -88,7 +89,7 @@ func (p Pod) programs() (out rule) {
 
 // output are the rules for what is sent in the pod, in order.
 func (p Pod) output() []rule {
-	var rs []rule
+	rs := []rule{match(underway(), accept())}
 	for _, name := range p.SkipInterfaces {
 		rs = append(rs, match(oif(name), accept()))
 	}
@@ -142,7 +143,7 @@ func (p Pod) outbound(from rule) (rs []rule) {
 
 // prerouting are the rules for what comes into the pod.
 func (p Pod) prerouting() []rule {
-	var rs []rule
+	rs := []rule{match(underway(), accept())}
 	for _, name := range p.SkipInterfaces {
 		rs = append(rs, match(iif(name), accept()))
 	}

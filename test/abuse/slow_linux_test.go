@@ -70,7 +70,7 @@ func TestSlowClients(t *testing.T) {
 		stat                string
 	}{
 		{name: "head byte by byte", hcm: ", request_headers_timeout: 1s", say: "GET / HTTP/1.1\r\nhost: x\r\n", drip: "a: b\r\n", told: "HTTP/1.1 408 ", stat: "http.plain.downstream_rq_header_timeout"},
-		{name: "head byte by byte, idle", hcm: ", stream_idle_timeout: 1s", say: "GET / HTTP/1.1\r\nhost: x\r\n", drip: "a: b\r\n", told: "HTTP/1.1 408 ", stat: "http.plain.downstream_rq_idle_timeout"},
+		{name: "head byte by byte until idle", hcm: ", stream_idle_timeout: 1s", say: "GET / HTTP/1.1\r\nhost: x\r\n", drip: "a: b\r\n", told: "HTTP/1.1 408 ", stat: "http.plain.downstream_rq_idle_timeout"},
 		{name: "body byte by byte", hcm: ", request_timeout: 1s", say: "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n", drip: "x", told: "HTTP/1.1 408 ", stat: "http.plain.downstream_rq_timeout"},
 		{name: "body that stops", hcm: ", stream_idle_timeout: 1s", say: "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\nx", told: "HTTP/1.1 408 ", stat: "http.plain.downstream_rq_idle_timeout"},
 		{name: "says nothing", hcm: ", common_http_protocol_options: {idle_timeout: 1s}", stat: "http.plain.downstream_cx_idle_timeout"},

@@ -47,7 +47,7 @@ var allowed = map[string][]string{
 	"control/resource":      {},
 	"control/translate":     {"control/scope", "control/model", "control/patch", "control/resource", "wire", "base"},
 	"control/serve":         {"control/resource", "wire", "base"},
-	"control/identity":      {"base"},
+	"control/identity":      {"wire", "base"},
 	// mcp offers the snapshot to other control planes.
 	"control/mcp": {"control/serve", "control/resource", "control/model", "base"},
 	// fleet joins the stages per proxy; console shows what it holds; store is
@@ -55,7 +55,7 @@ var allowed = map[string][]string{
 	"control/fleet": {"control/translate", "control/resource", "control/scope", "control/serve", "control/model", "wire", "base"},
 	// gwstatus is of what was found out; console shows it.
 	"control/gwstatus": {"control/finding", "control/model"},
-	"control/console":  {"control/finding", "control/gwstatus", "control/fleet", "control/translate", "control/resource", "control/serve", "control/model", "base"},
+	"control/console":  {"control/finding", "control/gwstatus", "control/fleet", "control/translate", "control/resource", "control/serve", "control/model", "wire", "base"},
 	"control/store":    {"control/console", "control/source", "control/model", "base"},
 	// offline runs the stages without a control plane, for tools.
 	"control/offline": {
@@ -110,14 +110,14 @@ var allowed = map[string][]string{
 	"kube/image":      {},
 	"kube/objects":    {},
 	"kube/validate":   {"control/source", "control/model"},
-	"kube/install":    {"kube/crd", "kube/objects", "control/cluster", "control/status", "control/source"},
+	"kube/install":    {"kube/crd", "kube/inject", "kube/objects", "control/cluster", "control/status", "control/source"},
 	"kube/check":      {"kube/crd", "kube/objects", "kube/install", "control/cluster"},
 
 	// host knows neither plane. up joins it with the control plane's console; cli
 	// talks to both over sockets and shares their JSON types.
 	"host": {"wire", "base"},
 	// member joins a machine to a mesh that runs elsewhere.
-	"member": {"host/capture", "proxy/sds", "proxy/xds", "wire", "base"},
+	"member": {"host", "proxy/sds", "proxy/xds", "wire", "base"},
 	"cli":    {"control/console", "control/gwstatus", "control/fleet", "control/model", "wire", "base"},
 	"up":     {"host", "cli", "control/console", "control/fleet", "control/model", "wire", "base"},
 }
