@@ -61,7 +61,7 @@ spec:
     _base:
       descriptor:
       - {action: {concurrency: 3}}
-      - {condition: "{rps}>5", action: {fill_interval: {seconds: 1}, quota: 9001}, match: [{name: x-rps, present_match: true}]}
+      - {condition: "{rps}>60", action: {fill_interval: {seconds: 1}, quota: 9001}, match: [{name: x-rps, present_match: true}]}
       - {condition: "{errors}>0.5", action: {fill_interval: {seconds: 1}, quota: 9002}, match: [{name: x-errors, present_match: true}]}
       - {condition: "{p99}>0", action: {fill_interval: {seconds: 1}, quota: 9003}, match: [{name: x-latency, present_match: true}]}
 `
@@ -138,7 +138,7 @@ func (m *mesh) byNumbers() {
 		"x-rps": {"/a/healthz", "9001"}, "x-errors": {"/a/echo/fail", "9002"}, "x-latency": {"/a/healthz", "9003"},
 	} {
 		m.eventually(header+" has its limit", func() error {
-			for range 20 {
+			for range 40 { // above the rate, which asking for the limit is not
 				m.get(x.busy, "")
 			}
 			_, limit, _, err := m.limited("/a/healthz", header)

@@ -22,7 +22,7 @@ import (
 // deltas, good and bad documents, duplicates alike.
 func TestGlancesAreLooks(t *testing.T) {
 	t.Run("all kinds of faults", func(t *testing.T) { glances(t, 12, [3]int{10, 1}) })
-	t.Run("few faults", func(t *testing.T) { glances(t, 2000, [3]int{100, 20, 20}) })
+	t.Run("few faults", func(t *testing.T) { glances(t, 2000, [3]int{100, 10, 10}) })
 }
 
 // glances has documents of so many names and faults, the fewer names the more, and wants
