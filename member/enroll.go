@@ -172,7 +172,8 @@ func (s *State) verify(chain []*x509.Certificate) error {
 // keep writes the certificate, and then that the machine is a member.
 func (s *State) keep(id *sds.Identity, in Invited) error {
 	certs := filepath.Join(in.Dir, certsDir)
-	if err := os.MkdirAll(certs, 0o700); err != nil {
+	// The folder stays with who runs this: the proxy, which is another, has no say about the rest.
+	if err := errors.Join(os.MkdirAll(in.Dir, 0o711), os.MkdirAll(certs, 0o700)); err != nil { //nolint:gosec // the proxy's user goes through
 		return fmt.Errorf("keeping the membership: %w", err)
 	}
 	for name, content := range map[string][]byte{rootFile: id.Roots, keyFile: id.Key, chainFile: id.Chain} {
@@ -186,7 +187,7 @@ func (s *State) keep(id *sds.Identity, in Invited) error {
 	if in.User == 0 {
 		return nil
 	}
-	for _, p := range []string{in.Dir, certs, filepath.Join(certs, rootFile), filepath.Join(certs, keyFile), filepath.Join(certs, chainFile)} {
+	for _, p := range []string{certs, filepath.Join(certs, rootFile), filepath.Join(certs, keyFile), filepath.Join(certs, chainFile)} {
 		if err := os.Chown(p, in.User, in.User); err != nil {
 			return fmt.Errorf("keeping the membership: %w", err)
 		}

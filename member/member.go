@@ -4,7 +4,7 @@
 // service itself.
 //
 // Guarantees: the control plane is known again by the root certificate that the token names,
-// before the token is shown to it. What is kept is readable by the proxy's user only. After a
+// before the token is shown to it. The certificate and its key are readable by the proxy's user only. After a
 // restart or a reboot no token is needed while the certificate holds, which the proxy renews
 // by itself. While the control plane is away what runs goes on. A proxy that ends is started
 // again; the rules stay meanwhile, so that nothing goes past it. Rules are taken back when Run
