@@ -9,23 +9,23 @@
 package jwks
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
 
-	"github.com/weftmesh/weft/base/backoff"
 	"github.com/weftmesh/weft/control/model"
-	"github.com/weftmesh/weft/control/source"
+	"github.com/weftmesh/weft/control/source/refetch"
 )
 
 // CodeFetch is the code of Findings about keys that cannot be fetched.
@@ -37,20 +37,13 @@ const Name = "jwks"
 const (
 	usualRefresh   = 20 * time.Minute // Istio's
 	usualTimeout   = 5 * time.Second  // Istio's
-	firstRetry     = time.Second
-	longestRetry   = time.Minute
 	fetchesAtATime = 8
 )
 
-// Snapshots is where the RequestAuthentications come from.
-type Snapshots interface {
-	Load() *model.Snapshot
-	Changed() <-chan struct{}
-}
-
 // Options of a Source.
 type Options struct {
-	Snapshots Snapshots
+	// Snapshots is where the RequestAuthentications come from.
+	Snapshots refetch.Snapshots
 	// Dir is where fetched keys are saved; empty: nowhere.
 	Dir string
 	// Transport fetches; nil: a plain one that goes by the mesh's blocked addresses.
@@ -61,25 +54,18 @@ type Options struct {
 // Source fetches keys.
 type Source struct {
 	opts    Options
-	log     *slog.Logger
+	loop    *refetch.Loop[model.KeySource]
 	client  *http.Client
 	blocked atomic.Pointer[model.JWKS]
-
-	// The rest belongs to Run.
-	sets    map[model.KeySource]*set
-	results chan result
-	wg      sync.WaitGroup
 	slots   chan struct{}
+
+	// asked is who asks for what now; it belongs to Run.
+	asked map[model.KeySource]*asked
 }
 
-// set is what is known of one KeySource.
-type set struct {
-	jwks    string // last good
-	due     time.Time
-	busy    bool
-	failed  string // why the last fetch failed
-	retry   backoff.Backoff
-	users   []user // who asks for it now
+// asked is by whom a set is asked for, and the longest time that one of them gives it.
+type asked struct {
+	users   []user
 	timeout time.Duration
 }
 
@@ -89,18 +75,18 @@ type user struct {
 	field string
 }
 
-type result struct {
-	from model.KeySource
-	jwks string
-	err  error
-}
-
 // New returns a source.
 func New(o Options) *Source {
-	s := &Source{
-		opts: o, log: o.Log.With("component", "source/jwks"), sets: map[model.KeySource]*set{},
-		results: make(chan result), slots: make(chan struct{}, fetchesAtATime),
+	s := &Source{opts: o, slots: make(chan struct{}, fetchesAtATime)}
+	kind := refetch.Kind[model.KeySource]{
+		Source: Name, Plural: "keys of tokens", One: "keys of ", Failed: "keys of tokens cannot be fetched", Saved: "keys",
+		Title: func(from model.KeySource) string { return from.Key().Name }, Object: keySet, Key: model.KeySource.Key,
+		Wanted: s.wanted, Fetch: s.fetch, Refresh: refresh, Findings: s.findings, Marshal: marshal, Unmarshal: unmarshal,
 	}
+	if o.Dir != "" {
+		kind.File = filepath.Join(o.Dir, file)
+	}
+	s.loop = refetch.New(kind, o.Snapshots, o.Log)
 	transport := o.Transport
 	if transport == nil {
 		transport = s.transport()
@@ -113,79 +99,7 @@ func New(o Options) *Source {
 func (s *Source) Name() string { return Name }
 
 // Run implements source.Source.
-func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer s.wg.Wait()
-	defer cancel()
-	first := model.Delta{Source: Name, Full: true}
-	for from, jwks := range s.saved() {
-		s.sets[from] = &set{jwks: jwks}
-		first.Upserts, first.Why = append(first.Upserts, keySet(from, jwks)), "saved keys"
-	}
-	if err := source.Send(ctx, out, first); err != nil {
-		return err
-	}
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		changed := s.opts.Snapshots.Changed()
-		if err := s.look(ctx, out, timer); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-changed:
-		case <-timer.C:
-		case r := <-s.results:
-			if err := s.take(ctx, out, r); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// look fetches what is due by the snapshot in force, and forgets what nobody asks for.
-func (s *Source) look(ctx context.Context, out chan<- model.Delta, timer *time.Timer) error {
-	snap := s.opts.Snapshots.Load()
-	if snap == nil || snap.Mesh == nil {
-		return nil
-	}
-	s.blocked.Store(&snap.Mesh.JWKS)
-	before := s.findings()
-	s.wanted(snap)
-	now := time.Now()
-	var gone []model.Key
-	next := now.Add(time.Hour)
-	for from, k := range s.sets {
-		switch {
-		case k.busy:
-			continue
-		case k.due.After(now):
-		case len(k.users) > 0:
-			s.fetch(ctx, from, k)
-			continue
-		case k.due.IsZero(): // saved, and not asked for yet
-			k.due = now.Add(refresh(snap.Mesh))
-		default:
-			delete(s.sets, from)
-			gone = append(gone, from.Key())
-			continue
-		}
-		if k.due.Before(next) {
-			next = k.due
-		}
-	}
-	timer.Reset(next.Sub(now))
-	if len(gone) > 0 {
-		s.save()
-	}
-	findings := s.findings()
-	if len(gone) == 0 && slices.Equal(before, findings) {
-		return nil
-	}
-	return source.Send(ctx, out, model.Delta{Source: Name, Deletes: gone, Findings: findings, Why: "keys of tokens"})
-}
+func (s *Source) Run(ctx context.Context, out chan<- model.Delta) error { return s.loop.Run(ctx, out) }
 
 func refresh(m *model.Mesh) time.Duration {
 	if m.JWKS.Refresh > 0 {
@@ -194,11 +108,11 @@ func refresh(m *model.Mesh) time.Duration {
 	return usualRefresh
 }
 
-// wanted notes who asks for what.
-func (s *Source) wanted(snap *model.Snapshot) {
-	for _, k := range s.sets {
-		k.users, k.timeout = nil, 0
-	}
+// wanted notes who asks for what, and which addresses are blocked.
+func (s *Source) wanted(snap *model.Snapshot) map[model.KeySource]bool {
+	s.blocked.Store(&snap.Mesh.JWKS)
+	s.asked = map[model.KeySource]*asked{}
+	out := map[model.KeySource]bool{}
 	for _, ra := range snap.RequestAuths {
 		for i := range ra.Rules {
 			r := &ra.Rules[i]
@@ -206,24 +120,20 @@ func (s *Source) wanted(snap *model.Snapshot) {
 			if !ok || !ours(snap, from) {
 				continue
 			}
-			k := s.sets[from]
-			if k == nil {
-				k = &set{}
-				s.sets[from] = k
+			a := s.asked[from]
+			if a == nil {
+				a = &asked{}
+				s.asked[from], out[from] = a, true
 			}
-			k.retry.Min, k.retry.Max = firstRetry, longestRetry
 			field := ".jwksUri"
 			if from.URI == "" {
 				field = ".issuer"
 			}
-			k.users = append(k.users, user{ra, "spec.jwtRules[" + strconv.Itoa(i) + "]" + field})
-			timeout := r.Timeout
-			if timeout == 0 {
-				timeout = usualTimeout
-			}
-			k.timeout = max(k.timeout, timeout)
+			a.users = append(a.users, user{ra, "spec.jwtRules[" + strconv.Itoa(i) + "]" + field})
+			a.timeout = max(a.timeout, cmp.Or(r.Timeout, usualTimeout))
 		}
 	}
+	return out
 }
 
 // ours tells whether the control plane is to fetch: always, unless the mesh has
@@ -243,57 +153,22 @@ func ours(snap *model.Snapshot, from model.KeySource) bool {
 	return true
 }
 
-// fetch starts a fetch.
-func (s *Source) fetch(ctx context.Context, from model.KeySource, k *set) {
-	k.busy = true
-	timeout := k.timeout
-	s.wg.Go(func() {
-		r := result{from: from}
+// fetch prepares a fetch, of which some run at a time.
+func (s *Source) fetch(_ *model.Snapshot, from model.KeySource) refetch.Get {
+	timeout := s.asked[from].timeout
+	return func(ctx context.Context) (string, time.Duration, error) {
 		select {
 		case s.slots <- struct{}{}:
-			r.jwks, r.err = s.get(ctx, from, timeout)
-			<-s.slots
 		case <-ctx.Done():
-			return
+			return "", 0, ctx.Err()
 		}
-		select {
-		case s.results <- r:
-		case <-ctx.Done():
-		}
-	})
-}
-
-// take notes the outcome of a fetch and tells of it.
-func (s *Source) take(ctx context.Context, out chan<- model.Delta, r result) error {
-	k := s.sets[r.from]
-	k.busy = false
-	d := model.Delta{Source: Name}
-	if r.err != nil {
-		k.due = time.Now().Add(k.retry.Next())
-		if k.failed == r.err.Error() {
-			return nil
-		}
-		k.failed = r.err.Error()
-		s.log.Warn("the keys of tokens cannot be fetched", "from", r.from.Key().Name, "error", r.err)
-		d.Why = "keys of tokens cannot be fetched"
-	} else {
-		k.retry.Reset()
-		k.due = time.Now().Add(refresh(s.opts.Snapshots.Load().Mesh))
-		if k.failed == "" && k.jwks == r.jwks {
-			return nil
-		}
-		if k.jwks != r.jwks {
-			d.Upserts = []model.Object{keySet(r.from, r.jwks)}
-		}
-		k.failed, k.jwks = "", r.jwks
-		s.save()
-		d.Why = "keys of " + r.from.Key().Name
+		defer func() { <-s.slots }()
+		jwks, err := s.get(ctx, from, timeout)
+		return jwks, refresh(s.opts.Snapshots.Load().Mesh), err
 	}
-	d.Findings = s.findings()
-	return source.Send(ctx, out, d)
 }
 
-func keySet(from model.KeySource, jwks string) *model.KeySet {
+func keySet(from model.KeySource, jwks string) model.Object {
 	return &model.KeySet{
 		Meta: model.Meta{Key: from.Key(), Origin: model.Origin{Source: Name}, Hash: xxhash.Sum64String(jwks)},
 		JWKS: jwks,
@@ -301,20 +176,21 @@ func keySet(from model.KeySource, jwks string) *model.KeySet {
 }
 
 // findings is what cannot be fetched, for everybody who asks for it.
-func (s *Source) findings() []model.Finding {
+func (s *Source) findings(failed map[model.KeySource]refetch.Failure) []model.Finding {
 	var out []model.Finding
-	for _, k := range s.sets {
-		if k.failed == "" {
+	for from, why := range failed {
+		a := s.asked[from]
+		if a == nil {
 			continue
 		}
-		for _, u := range k.users {
+		for _, u := range a.users {
 			f := model.Finding{
 				Code: CodeFetch, Severity: model.Warning, Object: u.of.Key, Origin: u.of.At(u.field), Field: u.field,
-				Message: "the keys cannot be fetched, the last ones stay: " + k.failed, Remedy: "check the address",
+				Message: "the keys cannot be fetched, the last ones stay: " + why.Why, Remedy: "check the address",
 			}
-			if k.jwks == "" {
+			if !why.Old {
 				f.Severity = model.Error
-				f.Message = "the keys cannot be fetched, and every token is refused: " + k.failed
+				f.Message = "the keys cannot be fetched, and every token is refused: " + why.Why
 			}
 			out = append(out, f)
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/refetch"
 )
 
 // keys is a set with a key whose id tells it apart.
@@ -157,7 +158,7 @@ func TestRefresh(t *testing.T) {
 			b.want(20*time.Minute, map[string]string{uri: keys("2")}, "warning spec.jwtRules[0].jwksUri the keys cannot be fetched, the last ones stay")
 		}
 		b.web.set(uri, keys("3"))
-		b.want(longestRetry, map[string]string{uri: keys("3")}, "")
+		b.want(refetch.LongestRetry, map[string]string{uri: keys("3")}, "")
 		// Forgotten when nobody asks any more, but not at once.
 		b.cell.Store(snapshot(model.FetchControl))
 		b.want(time.Second, map[string]string{uri: keys("3")}, "")

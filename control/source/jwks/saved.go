@@ -2,10 +2,6 @@ package jwks
 
 import (
 	"encoding/json"
-	"errors"
-	"io/fs"
-	"os"
-	"path/filepath"
 
 	"github.com/weftmesh/weft/control/model"
 )
@@ -20,48 +16,24 @@ type entry struct {
 	JWKS   string `json:"jwks"`
 }
 
-// saved reads what was saved. A file that cannot be read is as good as none.
-func (s *Source) saved() map[model.KeySource]string {
-	out := map[model.KeySource]string{}
-	if s.opts.Dir == "" {
-		return out
-	}
-	raw, err := os.ReadFile(filepath.Join(s.opts.Dir, file))
+// unmarshal reads what was saved, and leaves out what has no key that can be used.
+func unmarshal(raw []byte) (map[model.KeySource]string, error) {
 	var list []entry
-	if err == nil {
-		err = json.Unmarshal(raw, &list)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("the saved keys of tokens cannot be read", "error", err)
-	}
+	err := json.Unmarshal(raw, &list)
+	out := map[model.KeySource]string{}
 	for _, e := range list {
 		if n, _, err := Check(e.JWKS); err == nil && n > 0 {
 			out[model.KeySource{URI: e.URI, Issuer: e.Issuer}] = e.JWKS
 		}
 	}
-	return out
+	return out, err
 }
 
-// save writes all that is known, whole or not at all.
-func (s *Source) save() {
-	if s.opts.Dir == "" {
-		return
-	}
+// marshal is the value of the file.
+func marshal(all map[model.KeySource]string) any {
 	list := []entry{}
-	for from, k := range s.sets {
-		if k.jwks != "" {
-			list = append(list, entry{URI: from.URI, Issuer: from.Issuer, JWKS: k.jwks})
-		}
+	for from, jwks := range all {
+		list = append(list, entry{URI: from.URI, Issuer: from.Issuer, JWKS: jwks})
 	}
-	raw, err := json.MarshalIndent(list, "", " ")
-	if err != nil {
-		panic("BUG: saved keys: " + err.Error())
-	}
-	name := filepath.Join(s.opts.Dir, file)
-	if err = os.WriteFile(name+".new", raw, 0o600); err == nil {
-		err = os.Rename(name+".new", name)
-	}
-	if err != nil {
-		s.log.Warn("the keys of tokens cannot be saved", "error", err)
-	}
+	return list
 }

@@ -6,20 +6,16 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
-	"github.com/weftmesh/weft/base/wholefile"
+	"github.com/weftmesh/weft/control/source/refetch"
 )
 
 // What an answer may take, and how large it may be.
@@ -71,7 +67,7 @@ func get(ctx context.Context, c *http.Client, url, domain string) (roots string,
 	if !ok || refresh <= 0 {
 		refresh = usualRefresh
 	}
-	return roots, min(max(refresh, firstRetry), longestRefresh), nil
+	return roots, min(max(refresh, refetch.FirstRetry), longestRefresh), nil
 }
 
 func inPEM(list []*x509.Certificate) string {
@@ -85,43 +81,14 @@ func inPEM(list []*x509.Certificate) string {
 // file is the name of the file in Options.Dir: a map of URLs to PEM.
 const file = "trust.json"
 
-// saved reads what was saved. A file that cannot be read is as good as none.
-func (s *Source) saved() map[string]string {
+// unmarshal reads what was saved, and leaves out what has no certificate.
+func unmarshal(raw []byte) (map[string]string, error) {
 	out := map[string]string{}
-	if s.opts.Dir == "" {
-		return out
-	}
-	raw, err := os.ReadFile(filepath.Join(s.opts.Dir, file))
-	if err == nil {
-		err = json.Unmarshal(raw, &out)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		s.log.Warn("the saved trust bundles cannot be read", "error", err)
-	}
+	err := json.Unmarshal(raw, &out)
 	for url, text := range out {
 		if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
 			delete(out, url)
 		}
 	}
-	return out
-}
-
-// save writes all that is known, whole or not at all.
-func (s *Source) save() {
-	if s.opts.Dir == "" {
-		return
-	}
-	all := map[string]string{}
-	for url, b := range s.bundles {
-		if b.pem != "" {
-			all[url] = b.pem
-		}
-	}
-	raw, err := json.MarshalIndent(all, "", " ")
-	if err != nil {
-		panic("BUG: saved trust bundles: " + err.Error())
-	}
-	if err := wholefile.Write(filepath.Join(s.opts.Dir, file), raw, 0o600); err != nil {
-		s.log.Warn("the trust bundles cannot be saved", "error", err)
-	}
+	return out, err
 }

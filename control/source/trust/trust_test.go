@@ -24,6 +24,7 @@ import (
 
 	"github.com/weftmesh/weft/base/watch"
 	"github.com/weftmesh/weft/control/model"
+	"github.com/weftmesh/weft/control/source/refetch"
 )
 
 const url = "https://partner.example/bundle"
@@ -178,7 +179,7 @@ func TestFetchedAndRefetched(t *testing.T) {
 		again.mesh(url)
 		again.want(0, map[string]string{url: secondPEM}, 1, "warning")
 		again.mesh() // named no more: forgotten when it would be due
-		again.want(longestRetry, map[string]string{}, 1, "")
+		again.want(refetch.LongestRetry, map[string]string{}, 1, "")
 	})
 }
 
